@@ -1,0 +1,101 @@
+//! The words the engine and its shell exchange: time, sides, flows, policies, commands.
+
+use std::net::Ipv4Addr;
+
+use serde::{Deserialize, Serialize};
+
+/// Milliseconds on a clock that never goes back and outlives the process (CLOCK_BOOTTIME in the agent).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+pub struct Now(pub u64);
+
+/// The two ends of a connection through the gateway.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Side {
+    /// The pod.
+    Client,
+    /// The partner's PPTP server.
+    Server,
+}
+
+/// A control connection as the client knows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Flow {
+    /// The pod's address.
+    pub client: Ipv4Addr,
+    /// The pod's TCP port.
+    pub client_port: u16,
+    /// The server's address.
+    pub server: Ipv4Addr,
+    /// The server's TCP port, usually 1723.
+    pub server_port: u16,
+}
+
+/// What a rule, its service and its PptpAlg say about a connection. Durations in milliseconds, 0 is never/without limit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Policy {
+    /// `namespace/name` of the IpRule.
+    pub rule: String,
+    /// `namespace/name` of the Service.
+    pub service: String,
+    /// `namespace/name` of the PptpAlg.
+    pub alg: String,
+    /// Longest silence of the control connection.
+    pub echo_timeout_ms: u64,
+    /// Longest silence of a call's user traffic.
+    pub idle_timeout_ms: u64,
+    /// Concurrent calls over all connections of `alg`.
+    pub max_calls: u32,
+    /// Concurrent control connections over all rules that use `service`.
+    pub max_sessions: u32,
+    /// Close a connection at its first malformed message.
+    pub strict: bool,
+}
+
+/// A connection that may be opened, and how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Admission {
+    /// The gateway's address on the way to the server.
+    pub external: Ipv4Addr,
+    /// What applies to it.
+    pub policy: Policy,
+}
+
+/// Why a connection may not be opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Refusal {
+    /// No NAT rule with a PPTP ALG matches.
+    NoRule,
+    /// There is no route to the server, or no address on it.
+    NoRoute,
+}
+
+/// Asked once for each new connection, when its SYN arrives. The shell looks up rules and routes here.
+pub trait Admit {
+    /// Whether this connection may be opened, with which policy and external address.
+    fn admit(&mut self, flow: Flow) -> Result<Admission, Refusal>;
+}
+
+/// What became of one packet handed to the engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// The packet, as rewritten in place, goes out to this side (after the commands queued so far).
+    Forward(Side),
+    /// Nothing more to do with it: dropped and counted, held, or answered by commands.
+    Consumed,
+}
+
+/// One effect the shell has to carry out, in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// Make this durable before carrying out any later command.
+    Persist(crate::Change),
+    /// Send one IPv4 packet through the kernel's routing.
+    Send {
+        /// Which side it goes to.
+        to: Side,
+        /// The whole packet from its IPv4 header on, checksums complete.
+        packet: Vec<u8>,
+    },
+    /// Something a person or a metric wants to know.
+    Note(crate::Event),
+}
