@@ -2,8 +2,14 @@
 //!
 //! ```text
 //!   compile ──► model::NodeConfig ──► pb::NodeConfig (protobuf, gRPC) ──► model::NodeConfig ──► agent
+//!                                                                                                │
+//!   kubectl-callgate ◄── pb::{StatusReply, CallList, ExplainReply} ◄── service Local (unix socket) ┘
 //! ```
 //! `model` is typed and pure. `pb` is what goes over a wire. Feature `grpc` adds the services.
 #![forbid(unsafe_code)]
 
 pub mod model;
+pub mod pb;
+
+/// Where an agent serves its local API unless told otherwise.
+pub const DEFAULT_API_SOCKET: &str = "/run/callgate/api.sock";
