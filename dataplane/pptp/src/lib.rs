@@ -1,12 +1,20 @@
-//! The PPTP application-level gateway as a pure state machine.
+//! The PPTP application-level gateway as a pure state machine: packets and `now` in, commands out.
+//!
+//! ```text
+//!  IPv4 packet ─► engine ─► Verdict (rewritten in place, or consumed)
+//!                  │  └───► Command: Persist(Change) │ Send(packet) │ Note(Event)
+//!   wire: views and codecs         stream: one direction of a control connection
+//! ```
+//!
+//! No sockets, no clock, no files, no randomness of its own: the shell (the agent) brings them.
 #![forbid(unsafe_code)]
 
+pub mod engine;
 pub mod types;
-pub use types::*;
 
-/// A change of durable state (to be defined by the engine).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Change;
-/// An event (to be defined by the engine).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Event;
+pub use engine::{
+    CallDirection, CallEnd, CallIds, CallRefusal, CallState, CallView, Change, CloseReason, ConnectionRecord,
+    ConnectionState, ConnectionView, Counters, Engine, Event, Limits, OpenRefusal, Quarantined, QuarantinedWhat,
+    Severity, Traffic,
+};
+pub use types::*;

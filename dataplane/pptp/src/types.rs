@@ -1,5 +1,6 @@
 //! The words the engine and its shell exchange: time, sides, flows, policies, commands.
 
+use std::fmt;
 use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
@@ -98,4 +99,22 @@ pub enum Command {
     },
     /// Something a person or a metric wants to know.
     Note(crate::Event),
+}
+
+impl fmt::Display for Flow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{} -> {}:{}", self.client, self.client_port, self.server, self.server_port)
+    }
+}
+
+impl Now {
+    /// This long after `self`.
+    pub fn after(self, ms: u64) -> Self {
+        Self(self.0.saturating_add(ms))
+    }
+
+    /// Milliseconds since `earlier`; 0 if it is not earlier.
+    pub fn since(self, earlier: Self) -> u64 {
+        self.0.saturating_sub(earlier.0)
+    }
 }

@@ -1,0 +1,74 @@
+//! Every number that bounds the engine, with its default and the reason for it.
+
+use serde::{Deserialize, Serialize};
+
+/// Bounds of one engine. Durations in milliseconds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Inclusive ranges of external TCP ports for control connections; outside `ip_local_port_range`.
+    pub port_ranges: Vec<(u16, u16)>,
+    /// A control connection that has not sent its whole Start-Control-Connection-Request by then is reset on both
+    /// sides. pptpd serves nobody else while it waits for it (up to 10 s), so this stays below.
+    pub first_message_timeout_ms: u64,
+    /// Connections of one client that may be waiting for their first message; the next SYN gets RST.
+    pub half_open_per_client: u32,
+    /// Connections to one server (address and port) that may be waiting for their first message.
+    pub half_open_per_server: u32,
+    /// Control connections altogether, over all services.
+    pub max_connections: u32,
+    /// How long a closed connection's external port is not given out again (twice the longest segment life).
+    pub port_quarantine_ms: u64,
+    /// The least time for which an ended call's translated Call ID is not given out again; the time used is the
+    /// larger of this and twice the connection's echo time-out.
+    pub call_id_quarantine_ms: u64,
+    /// A call without its reply by then is given up (RFC 2637 3.2: one minute).
+    pub call_setup_timeout_ms: u64,
+    /// A connection without any call is closed after this silence.
+    pub callless_timeout_ms: u64,
+    /// A connection of which one side has sent FIN is forgotten after this silence.
+    pub half_closed_timeout_ms: u64,
+    /// How long a closed connection still passes retransmissions.
+    pub linger_ms: u64,
+    /// GRE packets held for a call whose reply is still under way.
+    pub early_gre_packets: u32,
+    /// How long they are held.
+    pub early_gre_ms: u64,
+    /// GRE packets held for all calls together.
+    pub early_gre_total: u32,
+    /// Fragmented packets whose translation is remembered.
+    pub fragment_entries: u32,
+    /// How long it is remembered (Linux's own reassembly time-out is 30 s).
+    pub fragment_ms: u64,
+    /// Later fragments held until the first one arrives.
+    pub fragment_held: u32,
+    /// After `restore` no time-out strikes earlier than this, so that nobody pays for our absence.
+    pub restore_grace_ms: u64,
+    /// Notes about dropped packets (spoofed, unknown) come at most one in this time; counters count all.
+    pub note_interval_ms: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            port_ranges: vec![(10_000, 29_999), (61_000, 65_535)],
+            first_message_timeout_ms: 5_000,
+            half_open_per_client: 8,
+            half_open_per_server: 256,
+            max_connections: 65_536,
+            port_quarantine_ms: 120_000,
+            call_id_quarantine_ms: 120_000,
+            call_setup_timeout_ms: 60_000,
+            callless_timeout_ms: 3_600_000,
+            half_closed_timeout_ms: 60_000,
+            linger_ms: 10_000,
+            early_gre_packets: 8,
+            early_gre_ms: 1_000,
+            early_gre_total: 1_024,
+            fragment_entries: 1_024,
+            fragment_ms: 30_000,
+            fragment_held: 64,
+            restore_grace_ms: 60_000,
+            note_interval_ms: 1_000,
+        }
+    }
+}
