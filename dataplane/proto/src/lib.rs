@@ -8,8 +8,11 @@
 //! `model` is typed and pure. `pb` is what goes over a wire. Feature `grpc` adds the services.
 #![forbid(unsafe_code)]
 
+mod convert;
 pub mod model;
 pub mod pb;
+
+pub use convert::ConvertError;
 
 /// Where an agent serves its local API unless told otherwise.
 pub const DEFAULT_API_SOCKET: &str = "/run/callgate/api.sock";
