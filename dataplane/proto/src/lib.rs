@@ -16,3 +16,7 @@ pub use convert::ConvertError;
 
 /// Where an agent serves its local API unless told otherwise.
 pub const DEFAULT_API_SOCKET: &str = "/run/callgate/api.sock";
+
+/// The source port an explanation assumes where none is given: the first of Linux's ephemeral ports
+/// (`net.ipv4.ip_local_port_range`, default 32768-60999).
+pub const ASSUMED_SOURCE_PORT: u16 = 32768;

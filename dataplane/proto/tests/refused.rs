@@ -1,4 +1,5 @@
 //! A snapshot that is not one is refused with the path of the field and what is wrong with it.
+#![allow(clippy::unwrap_used)]
 
 mod common;
 

@@ -1,5 +1,5 @@
 //! Snapshots for the tests: one fixed that uses every field, and a strategy for any valid one.
-#![allow(dead_code)]
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
 use std::net::Ipv4Addr;
 
