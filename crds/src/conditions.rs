@@ -1,0 +1,153 @@
+//! The one table of condition types and reasons: what status may say, and what it means.
+
+use std::fmt;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+
+/// The type of a condition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ConditionType {
+    /// The object is valid and takes part.
+    Accepted,
+    /// Everything it names exists.
+    ResolvedRefs,
+    /// Every node that must run it has acknowledged this generation.
+    Programmed,
+}
+
+impl ConditionType {
+    /// Every type, in the order a reader wants them.
+    pub const ALL: [Self; 3] = [Self::Accepted, Self::ResolvedRefs, Self::Programmed];
+
+    /// The `type` field.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Accepted => "Accepted",
+            Self::ResolvedRefs => "ResolvedRefs",
+            Self::Programmed => "Programmed",
+        }
+    }
+
+    /// What the condition is about.
+    pub const fn meaning(self) -> &'static str {
+        match self {
+            Self::Accepted => "The object is valid and takes part.",
+            Self::ResolvedRefs => "Every object it names exists and can be used.",
+            Self::Programmed => {
+                "Every node that must run it has acknowledged this generation; never set from intent alone."
+            }
+        }
+    }
+}
+
+impl fmt::Display for ConditionType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Declares the reasons: the enum and the table come from the same lines, so that neither can lack one.
+macro_rules! reasons {
+    ($($type_:ident $status:literal $reason:ident: $meaning:literal, $remedy:literal;)*) => {
+        /// Why a condition is what it is. A reason belongs to one type and one status.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Reason {
+            $(#[doc = $meaning] $reason,)*
+        }
+
+        /// Every reason, in the order of the documentation.
+        pub const TABLE: &[Entry] = &[
+            $(Entry {
+                condition: ConditionType::$type_,
+                status: $status,
+                reason: Reason::$reason,
+                meaning: $meaning,
+                remedy: $remedy,
+            },)*
+        ];
+
+        impl Reason {
+            /// The `reason` field.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$reason => stringify!($reason),)* }
+            }
+
+            /// The type of condition it belongs to.
+            pub const fn condition(self) -> ConditionType {
+                match self { $(Self::$reason => ConditionType::$type_,)* }
+            }
+
+            /// Whether the condition is then `True`.
+            pub const fn holds(self) -> bool {
+                match self { $(Self::$reason => $status,)* }
+            }
+        }
+    };
+}
+
+/// One line of the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Entry {
+    /// Type of the condition.
+    pub condition: ConditionType,
+    /// Status of the condition: true is `True`, false is `False`.
+    pub status: bool,
+    /// The reason.
+    pub reason: Reason,
+    /// What it means.
+    pub meaning: &'static str,
+    /// What to do about it; empty where there is nothing to do.
+    pub remedy: &'static str,
+}
+
+reasons! {
+    Accepted true Accepted: "Valid, and in use where a rule uses it.", "";
+    Accepted true Shadowed: "Valid, but an earlier rule matches everything it could match, so it never decides.", "Give it a lower order than the rule named in the message, make that rule narrower, or delete this one.";
+    Accepted true NoSources: "Valid, but no running pod and no network is selected at present.", "Compare the selectors with the labels of the pods; pods without an address, finished ones and those with hostNetwork do not count.";
+    Accepted true SourcesExcluded: "Valid, but some of the selected pods cannot be treated; the message counts them.", "Pods with hostNetwork have their node's address: select them by nothing, or run them without hostNetwork.";
+    Accepted false Invalid: "A field's value means nothing, or fields contradict each other.", "Change the field named in the message as it says.";
+    Accepted false Unsupported: "A field asks for what this version does not have.", "Change or remove the field named in the message.";
+    Accepted false Conflicted: "Another rule of the same order matches exactly the same, and won.", "Give the rules different orders, or delete one of the two.";
+    Accepted false Duplicate: "The same object stands twice in the manifests.", "Delete one of the two; the message names both places.";
+    Accepted false UnresolvedRefs: "Something it names cannot be used, and there is no last good configuration to keep.", "See the condition ResolvedRefs of the same object.";
+    Accepted false AlgNotAllowed: "A rule that does not NAT names a service with an ALG.", "Write action: NAT, or name a service without ALG.";
+    Accepted false SourceNotAllowed: "The source uses namespaceSelector or cidrs outside the operator's namespace.", "Move the rule to the operator's namespace, or select pods of the rule's own namespace.";
+    Accepted false NoDestination: "Nothing is left of the destination: all of it is excepted or inside the cluster.", "Widen destination.cidrs or narrow destination.except.";
+    Accepted false GroupCycle: "A group of services contains itself.", "Remove the member that closes the circle named in the message.";
+    Accepted false GroupTooDeep: "Groups of services are nested too deeply.", "Name the services directly in fewer levels of groups.";
+    Accepted false TooMany: "There are more rules than a node can tell apart.", "Join rules that differ only in source, destination or service.";
+    ResolvedRefs true ResolvedRefs: "Every object it names exists and is accepted.", "";
+    ResolvedRefs false ServiceNotFound: "A service it names does not exist.", "Create the service, or correct the name; it is looked up in the object's namespace, then in the operator's.";
+    ResolvedRefs false AlgNotFound: "The ALG it names does not exist.", "Create the ALG, or correct algRef; it is looked up in the object's namespace, then in the operator's.";
+    ResolvedRefs false GatewayNotFound: "The gateway it names does not exist.", "Create the gateway, or remove gatewayRef to use the node's own address.";
+    ResolvedRefs false RefNotAccepted: "An object it names exists, but is itself not accepted or not resolved.", "Mend the object named in the message first.";
+    ResolvedRefs false LastGoodKept: "An object it names has gone or is no longer valid; what ran before goes on running.", "Create the object again or correct the name; until then changes of the missing object are not followed.";
+    Programmed true Programmed: "Every node that must run it has acknowledged this generation.", "";
+    Programmed true NothingToProgram: "No node has to run it: no rule uses it, or no pod is selected.", "";
+    Programmed false Pending: "Not every node has acknowledged this generation yet.", "Wait; nodesProgrammed and nodesTotal tell how far it is.";
+    Programmed false NotAccepted: "It is not accepted, so no node runs it.", "See the condition Accepted of the same object.";
+    Programmed false ApplyFailed: "A node could not put it into effect.", "The message has the node and the kernel's error.";
+    Programmed false NodeUnreachable: "A node that must run it has not answered.", "See the agent on the node named in the message.";
+    Programmed false AlgUnavailable: "The ALG cannot work on a node, for example because a kernel helper already treats PPTP there.", "Do what the message says on that node.";
+}
+
+impl Reason {
+    /// The condition, ready for a status list. `generation` is that of the spec it is about; `at` becomes
+    /// `lastTransitionTime` unless [`crate::set_condition`] finds that nothing has changed.
+    pub fn condition_with(self, message: impl Into<String>, generation: Option<i64>, at: Time) -> Condition {
+        Condition {
+            type_: self.condition().name().to_owned(),
+            status: if self.holds() { "True" } else { "False" }.to_owned(),
+            reason: self.name().to_owned(),
+            message: message.into(),
+            observed_generation: generation,
+            last_transition_time: at,
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}

@@ -1,0 +1,53 @@
+//! Status: conditions, and what can be counted.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// What is known about an object. Every kind has the same.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct ObjectStatus {
+    /// The generation of the spec that this status is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+
+    /// Accepted, ResolvedRefs, Programmed; docs/conditions.md lists every reason.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = 16),
+        extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"])
+    )]
+    pub conditions: Vec<Condition>,
+
+    /// Nodes that have acknowledged this generation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "int64"))]
+    pub nodes_programmed: Option<u32>,
+
+    /// Nodes that have to run this object.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "int64"))]
+    pub nodes_total: Option<u32>,
+
+    /// Source addresses the object applies to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "int64"))]
+    pub clients: Option<u32>,
+
+    /// Live PPTP calls that use the object.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "int64"))]
+    pub live_calls: Option<u32>,
+}
+
+/// Puts a condition into the list, which stays sorted by type. `lastTransitionTime` is the new one's only where the
+/// condition's status changes, as the API conventions demand; otherwise the old time stays.
+pub fn set_condition(conditions: &mut Vec<Condition>, mut new: Condition) {
+    if let Some(old) = conditions.iter().find(|old| old.type_ == new.type_ && old.status == new.status) {
+        new.last_transition_time = old.last_transition_time.clone();
+    }
+    conditions.retain(|old| old.type_ != new.type_);
+    let place = conditions.partition_point(|old| old.type_ < new.type_);
+    conditions.insert(place, new);
+}
