@@ -1,0 +1,59 @@
+//! What can go wrong between a configuration and the kernel.
+
+use thiserror::Error;
+
+use super::options::OptionError;
+use super::tags::TagsExhausted;
+use crate::netlink;
+
+/// An error of `Kernel`; the text names the object, the field and the remedy.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// Not allowed to change the network.
+    #[error(
+        "changing links, routes and nftables needs root (CAP_NET_ADMIN and CAP_NET_RAW): {0}; start callgate-dataplane as root or with these capabilities"
+    )]
+    Privilege(String),
+    /// A flag does not fit this node.
+    #[error(transparent)]
+    Options(#[from] OptionError),
+    /// More rules than connection tags.
+    #[error(transparent)]
+    Tags(#[from] TagsExhausted),
+    /// The kernel refused a request, or netlink itself failed.
+    #[error("{what}: {source}")]
+    Netlink {
+        /// What was being done.
+        what: String,
+        /// Why it failed.
+        source: netlink::Error,
+    },
+    /// A file under /proc/sys could not be read or written.
+    #[error("sysctl {name}: {source}")]
+    Sysctl {
+        /// Dotted name.
+        name: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The record could not be made durable, so nothing that depends on it was done.
+    #[error("saving the record of kernel changes: {0}; nothing was changed since")]
+    Record(std::io::Error),
+    /// Something of our name exists and is not ours.
+    #[error("{0}")]
+    Foreign(String),
+    /// This kernel cannot do what the configuration asks.
+    #[error("{0}")]
+    Unsupported(String),
+    /// Several steps of a teardown failed; the others were carried out.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Several(Vec<Error>),
+}
+
+impl Error {
+    /// A netlink error with what was being done.
+    pub(crate) fn netlink(what: impl Into<String>) -> impl FnOnce(netlink::Error) -> Self {
+        let what = what.into();
+        move |source| Self::Netlink { what, source }
+    }
+}
