@@ -16,6 +16,7 @@ pub mod fields;
 mod ip_rule;
 mod kind;
 mod pptp_alg;
+pub mod schema;
 mod service;
 pub mod shape;
 mod status;

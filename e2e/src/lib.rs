@@ -1,1 +1,15 @@
-//! Placeholder until the first module lands.
+//! Labs with real peers in network namespaces: what the end-to-end tests, the demo and the benches share.
+//!
+//! ```text
+//!  clients (own net + mount namespace each)     gw                 inet (a router)      servers
+//!  c1 ── veth ─┐                          ┌───────────┐
+//!  c2 ── veth ─┤ lan0 (bridge) ───────────┤ a gateway ├── out0 ──── gw0 │ srv0 (bridge) ── s1, s2, s3
+//!  c3 ── veth ─┘                          └───────────┘
+//!      peers::pptp_client            gateway::{nat, callgate}                      peers::pptpd
+//! ```
+
+pub mod gateway;
+pub mod lab;
+pub mod peers;
+pub mod ppp;
+pub mod wait;

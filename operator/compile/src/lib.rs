@@ -1,1 +1,11 @@
-//! Placeholder until the first module lands.
+//! The pure compiler: the world of objects in, node configurations and statuses out.
+//!
+//! ```text
+//!   manifests::parse ─► World ─► compile ─► Compiled { nodes: NodeConfig each, statuses, last_good }
+//!   (files as text)       ▲         ▲                          │
+//!   operator's reflectors ┘         └── last_good of before ◄──┘        explain(NodeConfig, Packet) ─► Explanation
+//! ```
+//! No sockets, no clock, no files, no randomness: equal input gives equal bytes.
+#![forbid(unsafe_code)]
+
+pub mod explain;

@@ -1,0 +1,154 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::output::Format;
+use crate::target::{Origin, Target};
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done; check: no problems
+  1  check: there are problems
+  2  wrong arguments, or files that cannot be read
+  3  no agent answers on the socket
+  4  the agent answered with an error";
+
+/// What Callgate does on this host, and what manifests would make it do.
+#[derive(Debug, Parser)]
+#[command(name = "kubectl-callgate", version, after_help = EXIT_CODES, max_term_width = 100)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// One subcommand.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Tell what is wrong with manifests, without touching anything
+    Check(CheckArgs),
+    /// Show what the agent runs: objects and their conditions, problems, counters
+    Status(StatusArgs),
+    /// List live PPTP calls
+    Calls(CallsArgs),
+    /// Tell which rule a packet would meet, and why not the others
+    Explain(ExplainArgs),
+}
+
+/// Which agent, and how the answer is written.
+#[derive(Debug, Args)]
+pub struct AgentArgs {
+    /// The agent's socket
+    #[arg(long, value_name = "SOCKET", default_value = callgate_proto::DEFAULT_API_SOCKET)]
+    pub api: PathBuf,
+    /// How the answer is written
+    #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t = Format::Text)]
+    pub output: Format,
+}
+
+/// Arguments of `check`.
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// Directory of *.yaml and *.yml files (not those in directories below), or one file
+    #[arg(short = 'f', long = "filename", value_name = "DIR")]
+    pub files: PathBuf,
+    /// How the answer is written
+    #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t = Format::Text)]
+    pub output: Format,
+}
+
+/// Arguments of `status`.
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub agent: AgentArgs,
+    /// Also show counters that are zero
+    #[arg(short, long)]
+    pub all: bool,
+}
+
+/// Arguments of `calls`.
+#[derive(Debug, Args)]
+pub struct CallsArgs {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub agent: AgentArgs,
+    /// Go on: redraw on a terminal, else append a table whenever calls come, go or change state
+    #[arg(short, long)]
+    pub watch: bool,
+    /// With -w: a list every so many seconds, whether anything changed or not (on a terminal 1 unless given)
+    #[arg(long, value_name = "SECONDS", value_parser = interval, requires = "watch")]
+    pub interval: Option<Duration>,
+}
+
+/// Arguments of `explain`.
+#[derive(Debug, Args)]
+pub struct ExplainArgs {
+    /// Where the packet comes from: POD, NAMESPACE/POD, IP or IP:PORT
+    #[arg(long, value_name = "POD|IP")]
+    pub from: Origin,
+    /// Where it goes: IP:PORT/TCP, IP:PORT/UDP, IP/icmp, IP/NUMBER
+    #[arg(long, value_name = "IP:PORT/PROTO")]
+    pub to: Target,
+    /// Namespace of the pod, where --from gives none
+    #[arg(short, long, value_name = "NAMESPACE", default_value = "default")]
+    pub namespace: String,
+    /// Ask these manifests in place of an agent
+    #[arg(short = 'f', long = "filename", value_name = "DIR", conflicts_with = "api")]
+    pub files: Option<PathBuf>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub agent: AgentArgs,
+}
+
+/// Seconds with or without a fraction, from a tenth to a day.
+fn interval(text: &str) -> Result<Duration, String> {
+    match text.parse::<f64>() {
+        Ok(seconds) if (0.1..=86400.0).contains(&seconds) => Ok(Duration::from_secs_f64(seconds)),
+        Ok(_) | Err(_) => Err("use a number of seconds from 0.1 to 86400".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn explain_takes_files_or_a_socket_but_not_both() {
+        let line = "kubectl-callgate explain --from 10.0.0.1 --to 10.0.0.2/icmp -f d --api s";
+        let error = Cli::try_parse_from(line.split(' ')).unwrap_err().to_string();
+        assert!(error.contains("cannot be used with"), "{error}");
+    }
+
+    #[test]
+    fn an_interval_is_a_number_of_seconds_and_only_for_a_watch() {
+        let parse = |line: &str| Cli::try_parse_from(line.split(' ')).map_err(|e| e.to_string());
+        assert_eq!(interval("0.5"), Ok(Duration::from_millis(500)));
+        for text in ["0", "-1", "NaN", "1s", "1e9"] {
+            assert_eq!(interval(text), Err("use a number of seconds from 0.1 to 86400".into()), "{text}");
+        }
+        assert!(parse("kubectl-callgate calls -w --interval 2").is_ok());
+        let error = parse("kubectl-callgate calls --interval 2").unwrap_err();
+        assert!(error.contains("--watch"), "{error}");
+    }
+
+    #[test]
+    fn a_wrong_target_is_explained_and_exits_with_2() {
+        let line = "kubectl-callgate explain --from 10.0.0.1 --to 10.0.0.2:80";
+        let error = Cli::try_parse_from(line.split(' ')).unwrap_err();
+        assert_eq!(error.exit_code(), 2);
+        let text = error.to_string();
+        assert!(text.contains("say which protocol: 10.0.0.2:80/TCP or 10.0.0.2:80/UDP"), "{text}");
+    }
+}

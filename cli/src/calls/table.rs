@@ -1,0 +1,60 @@
+//! The table of live calls.
+
+use super::view::{CallsView, End, Traffic};
+use crate::human;
+use crate::table::{Align, Table};
+
+/// One row a call. A column POD comes first where any client's pod is known. Unknown ids are `-`.
+pub fn table(view: &CallsView) -> Table {
+    let with_pods = view.calls.iter().any(|call| call.pod.is_some());
+    let columns = [
+        ("POD", Align::Left),
+        ("CLIENT", Align::Left),
+        ("SERVER", Align::Left),
+        ("EXTERNAL", Align::Left),
+        ("PNS-ID(CLIENT)", Align::Right),
+        ("PNS-ID(OUTSIDE)", Align::Right),
+        ("PAC-ID", Align::Right),
+        ("STATE", Align::Left),
+        ("TX", Align::Right),
+        ("RX", Align::Right),
+        ("LOST", Align::Right),
+        ("AGE", Align::Right),
+        ("IDLE", Align::Right),
+        ("RULE", Align::Left),
+    ];
+    let first = usize::from(!with_pods);
+    let mut table = Table::new(&columns[first..]);
+    for call in &view.calls {
+        let cells = [
+            call.pod.clone().unwrap_or_else(|| "-".into()),
+            end(&call.client),
+            end(&call.server),
+            end(&call.external),
+            id(call.pns_call_id),
+            id(call.pns_call_id_outside),
+            id(call.pac_call_id),
+            call.state.to_owned(),
+            traffic(call.tx),
+            traffic(call.rx),
+            (call.tx.lost.saturating_add(call.rx.lost)).to_string(),
+            human::duration(call.age_ms),
+            human::duration(call.idle_ms),
+            call.rule.clone(),
+        ];
+        table.row(cells.into_iter().skip(first));
+    }
+    table
+}
+
+fn end(end: &End) -> String {
+    format!("{}:{}", end.address, end.port)
+}
+
+fn id(id: Option<u32>) -> String {
+    id.map_or_else(|| "-".into(), |id| id.to_string())
+}
+
+fn traffic(traffic: Traffic) -> String {
+    format!("{}/{}", traffic.packets, human::bytes(traffic.bytes))
+}

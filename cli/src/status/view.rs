@@ -1,0 +1,114 @@
+//! The status as JSON writes it (docs/cli.md has the shape).
+
+use std::collections::BTreeMap;
+
+use callgate_proto::pb;
+use serde::Serialize;
+
+use crate::human;
+use crate::output::ProblemView;
+
+/// What an agent runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StatusView {
+    version: String,
+    node: String,
+    config_hash: Option<String>,
+    programmed: ProgrammedView,
+    path: String,
+    connections: u64,
+    calls: u64,
+    objects: Vec<ObjectView>,
+    problems: Vec<ProblemView>,
+    counters: BTreeMap<String, u64>,
+    features: Vec<FeatureView>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+struct ProgrammedView {
+    value: bool,
+    since: Option<String>,
+    reason: String,
+    message: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+struct ObjectView {
+    kind: String,
+    namespace: String,
+    name: String,
+    conditions: Vec<ConditionView>,
+    counters: BTreeMap<String, u64>,
+}
+
+/// A metav1.Condition, named as Kubernetes names its fields.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ConditionView {
+    #[serde(rename = "type")]
+    type_: String,
+    status: String,
+    reason: String,
+    message: String,
+    observed_generation: i64,
+    last_transition_time: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+struct FeatureView {
+    name: String,
+    available: bool,
+    detail: String,
+}
+
+fn counters(list: Vec<pb::Counter>) -> BTreeMap<String, u64> {
+    list.into_iter().map(|counter| (counter.name, counter.value)).collect()
+}
+
+impl From<pb::StatusReply> for StatusView {
+    fn from(reply: pb::StatusReply) -> Self {
+        let programmed = reply.programmed.unwrap_or_default();
+        let mut objects: Vec<ObjectView> = reply.objects.into_iter().map(ObjectView::from).collect();
+        objects.sort_by(|a, b| (&a.kind, &a.namespace, &a.name).cmp(&(&b.kind, &b.namespace, &b.name)));
+        let feature = |f: pb::Feature| FeatureView { name: f.name, available: f.available, detail: f.detail };
+        Self {
+            version: reply.version,
+            node: reply.node,
+            config_hash: Some(reply.config_hash).filter(|hash| !hash.is_empty()),
+            programmed: ProgrammedView {
+                value: programmed.value,
+                since: human::time(programmed.since_unix_ms),
+                reason: programmed.reason,
+                message: programmed.message,
+            },
+            path: reply.path,
+            connections: reply.connections,
+            calls: reply.calls,
+            objects,
+            problems: reply.problems.into_iter().map(ProblemView::from).collect(),
+            counters: counters(reply.counters),
+            features: reply.features.into_iter().map(feature).collect(),
+        }
+    }
+}
+
+impl From<pb::ObjectStatus> for ObjectView {
+    fn from(object: pb::ObjectStatus) -> Self {
+        let condition = |c: pb::Condition| ConditionView {
+            type_: c.r#type,
+            status: c.status,
+            reason: c.reason,
+            message: c.message,
+            observed_generation: c.observed_generation,
+            last_transition_time: human::time(c.last_transition_unix_ms),
+        };
+        Self {
+            kind: object.kind,
+            namespace: object.namespace,
+            name: object.name,
+            conditions: object.conditions.into_iter().map(condition).collect(),
+            counters: counters(object.counters),
+        }
+    }
+}

@@ -1,0 +1,22 @@
+//! The two clocks: milliseconds since boot for everything that counts time, and which boot that is.
+
+use std::io;
+
+use callgate_pptp::Now;
+use nix::time::{ClockId, clock_gettime};
+
+/// CLOCK_BOOTTIME: never goes back, counts suspend, outlives the process, begins anew with each boot.
+#[must_use]
+pub fn now() -> Now {
+    // The clock exists since Linux 2.6.39, and its time is not negative: neither default is ever taken.
+    let t = clock_gettime(ClockId::CLOCK_BOOTTIME).map_or(std::time::Duration::ZERO, std::time::Duration::from);
+    Now(u64::try_from(t.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// The kernel's random id of this boot.
+///
+/// # Errors
+/// When /proc is not mounted.
+pub fn boot_id() -> io::Result<String> {
+    Ok(std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned())
+}

@@ -1,0 +1,93 @@
+//! The raw socket through which rewritten packets leave by the kernel's own routing, neighbours and OUTPUT path.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
+use std::os::fd::OwnedFd;
+
+use nix::sys::socket::{getsockopt, setsockopt, sockopt};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+
+use super::sys::{self, TxBatch};
+
+/// Bytes of send buffer asked for: packets wait here only for a neighbour's address or a busy device's queue.
+const SEND_BUFFER: usize = 8 << 20;
+
+/// What became of the packets of one [`Emitter::send`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sent {
+    /// The kernel took this many, from the first.
+    Taken(usize),
+    /// The first is larger than its device's MTU.
+    TooBig,
+    /// The first was not taken: no buffer (ENOBUFS, EAGAIN), no route, or forbidden by a filter in OUTPUT.
+    Refused(RefusedBy),
+}
+
+/// Why the kernel did not take a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RefusedBy {
+    /// ENOBUFS, EAGAIN or ENOMEM: a queue is full.
+    Buffers,
+    /// ENETUNREACH, EHOSTUNREACH, ENETDOWN, ENODEV or EINVAL: the destination cannot be reached now.
+    Route,
+    /// EPERM or EACCES: a filter of the host forbids it.
+    Filter,
+    /// Anything else.
+    Other(i32),
+}
+
+/// Sends whole IPv4 packets (IP_HDRINCL) with our packet mark.
+pub struct Emitter {
+    fd: OwnedFd,
+    /// Asks the kernel for path MTUs; sends nothing.
+    probe: UdpSocket,
+    batch: TxBatch,
+}
+
+impl Emitter {
+    /// Opens it; `mark` is set on every packet.
+    ///
+    /// # Errors
+    /// Without CAP_NET_RAW and CAP_NET_ADMIN (EPERM).
+    pub fn open(mark: u32) -> io::Result<Self> {
+        let socket = Socket::new(Domain::IPV4, Type::RAW.nonblocking().cloexec(), Some(Protocol::from(libc::IPPROTO_RAW)))?;
+        socket.set_header_included_v4(true)?;
+        socket.set_mark(mark)?;
+        let fd = OwnedFd::from(socket);
+        if setsockopt(&fd, sockopt::SndBufForce, &SEND_BUFFER).is_err() {
+            setsockopt(&fd, sockopt::SndBuf, &SEND_BUFFER)?;
+        }
+        let probe = UdpSocket::bind(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0))?;
+        SockRef::from(&probe).set_mark(mark)?;
+        Ok(Self { fd, probe, batch: TxBatch::new() })
+    }
+
+    /// Hands over as many of `packets` as one system call takes, in order, each to the destination in its header.
+    pub fn send(&mut self, packets: &[&[u8]]) -> Sent {
+        match self.batch.send(&self.fd, packets) {
+            Ok(n) => Sent::Taken(n),
+            Err(e) => match e.raw_os_error().unwrap_or(0) {
+                libc::EMSGSIZE => Sent::TooBig,
+                libc::ENOBUFS | libc::EAGAIN | libc::ENOMEM => Sent::Refused(RefusedBy::Buffers),
+                libc::ENETUNREACH | libc::EHOSTUNREACH | libc::ENETDOWN | libc::ENODEV | libc::EINVAL => {
+                    Sent::Refused(RefusedBy::Route)
+                }
+                libc::EPERM | libc::EACCES => Sent::Refused(RefusedBy::Filter),
+                other => Sent::Refused(RefusedBy::Other(other)),
+            },
+        }
+    }
+
+    /// The MTU on the way to `destination`, bytes of an IPv4 packet.
+    ///
+    /// # Errors
+    /// When there is no route.
+    pub fn path_mtu(&self, destination: Ipv4Addr) -> io::Result<u16> {
+        self.probe.connect(SocketAddrV4::new(destination, 9))?;
+        let mtu = getsockopt(&self.probe, sockopt::IpMtu)?;
+        Ok(u16::try_from(mtu).unwrap_or(u16::MAX))
+    }
+}
+
+/// Packets one [`Emitter::send`] takes at most.
+pub const SEND_BATCH: usize = sys::BATCH;

@@ -1,0 +1,79 @@
+//! One AF_PACKET socket that reads the IPv4 packets arriving on one interface, as far as its filter lets them.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use nix::sys::socket::{setsockopt, sockopt};
+use socket2::{SockFilter, SockRef};
+
+use super::filter::Instruction;
+use super::sys;
+
+/// Bytes of receive buffer asked for (SO_RCVBUFFORCE, which goes beyond rmem_max): about 5,000 packets of 1,400 bytes while the
+/// thread is busy elsewhere.
+const RECEIVE_BUFFER: usize = 8 << 20;
+
+/// A tap on one interface.
+///
+/// It is bound to ETH_P_IP and not to ETH_P_ALL: packets that an eBPF program at tc takes for itself do not come here (measured).
+#[derive(Debug)]
+pub struct Tap {
+    fd: OwnedFd,
+    ifindex: u32,
+    drops: u64,
+}
+
+impl Tap {
+    /// Opens a tap on interface `ifindex` and begins to receive.
+    ///
+    /// # Errors
+    /// Without CAP_NET_RAW (EPERM), or when there is no such interface (ENODEV).
+    pub fn open(ifindex: u32, filter: &[Instruction]) -> io::Result<Self> {
+        let fd = sys::packet_socket()?;
+        sys::set_packet_option(&fd, libc::PACKET_VNET_HDR, 1)?;
+        sys::set_packet_option(&fd, libc::PACKET_AUXDATA, 1)?;
+        sys::set_packet_option(&fd, libc::PACKET_IGNORE_OUTGOING, 1)?;
+        // In a container without CAP_NET_ADMIN in the initial user namespace the limit of rmem_max has to do.
+        if setsockopt(&fd, sockopt::RcvBufForce, &RECEIVE_BUFFER).is_err() {
+            setsockopt(&fd, sockopt::RcvBuf, &RECEIVE_BUFFER)?;
+        }
+        attach(&fd, filter)?;
+        sys::bind_ipv4(&fd, ifindex)?;
+        Ok(Self { fd, ifindex, drops: 0 })
+    }
+
+    /// Replaces the filter; the kernel swaps it between two packets.
+    ///
+    /// # Errors
+    /// What SO_ATTACH_FILTER gives.
+    pub fn set_filter(&self, filter: &[Instruction]) -> io::Result<()> {
+        attach(&self.fd, filter)
+    }
+
+    /// The interface it reads.
+    #[must_use]
+    pub fn ifindex(&self) -> u32 {
+        self.ifindex
+    }
+
+    /// Packets the kernel has dropped since `open` because the socket's buffer was full.
+    pub fn drops(&mut self) -> u64 {
+        self.drops += sys::packet_drops(&self.fd).unwrap_or(0);
+        self.drops
+    }
+
+    pub(super) fn socket(&self) -> &OwnedFd {
+        &self.fd
+    }
+}
+
+impl AsFd for Tap {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+fn attach(fd: &OwnedFd, filter: &[Instruction]) -> io::Result<()> {
+    let program: Vec<_> = filter.iter().map(|i| SockFilter::new(i.code, i.yes, i.no, i.k)).collect();
+    SockRef::from(fd).attach_filter(&program)
+}

@@ -1,0 +1,169 @@
+//! The table of all calls: flat look-ups for GRE, ordered ones for everything that is rare.
+//!
+//! ```text
+//!  down  (external, server, translated PNS id) -> call      GRE from the server      hash
+//!  up    (client, server, PAC id)              -> call      GRE from the client      hash
+//!  inner (client, server, PNS id, call)   outer (external, server, PAC id, call)   owner (connection, call)   ordered
+//! ```
+
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+
+use super::call::{Call, CallData, PnsId};
+use super::hash::{FlatMap, Seeded};
+use super::slab::Slab;
+
+/// Two addresses and a Call ID, packed so that hashing takes two multiplications.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Key {
+    addresses: u64,
+    id: u16,
+}
+
+impl Key {
+    fn new(near: Ipv4Addr, server: Ipv4Addr, id: u16) -> Self {
+        Self { addresses: u64::from(near.to_bits()) << 32 | u64::from(server.to_bits()), id }
+    }
+}
+
+/// All calls.
+#[derive(Debug)]
+pub(crate) struct Calls {
+    slab: Slab<Call>,
+    down: FlatMap<Key, u32>,
+    up: FlatMap<Key, u32>,
+    inner: BTreeSet<(Key, u32)>,
+    outer: BTreeSet<(Key, u32)>,
+    owner: BTreeSet<(u32, u32)>,
+    by_serial: FlatMap<u64, u32>,
+    next_serial: u64,
+}
+
+impl Calls {
+    pub(crate) fn new(seed: u64) -> Self {
+        let hash = Seeded::new(seed);
+        Self {
+            slab: Slab::default(),
+            down: FlatMap::with_hasher(hash),
+            up: FlatMap::with_hasher(hash),
+            inner: BTreeSet::new(),
+            outer: BTreeSet::new(),
+            owner: BTreeSet::new(),
+            by_serial: FlatMap::with_hasher(hash),
+            next_serial: 1,
+        }
+    }
+
+    /// Adds a call; its ids are entered as far as they are known.
+    pub(crate) fn insert(
+        &mut self,
+        connection: u32,
+        (client, external, server): (Ipv4Addr, Ipv4Addr, Ipv4Addr),
+        data: CallData,
+    ) -> u32 {
+        let serial = self.next_serial;
+        self.next_serial += 1;
+        let (pns, pac) = (data.pns, data.pac);
+        let data = CallData { pns: None, pac: None, ..data };
+        let index = self.slab.insert(Call { serial, connection, client, external, server, data, armed: None });
+        self.owner.insert((connection, index));
+        self.by_serial.insert(serial, index);
+        if let Some(pns) = pns {
+            self.set_pns(index, pns);
+        }
+        if let Some(pac) = pac {
+            self.set_pac(index, pac);
+        }
+        index
+    }
+
+    /// Gives the call its PNS id on both sides.
+    pub(crate) fn set_pns(&mut self, index: u32, pns: PnsId) {
+        let Some(call) = self.slab.get_mut(index) else { return };
+        call.data.pns = Some(pns);
+        self.down.insert(Key::new(call.external, call.server, pns.translated), index);
+        self.inner.insert((Key::new(call.client, call.server, pns.client), index));
+    }
+
+    /// Gives the call its PAC id; the call that had the way up under it before, if there is one, loses it.
+    pub(crate) fn set_pac(&mut self, index: u32, pac: u16) -> Option<u32> {
+        let call = self.slab.get_mut(index)?;
+        call.data.pac = Some(pac);
+        self.outer.insert((Key::new(call.external, call.server, pac), index));
+        self.up.insert(Key::new(call.client, call.server, pac), index).filter(|&before| before != index)
+    }
+
+    /// Takes a call out of all tables. If an older call had lost the way up to it, that one has it again.
+    pub(crate) fn remove(&mut self, index: u32) -> Option<Call> {
+        let call = self.slab.remove(index)?;
+        self.owner.remove(&(call.connection, index));
+        self.by_serial.remove(&call.serial);
+        if let Some(pns) = call.data.pns {
+            self.down.remove(&Key::new(call.external, call.server, pns.translated));
+            self.inner.remove(&(Key::new(call.client, call.server, pns.client), index));
+        }
+        if let Some(pac) = call.data.pac {
+            self.outer.remove(&(Key::new(call.external, call.server, pac), index));
+            let key = Key::new(call.client, call.server, pac);
+            if self.up.get(&key) == Some(&index) {
+                self.up.remove(&key);
+                let heir = self
+                    .with_pac(call.external, call.server, pac)
+                    .find(|&other| self.slab.get(other).is_some_and(|other| other.client == call.client));
+                if let Some(heir) = heir {
+                    self.up.insert(key, heir);
+                }
+            }
+        }
+        Some(call)
+    }
+
+    /// GRE from the server: the call whose translated id this is.
+    pub(crate) fn down(&self, external: Ipv4Addr, server: Ipv4Addr, translated: u16) -> Option<u32> {
+        self.down.get(&Key::new(external, server, translated)).copied()
+    }
+
+    /// GRE from the client: the call whose PAC id this is.
+    pub(crate) fn up(&self, client: Ipv4Addr, server: Ipv4Addr, pac: u16) -> Option<u32> {
+        self.up.get(&Key::new(client, server, pac)).copied()
+    }
+
+    /// Calls of this client to this server with this PNS id as the client chose it (more than one only over several
+    /// connections).
+    pub(crate) fn with_pns(&self, client: Ipv4Addr, server: Ipv4Addr, pns: u16) -> impl Iterator<Item = u32> + '_ {
+        let key = Key::new(client, server, pns);
+        self.inner.range((key, 0)..=(key, u32::MAX)).map(|&(_, index)| index)
+    }
+
+    /// Calls behind this external address to this server with this PAC id, of whichever client.
+    pub(crate) fn with_pac(&self, external: Ipv4Addr, server: Ipv4Addr, pac: u16) -> impl Iterator<Item = u32> + '_ {
+        let key = Key::new(external, server, pac);
+        self.outer.range((key, 0)..=(key, u32::MAX)).map(|&(_, index)| index)
+    }
+
+    /// The calls of a connection.
+    pub(crate) fn of_connection(&self, connection: u32) -> impl Iterator<Item = u32> + '_ {
+        self.owner.range((connection, 0)..=(connection, u32::MAX)).map(|&(_, index)| index)
+    }
+
+    /// The call with this serial number, if it lives.
+    pub(crate) fn by_serial(&self, serial: u64) -> Option<u32> {
+        self.by_serial.get(&serial).copied()
+    }
+
+    pub(crate) fn get(&self, index: u32) -> Option<&Call> {
+        self.slab.get(index)
+    }
+
+    pub(crate) fn get_mut(&mut self, index: u32) -> Option<&mut Call> {
+        self.slab.get_mut(index)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.slab.len()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &Call)> {
+        self.slab.iter()
+    }
+}

@@ -1,0 +1,20 @@
+//! A lab: namespaces, links, processes, captures; everything in it goes when it is dropped, also after a panic.
+//!
+//! ```text
+//!  topology::Lab ── node::Node (net + mount namespace, /run, /dev, syslog) ── process::Process
+//!        │               └── capture::Capture ── packet::Packet ── control::calls
+//!        └── names: /run/netns/cg-PID-N-NODE, /tmp/cg-PID-N: swept when PID is gone, and on SIGTERM
+//! ```
+
+pub mod capture;
+pub mod control;
+pub mod names;
+pub mod node;
+pub mod packet;
+pub mod packet_socket;
+pub mod ping;
+pub mod process;
+pub mod root;
+pub mod signals;
+pub mod syslog;
+pub mod topology;

@@ -1,0 +1,143 @@
+//! A process in a lab: its output goes to a file, it is killed when dropped.
+
+use std::fs::{self, File};
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::wait;
+
+/// How long a process may take to end after SIGTERM.
+const STOP: Duration = Duration::from_secs(20);
+
+/// A running program.
+#[derive(Debug)]
+pub struct Process {
+    name: String,
+    child: Child,
+    log: PathBuf,
+    ended: Option<ExitStatus>,
+}
+
+impl Process {
+    /// Starts `command`; stdout (unless set before by the caller) and stderr go to `log`.
+    ///
+    /// # Errors
+    /// If the program cannot be started, with its name and what to install.
+    pub fn spawn(name: &str, mut command: Command, log: &Path) -> anyhow::Result<Self> {
+        let file = File::create(log).with_context(|| format!("{}", log.display()))?;
+        command.stderr(Stdio::from(file.try_clone().context("log")?));
+        if command.get_envs().all(|(key, _)| key != KEEP_STDOUT) {
+            command.stdout(Stdio::from(file));
+        }
+        let program = command.get_program().to_string_lossy().into_owned();
+        let child = command.spawn().with_context(|| format!("start {program} ({name}): is it installed?"))?;
+        Ok(Self { name: name.into(), child, log: log.into(), ended: None })
+    }
+
+    /// Process id.
+    pub fn pid(&self) -> Pid {
+        Pid::from_raw(self.child.id() as i32)
+    }
+
+    /// Takes the pipe to its stdin, if it has one.
+    pub fn stdin(&mut self) -> Option<std::process::ChildStdin> {
+        self.child.stdin.take()
+    }
+
+    /// Sends a signal; a process that has ended gets none.
+    pub fn signal(&mut self, signal: Signal) {
+        if self.exit_status().is_none() {
+            drop(kill(self.pid(), signal));
+        }
+    }
+
+    /// How it ended, `None` while it runs.
+    pub fn exit_status(&mut self) -> Option<ExitStatus> {
+        if self.ended.is_none() {
+            self.ended = self.child.try_wait().ok().flatten();
+        }
+        self.ended
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Errors
+    /// After `limit`.
+    pub fn wait(&mut self, limit: Duration) -> anyhow::Result<ExitStatus> {
+        let what = format!("end of {}", self.name);
+        wait::until(&what, limit, || Ok(self.exit_status())).with_context(|| self.tail(15))
+    }
+
+    /// SIGTERM, then waits.
+    ///
+    /// # Errors
+    /// If it does not end in time; it is then killed.
+    pub fn stop(&mut self) -> anyhow::Result<ExitStatus> {
+        self.signal(Signal::SIGTERM);
+        let ended = self.wait(STOP);
+        if ended.is_err() {
+            self.kill9();
+        }
+        ended
+    }
+
+    /// SIGKILL, and waits until it is gone.
+    pub fn kill9(&mut self) {
+        if self.exit_status().is_none() {
+            drop(self.child.kill());
+            self.ended = self.child.wait().ok();
+        }
+    }
+
+    /// What it has written so far.
+    pub fn output(&self) -> String {
+        let mut text = Vec::new();
+        drop(File::open(&self.log).and_then(|mut file| file.read_to_end(&mut text)));
+        String::from_utf8_lossy(&text).into_owned()
+    }
+
+    /// Waits until its output contains `pattern`; fails at once if it ends before.
+    ///
+    /// # Errors
+    /// As said, with the end of its output.
+    pub fn wait_output(&mut self, pattern: &str, limit: Duration) -> anyhow::Result<()> {
+        let what = format!("{}: {pattern:?} in its output", self.name);
+        wait::until_true(&what, limit, || {
+            if self.output().contains(pattern) {
+                return Ok(true);
+            }
+            match self.exit_status() {
+                Some(status) => bail!("{} ended early: {status}", self.name),
+                None => Ok(false),
+            }
+        })
+        .with_context(|| self.tail(15))
+    }
+
+    /// The last lines of its output, under its name.
+    pub fn tail(&self, lines: usize) -> String {
+        tail(&self.log, lines)
+    }
+}
+
+/// A command with this key in its environment keeps the stdout it was given.
+pub const KEEP_STDOUT: &str = "CALLGATE_LAB_KEEP_STDOUT";
+
+/// The last lines of a file, under its name.
+pub fn tail(path: &Path, lines: usize) -> String {
+    let text = fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
+    let all: Vec<&str> = text.lines().collect();
+    format!("--- {}\n{}", path.display(), all[all.len().saturating_sub(lines)..].join("\n"))
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill9();
+    }
+}

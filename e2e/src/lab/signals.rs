@@ -1,0 +1,45 @@
+//! On SIGTERM, SIGINT or SIGHUP every lab of this process is removed before it ends.
+
+use std::os::fd::{AsRawFd as _, IntoRawFd as _};
+use std::sync::Once;
+use std::sync::atomic::{AtomicI32, Ordering};
+
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
+
+/// Write end of the pipe that takes a signal's number from the handler to the thread.
+static PIPE: AtomicI32 = AtomicI32::new(-1);
+static ONCE: Once = Once::new();
+
+extern "C" fn tell(signal: libc::c_int) {
+    let byte = signal as u8;
+    // SAFETY: write(2) is async-signal-safe (signal-safety(7)), the fd is open for the life of the process, one byte is read.
+    unsafe { libc::write(PIPE.load(Ordering::Relaxed), (&raw const byte).cast(), 1) };
+}
+
+/// Installs the handlers, once. Exit code is 128 + signal number, as shells have it.
+pub fn install() {
+    ONCE.call_once(|| {
+        let Ok((read, write)) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC) else { return };
+        PIPE.store(write.as_raw_fd(), Ordering::Relaxed);
+        // Stays open as long as the process.
+        let _ = write.into_raw_fd();
+        let action = SigAction::new(SigHandler::Handler(tell), SaFlags::SA_RESTART, SigSet::empty());
+        for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
+            // SAFETY: the handler only writes to a pipe, which is allowed in a signal handler.
+            drop(unsafe { sigaction(signal, &action) });
+        }
+        std::thread::spawn(move || {
+            let mut byte = [0];
+            loop {
+                match nix::unistd::read(&read, &mut byte) {
+                    Ok(1) => break,
+                    Err(nix::errno::Errno::EINTR) => {}
+                    Ok(_) | Err(_) => return,
+                }
+            }
+            eprintln!("signal {}: removing the lab", byte[0]);
+            super::names::sweep_own();
+            std::process::exit(128 + i32::from(byte[0]));
+        });
+    });
+}

@@ -1,0 +1,60 @@
+//! PptpAlg objects as the data plane needs them.
+use std::collections::BTreeMap;
+
+use callgate_crds::conditions::Reason;
+use callgate_crds::fields::Duration;
+use callgate_crds::{ControlConnection, PptpAlgSpec, Validation};
+use callgate_proto::model::{self, ObjectKey};
+
+use super::Report;
+use crate::world::World;
+
+/// Every PptpAlg with its report; the value is there only where the report is good.
+pub(crate) fn algs(world: &World) -> BTreeMap<ObjectKey, (Option<model::PptpAlg>, Report)> {
+    world.algs.iter().map(|(key, object)| (key.clone(), alg(key, &object.spec))).collect()
+}
+
+fn alg(key: &ObjectKey, spec: &PptpAlgSpec) -> (Option<model::PptpAlg>, Report) {
+    let mut report = Report::default();
+    let echo_timeout_ms = millis(&spec.echo_timeout, "spec.echoTimeout", &mut report);
+    let idle_timeout_ms = millis(&spec.idle_timeout, "spec.idleTimeout", &mut report);
+    let control_connection = match spec.control_connection {
+        ControlConnection::PerClient => model::ControlConnection::PerClient,
+        ControlConnection::Shared => {
+            not_there("Shared", &mut report);
+            model::ControlConnection::Shared
+        }
+        ControlConnection::Auto => {
+            not_there("Auto", &mut report);
+            model::ControlConnection::Auto
+        }
+    };
+    let validation = match spec.validation {
+        Validation::Strict => model::Validation::Strict,
+        Validation::Permissive => model::Validation::Permissive,
+    };
+    let resolved = model::PptpAlg {
+        key: key.clone(),
+        echo_timeout_ms,
+        idle_timeout_ms,
+        max_calls: spec.max_calls,
+        control_connection,
+        validation,
+    };
+    (report.is_good().then_some(resolved), report)
+}
+
+fn not_there(value: &str, report: &mut Report) {
+    let message = format!(
+        "{value} is not there yet: write PerClient, or remove the field (each client then keeps a control connection of \
+         its own)"
+    );
+    report.add(Reason::Unsupported, "spec.controlConnection", message);
+}
+
+fn millis(duration: &Duration, field: &str, report: &mut Report) -> u64 {
+    duration.millis().unwrap_or_else(|error| {
+        report.add(Reason::Invalid, field, error.to_string());
+        0
+    })
+}
