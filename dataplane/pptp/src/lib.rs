@@ -10,7 +10,9 @@
 #![forbid(unsafe_code)]
 
 pub mod engine;
+pub mod stream;
 pub mod types;
+pub mod wire;
 
 pub use engine::{
     CallDirection, CallEnd, CallIds, CallRefusal, CallState, CallView, Change, CloseReason, ConnectionRecord,

@@ -120,7 +120,10 @@ mod tests {
         for &sequence in sequences {
             meter.count(100, Some(sequence), Now(1));
         }
-        assert_eq!((meter.traffic.packets, meter.traffic.bytes), (sequences.len() as u64, 100 * sequences.len() as u64));
+        assert_eq!(
+            (meter.traffic.packets, meter.traffic.bytes),
+            (sequences.len() as u64, 100 * sequences.len() as u64)
+        );
         meter.traffic.lost
     }
 

@@ -10,10 +10,18 @@
 //!
 //! After every call the shell drains `poll_command` and only then carries out the `Verdict`.
 
+mod allocator;
+mod call;
+mod calls;
 mod counters;
 mod event;
+mod hash;
 mod limits;
+mod pool;
+mod random;
 mod record;
+mod slab;
+mod timers;
 mod view;
 
 pub use counters::Counters;

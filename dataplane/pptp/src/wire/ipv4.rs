@@ -60,7 +60,8 @@ impl<T: AsRef<[u8]>> Packet<T> {
         let packet = Self { buffer };
         let bytes = packet.buffer.as_ref();
         let header_len = packet.header_len();
-        if bytes.len() < HEADER_LEN || u8_at(bytes, 0) >> 4 != 4 || header_len < HEADER_LEN || header_len > bytes.len() {
+        if bytes.len() < HEADER_LEN || u8_at(bytes, 0) >> 4 != 4 || header_len < HEADER_LEN || header_len > bytes.len()
+        {
             return Err(Error);
         }
         Ok(packet)

@@ -29,9 +29,7 @@ pub use codes::{
     DisconnectResult, EchoResult, GeneralError, IncomingResult, OutgoingResult, StartResult, StopReason, StopResult,
 };
 pub use echo::{EchoReply, EchoRequest};
-pub use header::{
-    COOKIE, HEADER_LEN, Header, MAX_MESSAGE_LEN, field12, field14, set_field12, set_field14,
-};
+pub use header::{COOKIE, HEADER_LEN, Header, MAX_MESSAGE_LEN, field12, field14, set_field12, set_field14};
 pub use incoming::{IncomingCallConnected, IncomingCallReply, IncomingCallRequest};
 pub use link_info::SetLinkInfo;
 pub use message::Message;

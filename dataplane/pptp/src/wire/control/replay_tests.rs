@@ -2,30 +2,30 @@
 
 use std::net::Ipv4Addr;
 
-use pcap_parser::data::{PacketData, get_packetdata};
-use pcap_parser::{PcapCapture, traits::PcapNGPacketBlock as _};
-
 use super::super::{gre, ipv4, tcp};
 use super::{ControlType, Message, Sender, validate};
 
 static TCPDUMP: &[u8] = include_bytes!("../../../tests/data/tcpdump-pptp.pcap");
 static ZEEK: &[u8] = include_bytes!("../../../tests/data/zeek-gre-pptp.pcap");
 
+/// The IPv4 packets of a classic capture file: 24 octets of header, then 16 octets and a frame for each packet.
 fn ipv4_packets(capture: &[u8]) -> Vec<Vec<u8>> {
-    let capture = PcapCapture::from_file(capture).unwrap();
-    let link = capture.header.network;
-    capture
-        .blocks
-        .iter()
-        .map(|block| {
-            let PacketData::L2(frame) = get_packetdata(block.data, link, block.caplen as usize).unwrap() else {
-                panic!("not an Ethernet capture")
-            };
-            // Zeek's packets are IPv4 in IPv6 (40 octets of fixed header).
-            let skip = if frame[12..14] == [0x86, 0xdd] { 14 + 40 } else { 14 };
-            frame[skip..].to_vec()
-        })
-        .collect()
+    let little = match capture[..4] {
+        [0xd4, 0xc3, 0xb2, 0xa1] => true,
+        [0xa1, 0xb2, 0xc3, 0xd4] => false,
+        _ => panic!("not a classic capture file with microseconds"),
+    };
+    let (mut packets, mut at) = (Vec::new(), 24);
+    while at < capture.len() {
+        let length: [u8; 4] = capture[at + 8..at + 12].try_into().unwrap();
+        let length = if little { u32::from_le_bytes(length) } else { u32::from_be_bytes(length) } as usize;
+        let frame = &capture[at + 16..at + 16 + length];
+        // Zeek's packets are IPv4 in IPv6 (40 octets of fixed header) in a VLAN (4 octets).
+        let skip = if frame[12..14] == [0x81, 0x00] { 14 + 4 + 40 } else { 14 };
+        packets.push(frame[skip..].to_vec());
+        at += 16 + length;
+    }
+    packets
 }
 
 #[test]
@@ -56,15 +56,8 @@ fn every_message_of_the_captured_session_is_understood_and_emitted_the_same() {
         assert_eq!(rebuilt, bytes);
     }
     use ControlType::{OutgoingCallReply, OutgoingCallRequest, SetLinkInfo, StartReply, StartRequest};
-    let server_frames_come_twice = [
-        StartRequest,
-        StartReply,
-        StartReply,
-        OutgoingCallRequest,
-        OutgoingCallReply,
-        OutgoingCallReply,
-        SetLinkInfo,
-    ];
+    let server_frames_come_twice =
+        [StartRequest, StartReply, StartReply, OutgoingCallRequest, OutgoingCallReply, OutgoingCallReply, SetLinkInfo];
     assert_eq!(types, server_frames_come_twice);
 }
 

@@ -186,10 +186,7 @@ mod tests {
         assert_eq!(validate(&surplus, Sender::Pac, false), Ok(ControlType::EchoRequest));
         assert_eq!(validate(&changed(9, &[12]), Sender::Pac, false), Ok(ControlType::CallClearRequest));
         assert_eq!(frame(&changed(9, &[99]), false), Ok(Some(16)));
-        assert_eq!(
-            validate(&changed(9, &[99]), Sender::Pac, false),
-            Err(Malformed::ControlType { control_type: 99 })
-        );
+        assert_eq!(validate(&changed(9, &[99]), Sender::Pac, false), Err(Malformed::ControlType { control_type: 99 }));
         assert_eq!(validate(&changed(9, &[7]), Sender::Pns, false), Err(Malformed::Length { length: 16 }));
         assert_eq!(validate(&changed(3, &[2]), Sender::Pns, false), Err(Malformed::MessageType { message_type: 2 }));
     }

@@ -213,7 +213,8 @@ mod tests {
             let _ = iter(&bytes).map(|option| if let TcpOption::Sack(data) = option { sack_blocks(data).count() } else { 0 }).sum::<usize>();
             map_sack(&mut bytes, |left, right| (left.0 & 1 == 0).then_some((left, right)));
             blank(&mut bytes, TIMESTAMPS);
-            prop_assert!(iter(&bytes).all(|option| !matches!(option, TcpOption::Timestamps { .. })));
+            let has_timestamps = iter(&bytes).any(|option| matches!(option, TcpOption::Timestamps { .. }));
+            prop_assert!(!has_timestamps);
         }
     }
 }
