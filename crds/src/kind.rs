@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
+    CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
+};
 use kube::CustomResourceExt;
 
 /// One of the object kinds of [`crate::GROUP`].
@@ -43,13 +45,35 @@ impl Kind {
         Self::ALL.into_iter().find(|kind| kind.name() == name)
     }
 
-    /// The CustomResourceDefinition, as generated from the Rust types.
+    /// The CustomResourceDefinition, as generated from the Rust types, `nullable` taken out: a field without a value is
+    /// then a field left out (the API server prunes it), and gets its default.
     pub fn definition(self) -> CustomResourceDefinition {
-        match self {
+        let mut definition = match self {
             Self::PptpAlg => crate::PptpAlg::crd(),
             Self::Service => crate::Service::crd(),
             Self::IpRule => crate::IpRule::crd(),
+        };
+        for version in &mut definition.spec.versions {
+            if let Some(schema) = version.schema.as_mut().and_then(|schema| schema.open_api_v3_schema.as_mut()) {
+                forbid_null(schema);
+            }
         }
+        definition
+    }
+}
+
+/// Takes `nullable`, which the derive gives every `Option`, out of a schema and all schemas in it.
+fn forbid_null(schema: &mut JSONSchemaProps) {
+    schema.nullable = None;
+    schema.properties.iter_mut().flat_map(|properties| properties.values_mut()).for_each(forbid_null);
+    match &mut schema.items {
+        Some(JSONSchemaPropsOrArray::Schema(items)) => forbid_null(items),
+        Some(JSONSchemaPropsOrArray::Schemas(items)) => items.iter_mut().for_each(forbid_null),
+        None => {}
+    }
+    match &mut schema.additional_properties {
+        Some(JSONSchemaPropsOrBool::Schema(values)) => forbid_null(values),
+        Some(JSONSchemaPropsOrBool::Bool(_)) | None => {}
     }
 }
 

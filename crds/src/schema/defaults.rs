@@ -2,15 +2,16 @@
 
 use serde_json::Value;
 
-/// Removes nulls where null is not allowed, then puts defaults where a field is missing, from the outside in.
+/// Removes fields that are null, then puts defaults where a field is missing, from the outside in.
 pub(super) fn fill(schema: &Value, value: &mut Value) {
     match value {
         Value::Object(fields) => {
             let properties = schema["properties"].as_object();
+            let known = |name: &str| {
+                schema["additionalProperties"].is_object() || properties.is_some_and(|known| known.contains_key(name))
+            };
+            fields.retain(|name, value| !(value.is_null() && known(name)));
             for (name, schema) in properties.into_iter().flatten() {
-                if fields.get(name).is_some_and(Value::is_null) && schema["nullable"] != true {
-                    fields.remove(name);
-                }
                 if let (None, Some(default)) = (fields.get(name), schema.get("default")) {
                     fields.insert(name.clone(), default.clone());
                 }

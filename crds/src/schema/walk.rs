@@ -9,9 +9,6 @@ use crate::shape;
 /// are otherwise right, as they may rely on it.
 pub(super) fn check(schema: &Value, value: &Value, path: &str, problems: &mut Vec<Problem>) {
     let before = problems.len();
-    if value.is_null() && schema["nullable"] == true {
-        return;
-    }
     let mut problem = |message: String| problems.push(Problem { path: path.to_owned(), message });
     match wrong_type(schema, value) {
         Some(message) => return problem(message),
