@@ -79,6 +79,8 @@ pub(crate) struct CallData {
     pub(crate) down: Meter,
     /// When the last GRE of any kind passed.
     pub(crate) last_seen: Now,
+    /// When the client asked for its end; the server may still have to say its part.
+    pub(crate) clearing: Option<Now>,
 }
 
 /// The PNS's Call ID on both sides of the gateway.
@@ -101,6 +103,7 @@ impl CallData {
             up: Meter::new(now),
             down: Meter::new(now),
             last_seen: now,
+            clearing: None,
         }
     }
 

@@ -1,10 +1,10 @@
 //! The whole ALG of a node: packets and `now` in, verdicts and commands out.
 //!
 //! ```text
-//!  from_client / from_server ─► TCP  ─► connection ─► streams ─► control messages ─► calls
+//!  from_client / from_server ─► TCP  ─► open / segment ─► streams ─► message ─► calls
 //!                            ├► GRE  ─► call table (flat) ─► rewritten in place
 //!                            └► ICMP ─► inner header translated, or dropped
-//!  handle_timeout ─► one deadline a connection ─► retransmit, time out, tell both sides
+//!  handle_timeout ─► one deadline a connection, one a call ─► send again, time out, tell both sides
 //!  poll_command  ◄─ Persist before Send, Note when somebody wants to know
 //! ```
 //!
@@ -13,16 +13,29 @@
 mod allocator;
 mod call;
 mod calls;
+mod connection;
 mod counters;
 mod event;
+mod fragments;
+mod gre;
 mod hash;
+mod icmp;
+mod ids;
+mod lifecycle;
 mod limits;
+mod message;
+mod open;
+mod oversize;
 mod pool;
 mod random;
 mod record;
+mod restore;
+mod segment;
 mod slab;
+mod time;
 mod timers;
 mod view;
+mod views;
 
 pub use counters::Counters;
 pub use event::{CallEnd, CallIds, CallRefusal, CloseReason, Event, OpenRefusal, Severity};
@@ -30,10 +43,25 @@ pub use limits::Limits;
 pub use record::{Change, ConnectionRecord, Quarantined, QuarantinedWhat};
 pub use view::{CallDirection, CallState, CallView, ConnectionState, ConnectionView, Traffic};
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::net::Ipv4Addr;
 
-use crate::types::{Admit, Command, Now, Policy, Side, Verdict};
+use allocator::Allocator;
+use calls::Calls;
+use connection::Connection;
+use fragments::Fragments;
+use hash::{FlatMap, Seeded};
+use slab::Slab;
+use timers::{Timer, Timers};
+
+use crate::types::{Admit, Command, Flow, Now, Side, Verdict};
+use crate::wire::ipv4;
+
+/// Time to live of packets the engine makes itself.
+const TTL: u8 = 64;
+
+/// The server's view of a connection: external address and port, server address and port.
+type Outer = (Ipv4Addr, u16, Ipv4Addr, u16);
 
 /// The PPTP ALG of one node.
 #[derive(Debug)]
@@ -41,39 +69,74 @@ pub struct Engine {
     limits: Limits,
     counters: Counters,
     commands: VecDeque<Command>,
+    connections: Slab<Connection>,
+    by_flow: FlatMap<Flow, u32>,
+    by_outer: FlatMap<Outer, u32>,
+    by_id: FlatMap<u64, u32>,
+    next_id: u64,
+    calls: Calls,
+    allocator: Allocator,
+    timers: Timers,
+    fragments: Fragments,
+    /// GRE of the server held for calls whose reply is under way, by the call's serial number.
+    held: BTreeMap<u64, Vec<Vec<u8>>>,
+    /// Connections by service, calls by ALG: for `maxSessions` and `maxCalls`.
+    sessions: BTreeMap<String, u32>,
+    calls_of_alg: BTreeMap<String, u32>,
+    half_open_clients: BTreeMap<Ipv4Addr, u32>,
+    half_open_servers: BTreeMap<(Ipv4Addr, u16), u32>,
+    last_drop_note: Option<Now>,
 }
 
 impl Engine {
     /// An engine without any connection. `seed` decides where allocation starts and how tables are hashed.
-    pub fn new(limits: Limits, _seed: u64) -> Self {
-        Self { limits, counters: Counters::default(), commands: VecDeque::new() }
-    }
-
-    /// An engine as the journal left it. Nothing is sent; no time-out strikes before `Limits::restore_grace_ms`.
-    pub fn restore(limits: Limits, seed: u64, _changes: impl IntoIterator<Item = Change>, _now: Now) -> Self {
-        Self::new(limits, seed)
-    }
-
-    /// The shortest journal that restores this engine, for compaction. Deterministic order.
-    pub fn records(&self) -> Vec<Change> {
-        Vec::new()
+    pub fn new(limits: Limits, seed: u64) -> Self {
+        let hash = Seeded::new(seed);
+        Self {
+            counters: Counters::default(),
+            commands: VecDeque::new(),
+            connections: Slab::default(),
+            by_flow: FlatMap::with_hasher(hash),
+            by_outer: FlatMap::with_hasher(hash),
+            by_id: FlatMap::with_hasher(hash),
+            next_id: 1,
+            calls: Calls::new(seed),
+            allocator: Allocator::new(&limits.port_ranges, seed),
+            timers: Timers::default(),
+            fragments: Fragments::default(),
+            held: BTreeMap::new(),
+            sessions: BTreeMap::new(),
+            calls_of_alg: BTreeMap::new(),
+            half_open_clients: BTreeMap::new(),
+            half_open_servers: BTreeMap::new(),
+            last_drop_note: None,
+            limits,
+        }
     }
 
     /// An IPv4 packet from the pods' side (TCP to a service with an ALG, GRE, ICMP errors). Rewritten in place when
     /// the verdict is `Forward(Side::Server)`. `packet` is exactly one packet, from its IPv4 header on.
-    pub fn from_client(&mut self, _packet: &mut [u8], _admit: &mut dyn Admit, _now: Now) -> Verdict {
-        Verdict::Consumed
+    pub fn from_client(&mut self, packet: &mut [u8], admit: &mut dyn Admit, now: Now) -> Verdict {
+        let Some((protocol, is_fragment)) = self.accept(packet) else { return Verdict::Consumed };
+        match protocol {
+            ipv4::PROTOCOL_GRE => self.gre(Side::Client, packet, now),
+            ipv4::PROTOCOL_TCP if !is_fragment => self.tcp_from_client(packet, admit, now),
+            ipv4::PROTOCOL_ICMP if !is_fragment => self.icmp_from_client(packet, now),
+            _ => self.other_protocol(protocol),
+        }
     }
 
     /// An IPv4 packet from outside, addressed to an external address. Rewritten in place when the verdict is
     /// `Forward(Side::Client)`.
-    pub fn from_server(&mut self, _packet: &mut [u8], _now: Now) -> Verdict {
-        Verdict::Consumed
+    pub fn from_server(&mut self, packet: &mut [u8], now: Now) -> Verdict {
+        let Some((protocol, is_fragment)) = self.accept(packet) else { return Verdict::Consumed };
+        match protocol {
+            ipv4::PROTOCOL_GRE => self.gre(Side::Server, packet, now),
+            ipv4::PROTOCOL_TCP if !is_fragment => self.tcp_from_server(packet, now),
+            ipv4::PROTOCOL_ICMP if !is_fragment => self.icmp_from_server(packet, now),
+            _ => self.other_protocol(protocol),
+        }
     }
-
-    /// The shell could not send `packet` (as rewritten) to `to` because it exceeds `mtu`: with DF set the sender is
-    /// told by ICMP fragmentation-needed, without it fragments are queued as commands.
-    pub fn too_big(&mut self, _packet: &[u8], _to: Side, _mtu: u16, _now: Now) {}
 
     /// The next effect, in order; `None` when there is nothing (more) to do.
     pub fn poll_command(&mut self) -> Option<Command> {
@@ -82,29 +145,7 @@ impl Engine {
 
     /// When `handle_timeout` has to be called next; may change with every call of another method.
     pub fn poll_timeout(&self) -> Option<Now> {
-        None
-    }
-
-    /// Does what is due at `now`. Calling it early does nothing.
-    pub fn handle_timeout(&mut self, _now: Now) {}
-
-    /// After a change of configuration: `look_up` gives for a policy in use its new text, or `None` when the rule,
-    /// service or ALG is gone; then its connections end and both sides are told.
-    pub fn set_policies(&mut self, _look_up: &mut dyn FnMut(&Policy) -> Option<Policy>, _now: Now) {}
-
-    /// Live control connections, sorted by flow.
-    pub fn connections(&self) -> Vec<ConnectionView> {
-        Vec::new()
-    }
-
-    /// Live calls, sorted by flow and PNS Call ID.
-    pub fn calls(&self) -> Vec<CallView> {
-        Vec::new()
-    }
-
-    /// External addresses in use: the shell has to tap them, also after a restart.
-    pub fn external_addresses(&self) -> BTreeSet<Ipv4Addr> {
-        BTreeSet::new()
+        self.timers.next()
     }
 
     /// Totals since the engine was made.
@@ -115,5 +156,69 @@ impl Engine {
     /// The bounds it was made with.
     pub fn limits(&self) -> &Limits {
         &self.limits
+    }
+
+    /// Protocol of a sound packet that may travel on, and whether it is a fragment.
+    fn accept(&mut self, packet: &[u8]) -> Option<(u8, bool)> {
+        let Ok(ip) = ipv4::Packet::new_checked(packet) else {
+            self.counters.drop_ip_malformed += 1;
+            return None;
+        };
+        if ip.ttl() <= 1 {
+            self.counters.drop_ttl += 1;
+            return None;
+        }
+        Some((ip.protocol(), ip.is_fragment()))
+    }
+
+    fn other_protocol(&mut self, protocol: u8) -> Verdict {
+        match protocol {
+            ipv4::PROTOCOL_TCP => self.counters.drop_fragment_tcp += 1,
+            ipv4::PROTOCOL_ICMP => self.counters.drop_icmp_other += 1,
+            _ => self.counters.drop_ip_protocol += 1,
+        }
+        Verdict::Consumed
+    }
+
+    fn send(&mut self, to: Side, packet: Option<Vec<u8>>) {
+        if let Some(packet) = packet {
+            self.commands.push_back(Command::Send { to, packet });
+        }
+    }
+
+    fn note(&mut self, event: Event) {
+        self.commands.push_back(Command::Note(event));
+    }
+
+    /// Saves a connection as it is now, ahead of everything queued since `start`.
+    fn persist_before(&mut self, start: usize, index: u32) {
+        if let Some(record) = self.record(index) {
+            let at = start.min(self.commands.len());
+            self.commands.insert(at, Command::Persist(Change::Put(Box::new(record))));
+        }
+    }
+
+    /// Tells people about a dropped packet, at most once in `note_interval_ms`.
+    fn note_dropped(&mut self, from: Side, packet: &[u8], what: &'static str, now: Now) {
+        if self.last_drop_note.is_some_and(|last| now.since(last) < self.limits.note_interval_ms) {
+            return;
+        }
+        self.last_drop_note = Some(now);
+        let ip = ipv4::Packet::new_unchecked(packet);
+        self.note(Event::Dropped { from, source: ip.src(), destination: ip.dst(), what });
+    }
+
+    /// Sees to it that a connection is woken when it has to be.
+    fn arm(&mut self, index: u32) {
+        let Some(at) = self.deadline(index) else { return };
+        let Some(connection) = self.connections.get_mut(index) else { return };
+        // An earlier entry is harmless: when it fires, the deadline is looked at again.
+        if connection.armed.is_none_or(|armed| at < armed) {
+            let timer = Timer::Connection(connection.id);
+            if let Some(armed) = connection.armed.replace(at) {
+                self.timers.clear(armed, timer);
+            }
+            self.timers.set(at, timer);
+        }
     }
 }

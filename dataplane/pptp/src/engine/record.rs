@@ -4,6 +4,7 @@ use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 
+use super::connection::ConnectionData;
 use crate::types::{Flow, Now};
 
 /// One step of durable state. A journal of them in order is the state; `Engine::records` gives the shortest one.
@@ -57,4 +58,6 @@ pub struct ConnectionRecord {
     pub external: Ipv4Addr,
     /// External TCP port.
     pub external_port: u16,
+    /// Everything else.
+    pub(crate) data: ConnectionData,
 }

@@ -8,7 +8,7 @@ const NOW: Now = Now(1_000);
 
 fn message(number: u16) -> Vec<u8> {
     // Echo-Request (16 octets) and Set-Link-Info (24) in turn, so that lengths differ.
-    let (kind, length) = if number % 2 == 0 { (5u16, 16u16) } else { (15, 24) };
+    let (kind, length) = if number.is_multiple_of(2) { (5u16, 16u16) } else { (15, 24) };
     let mut bytes = vec![0; usize::from(length)];
     bytes[..2].copy_from_slice(&length.to_be_bytes());
     bytes[3] = 1;

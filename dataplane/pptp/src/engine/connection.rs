@@ -1,0 +1,148 @@
+//! One control connection: addresses, both streams, what each side last said about itself.
+
+use serde::{Deserialize, Serialize};
+
+use super::call::CallData;
+use super::event::CloseReason;
+use super::view::ConnectionState;
+use crate::stream::Stream;
+use crate::types::{Flow, Now, Policy, Side};
+use crate::wire::{Seq, tcp};
+use std::net::Ipv4Addr;
+
+/// What the next segment made in a side's name is modelled on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Peer {
+    /// Its last window, unscaled.
+    pub(crate) window: u16,
+    /// Its last timestamp value and echo, where the connection uses them.
+    pub(crate) timestamps: Option<(u32, u32)>,
+    /// Its last type of service.
+    pub(crate) tos: u8,
+}
+
+/// The part of a connection that is saved.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ConnectionData {
+    pub(crate) state: ConnectionState,
+    pub(crate) policy: Policy,
+    /// The client's initial sequence number.
+    pub(crate) client_isn: Seq,
+    /// Client to server.
+    pub(crate) up: Stream,
+    /// Server to client; `None` until its SYN.
+    pub(crate) down: Option<Stream>,
+    pub(crate) client: Peer,
+    pub(crate) server: Peer,
+    /// The client's Start-Control-Connection-Request was whole and valid.
+    pub(crate) started: bool,
+    /// Who sent FIN first.
+    pub(crate) first_fin: Option<Side>,
+    pub(crate) created: Now,
+    /// When the last segment came from the client and from the server.
+    pub(crate) seen: (Now, Now),
+    /// Saved with the connection, live in the call table.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) calls: Vec<CallData>,
+}
+
+/// A connection as the engine holds it.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    pub(crate) id: u64,
+    pub(crate) flow: Flow,
+    pub(crate) external: Ipv4Addr,
+    pub(crate) external_port: u16,
+    pub(crate) data: ConnectionData,
+    /// No time-out of silence strikes before this (after a restart).
+    pub(crate) grace: Now,
+    /// When and why it ended; it stays for retransmissions.
+    pub(crate) ended: Option<(Now, CloseReason)>,
+    /// The deadline its entry in the timer queue has.
+    pub(crate) armed: Option<Now>,
+    /// Whether it counts among those waiting for their first message.
+    pub(crate) half_open: bool,
+}
+
+/// The other side.
+pub(crate) fn other(side: Side) -> Side {
+    match side {
+        Side::Client => Side::Server,
+        Side::Server => Side::Client,
+    }
+}
+
+impl Connection {
+    /// The stream a side sends.
+    pub(crate) fn stream(&mut self, from: Side) -> Option<&mut Stream> {
+        match from {
+            Side::Client => Some(&mut self.data.up),
+            Side::Server => self.data.down.as_mut(),
+        }
+    }
+
+    /// What a side last said about itself.
+    pub(crate) fn peer(&mut self, side: Side) -> &mut Peer {
+        match side {
+            Side::Client => &mut self.data.client,
+            Side::Server => &mut self.data.server,
+        }
+    }
+
+    /// A segment came from this side.
+    pub(crate) fn heard(&mut self, from: Side, segment: &tcp::Packet<&[u8]>, tos: u8, now: Now) {
+        match from {
+            Side::Client => self.data.seen.0 = now,
+            Side::Server => self.data.seen.1 = now,
+        }
+        let timestamps = tcp::options::timestamps(segment.options());
+        *self.peer(from) = Peer { window: segment.window(), timestamps, tos };
+    }
+
+    /// When the last segment came, and which side has been silent for longer.
+    pub(crate) fn silence(&self) -> (Now, Side) {
+        let (client, server) = self.data.seen;
+        (client.max(server), if client <= server { Side::Client } else { Side::Server })
+    }
+
+    /// A segment for `to` in the other side's name, acknowledging what it has been acknowledged.
+    pub(crate) fn segment(&mut self, to: Side, seq: Seq, flags: tcp::Flags, payload: &[u8]) -> Option<Vec<u8>> {
+        let ack = self.stream(to).map_or(Seq(0), |stream| stream.in_acked());
+        self.segment_acknowledging(to, seq, ack, flags, payload)
+    }
+
+    /// As `segment`, with this acknowledgement number.
+    pub(crate) fn segment_acknowledging(
+        &mut self,
+        to: Side,
+        seq: Seq,
+        ack: Seq,
+        flags: tcp::Flags,
+        payload: &[u8],
+    ) -> Option<Vec<u8>> {
+        let peer = *self.peer(other(to));
+        let ((src, src_port), (dst, dst_port)) = self.ends(to);
+        let timestamps = if flags.contains(tcp::Flags::RST) { None } else { peer.timestamps };
+        let header = tcp::Repr { src_port, dst_port, seq, ack, flags, window: peer.window, timestamps };
+        let ip = crate::wire::ipv4::Repr {
+            src,
+            dst,
+            protocol: crate::wire::ipv4::PROTOCOL_TCP,
+            tos: peer.tos,
+            ttl: super::TTL,
+            id: 0,
+            dont_fragment: true,
+            payload_len: 0,
+        };
+        tcp::datagram(&ip, &header, payload).ok()
+    }
+
+    /// Source and destination of a segment for `to`.
+    pub(crate) fn ends(&self, to: Side) -> ((Ipv4Addr, u16), (Ipv4Addr, u16)) {
+        let Flow { client, client_port, server, server_port } = self.flow;
+        match to {
+            Side::Client => ((server, server_port), (client, client_port)),
+            Side::Server => ((self.external, self.external_port), (server, server_port)),
+        }
+    }
+}

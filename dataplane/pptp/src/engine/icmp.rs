@@ -1,0 +1,228 @@
+//! ICMP errors about what we carry: translated with the header they quote, or dropped.
+//!
+//! Protocol-unreachable about GRE is never passed on: pptpd ends every call of the address on one of them
+//! (measured; its raw sockets are connected to the peer's address).
+
+use super::Engine;
+use super::TTL;
+use crate::types::{Command, Flow, Now, Side, Verdict};
+use crate::wire::{gre, icmp, ipv4, tcp};
+
+/// What the quoted packet is, with the ids its sender gave it.
+enum Quoted {
+    Gre { id: u16 },
+    Tcp { src_port: u16, dst_port: u16 },
+}
+
+/// Addresses, id or port the quoted packet has on the other side.
+struct Translated {
+    outer_src: std::net::Ipv4Addr,
+    outer_dst: std::net::Ipv4Addr,
+    src: std::net::Ipv4Addr,
+    dst: std::net::Ipv4Addr,
+    call_id: Option<u16>,
+    ports: Option<(u16, u16)>,
+}
+
+impl Engine {
+    /// An error of a client (or a router before it) about a packet that came from the server.
+    pub(super) fn icmp_from_client(&mut self, packet: &mut [u8], now: Now) -> Verdict {
+        let Some((quoted, src, dst)) = self.wanted(Side::Client, packet, now) else { return Verdict::Consumed };
+        // The quoted packet went server -> client.
+        let translated = match quoted {
+            Quoted::Gre { id } => self.calls.with_pns(dst, src, id).next().and_then(|call| {
+                let call = self.calls.get(call)?;
+                Some(Translated {
+                    outer_src: call.external,
+                    outer_dst: src,
+                    src,
+                    dst: call.external,
+                    call_id: call.data.pns.map(|pns| pns.translated),
+                    ports: None,
+                })
+            }),
+            Quoted::Tcp { src_port, dst_port } => {
+                let flow = Flow { client: dst, client_port: dst_port, server: src, server_port: src_port };
+                self.by_flow.get(&flow).and_then(|&index| self.connections.get(index)).map(|connection| Translated {
+                    outer_src: connection.external,
+                    outer_dst: src,
+                    src,
+                    dst: connection.external,
+                    call_id: None,
+                    ports: Some((src_port, connection.external_port)),
+                })
+            }
+        };
+        match translated {
+            Some(translated) => {
+                self.counters.icmp_to_server += 1;
+                rewrite(packet, &translated);
+                Verdict::Forward(Side::Server)
+            }
+            None => self.icmp_unknown(),
+        }
+    }
+
+    /// An error of the server or a router before it about a packet that left under an external address.
+    pub(super) fn icmp_from_server(&mut self, packet: &mut [u8], now: Now) -> Verdict {
+        let Some((quoted, src, dst)) = self.wanted(Side::Server, packet, now) else { return Verdict::Consumed };
+        let outer_src = ipv4::Packet::new_unchecked(&*packet).src();
+        let clients: Vec<(std::net::Ipv4Addr, Option<(u16, u16)>)> = match quoted {
+            // Two calls of different clients may have the same PAC id: each hears it.
+            Quoted::Gre { id } => {
+                let calls = self.calls.with_pac(src, dst, id).filter_map(|call| self.calls.get(call));
+                calls.map(|call| (call.client, None)).collect()
+            }
+            Quoted::Tcp { src_port, dst_port } => self
+                .by_outer
+                .get(&(src, src_port, dst, dst_port))
+                .and_then(|&index| self.connections.get(index))
+                .map(|connection| (connection.flow.client, Some((connection.flow.client_port, dst_port))))
+                .into_iter()
+                .collect(),
+        };
+        if clients.is_empty() {
+            return self.icmp_unknown();
+        }
+        for (client, ports) in clients {
+            let mut copy = packet.to_vec();
+            rewrite(&mut copy, &Translated { outer_src, outer_dst: client, src: client, dst, call_id: None, ports });
+            self.counters.icmp_to_client += 1;
+            self.commands.push_back(Command::Send { to: Side::Client, packet: copy });
+        }
+        Verdict::Consumed
+    }
+
+    /// The quoted packet with its source and destination, when the error is one that may travel on.
+    fn wanted(
+        &mut self,
+        from: Side,
+        packet: &[u8],
+        now: Now,
+    ) -> Option<(Quoted, std::net::Ipv4Addr, std::net::Ipv4Addr)> {
+        let ip = ipv4::Packet::new_unchecked(packet);
+        let Ok(error) = icmp::Packet::new_checked(packet.get(ip.header_len()..ip.total_len()).unwrap_or_default())
+        else {
+            self.counters.drop_icmp_other += 1;
+            return None;
+        };
+        let Ok(original) = error.original() else {
+            self.counters.drop_icmp_other += 1;
+            return None;
+        };
+        if original.protocol() == ipv4::PROTOCOL_GRE && error.is_protocol_unreachable() {
+            self.counters.drop_icmp_protocol_unreachable += 1;
+            self.note_dropped(from, packet, "ICMP protocol-unreachable about GRE: it would end every call", now);
+            return None;
+        }
+        let passes = error.is_fragmentation_needed() || (from == Side::Server && error.kind() == icmp::TIME_EXCEEDED);
+        if !passes || !error.verify_checksum() || original.fragment_offset() != 0 {
+            self.counters.drop_icmp_other += 1;
+            return None;
+        }
+        let payload = original.payload();
+        let quoted = match original.protocol() {
+            ipv4::PROTOCOL_GRE => gre::Packet::new_embedded(payload).ok().map(|gre| Quoted::Gre { id: gre.call_id() }),
+            ipv4::PROTOCOL_TCP => {
+                let tcp = tcp::Packet::new_unchecked(payload);
+                Some(Quoted::Tcp { src_port: tcp.src_port(), dst_port: tcp.dst_port() })
+            }
+            _ => None,
+        };
+        if quoted.is_none() {
+            self.counters.drop_icmp_unknown += 1;
+        }
+        Some((quoted?, original.src(), original.dst()))
+    }
+
+    fn icmp_unknown(&mut self) -> Verdict {
+        self.counters.drop_icmp_unknown += 1;
+        Verdict::Consumed
+    }
+
+    /// Tells the sender of `packet` (as it is on `to`'s side) that it does not fit.
+    pub(super) fn send_too_big(&mut self, packet: &[u8], to: Side, mtu: u16) {
+        let ip = ipv4::Packet::new_unchecked(packet);
+        let (src, dst) = (ip.src(), ip.dst());
+        let Ok(gre) = gre::Packet::new_embedded(packet.get(ip.header_len()..).unwrap_or_default()) else { return };
+        let id = gre.call_id();
+        let senders: Vec<Translated> = match to {
+            Side::Server => {
+                let calls = self.calls.with_pac(src, dst, id).filter_map(|call| self.calls.get(call));
+                calls
+                    .map(|call| Translated {
+                        outer_src: call.external,
+                        outer_dst: call.client,
+                        src: call.client,
+                        dst,
+                        call_id: None,
+                        ports: None,
+                    })
+                    .collect()
+            }
+            Side::Client => {
+                let calls = self.calls.with_pns(dst, src, id).filter_map(|call| self.calls.get(call));
+                calls
+                    .map(|call| Translated {
+                        outer_src: call.external,
+                        outer_dst: src,
+                        src,
+                        dst: call.external,
+                        call_id: call.data.pns.map(|pns| pns.translated),
+                        ports: None,
+                    })
+                    .collect()
+            }
+        };
+        for translated in senders {
+            let quoted = packet.get(..ip.header_len() + 8).unwrap_or(packet);
+            let error = icmp::Repr::fragmentation_needed(mtu, quoted);
+            let header = ipv4::Repr {
+                src: translated.outer_src,
+                dst: translated.outer_dst,
+                protocol: ipv4::PROTOCOL_ICMP,
+                tos: 0,
+                ttl: TTL,
+                id: 0,
+                dont_fragment: false,
+                payload_len: error.buffer_len(),
+            };
+            let mut bytes = vec![0; header.buffer_len() + error.buffer_len()];
+            let (head, body) = bytes.split_at_mut(header.buffer_len());
+            if header.emit(head).is_err() || error.emit(body).is_err() {
+                continue;
+            }
+            rewrite(&mut bytes, &translated);
+            // It begins here, so no hop is taken off.
+            let mut ip = ipv4::Packet::new_unchecked(&mut bytes[..]);
+            ip.set_ttl(TTL);
+            ip.fill_checksum();
+            self.counters.icmp_made += 1;
+            self.commands.push_back(Command::Send { to: super::connection::other(to), packet: bytes });
+        }
+    }
+}
+
+/// Gives the error and the packet it quotes the addresses and ids of the other side, one hop less, right checksums.
+fn rewrite(packet: &mut [u8], to: &Translated) {
+    let mut ip = ipv4::Packet::new_unchecked(packet);
+    ip.decrement_ttl();
+    ip.rewrite_src(to.outer_src);
+    ip.rewrite_dst(to.outer_dst);
+    let mut error = icmp::Packet::new_unchecked(ip.payload_mut());
+    let quoted = error.original_mut();
+    let mut original = ipv4::Packet::new_unchecked(&mut *quoted);
+    original.rewrite_src(to.src);
+    original.rewrite_dst(to.dst);
+    let header_len = original.header_len();
+    let payload = quoted.get_mut(header_len..).unwrap_or_default();
+    if let Some(id) = to.call_id {
+        gre::Packet::new_unchecked(&mut *payload).set_call_id(id);
+    }
+    if let Some((src_port, dst_port)) = to.ports {
+        let mut segment = tcp::Packet::new_unchecked(payload);
+        segment.set_src_port(src_port);
+        segment.set_dst_port(dst_port);
+    }
+    error.fill_checksum();
+}

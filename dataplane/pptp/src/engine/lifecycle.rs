@@ -1,0 +1,196 @@
+//! How calls and connections end, and who is told.
+
+use super::Engine;
+use super::allocator::Pair;
+use super::call::Call;
+use super::connection::other;
+use super::event::{CallEnd, CallIds, CloseReason, Event};
+use super::record::{Change, Quarantined, QuarantinedWhat};
+use super::view::{CallState, ConnectionState};
+use crate::types::{Command, Now, Side};
+use crate::wire::control::{
+    CallClearRequest, CallDisconnectNotify, DisconnectResult, GeneralError, StopReason, StopRequest,
+};
+use crate::wire::tcp;
+
+impl Engine {
+    /// Adds a call to the tables and counts.
+    pub(super) fn add_call(&mut self, connection: u32, data: super::call::CallData) -> Option<u32> {
+        let of = self.connections.get(connection)?;
+        let ends = (of.flow.client, of.external, of.flow.server);
+        *self.calls_of_alg.entry(of.data.policy.alg.clone()).or_default() += 1;
+        let call = self.calls.insert(connection, ends, data);
+        self.arm_call(call);
+        Some(call)
+    }
+
+    /// Takes a call out; its translated Call ID rests.
+    pub(super) fn end_call(&mut self, index: u32, reason: CallEnd, now: Now) {
+        let Some(call) = self.calls.remove(index) else { return };
+        self.held.remove(&call.serial);
+        self.counters.calls_ended += 1;
+        if let Some(connection) = self.connections.get(call.connection) {
+            let policy = &connection.data.policy;
+            super::ids::one_less(&mut self.calls_of_alg, &policy.alg);
+            let rest = self.limits.call_id_quarantine_ms.max(policy.echo_timeout_ms.saturating_mul(2));
+            if let Some(pns) = call.data.pns {
+                self.quarantine(Quarantined {
+                    external: call.external,
+                    server: call.server,
+                    what: QuarantinedWhat::CallId(pns.translated),
+                    until: now.after(rest),
+                });
+            }
+            if let Some(ids) = self.names(&call) {
+                let (up, down) = (call.data.up.traffic.packets, call.data.down.traffic.packets);
+                self.note(Event::CallDown { call: ids, reason, up_packets: up, down_packets: down });
+            }
+        }
+    }
+
+    /// The call by its three names; `None` before it has any on the client's side.
+    pub(super) fn names(&self, call: &Call) -> Option<CallIds> {
+        let connection = self.connections.get(call.connection)?;
+        let pns = call.data.pns?;
+        Some(CallIds {
+            flow: connection.flow,
+            external: call.external,
+            pns_id: pns.client,
+            translated_id: pns.translated,
+            pac_id: call.data.pac,
+        })
+    }
+
+    fn quarantine(&mut self, entry: Quarantined) {
+        self.commands.push_back(Command::Persist(Change::Quarantine(entry)));
+        self.allocator.quarantine(entry);
+    }
+
+    /// Ends a call by our own will: both sides are told by messages of ours.
+    pub(super) fn clear_call(&mut self, index: u32, reason: CallEnd, now: Now) {
+        let Some(call) = self.calls.get(index) else { return };
+        let (connection, pns, pac, state) = (call.connection, call.data.pns, call.data.pac, call.data.state);
+        let start = self.commands.len();
+        if let Some(pac) = pac
+            && state != CallState::Requested
+        {
+            let notify = CallDisconnectNotify {
+                reserved0: 0,
+                call_id: pac,
+                result: DisconnectResult::AdminShutdown,
+                error: GeneralError::None,
+                cause: 0,
+                reserved1: 0,
+                statistics: [0; 128],
+            };
+            self.inject(Side::Client, connection, notify.to_bytes(), now);
+        }
+        if let Some(pns) = pns {
+            let clear = CallClearRequest { reserved0: 0, call_id: pns.translated, reserved1: 0 };
+            self.inject(Side::Server, connection, clear.to_bytes(), now);
+        }
+        self.end_call(index, reason, now);
+        self.arm(connection);
+        self.persist_before(start, connection);
+    }
+
+    /// Puts a message of our own into what `to` receives.
+    pub(super) fn inject(&mut self, to: Side, index: u32, message: Vec<u8>, now: Now) {
+        let Some(connection) = self.connections.get_mut(index) else { return };
+        let Some(stream) = connection.stream(other(to)) else { return };
+        // Behind FIN nothing can be said any more.
+        if stream.is_finished() {
+            return;
+        }
+        let segment = stream.inject(message, now);
+        self.counters.messages_made += 1;
+        self.out(to, index, &segment);
+    }
+
+    /// A message that cannot be passed on: the connection ends, and nothing of the message reaches the other side.
+    pub(super) fn malformed(&mut self, from: Side, index: u32, reason: &'static str, now: Now) {
+        self.counters.messages_malformed += 1;
+        let Some(connection) = self.connections.get(index) else { return };
+        let flow = connection.flow;
+        self.note(Event::Malformed { flow, from, reason, closed: true });
+        self.close(index, CloseReason::Malformed(from), (true, true), now);
+    }
+
+    /// Ends a connection by our own will: calls and connection are taken leave of by message, then by RST.
+    pub(super) fn shut(&mut self, index: u32, reason: CloseReason, now: Now) {
+        let calls: Vec<u32> = self.calls.of_connection(index).collect();
+        for call in calls {
+            self.clear_call(call, CallEnd::ConnectionClosed(reason), now);
+        }
+        if self.connections.get(index).is_some_and(|connection| connection.data.started) {
+            let stop = StopRequest { reserved0: 0, reason: StopReason::StopLocalShutdown, reserved1: 0, reserved2: 0 };
+            self.inject(Side::Client, index, stop.to_bytes(), now);
+            self.inject(Side::Server, index, stop.to_bytes(), now);
+        }
+        self.close(index, reason, (true, true), now);
+    }
+
+    /// Ends a connection with all its calls. `reset`: whether client and server are told by RST. It stays known for a
+    /// while, so that retransmissions are answered.
+    pub(super) fn close(&mut self, index: u32, reason: CloseReason, reset: (bool, bool), now: Now) {
+        let Some(connection) = self.connections.get_mut(index) else { return };
+        if connection.ended.is_some() {
+            return;
+        }
+        for (to, wanted) in [(Side::Client, reset.0), (Side::Server, reset.1)] {
+            let Some(connection) = self.connections.get_mut(index) else { return };
+            let seq = connection.stream(other(to)).map(|stream| stream.out_next());
+            let flags = tcp::Flags::RST.with(tcp::Flags::ACK);
+            // Before the server's SYN the client can only be told that its SYN is refused.
+            let seq = seq.or((to == Side::Client).then_some(crate::wire::Seq(0)));
+            if let Some(seq) = seq.filter(|_| wanted) {
+                let syn = connection.data.client_isn + 1;
+                let ack = connection.stream(to).map_or(syn, |stream| stream.in_acked());
+                let packet = connection.segment_acknowledging(to, seq, ack, flags, &[]);
+                self.counters.tcp_resets_sent += 1;
+                self.send(to, packet);
+            }
+        }
+        let calls: Vec<u32> = self.calls.of_connection(index).collect();
+        let count = calls.len() as u32;
+        for call in calls {
+            self.end_call(call, CallEnd::ConnectionClosed(reason), now);
+        }
+        self.leave_half_open(index);
+        self.counters.connections_closed += 1;
+        let Some(connection) = self.connections.get_mut(index) else { return };
+        connection.ended = Some((now, reason));
+        connection.data.state = ConnectionState::Closed;
+        let (flow, id, pair) =
+            (connection.flow, connection.id, Pair { external: connection.external, server: connection.flow.server });
+        let (server_port, port) = (connection.flow.server_port, connection.external_port);
+        let service = connection.data.policy.service.clone();
+        super::ids::one_less(&mut self.sessions, &service);
+        self.note(Event::Closed { flow, reason, calls: count });
+        self.commands.push_back(Command::Persist(Change::Remove(id)));
+        self.quarantine(Quarantined {
+            external: pair.external,
+            server: pair.server,
+            what: QuarantinedWhat::Port { server_port, port },
+            until: now.after(self.limits.port_quarantine_ms.max(self.limits.linger_ms)),
+        });
+        self.arm(index);
+    }
+
+    /// Forgets an ended connection.
+    pub(super) fn forget(&mut self, index: u32) {
+        let Some(connection) = self.connections.remove(index) else { return };
+        let flow = connection.flow;
+        let outer = (connection.external, connection.external_port, flow.server, flow.server_port);
+        if self.by_flow.get(&flow) == Some(&index) {
+            self.by_flow.remove(&flow);
+        }
+        if self.by_outer.get(&outer) == Some(&index) {
+            self.by_outer.remove(&outer);
+        }
+        self.by_id.remove(&connection.id);
+        if let Some(armed) = connection.armed {
+            self.timers.clear(armed, super::timers::Timer::Connection(connection.id));
+        }
+    }
+}

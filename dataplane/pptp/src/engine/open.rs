@@ -1,0 +1,177 @@
+//! A client's SYN: is it admitted, and under which external port.
+
+use super::allocator::Pair;
+use super::connection::{Connection, ConnectionData, Peer};
+use super::event::{CloseReason, Event, OpenRefusal};
+use super::view::ConnectionState;
+use super::{Engine, TTL};
+use crate::stream::Stream;
+use crate::types::{Admission, Admit, Flow, Now, Side, Verdict};
+use crate::wire::{ipv4, tcp};
+
+impl Engine {
+    /// A SYN of a flow that is not live, or of one that the client starts anew.
+    pub(super) fn open(&mut self, packet: &mut [u8], flow: Flow, admit: &mut dyn Admit, now: Now) -> Verdict {
+        let start = self.commands.len();
+        if let Some(&index) = self.by_flow.get(&flow) {
+            let segment = tcp::Packet::new_unchecked(ipv4::Packet::new_unchecked(&*packet).payload()).seq();
+            let again = self.connections.get(index).is_some_and(|connection| {
+                connection.ended.is_none()
+                    && connection.data.client_isn == segment
+                    && connection.data.state == ConnectionState::Opening
+            });
+            if again {
+                return self.forward_handshake(index, Side::Server, packet);
+            }
+            self.close(index, CloseReason::Replaced, (false, true), now);
+            self.forget(index);
+        }
+        let (admission, port) = match self.admission(flow, admit, now) {
+            Ok(admitted) => admitted,
+            Err(why) => {
+                self.counters.connections_refused += 1;
+                self.note(Event::Refused { flow, why });
+                let reset = reset_for(packet);
+                self.counters.tcp_resets_sent += u64::from(reset.is_some());
+                self.send(Side::Client, reset);
+                return Verdict::Consumed;
+            }
+        };
+        let index = self.insert_opening(packet, flow, admission, port, now);
+        self.arm(index);
+        self.persist_before(start, index);
+        self.forward_handshake(index, Side::Server, packet)
+    }
+
+    fn admission(&mut self, flow: Flow, admit: &mut dyn Admit, now: Now) -> Result<(Admission, u16), OpenRefusal> {
+        let admission = admit.admit(flow).map_err(OpenRefusal::NotAdmitted)?;
+        let limits = &self.limits;
+        if self.connections.len() as u64 >= u64::from(limits.max_connections) {
+            return Err(OpenRefusal::MaxConnections(limits.max_connections));
+        }
+        let max = admission.policy.max_sessions;
+        if max != 0 && self.sessions.get(&admission.policy.service).is_some_and(|&sessions| sessions >= max) {
+            return Err(OpenRefusal::MaxSessions(max));
+        }
+        if self.half_open_clients.get(&flow.client).is_some_and(|&n| n >= limits.half_open_per_client) {
+            return Err(OpenRefusal::HalfOpenClient(limits.half_open_per_client));
+        }
+        let server = (flow.server, flow.server_port);
+        if self.half_open_servers.get(&server).is_some_and(|&n| n >= limits.half_open_per_server) {
+            return Err(OpenRefusal::HalfOpenServer(limits.half_open_per_server));
+        }
+        let pair = Pair { external: admission.external, server: flow.server };
+        let port = self.allocator.port(pair, flow.server_port, now).ok_or(OpenRefusal::NoPort)?;
+        Ok((admission, port))
+    }
+
+    fn insert_opening(&mut self, packet: &[u8], flow: Flow, admission: Admission, port: u16, now: Now) -> u32 {
+        let ip = ipv4::Packet::new_unchecked(packet);
+        let segment = tcp::Packet::new_unchecked(ip.payload());
+        let Admission { external, policy } = admission;
+        let rule = policy.rule.clone();
+        let timestamps = tcp::options::timestamps(segment.options());
+        let data = ConnectionData {
+            state: ConnectionState::Opening,
+            policy,
+            client_isn: segment.seq(),
+            up: Stream::new(segment.seq() + 1),
+            down: None,
+            client: Peer { window: segment.window(), timestamps, tos: ip.tos() },
+            server: Peer::default(),
+            started: false,
+            first_fin: None,
+            created: now,
+            seen: (now, now),
+            calls: Vec::new(),
+        };
+        let id = self.next_id;
+        self.next_id += 1;
+        let connection = Connection {
+            id,
+            flow,
+            external,
+            external_port: port,
+            data,
+            grace: Now(0),
+            ended: None,
+            armed: None,
+            half_open: false,
+        };
+        let index = self.enter(connection);
+        self.counters.connections_opened += 1;
+        self.note(Event::Opened { flow, external, external_port: port, rule });
+        index
+    }
+
+    /// Puts a connection into all tables and counts.
+    pub(super) fn enter(&mut self, mut connection: Connection) -> u32 {
+        let flow = connection.flow;
+        let outer = (connection.external, connection.external_port, flow.server, flow.server_port);
+        connection.half_open = !connection.data.started;
+        if connection.half_open {
+            *self.half_open_clients.entry(flow.client).or_default() += 1;
+            *self.half_open_servers.entry((flow.server, flow.server_port)).or_default() += 1;
+        }
+        *self.sessions.entry(connection.data.policy.service.clone()).or_default() += 1;
+        let id = connection.id;
+        let index = self.connections.insert(connection);
+        self.by_flow.insert(flow, index);
+        self.by_outer.insert(outer, index);
+        self.by_id.insert(id, index);
+        index
+    }
+
+    /// It waits for its first message no longer.
+    pub(super) fn leave_half_open(&mut self, index: u32) {
+        let Some(connection) = self.connections.get_mut(index) else { return };
+        if !std::mem::take(&mut connection.half_open) {
+            return;
+        }
+        let flow = connection.flow;
+        super::ids::one_less(&mut self.half_open_clients, &flow.client);
+        super::ids::one_less(&mut self.half_open_servers, &(flow.server, flow.server_port));
+    }
+
+    /// A handshake segment keeps its options and numbers; only the ends change.
+    pub(super) fn forward_handshake(&mut self, index: u32, to: Side, packet: &mut [u8]) -> Verdict {
+        let Some(connection) = self.connections.get(index) else { return Verdict::Consumed };
+        super::segment::readdress(connection, to, packet);
+        Verdict::Forward(to)
+    }
+}
+
+/// The RST that answers a segment nobody knows (RFC 9293 §3.5.2), in the name of its destination.
+pub(super) fn reset_for(packet: &[u8]) -> Option<Vec<u8>> {
+    let ip = ipv4::Packet::new_checked(packet).ok()?;
+    let segment = tcp::Packet::new_checked(ip.payload()).ok()?;
+    if segment.rst() {
+        return None;
+    }
+    let length = segment.payload().len() as u32 + u32::from(segment.syn()) + u32::from(segment.fin());
+    let (seq, ack, flags) = if segment.flags().contains(tcp::Flags::ACK) {
+        (segment.ack(), crate::wire::Seq(0), tcp::Flags::RST)
+    } else {
+        (crate::wire::Seq(0), segment.seq() + length, tcp::Flags::RST.with(tcp::Flags::ACK))
+    };
+    let header = tcp::Repr {
+        src_port: segment.dst_port(),
+        dst_port: segment.src_port(),
+        seq,
+        ack,
+        flags,
+        window: 0,
+        timestamps: None,
+    };
+    let ip = ipv4::Repr {
+        src: ip.dst(),
+        dst: ip.src(),
+        protocol: ipv4::PROTOCOL_TCP,
+        tos: 0,
+        ttl: TTL,
+        id: 0,
+        dont_fragment: true,
+        payload_len: 0,
+    };
+    tcp::datagram(&ip, &header, &[]).ok()
+}

@@ -1,0 +1,74 @@
+//! Live connections and calls as sorted lists for people.
+
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+
+use super::Engine;
+use super::view::{CallView, ConnectionView};
+
+impl Engine {
+    /// Live control connections, sorted by flow.
+    pub fn connections(&self) -> Vec<ConnectionView> {
+        let mut views: Vec<ConnectionView> = self
+            .connections
+            .iter()
+            .filter(|(_, connection)| connection.ended.is_none())
+            .map(|(index, connection)| ConnectionView {
+                id: connection.id,
+                flow: connection.flow,
+                external: connection.external,
+                external_port: connection.external_port,
+                state: connection.data.state,
+                calls: self.calls.of_connection(index).count() as u32,
+                created: connection.data.created,
+                last_seen: connection.silence().0,
+                rule: connection.data.policy.rule.clone(),
+                service: connection.data.policy.service.clone(),
+                alg: connection.data.policy.alg.clone(),
+            })
+            .collect();
+        views.sort_by_key(|view| view.flow);
+        views
+    }
+
+    /// Live calls, sorted by flow and PNS Call ID.
+    pub fn calls(&self) -> Vec<CallView> {
+        let mut views: Vec<CallView> = self
+            .calls
+            .iter()
+            .filter_map(|(_, call)| {
+                let connection = self.connections.get(call.connection)?;
+                let policy = &connection.data.policy;
+                Some(CallView {
+                    flow: connection.flow,
+                    external: call.external,
+                    external_port: connection.external_port,
+                    pns_id: call.data.pns.map(|pns| pns.client),
+                    translated_id: call.data.pns.map(|pns| pns.translated),
+                    pac_id: call.data.pac,
+                    direction: call.data.direction,
+                    state: call.data.state,
+                    up: call.data.up.traffic,
+                    down: call.data.down.traffic,
+                    created: call.data.created,
+                    last_seen: call.data.last_seen,
+                    rule: policy.rule.clone(),
+                    service: policy.service.clone(),
+                    alg: policy.alg.clone(),
+                })
+            })
+            .collect();
+        views.sort_by_key(|view| (view.flow, view.pns_id, view.pac_id));
+        views
+    }
+
+    /// How many calls are live.
+    pub fn call_count(&self) -> usize {
+        self.calls.len()
+    }
+
+    /// External addresses in use: the shell has to tap them, also after a restart.
+    pub fn external_addresses(&self) -> BTreeSet<Ipv4Addr> {
+        self.connections.iter().map(|(_, connection)| connection.external).collect()
+    }
+}
