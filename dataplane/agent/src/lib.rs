@@ -11,3 +11,4 @@ pub mod kernel;
 pub mod netlink;
 pub mod nft;
 pub mod sockets;
+pub mod state;

@@ -50,7 +50,8 @@ impl Emitter {
     /// # Errors
     /// Without CAP_NET_RAW and CAP_NET_ADMIN (EPERM).
     pub fn open(mark: u32) -> io::Result<Self> {
-        let socket = Socket::new(Domain::IPV4, Type::RAW.nonblocking().cloexec(), Some(Protocol::from(libc::IPPROTO_RAW)))?;
+        let socket =
+            Socket::new(Domain::IPV4, Type::RAW.nonblocking().cloexec(), Some(Protocol::from(libc::IPPROTO_RAW)))?;
         socket.set_header_included_v4(true)?;
         socket.set_mark(mark)?;
         let fd = OwnedFd::from(socket);

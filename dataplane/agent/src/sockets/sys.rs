@@ -226,9 +226,7 @@ impl TxBatch {
         }
         // SAFETY: the first count headers point to a name and an iovec of this struct and, through it, to a packet borrowed for
         // this call; sendmmsg only reads them.
-        let n = unsafe {
-            libc::sendmmsg(fd.as_raw_fd(), self.headers.as_mut_ptr(), count as u32, libc::MSG_DONTWAIT)
-        };
+        let n = unsafe { libc::sendmmsg(fd.as_raw_fd(), self.headers.as_mut_ptr(), count as u32, libc::MSG_DONTWAIT) };
         usize::try_from(n).map_err(|_| io::Error::last_os_error())
     }
 }

@@ -1,0 +1,201 @@
+//! The state directory: made, locked, and emptied of what another boot left.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use thiserror::Error;
+
+use super::file::write_whole;
+
+const KERNEL: &str = "kernel.json";
+
+/// Why the state directory cannot be used.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// Another agent holds the lock.
+    #[error("--state-dir {dir} is in use by another callgate-dataplane{who}; stop that one or name another directory")]
+    InUse {
+        /// The directory.
+        dir: String,
+        /// ` (process N)` where it is known.
+        who: String,
+    },
+    /// A file or directory operation failed.
+    #[error("--state-dir: {what} {path}: {source}; name a directory on a local disk that root can write")]
+    Io {
+        /// The operation.
+        what: &'static str,
+        /// On what.
+        path: String,
+        /// Why it failed.
+        source: io::Error,
+    },
+}
+
+/// An open state directory; the lock is held until it is dropped or the process ends, however it ends.
+#[derive(Debug)]
+pub struct StateDir {
+    path: PathBuf,
+    _lock: Flock<File>,
+    discarded: bool,
+}
+
+impl StateDir {
+    /// Makes the directory if need be (mode 0700), locks it, and removes what belongs to another boot than `boot_id`.
+    ///
+    /// # Errors
+    /// [`Error::InUse`] when another process holds it.
+    pub fn open(path: &Path, boot_id: &str) -> Result<Self, Error> {
+        let io = |what, path: &Path| {
+            let path = path.display().to_string();
+            move |source| Error::Io { what, path, source }
+        };
+        DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(io("cannot create", path))?;
+        let lock_path = path.join("lock");
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&lock_path);
+        let mut lock = match Flock::lock(file.map_err(io("cannot open", &lock_path))?, FlockArg::LockExclusiveNonblock)
+        {
+            Ok(lock) => lock,
+            Err((mut held, Errno::EWOULDBLOCK)) => {
+                let mut pid = String::new();
+                let _ = held.read_to_string(&mut pid);
+                let who = if pid.trim().is_empty() { String::new() } else { format!(" (process {})", pid.trim()) };
+                return Err(Error::InUse { dir: path.display().to_string(), who });
+            }
+            Err((_, errno)) => return Err(io("cannot lock", &lock_path)(errno.into())),
+        };
+        lock.set_len(0)
+            .and_then(|()| lock.write_all(std::process::id().to_string().as_bytes()))
+            .map_err(io("cannot write", &lock_path))?;
+        let boot_path = path.join("boot-id");
+        let before = fs::read_to_string(&boot_path).ok();
+        let discarded = before.as_deref() != Some(boot_id);
+        if discarded {
+            remove_boot_state(path).map_err(io("cannot clean", path))?;
+            write_whole(&boot_path, boot_id.as_bytes()).map_err(io("cannot write", &boot_path))?;
+        }
+        Ok(Self { path: path.to_owned(), _lock: lock, discarded: discarded && before.is_some() })
+    }
+
+    /// Whether state of another boot was found and removed.
+    #[must_use]
+    pub fn discarded(&self) -> bool {
+        self.discarded
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Reads a JSON file; `None` when there is none. One that cannot be understood is an error of kind `InvalidData`.
+    ///
+    /// # Errors
+    /// What reading gives.
+    pub fn load<T: DeserializeOwned>(&self, name: &str) -> io::Result<Option<T>> {
+        match fs::read(self.path.join(name)) {
+            Ok(bytes) => Ok(Some(serde_json::from_slice(&bytes)?)),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Replaces a JSON file.
+    ///
+    /// # Errors
+    /// What writing gives; the old content is then still there.
+    pub fn save<T: Serialize>(&self, name: &str, value: &T) -> io::Result<()> {
+        write_whole(&self.path.join(name), &serde_json::to_vec(value)?)
+    }
+
+    /// Where the kernel's record is kept.
+    #[must_use]
+    pub fn kernel_record(&self) -> PathBuf {
+        self.path.join(KERNEL)
+    }
+
+    /// Forgets what was kept for a kernel that has been put back as it was: connections, calls, tags, sysctls.
+    ///
+    /// # Errors
+    /// What removing gives.
+    pub fn forget_kernel(&self) -> io::Result<()> {
+        remove_boot_state(&self.path)
+    }
+}
+
+/// Removes what means nothing without the kernel state of the boot it was written in.
+fn remove_boot_state(path: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(path)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name == KERNEL || name.starts_with("calls.") {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(path: &Path) -> Vec<String> {
+        let mut names: Vec<_> =
+            fs::read_dir(path).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_second_agent_is_refused_and_told_who_holds_the_directory() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("new/state");
+        let first = StateDir::open(&path, "boot-1").unwrap();
+        let refused = StateDir::open(&path, "boot-1").unwrap_err().to_string();
+        let expected = format!(
+            "--state-dir {} is in use by another callgate-dataplane (process {}); stop that one or name another directory",
+            path.display(),
+            std::process::id()
+        );
+        assert_eq!(refused, expected);
+        drop(first);
+        assert!(StateDir::open(&path, "boot-1").is_ok());
+    }
+
+    #[test]
+    fn state_of_another_boot_is_discarded_and_manifests_are_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let fill = || {
+            for name in ["kernel.json", "calls.snapshot", "calls.log.0", "manifests.json"] {
+                fs::write(dir.path().join(name), "1").unwrap();
+            }
+        };
+        assert!(!StateDir::open(dir.path(), "boot-1").unwrap().discarded());
+        fill();
+        assert!(!StateDir::open(dir.path(), "boot-1").unwrap().discarded());
+        let same_boot = names(dir.path());
+        assert!(StateDir::open(dir.path(), "boot-2").unwrap().discarded());
+        let other_boot = names(dir.path());
+        assert_eq!(same_boot, ["boot-id", "calls.log.0", "calls.snapshot", "kernel.json", "lock", "manifests.json"]);
+        assert_eq!(other_boot, ["boot-id", "lock", "manifests.json"]);
+    }
+
+    #[test]
+    fn what_was_saved_is_loaded_and_nonsense_is_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateDir::open(dir.path(), "b").unwrap();
+        assert_eq!(state.load::<Vec<u32>>("x.json").unwrap(), None);
+        state.save("x.json", &vec![1u32, 2]).unwrap();
+        assert_eq!(state.load::<Vec<u32>>("x.json").unwrap(), Some(vec![1, 2]));
+        fs::write(dir.path().join("x.json"), "[1,").unwrap();
+        assert!(state.load::<Vec<u32>>("x.json").is_err());
+    }
+}

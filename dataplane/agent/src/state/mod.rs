@@ -1,0 +1,20 @@
+//! What outlives the process: everything a new agent needs to go on as if the old one had not died.
+//!
+//! ```text
+//!  STATE_DIR/lock             flock: one agent at a time
+//!            boot-id          state of another boot is discarded: its clock, conntrack and sysctls are gone
+//!            kernel.json      sysctls as they were, rule tags           (kernel::Record)
+//!            manifests.json   last good text of each manifest           (standalone)
+//!            last-good.json   what each object last resolved to         (callgate_compile::LastGood)
+//!            calls.snapshot   connections and calls, JSON lines         (pptp::Change)
+//!            calls.log.N      what changed since snapshot N, appended before it takes effect
+//! ```
+//! Nothing is fsynced: a killed process loses no write, and what a lost machine loses belongs to another boot.
+
+mod dir;
+mod file;
+mod journal;
+
+pub use dir::{Error, StateDir};
+pub use file::write_whole;
+pub use journal::{Damage, Journal};
