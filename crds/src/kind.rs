@@ -46,7 +46,7 @@ impl Kind {
     }
 
     /// The CustomResourceDefinition, as generated from the Rust types, `nullable` taken out: a field without a value is
-    /// then a field left out (the API server prunes it), and gets its default.
+    /// then a field left out (the API server prunes it), and gets its default. Descriptions are one line each.
     pub fn definition(self) -> CustomResourceDefinition {
         let mut definition = match self {
             Self::PptpAlg => crate::PptpAlg::crd(),
@@ -55,24 +55,26 @@ impl Kind {
         };
         for version in &mut definition.spec.versions {
             if let Some(schema) = version.schema.as_mut().and_then(|schema| schema.open_api_v3_schema.as_mut()) {
-                forbid_null(schema);
+                tidy(schema);
             }
         }
         definition
     }
 }
 
-/// Takes `nullable`, which the derive gives every `Option`, out of a schema and all schemas in it.
-fn forbid_null(schema: &mut JSONSchemaProps) {
+/// Takes `nullable`, which the derive gives every `Option`, and the line breaks of doc comments out of a schema and all
+/// schemas in it.
+fn tidy(schema: &mut JSONSchemaProps) {
     schema.nullable = None;
-    schema.properties.iter_mut().flat_map(|properties| properties.values_mut()).for_each(forbid_null);
+    schema.description = schema.description.take().map(|text| text.split_whitespace().collect::<Vec<_>>().join(" "));
+    schema.properties.iter_mut().flat_map(|properties| properties.values_mut()).for_each(tidy);
     match &mut schema.items {
-        Some(JSONSchemaPropsOrArray::Schema(items)) => forbid_null(items),
-        Some(JSONSchemaPropsOrArray::Schemas(items)) => items.iter_mut().for_each(forbid_null),
+        Some(JSONSchemaPropsOrArray::Schema(items)) => tidy(items),
+        Some(JSONSchemaPropsOrArray::Schemas(items)) => items.iter_mut().for_each(tidy),
         None => {}
     }
     match &mut schema.additional_properties {
-        Some(JSONSchemaPropsOrBool::Schema(values)) => forbid_null(values),
+        Some(JSONSchemaPropsOrBool::Schema(values)) => tidy(values),
         Some(JSONSchemaPropsOrBool::Bool(_)) | None => {}
     }
 }

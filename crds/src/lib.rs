@@ -13,9 +13,11 @@
 
 pub mod conditions;
 pub mod fields;
+pub mod generate;
 mod ip_rule;
 mod kind;
 mod pptp_alg;
+mod predefined;
 pub mod schema;
 mod service;
 pub mod shape;
@@ -24,6 +26,7 @@ mod status;
 pub use ip_rule::{Action, Destination, GatewayRef, IpRule, IpRuleSpec, Source};
 pub use kind::Kind;
 pub use pptp_alg::{ControlConnection, PptpAlg, PptpAlgSpec, Validation};
+pub use predefined::predefined;
 pub use service::{AlgKind, AlgRef, DEFAULT_MAX_SESSIONS, Service, ServiceRef, ServiceSpec, Timeouts};
 pub use status::{ObjectStatus, set_condition};
 
