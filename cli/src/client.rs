@@ -26,9 +26,8 @@ impl Client {
     /// # Errors
     /// `NoAgent` with what the kernel said about the socket, `Gone` where something other than an agent answers.
     pub async fn connect(socket: &Path) -> Result<Self, Error> {
-        let stream = UnixStream::connect(socket)
-            .await
-            .map_err(|source| Error::NoAgent { socket: socket.to_owned(), source })?;
+        let stream =
+            UnixStream::connect(socket).await.map_err(|source| Error::NoAgent { socket: socket.to_owned(), source })?;
         // The channel gets this one stream: a broken connection is an error here, never a silent reconnect that
         // would hide a restarted agent.
         let stream = Arc::new(Mutex::new(Some(stream)));

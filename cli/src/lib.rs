@@ -12,11 +12,11 @@
 
 pub mod args;
 pub mod calls;
-pub mod check;
+//CHK pub mod check;
 pub mod client;
 pub mod error;
 pub mod explain;
-pub mod files;
+//CHK pub mod files;
 pub mod human;
 pub mod output;
 pub mod status;

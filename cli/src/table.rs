@@ -54,6 +54,20 @@ impl Table {
         let widths = self.rows.iter().map(|row| row.get(column).map_or(0, |cell| cell.chars().count()));
         widths.max().unwrap_or(0).max(title)
     }
+
+    fn line<'a>(&self, f: &mut fmt::Formatter<'_>, widths: &[usize], cell: impl Fn(usize) -> &'a str) -> fmt::Result {
+        let mut text = " ".repeat(self.indent);
+        for (column, (width, (_, align))) in widths.iter().zip(&self.header).enumerate() {
+            let cell = cell(column);
+            let fill = " ".repeat(width - cell.chars().count());
+            match align {
+                Align::Left => text.extend([cell, &fill]),
+                Align::Right => text.extend([&fill, cell]),
+            }
+            text.push_str("  ");
+        }
+        writeln!(f, "{}", text.trim_end())
+    }
 }
 
 impl fmt::Display for Table {
@@ -62,23 +76,10 @@ impl fmt::Display for Table {
             return Ok(());
         }
         let widths: Vec<usize> = (0..self.header.len()).map(|column| self.width(column)).collect();
-        let line = |f: &mut fmt::Formatter<'_>, cell: &dyn Fn(usize) -> &str| {
-            let mut text = String::new();
-            for (column, (width, (_, align))) in widths.iter().zip(&self.header).enumerate() {
-                let cell = cell(column);
-                let fill = " ".repeat(width - cell.chars().count());
-                match align {
-                    Align::Left => text.extend([cell, &fill]),
-                    Align::Right => text.extend([&fill, cell]),
-                }
-                text.push_str("  ");
-            }
-            writeln!(f, "{:indent$}{}", "", text.trim_end(), indent = self.indent)
-        };
         if self.show_header {
-            line(f, &|column| self.header[column].0)?;
+            self.line(f, &widths, |column| self.header[column].0)?;
         }
-        self.rows.iter().try_for_each(|row| line(f, &|column| row.get(column).map_or("", String::as_str)))
+        self.rows.iter().try_for_each(|row| self.line(f, &widths, |column| row.get(column).map_or("", String::as_str)))
     }
 }
 

@@ -46,7 +46,9 @@ impl FromStr for Target {
         let (address, port) = address_and_port(host)?;
         match (protocol, port) {
             (None, Some(port)) => Err(format!("say which protocol: {address}:{port}/TCP or {address}:{port}/UDP")),
-            (None, None) => Err(format!("say port and protocol: {address}:1723/TCP, {address}:53/UDP or {address}/icmp")),
+            (None, None) => {
+                Err(format!("say port and protocol: {address}:1723/TCP, {address}:53/UDP or {address}/icmp"))
+            }
             (Some(protocol @ (6 | 17)), None) => {
                 let name = protocol_name(protocol);
                 Err(format!("{name} needs a port: {address}:PORT/{name}"))
@@ -66,8 +68,11 @@ impl FromStr for Origin {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let bad = || format!("{text:?} is neither an IPv4 address (10.0.0.7, 10.0.0.7:40000) nor a pod (POD or NAMESPACE/POD)");
-        let looks_like_address = text.starts_with(|c: char| c.is_ascii_digit()) && text.contains('.') || text.contains(':');
+        let bad = || {
+            format!("{text:?} is neither an IPv4 address (10.0.0.7, 10.0.0.7:40000) nor a pod (POD or NAMESPACE/POD)")
+        };
+        let looks_like_address =
+            text.starts_with(|c: char| c.is_ascii_digit()) && text.contains('.') || text.contains(':');
         if looks_like_address && !text.contains('/') {
             // A pod may be called 10.0.0.x-something, so a name is still possible where nothing else is.
             return match address_and_port(text) {
@@ -102,7 +107,8 @@ fn protocol(name: &str) -> Result<u8, String> {
         return Ok(*number);
     }
     let names: Vec<&str> = PROTOCOLS.iter().map(|(name, _)| *name).collect();
-    name.parse().map_err(|_| format!("{name:?} is not a protocol: use one of {} or a number from 0 to 255", names.join(", ")))
+    name.parse()
+        .map_err(|_| format!("{name:?} is not a protocol: use one of {} or a number from 0 to 255", names.join(", ")))
 }
 
 fn address_and_port(text: &str) -> Result<(Ipv4Addr, Option<u16>), String> {

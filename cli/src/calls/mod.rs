@@ -10,8 +10,6 @@ mod table;
 mod view;
 mod watch;
 
-use std::io::Write;
-
 use callgate_proto::pb;
 
 pub use table::table;

@@ -1,6 +1,5 @@
 //! `calls -w`: lists until somebody stops it; an agent that goes away is waited for.
 
-use std::io::Write;
 use std::time::Duration;
 
 use callgate_proto::pb;

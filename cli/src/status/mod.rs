@@ -8,8 +8,6 @@
 mod text;
 mod view;
 
-use std::io::Write;
-
 use callgate_proto::pb;
 
 pub use text::text;

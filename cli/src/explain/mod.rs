@@ -1,0 +1,59 @@
+//! `explain`: which rule a packet would meet, asked of an agent or of manifests.
+//!
+//! ```text
+//!   agent ── ExplainReply ────────────────────┐
+//!   files ── compile ── explain ── offline ───┴─► view ─┬─► text
+//!                                                       └─► JSON
+//! ```
+
+mod offline;
+mod text;
+mod view;
+
+use callgate_proto::pb;
+
+pub use text::text;
+pub use view::ExplainView;
+
+use crate::args::ExplainArgs;
+use crate::client::Client;
+use crate::error::Error;
+use crate::output::{self, Format};
+use crate::run::Io;
+use crate::target::Origin;
+
+/// Runs the command.
+///
+/// # Errors
+/// No agent, a pod nobody knows, files that cannot be read, or an output that cannot be written.
+pub async fn run(args: &ExplainArgs, io: &mut Io<'_>) -> Result<u8, Error> {
+    let request = request(args);
+    let reply = match &args.files {
+        Some(_) => return Err(Error::Usage("not yet".into())),
+        None => {
+            let mut client = Client::connect(&args.agent.api).await?;
+            let reply = client.local.explain(request.clone()).await.map_err(|status| client.error(&status))?;
+            reply.into_inner()
+        }
+    };
+    match args.agent.output {
+        Format::Text => write!(io.out, "{}", text(&request, &reply))?,
+        Format::Json => output::json(io.out, &ExplainView::new(&request, reply))?,
+    }
+    Ok(crate::error::OK)
+}
+
+/// What the agent is asked.
+fn request(args: &ExplainArgs) -> pb::ExplainRequest {
+    let (from, from_port) = match &args.from {
+        Origin::Address(address, port) => (address.to_string(), *port),
+        Origin::Pod(namespace, name) => (format!("{}/{name}", namespace.as_ref().unwrap_or(&args.namespace)), None),
+    };
+    pb::ExplainRequest {
+        from,
+        from_port: from_port.map(u32::from),
+        to: args.to.address.to_string(),
+        to_port: args.to.port.map(u32::from),
+        protocol: args.to.protocol.into(),
+    }
+}

@@ -1,0 +1,1 @@
+//! Explanations without an agent (placeholder until compile lands).
