@@ -33,8 +33,8 @@ pub static PORTS: ShapeRule = ShapeRule {
 
 /// An IP protocol.
 pub static PROTOCOL: ShapeRule = ShapeRule {
-    cel: "type(self) == int ? self >= 0 && self <= 255 : (self in ['TCP', 'UDP', 'TCPUDP', 'ICMP', 'ANY'] || \
-          (self.matches('^[0-9]{1,3}$') && int(self) <= 255))",
+    cel: "string(self) in ['TCP', 'UDP', 'TCPUDP', 'ICMP', 'ANY'] || \
+          (string(self).matches('^[0-9]{1,3}$') && int(string(self)) <= 255)",
     message: "write TCP, UDP, TCPUDP, ICMP or ANY in capitals, or an IP protocol number from 0 to 255, for example 47 for GRE",
     field_path: None,
     holds: |value| match value {

@@ -68,10 +68,10 @@ pub static ALG_NEEDS_TCP: ShapeRule = ShapeRule {
 
 /// The ALG takes over every flow of its service, so the service must say which.
 pub static ALG_NEEDS_PORTS: ShapeRule = ShapeRule {
-    cel: "!has(self.algRef) || !has(self.protocol) || has(self.destinationPorts)",
+    cel: "!has(self.algRef) || !has(self.protocol) || self.protocol != 'TCP' || has(self.destinationPorts)",
     message: "an ALG takes over every flow of its service: write destinationPorts, \"1723\" for PPTP, or remove algRef",
     field_path: Some(".algRef"),
-    holds: |spec| !has(spec, "algRef") || !has(spec, "protocol") || has(spec, "destinationPorts"),
+    holds: |spec| !has(spec, "algRef") || !protocol_in(spec, &["TCP"]) || has(spec, "destinationPorts"),
 };
 
 /// Only TCP has a FIN.
