@@ -4,6 +4,9 @@
 //!  End (client) ── packets ─► Engine ── packets ─► End (server)     Pair drives both, with a virtual clock
 //! ```
 
+// A test program: a panic is its way to fail.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 mod ends;
 mod messages;
 mod pair;

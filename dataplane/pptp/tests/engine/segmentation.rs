@@ -7,7 +7,7 @@ use super::pair::{Link, Pair, client_addr};
 fn play(cut: &dyn Fn(&[u8]) -> Vec<Vec<u8>>) -> (Vec<u8>, Vec<u8>) {
     let mut pair = Pair::new();
     let link = pair.connect(client_addr(0), 40_000);
-    let mut say = |pair: &mut Pair, link: Link, by_client: bool, message: &[u8]| {
+    let say = |pair: &mut Pair, link: Link, by_client: bool, message: &[u8]| {
         for piece in cut(message) {
             if by_client { pair.client_says(link, &piece) } else { pair.server_says(link, &piece) }
         }
