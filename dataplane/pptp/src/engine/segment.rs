@@ -123,7 +123,10 @@ impl Engine {
         let Some(connection) = self.connections.get_mut(index) else { return };
         let Some(stream) = connection.stream(from) else { return };
         match stream.receive(seq, payload, fin) {
-            Received::New => {
+            Received::New(again) => {
+                for segment in &again {
+                    self.out(to, index, segment);
+                }
                 let emitted = self.drain(from, index, now);
                 let Some(connection) = self.connections.get_mut(index) else { return };
                 if connection.ended.is_some() {

@@ -59,6 +59,12 @@ impl Chunk {
         (self.out_len() > 0).then(|| Outgoing { seq: self.out, bytes: self.bytes.clone(), fin: self.fin })
     }
 
+    /// Where `out`, inside this chunk or at one of its ends, is in S's numbers.
+    pub(super) fn in_at(&self, out: Seq) -> Seq {
+        let inside = out.distance(self.out).clamp(0, self.in_len as i32);
+        self.in_start + inside as u32
+    }
+
     /// The acknowledgement for S when R has acknowledged up to `ack`, which is inside or before this chunk.
     pub(super) fn in_ack(&self, ack: Seq) -> Seq {
         let inside = ack.distance(self.out);

@@ -1,5 +1,7 @@
 //! The way out of a stream: emit, swallow, inject, acknowledgements of R, and sending again.
 
+use std::collections::VecDeque;
+
 use super::{Chunk, Outgoing, Stream};
 use crate::types::Now;
 use crate::wire::Seq;
@@ -41,7 +43,7 @@ impl Stream {
         self.take_custody(now)
     }
 
-    /// Puts a message of our own into the stream, behind the last whole message of S.
+    /// Puts a message of our own into the stream, behind the last whole message of S. Ask `can_inject` before.
     pub fn inject(&mut self, bytes: Vec<u8>, now: Now) -> Outgoing {
         self.push(0, bytes, false, now)
     }
@@ -85,6 +87,20 @@ impl Stream {
             }
         }
         self.in_acked
+    }
+
+    /// A range R reports to have received ahead of its acknowledgement (SACK, RFC 2018), in S's numbers; `None` when
+    /// there is nothing in it that S has sent and still keeps.
+    pub fn map_sack(&self, left: Seq, right: Seq) -> Option<(Seq, Seq)> {
+        if !left.before(right) || right.after(self.out_next) {
+            return None;
+        }
+        let touched = || self.chunks.iter().filter(|chunk| left.before(chunk.out_end()) && chunk.out.before(right));
+        let first = touched().find(|chunk| chunk.in_len > 0)?;
+        let last = touched().rfind(|chunk| chunk.in_len > 0)?;
+        let start = first.in_at(left).later(self.in_acked);
+        let end = last.in_at(right);
+        start.before(end).then_some((start, end))
     }
 
     /// When `due` has to be asked.
@@ -141,6 +157,10 @@ impl Stream {
     fn drop_acknowledged(&mut self, ack: Seq) {
         while self.chunks.front().is_some_and(|chunk| !chunk.out_end().after(ack)) {
             self.chunks.pop_front();
+        }
+        if self.chunks.is_empty() {
+            // Connections are silent most of the time: no heap for an idle one.
+            self.chunks = VecDeque::new();
         }
     }
 }

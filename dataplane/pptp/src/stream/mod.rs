@@ -29,6 +29,9 @@ use crate::wire::control::{self, Malformed};
 /// Octets in flight towards R beyond which nothing more of S is taken. The largest message has 220.
 pub const MAX_UNACKED: usize = 8 * 1024;
 
+/// Octets of one opaque segment: what every TCP takes (RFC 9293 §3.7.1), since nobody negotiated this cut.
+const MAX_OPAQUE: usize = 536;
+
 /// How far before the next expected octet a segment may begin and still be an old copy.
 const OLDEST_COPY: i32 = 1 << 20;
 
@@ -62,15 +65,16 @@ pub struct Stream {
 /// What became of a segment of S.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Received {
-    /// It brought something new: call `next_message` until it has no more.
-    New,
+    /// It brought something new: call `next_message` until it has no more. What it repeated besides and R has not
+    /// acknowledged has to be sent to R again.
+    New(Vec<Outgoing>),
     /// Nothing new; these have to be sent to R again.
     Again(Vec<Outgoing>),
     /// Nothing new, and R has all of it: send R an empty segment with this sequence number, so that it acknowledges.
     Probe(Seq),
     /// Nothing new, but S waits for the acknowledgement of what we hold: send it this one.
     Acknowledge(Seq),
-    /// There is a hole before it: drop it, S sends again.
+    /// There is a hole before it: drop it, S sends again (sooner when told `in_acked` once more).
     Gap,
     /// Too much is on its way: drop it, S sends again.
     Full,
@@ -123,61 +127,83 @@ impl Stream {
             return self.old(seq, length);
         }
         let fresh = payload.get(seen as usize..).unwrap_or_default();
-        if self.pending.len() + fresh.len() + self.unacked() > MAX_UNACKED {
+        let room = MAX_UNACKED.saturating_sub(self.pending.len() + self.unacked());
+        // As much as there is room for, as if the rest had been lost: a segment larger than the room gets through too.
+        let taken = fresh.get(..room).unwrap_or(fresh);
+        if taken.is_empty() && !fresh.is_empty() {
             return Received::Full;
         }
-        self.pending.extend_from_slice(fresh);
-        self.in_next += fresh.len() as u32;
-        self.finished |= fin;
-        Received::New
+        let again = self.again(seq, self.in_next);
+        self.pending.extend_from_slice(taken);
+        self.in_next += taken.len() as u32;
+        self.finished |= fin && taken.len() == fresh.len();
+        Received::New(again)
     }
 
     /// A segment that repeats what was taken before.
     fn old(&self, seq: Seq, length: u32) -> Received {
-        let end = seq + length;
-        let again: Vec<Outgoing> =
-            self.chunks.iter().filter(|chunk| chunk.overlaps(seq, end)).filter_map(Chunk::outgoing).collect();
+        let again = self.again(seq, seq + length);
         if !again.is_empty() {
             Received::Again(again)
-        } else if self.in_acked.after(self.emitted()) || !self.pending.is_empty() {
+        } else if !self.pending.is_empty() || !self.chunks.is_empty() {
+            // R would not answer a probe before it has what is on its way; S must not wait for that.
             Received::Acknowledge(self.in_acked)
         } else {
             Received::Probe(self.out_next - 1)
         }
     }
 
-    /// The next whole message, in order. `strict` as in `control::frame`.
+    /// What R has not acknowledged of `[start, end)` in S's numbers.
+    fn again(&self, start: Seq, end: Seq) -> Vec<Outgoing> {
+        self.chunks.iter().filter(|chunk| chunk.overlaps(start, end)).filter_map(Chunk::outgoing).collect()
+    }
+
+    /// The next whole message, in order. `strict` as in `control::frame`. What is returned has to be given to `emit` or
+    /// `swallow` before anything else is asked of this stream.
     pub fn next_message(&mut self, strict: bool) -> Next {
         if self.pending.is_empty() {
             return Next::Nothing;
         }
         if self.raw {
-            return Next::Opaque(std::mem::take(&mut self.pending));
+            return self.opaque();
         }
         match control::frame(&self.pending, strict) {
-            Ok(Some(length)) if self.pending.len() >= length => {
-                let rest = self.pending.split_off(length);
-                Next::Message(std::mem::replace(&mut self.pending, rest))
-            }
+            Ok(Some(length)) if self.pending.len() >= length => Next::Message(self.take(length)),
             Ok(Some(_) | None) if self.finished => {
                 let octets = self.pending.len() as u16;
                 if strict {
                     return Next::Malformed(Malformed::Truncated { octets });
                 }
-                Next::Opaque(std::mem::take(&mut self.pending))
+                self.opaque()
             }
             Ok(Some(_) | None) => Next::Nothing,
             Err(malformed) if strict => Next::Malformed(malformed),
             Err(_) => {
                 self.raw = true;
-                Next::Opaque(std::mem::take(&mut self.pending))
+                self.opaque()
             }
         }
+    }
+
+    fn opaque(&mut self) -> Next {
+        Next::Opaque(self.take(self.pending.len().min(MAX_OPAQUE)))
+    }
+
+    /// The first `length` pending octets.
+    fn take(&mut self, length: usize) -> Vec<u8> {
+        let rest = self.pending.split_off(length);
+        std::mem::replace(&mut self.pending, rest)
     }
 
     /// Whether framing was lost.
     pub fn is_raw(&self) -> bool {
         self.raw
+    }
+
+    /// Whether a message of our own can be put in: behind FIN R reads nothing, and without framing it would land inside
+    /// one of S's.
+    pub fn can_inject(&self) -> bool {
+        !self.finished && !self.raw
     }
 
     /// Whether octets of an unfinished message are held.

@@ -37,7 +37,7 @@ fn pump(stream: &mut Stream) -> Vec<Outgoing> {
 #[test]
 fn a_whole_message_leaves_at_its_own_number() {
     let mut stream = Stream::new(Seq(100));
-    assert_eq!(stream.receive(Seq(100), &message(0), false), Received::New);
+    assert_eq!(stream.receive(Seq(100), &message(0), false), Received::New(vec![]));
     assert_eq!(pump(&mut stream), [Outgoing { seq: Seq(100), bytes: message(0), fin: false }]);
     assert_eq!(stream.acknowledged(Seq(116), NOW), Seq(116));
     assert!(stream.is_delivered());
@@ -46,11 +46,11 @@ fn a_whole_message_leaves_at_its_own_number() {
 #[test]
 fn a_held_piece_is_acknowledged_to_the_sender_and_sent_again_by_us() {
     let mut stream = Stream::new(Seq(0));
-    assert_eq!(stream.receive(Seq(0), &message(0)[..7], false), Received::New);
+    assert_eq!(stream.receive(Seq(0), &message(0)[..7], false), Received::New(vec![]));
     assert_eq!(pump(&mut stream), []);
     assert_eq!(stream.in_acked(), Seq(7));
     assert_eq!(stream.receive(Seq(0), &message(0)[..7], false), Received::Acknowledge(Seq(7)));
-    assert_eq!(stream.receive(Seq(7), &message(0)[7..], false), Received::New);
+    assert_eq!(stream.receive(Seq(7), &message(0)[7..], false), Received::New(vec![]));
     let sent = pump(&mut stream);
     assert_eq!(sent, [Outgoing { seq: Seq(0), bytes: message(0), fin: false }]);
     assert_eq!(stream.poll_timeout(), Some(Now(1_300)));
@@ -90,7 +90,7 @@ fn a_gap_and_a_far_segment_are_not_taken() {
     let mut stream = Stream::new(Seq(u32::MAX - 3));
     assert_eq!(stream.receive(Seq(5), &message(0), false), Received::Gap);
     assert_eq!(stream.receive(Seq(1 << 30), &message(0), false), Received::Implausible);
-    assert_eq!(stream.receive(Seq(u32::MAX - 3), &message(0), false), Received::New);
+    assert_eq!(stream.receive(Seq(u32::MAX - 3), &message(0), false), Received::New(vec![]));
     assert_eq!(pump(&mut stream).len(), 1);
     assert_eq!(stream.acknowledged(Seq(12), NOW), Seq(12));
 }
@@ -101,7 +101,7 @@ fn more_than_eight_kilobytes_in_flight_are_not_taken() {
     let (mut at, mut full) = (0, false);
     for _ in 0..MAX_UNACKED / 16 + 1 {
         match stream.receive(Seq(at), &message(0), false) {
-            Received::New => at += 16,
+            Received::New(_) => at += 16,
             Received::Full => full = true,
             other => panic!("{other:?}"),
         }
@@ -226,7 +226,7 @@ proptest! {
                     let at = |part: u16| octets.len() * usize::from(part) / 1000;
                     let (from, to) = (at(from), at(to));
                     match stream.receive(Seq(first) + from as u32, &octets[from..to], false) {
-                        Received::New => {
+                        Received::New(_) => {
                             let mut out = Vec::new();
                             loop {
                                 match stream.next_message(true) {

@@ -1,7 +1,7 @@
 //! Start-Control-Connection-Request and -Reply (RFC 2637 §2.1, §2.2).
 
-use super::GeneralError;
-use super::StartResult;
+use super::{GeneralError, StartResult};
+
 use super::codec::message;
 
 message! {
