@@ -262,4 +262,6 @@ impl Stream {
 }
 
 #[cfg(test)]
+mod model_tests;
+#[cfg(test)]
 mod tests;
