@@ -25,4 +25,4 @@ pub mod target;
 
 mod run;
 
-pub use run::{main, run};
+pub use run::{Io, main, run};
