@@ -151,3 +151,33 @@ impl fmt::Display for Reason {
         f.write_str(self.name())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_false_reason_has_a_remedy_and_every_type_a_reason_of_either_status() {
+        for entry in TABLE {
+            assert!(entry.status || !entry.remedy.is_empty(), "{} has no remedy", entry.reason);
+            assert_eq!((entry.reason.condition(), entry.reason.holds()), (entry.condition, entry.status));
+        }
+        for condition in ConditionType::ALL {
+            for status in [true, false] {
+                assert!(
+                    TABLE.iter().any(|entry| entry.condition == condition && entry.status == status),
+                    "{condition} {status}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn reasons_and_types_fulfil_the_pattern_of_metav1_condition() {
+        // `^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$`, at most 1024 characters.
+        let names = TABLE.iter().map(|entry| entry.reason.name()).chain(ConditionType::ALL.map(ConditionType::name));
+        for name in names {
+            assert!(name.bytes().all(|byte| byte.is_ascii_alphabetic()) && !name.is_empty(), "{name}");
+        }
+    }
+}

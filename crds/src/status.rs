@@ -51,3 +51,38 @@ pub fn set_condition(conditions: &mut Vec<Condition>, mut new: Condition) {
     let place = conditions.partition_point(|old| old.type_ < new.type_);
     conditions.insert(place, new);
 }
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+    use k8s_openapi::jiff::Timestamp;
+
+    use super::*;
+    use crate::conditions::Reason;
+
+    fn at(second: i64) -> Time {
+        Time(Timestamp::from_second(second).unwrap())
+    }
+
+    #[test]
+    fn conditions_stay_sorted_and_one_of_a_type() {
+        let mut conditions = Vec::new();
+        set_condition(&mut conditions, Reason::ResolvedRefs.condition_with("", Some(1), at(1)));
+        set_condition(&mut conditions, Reason::Accepted.condition_with("", Some(1), at(1)));
+        set_condition(&mut conditions, Reason::Invalid.condition_with("spec.order: …", Some(2), at(2)));
+        let expected = vec![
+            Reason::Invalid.condition_with("spec.order: …", Some(2), at(2)),
+            Reason::ResolvedRefs.condition_with("", Some(1), at(1)),
+        ];
+        assert_eq!(conditions, expected);
+    }
+
+    #[test]
+    fn the_transition_time_changes_only_with_the_status() {
+        let mut conditions = vec![Reason::Accepted.condition_with("", Some(1), at(1))];
+        set_condition(&mut conditions, Reason::Shadowed.condition_with("by pos/first", Some(2), at(2)));
+        assert_eq!(conditions, vec![Reason::Shadowed.condition_with("by pos/first", Some(2), at(1))]);
+        set_condition(&mut conditions, Reason::Conflicted.condition_with("", Some(3), at(3)));
+        assert_eq!(conditions, vec![Reason::Conflicted.condition_with("", Some(3), at(3))]);
+    }
+}

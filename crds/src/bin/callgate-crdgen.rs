@@ -1,5 +1,6 @@
 //! `callgate-crdgen [--check]`: writes the files generated from this crate, or says which have drifted.
 
+use std::error::Error;
 use std::fmt::Write;
 use std::path::Path;
 use std::process::ExitCode;
@@ -34,7 +35,10 @@ fn main() -> ExitCode {
 
 /// One line for each file that differs; an error where one may not.
 fn run(repository: &Path, check: bool) -> Result<String, String> {
-    let files = generate::files().map_err(|error| format!("error: {error:?}\n"))?;
+    let files = generate::files().map_err(|error| {
+        let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
+        format!("error: {error}{cause}\n")
+    })?;
     let mut report = String::new();
     let mut drifted = false;
     for file in files {
