@@ -104,7 +104,7 @@ reasons! {
     Accepted true Accepted: "Valid, and in use where a rule uses it.", "";
     Accepted true Shadowed: "Valid, but an earlier rule matches everything it could match, so it never decides.", "Give it a lower order than the rule named in the message, make that rule narrower, or delete this one.";
     Accepted true NoSources: "Valid, but no running pod and no network is selected at present.", "Compare the selectors with the labels of the pods; pods without an address, finished ones and those with hostNetwork do not count.";
-    Accepted true SourcesExcluded: "Valid, but some of the selected pods cannot be treated; the message counts them.", "Pods with hostNetwork have their node's address: select them by nothing, or run them without hostNetwork.";
+    Accepted true SourcesExcluded: "Valid, but some of the selected pods cannot be treated; the message counts them.", "Pods with hostNetwork have their node's address: run them without hostNetwork, or leave them to the node's own network.";
     Accepted false Invalid: "A field's value means nothing, or fields contradict each other.", "Change the field named in the message as it says.";
     Accepted false Unsupported: "A field asks for what this version does not have.", "Change or remove the field named in the message.";
     Accepted false Conflicted: "Another rule of the same order matches exactly the same, and won.", "Give the rules different orders, or delete one of the two.";
