@@ -262,6 +262,8 @@ impl Stream {
 }
 
 #[cfg(test)]
+mod exhaustive_tests;
+#[cfg(test)]
 mod model_tests;
 #[cfg(test)]
 mod tests;

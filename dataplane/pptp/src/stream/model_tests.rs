@@ -33,7 +33,9 @@ enum Event {
     FromS(u16, Luck),
     /// The same on the way to R.
     ToR(u16, Luck),
-    /// The same for R's acknowledgements.
+    /// Of the nth on the way to R only the beginning is taken, as by an R whose window is closing.
+    ToRInPart(u16, u16),
+    /// The same as on the way to R for its acknowledgements.
     FromR(u16, Luck),
     /// A message of our own is put in.
     Inject,
@@ -60,6 +62,7 @@ fn event() -> impl Strategy<Value = Event> {
         2 => (0u16..400, 1u16..400).prop_map(|(from, length)| Event::Resend(from, length)),
         8 => (0u16..4, luck()).prop_map(|(n, luck)| Event::FromS(n, luck)),
         8 => (0u16..4, luck()).prop_map(|(n, luck)| Event::ToR(n, luck)),
+        1 => (0u16..4, 1u16..160).prop_map(|(n, length)| Event::ToRInPart(n, length)),
         6 => (0u16..4, luck()).prop_map(|(n, luck)| Event::FromR(n, luck)),
         1 => Just(Event::Inject),
         1 => Just(Event::Wait),
@@ -164,6 +167,13 @@ impl Model {
             }
             Event::ToR(n, luck) => {
                 if let Some(segment) = pick(&mut self.to_r, n, luck) {
+                    self.r_receives(&segment)?;
+                }
+            }
+            Event::ToRInPart(n, length) => {
+                if let Some(mut segment) = pick(&mut self.to_r, n, Luck::Arrives) {
+                    segment.fin &= segment.bytes.len() <= usize::from(length);
+                    segment.bytes.truncate(usize::from(length));
                     self.r_receives(&segment)?;
                 }
             }
@@ -374,7 +384,7 @@ fn pick<T: Clone>(queue: &mut Vec<T>, n: u16, luck: Luck) -> Option<T> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases.max(512), ..ProptestConfig::default() })]
 
     #[test]
     fn whatever_happens_on_the_way_the_receiver_reads_whole_messages_in_order(

@@ -172,6 +172,118 @@ fn a_reset_counts_only_where_the_sender_can_be() {
     assert_eq!(plausible, [false, true, true, true, false]);
 }
 
+#[test]
+fn what_a_new_segment_repeats_is_sent_again() {
+    let mut stream = Stream::new(Seq(0));
+    stream.receive(Seq(0), &message(0), false);
+    let first = pump(&mut stream);
+    let both = [message(0), message(1)].concat();
+    assert_eq!(stream.receive(Seq(0), &both, false), Received::New(first));
+    assert_eq!(pump(&mut stream), [Outgoing { seq: Seq(16), bytes: message(1), fin: false }]);
+}
+
+#[test]
+fn a_segment_larger_than_the_room_is_taken_in_part_and_its_fin_not_at_all() {
+    let mut stream = Stream::new(Seq(0));
+    let many = message(0).repeat(MAX_UNACKED / 16 + 1);
+    assert_eq!(stream.receive(Seq(0), &many, true), Received::New(vec![]));
+    assert_eq!(pump(&mut stream).len(), MAX_UNACKED / 16);
+    assert!(!stream.is_finished());
+    assert_eq!(stream.emit_fin(NOW), None);
+    assert_eq!(stream.receive(Seq(MAX_UNACKED as u32), &message(0), true), Received::Full);
+    stream.acknowledged(Seq(MAX_UNACKED as u32), NOW);
+    assert_eq!(stream.receive(Seq(MAX_UNACKED as u32), &message(0), true), Received::New(vec![]));
+    assert_eq!(pump(&mut stream).len(), 1);
+    assert!(stream.is_finished() && stream.emit_fin(NOW).is_some());
+}
+
+#[test]
+fn ranges_received_ahead_are_mapped_and_our_own_messages_are_no_part_of_them() {
+    let mut stream = Stream::new(Seq(0));
+    // In R's numbers 0..16, ours 16..40, 40..56, 56..80; in S's 0..16, 16..32, 32..56.
+    stream.receive(Seq(0), &message(0), false);
+    pump(&mut stream);
+    stream.inject(message(1), NOW);
+    stream.receive(Seq(16), &[message(2), message(3)].concat(), false);
+    pump(&mut stream);
+    let map = |left, right| stream.map_sack(Seq(left), Seq(right)).map(|(left, right)| (left.0, right.0));
+    assert_eq!(map(40, 56), Some((16, 32)));
+    assert_eq!(map(16, 56), Some((16, 32)));
+    assert_eq!(map(16, 40), None, "ours alone");
+    assert_eq!(map(40, 80), Some((16, 56)));
+    assert_eq!(map(45, 60), Some((21, 36)), "parts of messages");
+    assert_eq!(map(0, 20), Some((0, 16)));
+    assert_eq!((map(80, 81), map(56, 81), map(56, 56), map(60, 56)), (None, None, None, None));
+}
+
+#[test]
+fn ranges_that_the_sender_was_told_about_already_are_not_repeated() {
+    let mut stream = Stream::new(Seq(0));
+    stream.receive(Seq(0), &[message(0), message(1)].concat(), false);
+    pump(&mut stream);
+    stream.take_custody(NOW);
+    assert_eq!(stream.map_sack(Seq(16), Seq(40)), None);
+}
+
+#[test]
+fn opaque_octets_leave_in_pieces_that_every_receiver_takes() {
+    let mut stream = Stream::new(Seq(0));
+    stream.receive(Seq(0), &[b'x'; 1_400], false);
+    let mut lengths = Vec::new();
+    while let Next::Opaque(bytes) = stream.next_message(false) {
+        lengths.push(bytes.len());
+        stream.emit(bytes, NOW);
+    }
+    assert_eq!(lengths, [536, 536, 328]);
+}
+
+#[test]
+fn our_own_messages_have_no_place_behind_fin_or_among_opaque_octets() {
+    let mut stream = Stream::new(Seq(0));
+    assert!(stream.can_inject());
+    stream.receive(Seq(0), &[], true);
+    assert!(!stream.can_inject());
+
+    let mut raw = Stream::new(Seq(0));
+    raw.receive(Seq(0), b"GET /", false);
+    assert_eq!(raw.next_message(false), Next::Opaque(b"GET /".to_vec()));
+    assert!(!raw.can_inject());
+}
+
+#[test]
+fn an_idle_stream_holds_no_heap() {
+    let mut stream = Stream::new(Seq(0));
+    stream.receive(Seq(0), &[message(0), message(1)].concat(), false);
+    pump(&mut stream);
+    stream.acknowledged(Seq(40), NOW);
+    assert_eq!((stream.pending.capacity(), stream.chunks.capacity()), (0, 0));
+    assert!(size_of::<Stream>() <= 128, "{}", size_of::<Stream>());
+}
+
+#[test]
+fn a_copy_of_what_the_receiver_has_is_answered_by_us_while_something_else_is_on_its_way() {
+    let mut stream = Stream::new(Seq(0));
+    stream.receive(Seq(0), &message(0), false);
+    pump(&mut stream);
+    stream.acknowledged(Seq(16), NOW);
+    stream.inject(message(1), NOW);
+    assert_eq!(stream.receive(Seq(0), &message(0), false), Received::Acknowledge(Seq(16)));
+}
+
+#[test]
+fn a_keep_alive_reaches_the_receiver() {
+    let mut stream = Stream::new(Seq(0));
+    stream.receive(Seq(0), &message(0), false);
+    pump(&mut stream);
+    stream.inject(message(1), NOW);
+    stream.acknowledged(Seq(40), NOW);
+    // With and without the octet of garbage that some systems send.
+    assert_eq!(stream.receive(Seq(15), &[0], false), Received::Probe(Seq(39)));
+    assert_eq!(stream.map_empty(Seq(15)), Some(Seq(39)));
+    assert_eq!(stream.map_empty(Seq(16)), Some(Seq(40)));
+    assert_eq!(stream.map_empty(Seq(1 << 21)), None);
+}
+
 #[derive(Debug, Clone)]
 enum Step {
     /// Sends `[from, to)` of the stream (positions in thousandths of what is sendable).
