@@ -104,8 +104,7 @@ impl Engine {
         }
         let fin = segment.fin();
         if segment.payload().is_empty() && !fin {
-            let shifted = connection.stream(to).is_some_and(|stream| stream.is_shifted());
-            pass_empty(connection, to, packet, out_seq, mapped, shifted || mapped != ack);
+            pass_empty(connection, to, packet, out_seq, mapped);
             self.finish_if_done(index, now);
             self.arm(index);
             return Verdict::Forward(to);
@@ -161,7 +160,11 @@ impl Engine {
                 self.counters.tcp_duplicates += 1;
                 self.acknowledge(from, index);
             }
-            Received::Gap => self.counters.drop_tcp_gap += 1,
+            Received::Gap => {
+                // As a receiver would: the third repetition makes the sender resend at once.
+                self.counters.drop_tcp_gap += 1;
+                self.empty(from, index);
+            }
             Received::Full => self.counters.drop_tcp_full += 1,
             Received::Implausible => self.counters.drop_tcp_window += 1,
         }
@@ -292,14 +295,14 @@ impl Engine {
     }
 }
 
-/// Rewrites an empty segment in place; its options stay, but for SACK blocks where numbers are shifted.
-fn pass_empty(connection: &Connection, to: Side, packet: &mut [u8], seq: Seq, ack: Seq, shifted: bool) {
+/// Rewrites an empty segment in place; its options stay, SACK ranges in the receiver's numbers.
+fn pass_empty(connection: &mut Connection, to: Side, packet: &mut [u8], seq: Seq, ack: Seq) {
     let mut ip = ipv4::Packet::new_unchecked(&mut *packet);
     let mut segment = tcp::Packet::new_unchecked(ip.payload_mut());
     segment.set_seq(seq);
     segment.set_ack(ack);
-    if shifted {
-        tcp::options::blank(segment.options_mut(), tcp::options::SACK);
+    if let Some(stream) = connection.stream(to) {
+        tcp::options::map_sack(segment.options_mut(), |left, right| stream.map_sack(left, right));
     }
     readdress(connection, to, packet);
 }
