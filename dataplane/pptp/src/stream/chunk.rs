@@ -61,8 +61,8 @@ impl Chunk {
 
     /// Where `out`, inside this chunk or at one of its ends, is in S's numbers.
     pub(super) fn in_at(&self, out: Seq) -> Seq {
-        let inside = out.distance(self.out).clamp(0, self.in_len as i32);
-        self.in_start + inside as u32
+        let inside = out.distance(self.out).max(0).unsigned_abs();
+        self.in_start + inside.min(self.in_len)
     }
 
     /// The acknowledgement for S when R has acknowledged up to `ack`, which is inside or before this chunk.
