@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use callgate_proto::pb::local_client::LocalClient;
 use hyper_util::rt::TokioIo;
@@ -11,6 +12,9 @@ use tonic::transport::{Channel, Endpoint, Uri};
 use tower::service_fn;
 
 use crate::error::Error;
+
+/// How long an agent may take to begin an answer.
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
 /// A connected client and the socket it speaks to, for messages.
 #[derive(Debug, Clone)]
@@ -40,6 +44,7 @@ impl Client {
         });
         // The name is never looked up: the connector ignores it.
         let channel = Endpoint::from_static("http://callgate.local")
+            .timeout(ANSWER_WITHIN)
             .connect_with_connector(connector)
             .await
             .map_err(|e| Error::Gone { socket: socket.to_owned(), message: e.to_string() })?;

@@ -16,7 +16,7 @@ pub mod calls;
 pub mod client;
 pub mod error;
 pub mod explain;
-//CHK pub mod files;
+pub mod files;
 pub mod human;
 pub mod output;
 pub mod status;

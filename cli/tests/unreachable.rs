@@ -70,3 +70,17 @@ async fn an_agent_that_does_not_know_the_request_is_of_another_version() {
         "error: the agent says: this request is not known to it; agent and kubectl-callgate differ in version\n";
     assert_eq!(at(&place, "status").await, failed(4, message));
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_that_takes_the_request_and_says_nothing_is_given_up() {
+    let place = Place::new();
+    let listener = tokio::net::UnixListener::bind(place.socket()).unwrap();
+    let silent = tokio::spawn(async move {
+        let stream = listener.accept().await.unwrap();
+        std::future::pending::<()>().await;
+        drop(stream);
+    });
+    let message = "error: the agent at SOCKET does not answer: Timeout expired\n";
+    assert_eq!(at(&place, "calls").await, failed(3, message));
+    silent.abort();
+}
