@@ -1,6 +1,12 @@
 //! Tells when links, addresses or routes have changed.
 
+use netlink_sys::{AsyncSocket, AsyncSocketExt, TokioSocket};
+use nix::errno::Errno;
+
 use super::Error;
+
+/// Multicast groups (linux/rtnetlink.h): links, IPv4 addresses, IPv4 routes, IPv4 rules.
+const GROUPS: [u32; 4] = [1, 5, 7, 8];
 
 /// What has changed since the last one; several changes may be folded into one.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -16,16 +22,50 @@ pub struct Change {
 }
 
 /// A subscription in the network namespace of the thread that opened it.
-pub struct Changes {}
+pub struct Changes {
+    socket: TokioSocket,
+}
 
 impl Changes {
     /// Subscribes; call it inside a tokio runtime.
     pub fn open() -> Result<Self, Error> {
-        Ok(Self {})
+        let mut socket = TokioSocket::new(super::ROUTE).map_err(failed)?;
+        socket.socket_mut().bind_auto().map_err(failed)?;
+        for group in GROUPS {
+            socket.socket_mut().add_membership(group).map_err(failed)?;
+        }
+        Ok(Self { socket })
     }
 
     /// Waits for the next change. Cancel-safe.
     pub async fn next(&mut self) -> Result<Change, Error> {
-        std::future::pending().await
+        loop {
+            let datagram = match self.socket.recv_from_full().await {
+                Ok((datagram, _)) => datagram,
+                Err(error) if error.raw_os_error() == Some(Errno::ENOBUFS as i32) => {
+                    return Ok(Change { lost: true, ..Change::default() });
+                }
+                Err(error) => return Err(failed(error)),
+            };
+            let mut change = Change::default();
+            let mut rest = &datagram[..];
+            while let Some(header) = rest.get(..16) {
+                match u16::from_ne_bytes([header[4], header[5]]) {
+                    16 | 17 => change.links = true,
+                    20 | 21 => change.addresses = true,
+                    24 | 25 | 32 | 33 => change.routes = true,
+                    _ => {}
+                }
+                let length = u32::from_ne_bytes([header[0], header[1], header[2], header[3]]) as usize;
+                rest = rest.get(length.max(16).next_multiple_of(4)..).unwrap_or_default();
+            }
+            if change != Change::default() {
+                return Ok(change);
+            }
+        }
     }
+}
+
+fn failed(error: std::io::Error) -> Error {
+    Error::Socket(Errno::from_raw(error.raw_os_error().unwrap_or(0)))
 }

@@ -1,14 +1,25 @@
 //! Netlink: links, addresses, routes, rules and conntrack, as plain blocking calls in the calling thread's network namespace.
 //!
 //! ```text
-//!  route, link, rule, conntrack ──► socket (requests, dumps, batches) ──► attr (encode, decode)
-//!  changes (tokio) ◄── multicast groups: links, addresses, routes
+//!  route, link, policy, conntrack ──► socket (requests, dumps, batches) ──► attr (encode, decode)
+//!  changes (tokio) ◄── multicast groups: links, addresses, routes, rules
 //! ```
 
+pub(crate) mod attr;
 mod changes;
+pub(crate) mod conntrack;
 mod error;
+pub(crate) mod link;
+pub(crate) mod policy;
 mod route;
+pub(crate) mod socket;
+mod sys;
 
 pub use changes::{Change, Changes};
 pub use error::Error;
 pub use route::{Route, Routes};
+
+/// NETLINK_ROUTE.
+pub(crate) const ROUTE: isize = 0;
+/// NETLINK_NETFILTER.
+pub(crate) const NETFILTER: isize = 12;

@@ -1,0 +1,51 @@
+//! The only unsafe code of the netlink module: socket buffers above the system's maximum, and the switches of a link's offloads.
+
+use std::os::fd::AsRawFd;
+
+use nix::errno::Errno;
+use nix::libc;
+
+/// Sets SO_SNDBUFFORCE or SO_RCVBUFFORCE; needs CAP_NET_ADMIN, and what fails keeps the default.
+pub(super) fn set_buffer(socket: &impl AsRawFd, option: i32, bytes: i32) {
+    // SAFETY: the value is an i32 of the length given.
+    unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            option,
+            (&raw const bytes).cast(),
+            size_of::<i32>() as libc::socklen_t,
+        );
+    }
+}
+
+/// SIOCETHTOOL (linux/sockios.h).
+const SIOCETHTOOL: libc::c_ulong = 0x8946;
+/// ETHTOOL_STXCSUM, ETHTOOL_STSO, ETHTOOL_SGSO (linux/ethtool.h).
+const SWITCHES: [u32; 3] = [0x17, 0x1f, 0x24];
+
+/// struct ethtool_value.
+#[repr(C)]
+struct EthtoolValue {
+    command: u32,
+    data: u32,
+}
+
+/// Switches checksum and segmentation offload of a link off.
+pub(super) fn offloads_off(name: &str) -> Result<(), Errno> {
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").or_else(|_| std::net::UdpSocket::bind("0.0.0.0:0"));
+    let socket = socket.map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(0)))?;
+    for command in SWITCHES {
+        let mut value = EthtoolValue { command, data: 0 };
+        // SAFETY: ifreq is plain data; all zeroes is a value of it.
+        let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+        for (to, from) in request.ifr_name.iter_mut().zip(name.bytes().take(libc::IFNAMSIZ - 1)) {
+            *to = from.cast_signed();
+        }
+        request.ifr_ifru.ifru_data = (&raw mut value).cast();
+        // SAFETY: request is an ifreq whose data points to an ethtool_value; both live until the call returns.
+        let result = unsafe { libc::ioctl(socket.as_raw_fd(), SIOCETHTOOL as _, &raw mut request) };
+        Errno::result(result)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,1 @@
+//! What the rulesets are: deterministic, and only elements differ when only sources do.
