@@ -32,6 +32,9 @@ pub(crate) struct Socket {
     sequence: u32,
 }
 
+/// A received message: type, flags, sequence number, what follows its header.
+type Received = (u16, u16, u32, Vec<u8>);
+
 /// What came back: message type and what follows its header.
 pub(crate) type Answer = (u16, Vec<u8>);
 
@@ -101,7 +104,7 @@ impl Socket {
             .map_err(|error| Error::Socket(Errno::from_raw(error.raw_os_error().unwrap_or(0))))
     }
 
-    fn receive(&mut self) -> Result<Vec<(u16, u16, u32, Vec<u8>)>, Error> {
+    fn receive(&mut self) -> Result<Vec<Received>, Error> {
         let (datagram, _) = self
             .raw
             .recv_from_full()

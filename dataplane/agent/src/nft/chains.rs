@@ -54,8 +54,8 @@ fn state(bits: u32) -> [Expr; 3] {
 
 /// Enhanced GRE as PPTP uses it: version 1, protocol 0x880b (RFC 2637 §4.1).
 fn pptp_gre() -> Vec<Expr> {
-    let mut exprs = protocol(GRE).to_vec();
-    // Two steps: of one over both fields the nft tool (1.0.6) cannot print the rule.
+    // The protocol from the IPv4 header, and two steps for two fields: otherwise the nft tool (1.0.6) cannot print the rule.
+    let mut exprs = vec![Expr::Load(Load::Network(9, 1)), Expr::Equal(vec![GRE])];
     exprs.push(Expr::Load(Load::Transport(0, 2)));
     exprs.push(Expr::Bits { mask: vec![0x00, 0x07], xor: vec![0; 2] });
     exprs.push(Expr::Equal(vec![0x00, 0x01]));

@@ -15,6 +15,3 @@ mod ruleset;
 pub(crate) use encode::Batch;
 pub(crate) use layout::ruleset;
 pub(crate) use ruleset::Ruleset;
-
-#[cfg(test)]
-mod tests;
