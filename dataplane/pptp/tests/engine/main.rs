@@ -11,5 +11,8 @@ mod ends;
 mod messages;
 mod pair;
 
+mod abuse;
 mod calls;
+mod errors;
+mod scale;
 mod segmentation;

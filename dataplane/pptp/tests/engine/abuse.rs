@@ -1,0 +1,203 @@
+//! What a hostile or broken peer cannot do to others.
+
+use callgate_pptp::wire::{Seq, tcp};
+use callgate_pptp::{CloseReason, Event, Limits, Side};
+
+use super::ends::End;
+use super::messages::*;
+use super::pair::{EXTERNAL, Pair, SERVER, client_addr};
+
+fn closed_as(pair: &Pair) -> Vec<CloseReason> {
+    let reasons = pair.events.iter().filter_map(|event| match event {
+        Event::Closed { reason, .. } => Some(*reason),
+        _ => None,
+    });
+    reasons.collect()
+}
+
+#[test]
+fn a_malformed_message_ends_its_own_connection_only_and_does_not_reach_the_other_end() {
+    let mut bad_cookie = echo_request();
+    bad_cookie[4] = 0;
+    let mut bad_length = echo_request();
+    bad_length[1] = 15;
+    let mut bad_type = echo_request();
+    bad_type[9] = 99;
+    let mut management = echo_request();
+    management[3] = 2;
+    let wrong_direction = outgoing_reply(1, 1, 1);
+    for bad in [bad_cookie, bad_length, bad_type, management, wrong_direction] {
+        let mut pair = Pair::new();
+        let victim = pair.start(client_addr(0), 40_000);
+        let other = pair.start(client_addr(1), 40_000);
+        pair.call(victim, 5, 100);
+        pair.call(other, 5, 101);
+        let before = pair.servers[&victim.server].got.len();
+        pair.client_says(victim, &bad);
+        assert_eq!(pair.servers[&victim.server].got.len(), before, "{bad:?}");
+        assert!(pair.clients[&victim.client].reset && pair.servers[&victim.server].reset);
+        assert_eq!(closed_as(&pair), [CloseReason::Malformed(Side::Client)]);
+        assert_eq!(pair.engine.calls().len(), 1);
+        assert!(!pair.clients[&other.client].reset);
+        assert_eq!(pair.engine.counters().messages_malformed, 1);
+    }
+}
+
+#[test]
+fn a_malformed_message_of_the_server_does_not_reach_the_client() {
+    let mut pair = Pair::new();
+    let link = pair.start(client_addr(0), 40_000);
+    let before = pair.clients[&link.client].got.len();
+    pair.server_says(link, &outgoing_request(1));
+    assert_eq!(pair.clients[&link.client].got.len(), before);
+    assert_eq!(closed_as(&pair), [CloseReason::Malformed(Side::Server)]);
+}
+
+#[test]
+fn permissive_validation_lets_it_pass() {
+    let mut pair = Pair::new();
+    pair.policy.strict = false;
+    let link = pair.start(client_addr(0), 40_000);
+    let wrong_direction = outgoing_reply(1, 1, 1);
+    pair.client_says(link, &wrong_direction);
+    assert_eq!(pair.at_server(link).pop().unwrap(), wrong_direction);
+    let mut unknown = echo_request();
+    unknown[9] = 99;
+    pair.client_says(link, &unknown);
+    assert_eq!(pair.at_server(link).pop().unwrap(), unknown);
+    // A known message of the wrong direction is no fault without strict validation.
+    assert_eq!(pair.engine.counters().messages_malformed, 1);
+    assert_eq!(closed_as(&pair), []);
+}
+
+#[test]
+fn a_first_message_that_is_not_a_start_request_never_reaches_the_server() {
+    for first in [outgoing_request(5), b"GET / HTTP/1.0\r\n\r\n".to_vec()] {
+        for strict in [true, false] {
+            let mut pair = Pair::new();
+            pair.policy.strict = strict;
+            let link = pair.connect(client_addr(0), 40_000);
+            pair.client_says(link, &first);
+            assert_eq!(pair.servers[&link.server].got, b"");
+            assert!(pair.clients[&link.client].reset && pair.servers[&link.server].reset);
+        }
+    }
+}
+
+#[test]
+fn connections_without_a_first_message_are_limited_per_client_and_per_server() {
+    let limits = Limits { half_open_per_client: 2, half_open_per_server: 3, ..Limits::default() };
+    let mut pair = Pair::with_limits(limits);
+    let mut reset = Vec::new();
+    for (client, port) in [(0, 1), (0, 2), (0, 3), (1, 1), (1, 2)] {
+        pair.connect(client_addr(client), port);
+        reset.push(pair.clients[&(client_addr(client), port)].reset);
+    }
+    assert_eq!(reset, [false, false, true, false, true]);
+    assert_eq!(pair.engine.counters().connections_refused, 2);
+    // Once the first ones are over, others may come.
+    pair.wait(6_000);
+    let link = pair.start(client_addr(0), 9);
+    assert_eq!(pair.at_server(link), [start_request()]);
+}
+
+#[test]
+fn max_sessions_of_a_service_refuses_the_next_connection() {
+    let mut pair = Pair::new();
+    pair.policy.max_sessions = 1;
+    pair.start(client_addr(0), 40_000);
+    pair.connect(client_addr(1), 40_000);
+    assert!(pair.clients[&(client_addr(1), 40_000)].reset);
+    assert_eq!(pair.servers.len(), 1);
+}
+
+#[test]
+fn a_forged_segment_of_another_client_or_server_changes_nothing() {
+    let mut pair = Pair::new();
+    let link = pair.start(client_addr(0), 40_000);
+    pair.call(link, 5, 100);
+    let received = pair.servers[&link.server].got.clone();
+    // Another client with the same port: a connection of its own that does not exist.
+    let mut other = End::new(client_addr(1), 40_000, SERVER, 1723, 5);
+    other.expected = Seq(9);
+    pair.up(other.data(&call_clear(5)));
+    // The right addresses, numbers far away.
+    let forger = End { next: Seq(0x7000_0000), ..pair.clients[&link.client].clone() };
+    pair.up(forger.packet(forger.next, tcp::Flags::ACK.with(tcp::Flags::PSH), &call_clear(5)));
+    pair.up(forger.packet(forger.next, tcp::Flags::RST, &[]));
+    let server = End { next: Seq(0x1234_5678), ..pair.servers[&link.server].clone() };
+    pair.down(server.packet(server.next, tcp::Flags::RST, &[]));
+    // From a server that nobody called.
+    let mut stranger = pair.servers[&link.server].clone();
+    stranger.addr = "203.0.113.66".parse().unwrap();
+    pair.down(stranger.data(&disconnect_notify(100)));
+    assert_eq!(pair.servers[&link.server].got, received);
+    assert!(!pair.clients[&link.client].reset && !pair.servers[&link.server].reset);
+    assert_eq!(pair.engine.calls().len(), 1);
+    let counters = pair.engine.counters();
+    assert_eq!(
+        (
+            counters.tcp_unknown_client,
+            counters.drop_tcp_window,
+            counters.drop_tcp_rst_forged,
+            counters.drop_tcp_unknown_server
+        ),
+        (1, 1, 2, 1)
+    );
+}
+
+#[test]
+fn a_forged_gre_packet_of_another_client_reaches_nobody() {
+    let mut pair = Pair::new();
+    let link = pair.start(client_addr(0), 40_000);
+    let translated = pair.call(link, 5, 100);
+    let second = pair.start(client_addr(1), 40_000);
+    pair.call(second, 5, 101);
+    pair.up(gre(client_addr(1), SERVER, 100, 1, b"into another's call"));
+    pair.down(gre("203.0.113.66".parse().unwrap(), EXTERNAL, translated, 1, b"from another server"));
+    assert_eq!((pair.at_server.len(), pair.at_client.len()), (0, 0));
+    assert_eq!(pair.engine.counters().drop_gre_unknown_call, 2);
+}
+
+#[test]
+fn a_reset_at_the_right_place_ends_the_connection_on_the_other_side_too() {
+    let mut pair = Pair::new();
+    let link = pair.start(client_addr(0), 40_000);
+    pair.call(link, 5, 100);
+    let client = pair.clients[&link.client].clone();
+    pair.up(client.packet(client.next, tcp::Flags::RST, &[]));
+    assert!(pair.servers[&link.server].reset);
+    assert_eq!(closed_as(&pair), [CloseReason::Reset(Side::Client)]);
+    assert_eq!(pair.engine.calls(), []);
+}
+
+#[test]
+fn silence_on_the_control_connection_is_told_to_both_ends() {
+    let mut pair = Pair::new();
+    let link = pair.start(client_addr(0), 40_000);
+    let translated = pair.call(link, 5, 100);
+    pair.wait(181_000);
+    let to_client = pair.at_client(link);
+    assert_eq!(to_client[to_client.len() - 2][9], 13);
+    assert_eq!(to_client[to_client.len() - 1][9], 3);
+    let to_server = pair.at_server(link);
+    assert_eq!(to_server[to_server.len() - 2], call_clear(translated));
+    assert!(pair.clients[&link.client].reset && pair.servers[&link.server].reset);
+    assert!(matches!(closed_as(&pair)[..], [CloseReason::EchoTimeout(_)]));
+}
+
+#[test]
+fn a_rule_that_is_gone_ends_its_connections_and_new_limits_apply_at_once() {
+    let mut pair = Pair::new();
+    let link = pair.start(client_addr(0), 40_000);
+    pair.call(link, 5, 100);
+    let now = pair.now;
+    pair.engine.set_policies(&mut |old| Some(callgate_pptp::Policy { max_calls: 1, ..old.clone() }), now);
+    pair.client_says(link, &outgoing_request(6));
+    assert_eq!(pair.at_client(link).pop().unwrap()[16], 7);
+    pair.engine.set_policies(&mut |_| None, now);
+    pair.settle(callgate_pptp::Verdict::Consumed, vec![]);
+    assert!(pair.clients[&link.client].reset && pair.servers[&link.server].reset);
+    assert_eq!(closed_as(&pair), [CloseReason::RuleRemoved]);
+    assert_eq!(pair.engine.calls(), []);
+}

@@ -1,0 +1,178 @@
+//! ICMP errors about what we carry, and packets that do not fit.
+
+use std::net::Ipv4Addr;
+
+use callgate_pptp::wire::{gre, icmp, ipv4};
+use callgate_pptp::{Side, Verdict};
+
+use super::messages::{self, gre as gre_packet, read_gre};
+use super::pair::{EXTERNAL, Pair, SERVER, client_addr};
+
+const ROUTER: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
+
+/// An ICMP error from `from` to `to` that quotes the first 28 octets of `original`.
+fn error(from: Ipv4Addr, to: Ipv4Addr, kind: u8, code: u8, mtu: u16, original: &[u8]) -> Vec<u8> {
+    let repr = icmp::Repr { kind, code, mtu, original: &original[..28] };
+    let ip = ipv4::Repr {
+        src: from,
+        dst: to,
+        protocol: ipv4::PROTOCOL_ICMP,
+        tos: 0,
+        ttl: 64,
+        id: 3,
+        dont_fragment: false,
+        payload_len: repr.buffer_len(),
+    };
+    let mut bytes = vec![0; ip.buffer_len() + repr.buffer_len()];
+    ip.emit(&mut bytes).unwrap();
+    repr.emit(&mut bytes[ipv4::HEADER_LEN..]).unwrap();
+    bytes
+}
+
+/// Ends of the error, its MTU, and ends and Call ID of the GRE packet it quotes; all checksums are right.
+fn read(packet: &[u8]) -> (Ipv4Addr, Ipv4Addr, u16, Ipv4Addr, Ipv4Addr, u16) {
+    let ip = ipv4::Packet::new_checked(packet).unwrap();
+    let error = icmp::Packet::new_checked(ip.payload()).unwrap();
+    assert!(ip.verify_checksum() && error.verify_checksum());
+    let quoted = error.original().unwrap();
+    assert!(quoted.verify_checksum());
+    let id = gre::Packet::new_embedded(quoted.payload()).unwrap().call_id();
+    (ip.src(), ip.dst(), error.mtu(), quoted.src(), quoted.dst(), id)
+}
+
+#[test]
+fn protocol_unreachable_about_gre_reaches_nobody() {
+    let mut pair = Pair::new();
+    let link = pair.start(client_addr(0), 40_000);
+    let translated = pair.call(link, 5, 100);
+    let as_client_saw_it = gre_packet(SERVER, client_addr(0), 5, 1, b"data");
+    pair.up(error(client_addr(0), SERVER, 3, 2, 0, &as_client_saw_it));
+    let as_server_saw_it = gre_packet(EXTERNAL, SERVER, 100, 1, b"data");
+    pair.down(error(SERVER, EXTERNAL, 3, 2, 0, &as_server_saw_it));
+    assert_eq!((pair.at_client.len(), pair.at_server.len()), (0, 0));
+    assert_eq!(pair.engine.counters().drop_icmp_protocol_unreachable, 2);
+    assert_eq!(pair.engine.calls()[0].translated_id, Some(translated));
+}
+
+#[test]
+fn fragmentation_needed_reaches_the_client_with_the_header_it_knows() {
+    let mut pair = Pair::new();
+    let link = pair.start(client_addr(0), 40_000);
+    pair.call(link, 5, 100);
+    pair.down(error(ROUTER, EXTERNAL, 3, 4, 1_000, &gre_packet(EXTERNAL, SERVER, 100, 1, b"data")));
+    let got: Vec<_> = pair.at_client.iter().map(|packet| read(packet)).collect();
+    assert_eq!(got, [(ROUTER, client_addr(0), 1_000, client_addr(0), SERVER, 100)]);
+}
+
+#[test]
+fn fragmentation_needed_of_a_client_reaches_the_server_with_the_header_it_knows() {
+    let mut pair = Pair::new();
+    let link = pair.start(client_addr(0), 40_000);
+    let translated = pair.call(link, 5, 100);
+    pair.up(error(client_addr(0), SERVER, 3, 4, 900, &gre_packet(SERVER, client_addr(0), 5, 1, b"data")));
+    let got: Vec<_> = pair.at_server.iter().map(|packet| read(packet)).collect();
+    assert_eq!(got, [(EXTERNAL, SERVER, 900, SERVER, EXTERNAL, translated)]);
+}
+
+#[test]
+fn an_error_about_a_call_nobody_has_goes_nowhere() {
+    let mut pair = Pair::new();
+    let link = pair.start(client_addr(0), 40_000);
+    pair.call(link, 5, 100);
+    pair.down(error(ROUTER, EXTERNAL, 3, 4, 1_000, &gre_packet(EXTERNAL, SERVER, 101, 1, b"data")));
+    pair.up(error(client_addr(1), SERVER, 3, 4, 1_000, &gre_packet(SERVER, client_addr(1), 5, 1, b"data")));
+    assert_eq!((pair.at_client.len(), pair.at_server.len()), (0, 0));
+    assert_eq!(pair.engine.counters().drop_icmp_unknown, 2);
+}
+
+#[test]
+fn a_packet_that_does_not_fit_is_told_to_its_sender_or_cut() {
+    let mut pair = Pair::new();
+    let link = pair.start(client_addr(0), 40_000);
+    let translated = pair.call(link, 5, 100);
+    let mut big = gre_packet(EXTERNAL, SERVER, 100, 1, &[7; 1_400]);
+    let mut header = ipv4::Packet::new_unchecked(&mut big[..]);
+    header.set_fragment(true, false, 0);
+    header.fill_checksum();
+    pair.engine.too_big(&big, Side::Server, 1_000, pair.now);
+    pair.settle(Verdict::Consumed, vec![]);
+    let told: Vec<_> = pair.at_client.drain(..).map(|packet| read(&packet)).collect();
+    assert_eq!(told, [(EXTERNAL, client_addr(0), 1_000, client_addr(0), SERVER, 100)]);
+
+    let without_df = gre_packet(SERVER, client_addr(0), 5, 1, &[7; 1_400]);
+    pair.engine.too_big(&without_df, Side::Client, 1_000, pair.now);
+    pair.settle(Verdict::Consumed, vec![]);
+    assert_eq!(reassemble(&pair.at_client), without_df[20..]);
+    assert!(pair.at_client.iter().all(|fragment| fragment.len() <= 1_000));
+    let _ = translated;
+}
+
+/// Payload of fragments in order of their offsets, without holes.
+fn reassemble(fragments: &[Vec<u8>]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for fragment in fragments {
+        let ip = ipv4::Packet::new_checked(&fragment[..]).unwrap();
+        assert!(ip.verify_checksum());
+        assert_eq!(ip.fragment_offset(), bytes.len());
+        bytes.extend_from_slice(ip.payload());
+    }
+    bytes
+}
+
+/// Cuts a packet into fragments of at most `room` octets of payload.
+fn cut(packet: &[u8], room: usize) -> Vec<Vec<u8>> {
+    let parts: Vec<&[u8]> = packet[20..].chunks(room).collect();
+    parts
+        .iter()
+        .enumerate()
+        .map(|(number, part)| {
+            let mut bytes = [&packet[..20], part].concat();
+            let mut ip = ipv4::Packet::new_unchecked(&mut bytes[..]);
+            ip.set_total_len((20 + part.len()) as u16);
+            ip.set_fragment(false, number + 1 < parts.len(), number * room);
+            ip.fill_checksum();
+            bytes
+        })
+        .collect()
+}
+
+#[test]
+fn fragments_of_gre_pass_both_ways_in_any_order() {
+    for order in [[0, 1, 2], [1, 2, 0], [2, 0, 1]] {
+        let mut pair = Pair::new();
+        let link = pair.start(client_addr(0), 40_000);
+        let translated = pair.call(link, 5, 100);
+        let payload: Vec<u8> = (0..1_200).map(|n| n as u8).collect();
+        let fragments = cut(&gre_packet(client_addr(0), SERVER, 100, 1, &payload), 480);
+        order.iter().for_each(|&n| pair.up(fragments[n].clone()));
+        let mut arrived = std::mem::take(&mut pair.at_server);
+        arrived.sort_by_key(|fragment| ipv4::Packet::new_unchecked(&fragment[..]).fragment_offset());
+        let first = arrived[0][..20].to_vec();
+        let whole = [first, reassemble(&arrived)].concat();
+        assert_eq!(whole[20..], gre_packet(EXTERNAL, SERVER, 100, 1, &payload)[20..]);
+
+        let fragments = cut(&gre_packet(SERVER, EXTERNAL, translated, 1, &payload), 480);
+        order.iter().for_each(|&n| pair.down(fragments[n].clone()));
+        let mut arrived = std::mem::take(&mut pair.at_client);
+        arrived.sort_by_key(|fragment| ipv4::Packet::new_unchecked(&fragment[..]).fragment_offset());
+        for fragment in &arrived {
+            let ip = ipv4::Packet::new_unchecked(&fragment[..]);
+            assert_eq!((ip.src(), ip.dst()), (SERVER, client_addr(0)));
+        }
+        assert_eq!(reassemble(&arrived), gre_packet(SERVER, client_addr(0), 5, 1, &payload)[20..]);
+    }
+}
+
+#[test]
+fn gre_that_comes_before_the_reply_is_passed_on_behind_it() {
+    let mut pair = Pair::new();
+    let link = pair.start(client_addr(0), 40_000);
+    pair.client_says(link, &messages::outgoing_request(5));
+    let request = pair.at_server(link).pop().unwrap();
+    let translated = u16::from_be_bytes([request[12], request[13]]);
+    pair.down(gre_packet(SERVER, EXTERNAL, translated, 0, b"early"));
+    assert_eq!(pair.at_client.len(), 0);
+    pair.server_says(link, &messages::outgoing_reply(100, translated, 1));
+    let got: Vec<_> = pair.at_client.iter().map(|packet| read_gre(packet)).collect();
+    assert_eq!(got, [(SERVER, client_addr(0), 5, b"early".to_vec())]);
+}
