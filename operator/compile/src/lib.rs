@@ -8,4 +8,13 @@
 //! No sockets, no clock, no files, no randomness: equal input gives equal bytes.
 #![forbid(unsafe_code)]
 
+mod address;
+mod compile;
 pub mod explain;
+pub mod manifests;
+mod resolve;
+mod selector;
+pub mod status;
+pub mod world;
+
+pub use compile::{Compiled, LastGood, compile};

@@ -46,8 +46,7 @@ impl Requirement {
                 (Test::In(mine), Test::NotIn(theirs)) => mine.is_disjoint(theirs),
                 (Test::In(mine), Test::Exists) => !mine.is_empty(),
                 (Test::NotIn(mine), Test::NotIn(theirs)) => theirs.is_subset(mine),
-                (Test::Exists, Test::Exists)
-                | (Test::DoesNotExist, Test::DoesNotExist | Test::NotIn(_)) => true,
+                (Test::Exists, Test::Exists) | (Test::DoesNotExist, Test::DoesNotExist | Test::NotIn(_)) => true,
                 (Test::In(_), Test::DoesNotExist)
                 | (Test::NotIn(_), Test::In(_) | Test::Exists | Test::DoesNotExist)
                 | (Test::Exists, Test::In(_) | Test::NotIn(_) | Test::DoesNotExist)
@@ -103,21 +102,6 @@ impl Selector {
     pub(crate) fn covers(&self, other: &Self) -> bool {
         self.0.iter().all(|mine| other.0.iter().any(|theirs| theirs.implies(mine)))
     }
-
-    /// The label keys it looks at.
-    pub(crate) fn keys(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().map(|requirement| requirement.key.as_str())
-    }
-
-    /// A label with one value that everything it selects has; `None` where it asks for none.
-    pub(crate) fn must_have(&self) -> Option<(&str, &str)> {
-        self.0.iter().find_map(|requirement| match &requirement.test {
-            Test::In(values) if values.len() == 1 => {
-                values.first().map(|value| (requirement.key.as_str(), value.as_str()))
-            }
-            Test::In(_) | Test::NotIn(_) | Test::Exists | Test::DoesNotExist => None,
-        })
-    }
 }
 
 #[cfg(test)]
@@ -158,10 +142,7 @@ mod tests {
                     "\"Like\" is no operator: use In, NotIn, Exists or DoesNotExist"
                 ),
                 Finding::new("s.matchExpressions[1].values", "In compares with nothing: list the label's values"),
-                Finding::new(
-                    "s.matchExpressions[2].values",
-                    "Exists takes no values: remove them, or use In or NotIn"
-                ),
+                Finding::new("s.matchExpressions[2].values", "Exists takes no values: remove them, or use In or NotIn"),
             ]
         );
     }

@@ -1,12 +1,25 @@
 //! Manifests as text in, a `World` and the problems found on the way out.
+//!
+//! ```text
+//!   (name, text) ─► documents ─► kind? ─► schema and shape (callgate_crds) ─► World
+//!                      └── problems, each with file, line, object, field and remedy
+//! ```
+mod documents;
+mod read;
+
+use std::collections::BTreeSet;
+
 use serde::Serialize;
+
+use crate::status::ObjectRef;
+use crate::world::World;
 
 /// Something wrong with a manifest; printed as `FILE:LINE OBJECT FIELD MESSAGE`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Problem {
     /// The file's name as it was given.
     pub file: String,
-    /// 1-based line: of the field where it is known, else of the document.
+    /// 1-based line: of the error where YAML itself is broken, else of the document.
     pub line: u32,
     /// `IpRule pos/tills`; empty where not even that can be read.
     pub object: String,
@@ -14,4 +27,56 @@ pub struct Problem {
     pub field: String,
     /// What is wrong and what to do.
     pub message: String,
+}
+
+/// What manifests come to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Parsed {
+    /// Every object that is well-formed, the predefined ones with them.
+    pub world: World,
+    /// What is wrong, sorted by file and line.
+    pub problems: Vec<Problem>,
+    /// Objects that were there but are refused.
+    pub refused: BTreeSet<ObjectRef>,
+    /// Files whose YAML is broken: what they hold cannot be told.
+    pub broken_files: BTreeSet<String>,
+}
+
+/// Reads manifests of one host without a cluster. `files` are (name, text); `predefined` likewise, and may be replaced
+/// by an object of the same name in `files`.
+pub fn parse(files: &[(String, String)], predefined: &[(&str, &str)]) -> Parsed {
+    let mut reader = read::Reader::new();
+    for (name, text) in predefined {
+        reader.file(name, text, true);
+    }
+    for (name, text) in files {
+        reader.file(name, text, false);
+    }
+    reader.finish()
+}
+
+impl Parsed {
+    /// Puts back objects of `previous` that are refused now: what ran goes on running. Names of those put back.
+    pub fn keep_refused(&mut self, previous: &World) -> BTreeSet<ObjectRef> {
+        use callgate_crds::Kind;
+        let mut kept = BTreeSet::new();
+        for refused in &self.refused {
+            let key = &refused.key;
+            let put_back = match refused.kind {
+                Kind::PptpAlg => {
+                    previous.algs.get(key).map(|o| self.world.algs.insert(key.clone(), o.clone())).is_some()
+                }
+                Kind::Service => {
+                    previous.services.get(key).map(|o| self.world.services.insert(key.clone(), o.clone())).is_some()
+                }
+                Kind::IpRule => {
+                    previous.rules.get(key).map(|o| self.world.rules.insert(key.clone(), o.clone())).is_some()
+                }
+            };
+            if put_back {
+                kept.insert(refused.clone());
+            }
+        }
+        kept
+    }
 }

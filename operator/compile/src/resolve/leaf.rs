@@ -40,7 +40,8 @@ pub(super) fn leaf(
         match lookup::find(world, algs, &key.namespace, &named.name) {
             Ok(found) => {
                 if algs.get(&found).is_some_and(|(alg, _)| alg.is_none()) {
-                    let message = format!("PptpAlg {found} is not accepted: mend it first, its status says what is wrong");
+                    let message =
+                        format!("PptpAlg {found} is not accepted: mend it first, its status says what is wrong");
                     report.add(Reason::RefNotAccepted, field, message);
                 }
                 Some(found)
@@ -87,16 +88,14 @@ fn matches(spec: &ServiceSpec, report: &mut Report) -> Vec<Match> {
     if !protocol.has_ports() {
         for (field, listed) in [("spec.sourcePorts", &source_ports), ("spec.destinationPorts", &destination_ports)] {
             if !listed.is_empty() {
-                let message = "only TCP, UDP and TCPUDP, written by name, have ports: remove it, or change spec.protocol";
+                let message =
+                    "only TCP, UDP and TCPUDP, written by name, have ports: remove it, or change spec.protocol";
                 report.add(Reason::Invalid, field, message);
             }
         }
     }
-    let one = |protocol| Match {
-        protocol,
-        source_ports: source_ports.clone(),
-        destination_ports: destination_ports.clone(),
-    };
+    let one =
+        |protocol| Match { protocol, source_ports: source_ports.clone(), destination_ports: destination_ports.clone() };
     match protocol {
         ProtocolMatch::Tcp => vec![one(Some(TCP))],
         ProtocolMatch::Udp => vec![one(Some(UDP))],

@@ -28,7 +28,8 @@ pub(super) fn find<T>(
 
 /// A `did you mean` about the nearest name that could have been found, or nothing.
 pub(super) fn hint<T>(world: &World, objects: &BTreeMap<ObjectKey, T>, namespace: &str, name: &str) -> String {
-    let reachable = objects.keys().filter(|key| key.namespace == namespace || key.namespace == world.operator_namespace);
+    let reachable =
+        objects.keys().filter(|key| key.namespace == namespace || key.namespace == world.operator_namespace);
     let nearest = reachable.map(|key| (distance(&key.name, name), &key.name)).min();
     match nearest {
         Some((steps, near)) if steps <= 2 && steps < name.chars().count() => format!(" (did you mean {near}?)"),

@@ -1,0 +1,223 @@
+//! An IpRule with everything it names: what it comes to, or what is wrong with it.
+use std::collections::BTreeMap;
+
+use callgate_crds::conditions::Reason;
+use callgate_crds::fields::Cidr;
+use callgate_crds::{Action, IpRuleSpec};
+use callgate_proto::model::{self, ObjectKey};
+use ipnet::Ipv4Net;
+use serde::{Deserialize, Serialize};
+
+use super::leaf::Leaf;
+use super::{Report, group};
+use crate::address::Ranges;
+use crate::selector::Selector;
+use crate::world::{Labels, Object, Pod, World};
+
+/// A rule that can be carried out, with copies of all it names: it outlives them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct GoodRule {
+    pub(crate) order: u32,
+    pub(crate) action: model::Action,
+    pub(crate) source: GoodSource,
+    pub(crate) destinations: Vec<Ipv4Net>,
+    pub(crate) services: Vec<Leaf>,
+    pub(crate) algs: Vec<model::PptpAlg>,
+    pub(crate) log: bool,
+}
+
+/// Whose traffic it is about: pods, or networks, or both.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) struct GoodSource {
+    pub(crate) pods: Option<Pods>,
+    pub(crate) cidrs: Vec<Ipv4Net>,
+}
+
+/// Which pods.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) struct Pods {
+    pub(crate) scope: PodScope,
+    pub(crate) labels: Selector,
+}
+
+/// In which namespaces.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) enum PodScope {
+    /// In the rule's own.
+    Own(String),
+    /// In those with these labels.
+    Labelled(Selector),
+}
+
+impl Pods {
+    /// Whether this pod is one of them.
+    pub(crate) fn select(&self, world: &World, key: &ObjectKey, pod: &Pod) -> bool {
+        let in_scope = match &self.scope {
+            PodScope::Own(namespace) => key.namespace == *namespace,
+            PodScope::Labelled(selector) => {
+                let mut labels: Labels = world.namespaces.get(&key.namespace).cloned().unwrap_or_default();
+                labels.insert("kubernetes.io/metadata.name".into(), key.namespace.clone());
+                selector.selects(&labels)
+            }
+        };
+        in_scope && self.labels.selects(&pod.labels)
+    }
+}
+
+type Algs = BTreeMap<ObjectKey, (Option<model::PptpAlg>, Report)>;
+type Services = BTreeMap<ObjectKey, (Option<Vec<Leaf>>, Report)>;
+
+/// Every IpRule with its report; the value is there only where the report is good.
+pub(crate) fn rules(
+    world: &World,
+    algs: &Algs,
+    services: &Services,
+) -> BTreeMap<ObjectKey, (Option<GoodRule>, Report)> {
+    world.rules.iter().map(|(key, object)| (key.clone(), rule(world, algs, services, key, object))).collect()
+}
+
+fn rule(
+    world: &World,
+    algs: &Algs,
+    services: &Services,
+    key: &ObjectKey,
+    object: &Object<IpRuleSpec>,
+) -> (Option<GoodRule>, Report) {
+    let (spec, mut report) = (&object.spec, Report::default());
+    if spec.gateway_ref.is_some() {
+        let message =
+            "gateways are not there yet: remove the field, and the traffic takes the address of the node it is on";
+        report.add(Reason::Unsupported, "spec.gatewayRef", message);
+    }
+    let source = source(world, key, spec, &mut report);
+    let destinations = destinations(world, spec, &mut report);
+    let leaves = named_services(world, services, key, spec, &mut report);
+    let action = match spec.action {
+        Action::Nat => model::Action::Nat,
+        Action::Allow => model::Action::Allow,
+        Action::Drop => model::Action::Drop,
+        Action::Reject => model::Action::Reject,
+    };
+    if action != model::Action::Nat
+        && let Some(leaf) = leaves.iter().find(|leaf| leaf.alg.is_some())
+    {
+        let message = format!(
+            "Service {} has an ALG, which only works where addresses are translated: write action: NAT, or name a \
+             service without ALG",
+            leaf.key
+        );
+        report.add(Reason::AlgNotAllowed, "spec.action", message);
+    }
+    let used = leaves.iter().filter_map(|leaf| leaf.alg.as_ref());
+    let mut used: Vec<model::PptpAlg> = used.filter_map(|key| algs.get(key)?.0.clone()).collect();
+    used.sort_by(|a, b| a.key.cmp(&b.key));
+    used.dedup();
+    let good =
+        GoodRule { order: spec.order, action, source, destinations, services: leaves, algs: used, log: spec.log };
+    (report.is_good().then_some(good), report)
+}
+
+fn source(world: &World, key: &ObjectKey, spec: &IpRuleSpec, report: &mut Report) -> GoodSource {
+    let source = &spec.source;
+    let everywhere = world.standalone || key.namespace == world.operator_namespace;
+    for (field, used) in [
+        ("spec.source.namespaceSelector", source.namespace_selector.is_some()),
+        ("spec.source.cidrs", !source.cidrs.is_empty()),
+    ] {
+        if used && !everywhere {
+            let message = format!(
+                "only rules in namespace {} may use it: move the rule there, or select pods of namespace {} with \
+                 podSelector",
+                world.operator_namespace, key.namespace
+            );
+            report.add(Reason::SourceNotAllowed, field, message);
+        }
+    }
+    let mut findings = Vec::new();
+    let labels = source.pod_selector.as_ref().map(|s| Selector::read(s, "spec.source.podSelector", &mut findings));
+    let namespaces =
+        source.namespace_selector.as_ref().map(|s| Selector::read(s, "spec.source.namespaceSelector", &mut findings));
+    report.invalid(findings);
+    let pods = match (labels, namespaces) {
+        (None, None) => None,
+        (labels, None) => {
+            Some(Pods { scope: PodScope::Own(key.namespace.clone()), labels: labels.unwrap_or_default() })
+        }
+        (labels, Some(namespaces)) => {
+            Some(Pods { scope: PodScope::Labelled(namespaces), labels: labels.unwrap_or_default() })
+        }
+    };
+    let cidrs = Ranges::of(&nets(&source.cidrs, "spec.source.cidrs", report)).blocks();
+    if pods.is_none() && source.cidrs.is_empty() {
+        let message = "selects nothing: write podSelector, namespaceSelector or cidrs";
+        report.add(Reason::Invalid, "spec.source", message);
+    }
+    GoodSource { pods, cidrs }
+}
+
+fn destinations(world: &World, spec: &IpRuleSpec, report: &mut Report) -> Vec<Ipv4Net> {
+    let before = report.0.len();
+    let wanted = Ranges::of(&nets(&spec.destination.cidrs, "spec.destination.cidrs", report));
+    let except = Ranges::of(&nets(&spec.destination.except, "spec.destination.except", report));
+    let left = wanted.minus(&except);
+    if report.0.len() > before {
+        return Vec::new();
+    }
+    if left.is_empty() {
+        let message = "nothing is left of destination.cidrs: narrow it, or widen destination.cidrs";
+        report.add(Reason::NoDestination, "spec.destination.except", message);
+    } else if left.is_subset(&Ranges::of(&world.cluster_nets)) {
+        let message = "all of it is inside the cluster, where Callgate looks at nothing: name networks outside";
+        report.add(Reason::NoDestination, "spec.destination.cidrs", message);
+    }
+    left.blocks()
+}
+
+fn named_services(
+    world: &World,
+    services: &Services,
+    key: &ObjectKey,
+    spec: &IpRuleSpec,
+    report: &mut Report,
+) -> Vec<Leaf> {
+    let mut leaves: Vec<Leaf> = Vec::new();
+    for (index, named) in spec.services.iter().enumerate() {
+        let field = format!("spec.services[{index}].name");
+        let at = match group::find(world, &key.namespace, named) {
+            Ok(at) => at,
+            Err(places) => {
+                let message = group::not_found(world, &key.namespace, named, &places);
+                report.add(Reason::ServiceNotFound, field, message);
+                continue;
+            }
+        };
+        match services.get(&at) {
+            Some((Some(of), _)) => {
+                for leaf in of {
+                    if !leaves.iter().any(|known| known.key == leaf.key) {
+                        leaves.push(leaf.clone());
+                    }
+                }
+            }
+            Some((None, _)) | None => {
+                let message = format!("Service {at} is not accepted: mend it first, its status says what is wrong");
+                report.add(Reason::RefNotAccepted, field, message);
+            }
+        }
+    }
+    leaves
+}
+
+fn nets(cidrs: &[Cidr], field: &str, report: &mut Report) -> Vec<Ipv4Net> {
+    let mut nets = Vec::new();
+    for (index, cidr) in cidrs.iter().enumerate() {
+        match cidr.parse().map(|block| Ipv4Net::new(block.address, block.prefix)) {
+            Ok(Ok(net)) => nets.push(net),
+            Ok(Err(_)) => {
+                report.add(Reason::Invalid, format!("{field}[{index}]"), "not a prefix length: write 0 to 32")
+            }
+            Err(error) => report.add(Reason::Invalid, format!("{field}[{index}]"), error.to_string()),
+        }
+    }
+    nets
+}
