@@ -12,12 +12,13 @@
 
 pub mod args;
 pub mod calls;
-//CHK pub mod check;
+pub mod check;
 pub mod client;
 pub mod error;
 pub mod explain;
 pub mod files;
 pub mod human;
+pub mod manifests;
 pub mod output;
 pub mod status;
 pub mod table;

@@ -8,7 +8,7 @@ use clap::Parser as _;
 
 use crate::args::{Cli, Command};
 use crate::error::{Error, OK, USAGE};
-use crate::{calls, explain, status};
+use crate::{calls, check, explain, status};
 
 /// What a command knows of its surroundings.
 pub struct Io<'a> {
@@ -48,10 +48,7 @@ pub fn main() -> ExitCode {
 /// Runs one command and returns its exit code; an error is one line on `io.err`.
 pub async fn run(cli: &Cli, io: &mut Io<'_>) -> u8 {
     let result = match &cli.command {
-        Command::Check(args) => {
-            let _ = args;
-            Err(Error::Usage("not yet".into()))
-        }
+        Command::Check(args) => check::run(args, io),
         Command::Status(args) => status::run(args, io).await,
         Command::Calls(args) => calls::run(args, io).await,
         Command::Explain(args) => explain::run(args, io).await,

@@ -22,20 +22,33 @@ use crate::output::{self, Format};
 use crate::run::Io;
 use crate::target::Origin;
 
+/// IP protocol number of GRE.
+const GRE: u8 = 47;
+const GRE_NOTE: &str = "GRE of a live PPTP call needs no rule, it goes with its call";
+
 /// Runs the command.
 ///
 /// # Errors
 /// No agent, a pod nobody knows, files that cannot be read, or an output that cannot be written.
 pub async fn run(args: &ExplainArgs, io: &mut Io<'_>) -> Result<u8, Error> {
     let request = request(args);
-    let reply = match &args.files {
-        Some(_) => return Err(Error::Usage("not yet".into())),
+    let mut reply = match &args.files {
+        Some(path) => offline::explain(path, args, io)?,
         None => {
             let mut client = Client::connect(&args.agent.api).await?;
             let reply = client.local.explain(request.clone()).await.map_err(|status| client.error(&status))?;
             reply.into_inner()
         }
     };
+    if args.to.protocol == GRE {
+        // Rules alone would tell half the truth about it.
+        reply.note = [reply.note.as_str(), GRE_NOTE]
+            .iter()
+            .filter(|note| !note.is_empty())
+            .copied()
+            .collect::<Vec<_>>()
+            .join("; ");
+    }
     match args.agent.output {
         Format::Text => write!(io.out, "{}", text(&request, &reply))?,
         Format::Json => output::json(io.out, &ExplainView::new(&request, reply))?,

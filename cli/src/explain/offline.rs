@@ -1,1 +1,123 @@
-//! Explanations without an agent (placeholder until compile lands).
+//! Explanations without an agent: what the manifests would make of a packet.
+
+use std::net::Ipv4Addr;
+use std::path::Path;
+
+use callgate_compile::explain::{Explanation, Packet, Verdict, Why, explain as explain_packet};
+use callgate_compile::world::STANDALONE_NODE;
+use callgate_proto::model::{Action, External, NodeConfig, ObjectKey};
+use callgate_proto::{ASSUMED_SOURCE_PORT, pb};
+
+use crate::args::ExplainArgs;
+use crate::error::Error;
+use crate::manifests::{self, Manifests};
+use crate::run::Io;
+use crate::target::Origin;
+
+/// What an agent that runs the manifests at `path` would answer. Problems of the manifests go to `io.err`: the answer
+/// holds for what is left of them.
+///
+/// # Errors
+/// Files that cannot be read, or a pod that is not among them.
+pub(super) fn explain(path: &Path, args: &ExplainArgs, io: &mut Io<'_>) -> Result<pb::ExplainReply, Error> {
+    let manifests = manifests::load(path)?;
+    if !manifests.problems.is_empty() {
+        let number = crate::human::count(manifests.problems.len() as u64, "problem");
+        let path = path.display();
+        writeln!(
+            io.err,
+            "warning: {number} in these manifests, left out of the answer; see `kubectl-callgate check -f {path}`"
+        )?;
+    }
+    let (source, port, pod) = origin(&manifests, path, args)?;
+    let packet = Packet {
+        src: source,
+        src_port: port.unwrap_or(ASSUMED_SOURCE_PORT),
+        dst: args.to.address,
+        dst_port: args.to.port.unwrap_or(0),
+        protocol: args.to.protocol,
+    };
+    let empty = NodeConfig::default();
+    let config = manifests.compiled.nodes.get(STANDALONE_NODE).unwrap_or(&empty);
+    let mut reply = reply(config, &explain_packet(config, &packet));
+    reply.from_address = source.to_string();
+    reply.from_pod = pod.map(|pod| pod.to_string()).unwrap_or_default();
+    Ok(reply)
+}
+
+/// The source address, its port if given, and the pod that has it if there is one.
+fn origin(
+    manifests: &Manifests,
+    path: &Path,
+    args: &ExplainArgs,
+) -> Result<(Ipv4Addr, Option<u16>, Option<ObjectKey>), Error> {
+    let pods = &manifests.world.pods;
+    match &args.from {
+        Origin::Address(address, port) => {
+            let holder = pods.iter().find(|(_, pod)| !pod.finished && pod.addresses.contains(address));
+            Ok((*address, *port, holder.map(|(key, _)| key.clone())))
+        }
+        Origin::Pod(namespace, name) => {
+            let key = ObjectKey::new(namespace.as_ref().unwrap_or(&args.namespace), name);
+            let path = path.display();
+            let pod = pods.get(&key).ok_or_else(|| {
+                Error::Usage(format!(
+                    "--from: there is no Pod {key} in {path}; pass its IP, or -n NAMESPACE if it is in another"
+                ))
+            })?;
+            let address = pod.addresses.first().ok_or_else(|| {
+                Error::Usage(format!("--from: Pod {key} in {path} has no IPv4 address in status.podIP; pass an IP"))
+            })?;
+            Ok((*address, None, Some(key)))
+        }
+    }
+}
+
+fn reply(config: &NodeConfig, explanation: &Explanation) -> pb::ExplainReply {
+    let name = |key: &Option<ObjectKey>| key.as_ref().map(ToString::to_string).unwrap_or_default();
+    let (external_address, note) = external(config, explanation);
+    let considered = explanation.considered.iter().map(|one| pb::Considered {
+        rule: one.rule.to_string(),
+        action: pb::Action::from(one.action).into(),
+        matched: one.why == Why::Matched,
+        reason: one.why.to_string(),
+    });
+    pb::ExplainReply {
+        verdict: verdict(explanation.verdict).into(),
+        rule: name(&explanation.rule),
+        service: name(&explanation.service),
+        alg: name(&explanation.alg),
+        external_address,
+        considered: considered.collect(),
+        note,
+        ..pb::ExplainReply::default()
+    }
+}
+
+fn verdict(verdict: Verdict) -> pb::Verdict {
+    match verdict {
+        Verdict::Cluster => pb::Verdict::Cluster,
+        Verdict::NotSelected => pb::Verdict::NotSelected,
+        Verdict::NoRule => pb::Verdict::NoRule,
+        Verdict::Rule(Action::Nat) => pb::Verdict::Nat,
+        Verdict::Rule(Action::Allow) => pb::Verdict::Allow,
+        Verdict::Rule(Action::Drop) => pb::Verdict::Drop,
+        Verdict::Rule(Action::Reject) => pb::Verdict::Reject,
+    }
+}
+
+/// The address NAT gives, and what to say where only a running node knows it.
+fn external(config: &NodeConfig, explanation: &Explanation) -> (String, String) {
+    if explanation.verdict != Verdict::Rule(Action::Nat) {
+        return Default::default();
+    }
+    let rule = config.rules.iter().find(|rule| Some(&rule.key) == explanation.rule.as_ref());
+    match rule.map(|rule| rule.external) {
+        Some(External::Address(address)) => (address.to_string(), String::new()),
+        Some(External::NodeAddress) => (
+            String::new(),
+            "NAT gives the node's own address on its way to the destination; a running agent tells which".into(),
+        ),
+        None => Default::default(),
+    }
+}

@@ -198,3 +198,77 @@ pub fn explanation() -> pb::ExplainReply {
         note: String::new(),
     }
 }
+
+/// PPTP from the tills to anywhere.
+pub const CLASSIC: &str = "\
+apiVersion: callgate.io/v1alpha1
+kind: PptpAlg
+metadata: {name: pptp, namespace: pos}
+spec: {echoTimeout: 180s, idleTimeout: 0s}
+---
+apiVersion: callgate.io/v1alpha1
+kind: Service
+metadata: {name: pptp-service, namespace: pos}
+spec: {protocol: TCP, destinationPorts: \"1723\", algRef: {kind: PptpAlg, name: pptp}}
+---
+apiVersion: callgate.io/v1alpha1
+kind: IpRule
+metadata: {name: tills-to-head-office, namespace: pos}
+spec:
+  order: 100
+  action: NAT
+  source: {cidrs: [10.42.0.0/28], podSelector: {matchLabels: {app: till}}}
+  destination: {cidrs: [0.0.0.0/0]}
+  services: [{name: pptp-service}]
+";
+
+/// A till that runs and one that has no address yet.
+pub const PODS: &str = "\
+apiVersion: v1
+kind: Pod
+metadata: {name: till-1, namespace: pos, labels: {app: till}}
+status: {podIP: 10.42.0.7}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: till-2, namespace: pos, labels: {app: till}}
+";
+
+/// A name that leads nowhere, a value that does not exist, and a document that is not YAML.
+pub const WRONG: &str = "\
+# What the tills may see of the web.
+apiVersion: callgate.io/v1alpha1
+kind: IpRule
+metadata: {name: web, namespace: pos}
+spec:
+  order: 200
+  action: Allow
+  source: {cidrs: [10.42.0.0/28]}
+  destination: {cidrs: [0.0.0.0/0]}
+  services: [{name: htp}]
+---
+apiVersion: callgate.io/v1alpha1
+kind: IpRule
+metadata: {name: rest, namespace: pos}
+spec:
+  order: 300
+  action: Dorp
+  source: {cidrs: [10.42.0.0/28]}
+  destination: {cidrs: [0.0.0.0/0]}
+  services: [{name: all-tcp}]
+---
+a: [
+";
+
+/// A rule whose every packet an earlier one takes.
+pub const SHADOWED: &str = "\
+apiVersion: callgate.io/v1alpha1
+kind: IpRule
+metadata: {name: late, namespace: pos}
+spec:
+  order: 300
+  action: NAT
+  source: {cidrs: [10.42.0.0/30]}
+  destination: {cidrs: [10.0.0.0/8]}
+  services: [{name: pptp-service}]
+";

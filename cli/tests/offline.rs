@@ -1,0 +1,103 @@
+//! `explain -f`: manifests answer in place of an agent.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::fs;
+
+use common::{Finished, command, fixtures};
+
+/// Runs explain over these texts, one file each; the directory reads `DIR`.
+async fn explain(texts: &[&str], options: &str) -> Finished {
+    let dir = tempfile::tempdir().unwrap();
+    for (number, text) in texts.iter().enumerate() {
+        fs::write(dir.path().join(format!("{number}.yaml")), text).unwrap();
+    }
+    let path = dir.path().to_str().unwrap();
+    let done = command(&format!("kubectl-callgate explain -f {path} {options}")).await;
+    Finished { err: done.err.replace(path, "DIR"), ..done }
+}
+
+const ALL: [&str; 2] = [fixtures::CLASSIC, fixtures::PODS];
+
+#[tokio::test]
+async fn a_pod_of_the_manifests_is_found_by_name_and_by_address() {
+    let by_name = explain(&ALL, "--from pos/till-1 --to 203.0.113.9:1723/TCP").await;
+    insta::assert_snapshot!(by_name.out, @r#"
+    pos/till-1 (10.42.0.7) -> 203.0.113.9:1723 TCP
+    verdict: NAT by rule pos/tills-to-head-office, service pos/pptp-service, through ALG pos/pptp
+    note: NAT gives the node's own address on its way to the destination; a running agent tells which
+
+    #  RULE                      ACTION      RESULT
+    1  pos/tills-to-head-office  NAT     =>  matches
+    "#);
+    assert_eq!((by_name.code, by_name.err.as_str()), (0, ""));
+    assert_eq!(explain(&ALL, "--from 10.42.0.7 --to 203.0.113.9:1723/TCP").await, by_name);
+    assert_eq!(explain(&ALL, "-n pos --from till-1 --to 203.0.113.9:1723/6").await, by_name);
+}
+
+#[tokio::test]
+async fn a_packet_that_no_service_matches_is_left_to_the_cni() {
+    let done = explain(&ALL, "--from pos/till-1 --to 203.0.113.9/gre").await;
+    insta::assert_snapshot!(done.out, @r#"
+    pos/till-1 (10.42.0.7) -> 203.0.113.9 GRE
+    verdict: left to the CNI, no rule of this source matches
+    note: GRE of a live PPTP call needs no rule, it goes with its call
+
+    #  RULE                      ACTION    RESULT
+    1  pos/tills-to-head-office  NAT       no service matches: pos/pptp-service (TCP 1723)
+    "#);
+}
+
+#[tokio::test]
+async fn a_source_that_no_rule_selects_is_not_touched() {
+    let done = explain(&ALL, "--from 10.42.0.99 --to 203.0.113.9:1723/TCP -o json").await;
+    insta::assert_snapshot!(done.out, @r#"
+    {
+      "from": {
+        "address": "10.42.0.99",
+        "port": null,
+        "pod": null
+      },
+      "to": {
+        "address": "203.0.113.9",
+        "port": 1723,
+        "protocol": 6
+      },
+      "verdict": "NotSelected",
+      "rule": null,
+      "service": null,
+      "alg": null,
+      "externalAddress": null,
+      "note": null,
+      "considered": [
+        {
+          "rule": "pos/tills-to-head-office",
+          "action": "NAT",
+          "matched": false,
+          "reason": "does not select this source"
+        }
+      ]
+    }
+    "#);
+}
+
+#[tokio::test]
+async fn a_pod_that_is_not_there_or_has_no_address_is_named_with_the_remedy() {
+    let failed = |err: &str| Finished { code: 2, out: String::new(), err: err.into() };
+    let missing =
+        "error: --from: there is no Pod default/till-1 in DIR; pass its IP, or -n NAMESPACE if it is in another\n";
+    assert_eq!(explain(&ALL, "--from till-1 --to 203.0.113.9/icmp").await, failed(missing));
+    let pending = "error: --from: Pod pos/till-2 in DIR has no IPv4 address in status.podIP; pass an IP\n";
+    assert_eq!(explain(&ALL, "--from pos/till-2 --to 203.0.113.9/icmp").await, failed(pending));
+}
+
+#[tokio::test]
+async fn problems_of_the_manifests_are_said_to_be_left_out() {
+    let texts = [fixtures::CLASSIC, fixtures::PODS, fixtures::WRONG];
+    let done = explain(&texts, "--from pos/till-1 --to 203.0.113.9:1723/TCP").await;
+    let warning =
+        "warning: 3 problems in these manifests, left out of the answer; see `kubectl-callgate check -f DIR`\n";
+    assert_eq!((done.code, done.err.as_str()), (0, warning));
+    assert!(done.out.contains("verdict: NAT by rule pos/tills-to-head-office"), "{}", done.out);
+}
