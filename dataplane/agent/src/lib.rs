@@ -6,9 +6,14 @@
 //!                   └─► status ─► api (gRPC on a unix socket) ◄─ kubectl-callgate
 //! ```
 
+pub mod alg;
+pub mod api;
+pub mod args;
 pub mod clock;
 pub mod kernel;
+pub mod log;
 pub mod netlink;
 pub mod nft;
 pub mod sockets;
+pub mod standalone;
 pub mod state;

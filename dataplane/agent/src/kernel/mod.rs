@@ -2,46 +2,37 @@
 //!
 //! ```text
 //!  NodeConfig ─► tags ─► ruleset (pure) ─► diff (pure) ─► one nftables batch ─► Applied
-//!  Options ────► links, rule, route, sysctls  ◄──────────────── Record (kept by the caller)
+//!  Options ────► links, rules, route, sysctls  ◄─────────────── Record (kept by the caller)
 //! ```
 //!
-//! Everything here blocks, for milliseconds; none of it belongs on the packet path.
+//! Everything here blocks, for milliseconds; none of it belongs on the packet path. A `Kernel` works in the network namespace
+//! of the thread that started it, as far as netlink goes, and of the calling thread for /proc/sys: call it from one thread.
 
+mod counters;
 mod error;
+mod flush;
 mod options;
 mod record;
 mod setup;
 mod sysctl;
 mod tags;
+mod transaction;
 
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
 use callgate_proto::model::NodeConfig;
 
+pub use counters::{Counters, FlowCount};
 pub use error::Error;
 pub use options::{MarkBits, OptionError, Options, PortRanges, TAG_BITS, parse_u32};
 pub use record::{Keep, Record, SavedSysctl};
 pub use tags::{LAST_TAG, SENT_TAG, TagKey, Tags, TagsExhausted, Via, via};
+pub use transaction::Applied;
 
-use crate::netlink::conntrack;
 use crate::netlink::socket::Socket;
-use crate::netlink::{NETFILTER, ROUTE};
-use crate::nft::{Batch, Ruleset, ruleset};
-
-/// What one apply did; all zero means that the kernel already was as wanted.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Applied {
-    /// Chains, rules or set definitions changed (and not only elements).
-    pub structure_replaced: bool,
-    /// Set and map elements added.
-    pub elements_added: usize,
-    /// Set and map elements removed.
-    pub elements_removed: usize,
-    /// Netlink messages sent, batch begin and end included.
-    pub messages_sent: usize,
-    /// Their length, bytes.
-    pub bytes: usize,
-}
+use crate::netlink::{NETFILTER, ROUTE, conntrack};
+use crate::nft::{self, Batch, Ruleset, ruleset};
 
 /// The node's kernel, as far as it is ours.
 pub struct Kernel {
@@ -56,38 +47,102 @@ pub struct Kernel {
 }
 
 impl Kernel {
-    /// Checks rights and options, adopts what a previous run left (or makes it anew), and readies links and routes.
-    /// No rule is in force before the first `apply`. `record` is what `keep` saved last in this boot, if anything.
-    pub fn start(options: Options, record: Option<Record>, mut keep: Keep) -> Result<Self, Error> {
+    /// Checks rights and options, adopts what a previous run left (or makes it anew), and readies links and routes. No rule is
+    /// in force before the first `apply`, unless a previous run left it. `record` is what `keep` saved last in this boot, if
+    /// anything; without it tables and tagged flows of a previous run are removed. With other options than before, everything
+    /// under the old names is removed first.
+    ///
+    /// # Errors
+    /// `Privilege`, `Options`, `Foreign` (our names are taken), `Netlink`, `Sysctl`, `Record`. What was made until then stays,
+    /// and is found and adopted by the next start.
+    pub fn start(options: Options, record: Option<Record>, keep: Keep) -> Result<Self, Error> {
         permitted()?;
         options.validate(setup::local_ports()?)?;
-        let mut route = Socket::open(ROUTE).map_err(Error::netlink("opening a route netlink socket"))?;
+        let route = Socket::open(ROUTE).map_err(Error::netlink("opening a route netlink socket"))?;
         let netfilter = Socket::open(NETFILTER).map_err(Error::netlink("opening a netfilter netlink socket"))?;
-        let mut record = record.unwrap_or_default();
-        setup::up(&mut route, &options, &mut record, &mut keep)?;
-        Ok(Self { options, record, keep, route, netfilter, running: None, config: NodeConfig::default() })
+        let record = record.unwrap_or_default();
+        let mut kernel =
+            Self { options, record, keep, route, netfilter, running: None, config: NodeConfig::default() };
+        kernel.begin()?;
+        Ok(kernel)
+    }
+
+    /// Leftovers first, then what is ours.
+    fn begin(&mut self) -> Result<(), Error> {
+        let known = self.record.options.clone();
+        if let Some(old) = known.as_ref().filter(|old| **old != self.options) {
+            collected(self.remove_all(old))?;
+            self.save(Record::default())?;
+        }
+        if known.as_ref() != Some(&self.options) {
+            let (options, all) = (self.options.clone(), (1..=SENT_TAG).collect());
+            self.remove_table(&options)?;
+            self.flush(&options, &all, &BTreeSet::new())?;
+            self.save(Record { options: Some(options), ..self.record.clone() })?;
+        }
+        setup::up(&mut self.route, &self.options, &mut self.record, &mut self.keep)
     }
 
     /// Brings the ruleset to `config`, with `own_addresses` (external addresses the ALG uses) kept from the kernel's own
-    /// TCP and GRE. Flows of rules that are gone are deleted from conntrack. On an error the ruleset is as before.
+    /// TCP and GRE. Flows of rules that are gone are deleted from conntrack before their tags can be given again.
+    ///
+    /// # Errors
+    /// On `Tags`, `Unsupported`, and where the kernel refuses the batch, the ruleset and the record are as before. When only
+    /// deleting flows failed, the new ruleset is in force, packets of those flows are dropped, and the next apply tries again.
     pub fn apply(&mut self, config: &NodeConfig, own_addresses: &[Ipv4Addr]) -> Result<Applied, Error> {
+        let before = self.record.clone();
         let tags = self.record.tags.assign(config)?;
-        if tags != self.record.tags {
-            let next = Record { tags, ..self.record.clone() };
-            (self.keep)(&next).map_err(Error::Record)?;
-            self.record = next;
+        if tags != before.tags {
+            self.save(Record { tags, ..before.clone() })?;
         }
         let wanted = ruleset(config, own_addresses, &self.record.tags, &self.options);
-        let applied = self.bring(wanted)?;
+        let mut applied = match self.bring(wanted) {
+            Ok(applied) => applied,
+            Err(error) => {
+                // Tags of the new configuration are in no packet; those of the old one are still in use.
+                self.save(before)?;
+                return Err(error);
+            }
+        };
         self.config = config.clone();
-        self.flush_retired()?;
+        let retired: BTreeSet<u16> = self.record.tags.retired().collect();
+        if !retired.is_empty() {
+            let live = self.record.tags.live().map(|(_, tag)| tag).chain([SENT_TAG]).collect();
+            self.flush(&self.options.clone(), &retired, &live)?;
+            self.save(Record { tags: self.record.tags.flushed(), ..self.record.clone() })?;
+            let wanted = ruleset(config, own_addresses, &self.record.tags, &self.options);
+            applied += self.bring(wanted)?;
+        }
         Ok(applied)
     }
 
     /// Changes only the set of external addresses of the ALG; for the moment before a connection is opened from a new one.
+    /// Before the first `apply` there is no such set, and nothing is done.
     pub fn set_own_addresses(&mut self, own_addresses: &[Ipv4Addr]) -> Result<Applied, Error> {
-        let wanted = ruleset(&self.config, own_addresses, &self.record.tags, &self.options);
+        let Some(mut wanted) = self.running.clone() else { return Ok(Applied::default()) };
+        if let Some(set) = wanted.sets.get_mut("own_addresses") {
+            set.elements.clear();
+            own_addresses.iter().for_each(|address| set.single(&address.octets(), None));
+        }
         self.bring(wanted)
+    }
+
+    /// Whether the table is still as we left it. If somebody removed or changed it (`nft flush ruleset`), the next `apply`
+    /// makes it anew.
+    pub fn intact(&mut self) -> Result<bool, Error> {
+        let Some(running) = &self.running else { return Ok(false) };
+        let found = nft::adopt(&mut self.netfilter, &self.options.nft_table, running);
+        let intact = found.map_err(Error::netlink("reading the nftables table back"))?.as_ref() == Some(running);
+        if !intact {
+            self.running = None;
+        }
+        Ok(intact)
+    }
+
+    /// What was counted since the chains that count were made.
+    pub fn counters(&mut self) -> Result<Counters, Error> {
+        let counted = nft::counters(&mut self.netfilter, &self.options.nft_table);
+        Ok(counters::read(&counted.map_err(Error::netlink("reading nftables counters"))?, &self.config))
     }
 
     /// The numbers in use.
@@ -103,72 +158,77 @@ impl Kernel {
     /// Removes everything of ours, deletes tagged flows and restores sysctls. Carries on after errors and returns all.
     /// (To leave everything in place for the next start, drop the `Kernel`.)
     pub fn stop(mut self) -> Result<(), Error> {
+        let options = self.options.clone();
+        collected(self.remove_all(&options))?;
+        self.save(Record::default())
+    }
+
+    /// Everything under these names away.
+    fn remove_all(&mut self, options: &Options) -> Vec<Error> {
         let mut errors = Vec::new();
-        let mut batch = Batch::new(&self.options.nft_table);
-        batch.remove();
-        errors.extend(self.commit(batch).err());
-        let tags: Vec<u16> = self.record.tags.live().map(|(_, tag)| tag).chain([SENT_TAG]).collect();
-        errors.extend(tags.into_iter().filter_map(|tag| self.flush(tag).err()));
-        errors.extend(setup::down(&mut self.route, &self.options, &self.record));
-        match errors.len() {
-            0 => Ok(()),
-            1 => Err(errors.remove(0)),
-            _ => Err(Error::Several(errors)),
+        errors.extend(self.remove_table(options).err());
+        errors.extend(self.flush(options, &(1..=SENT_TAG).collect(), &BTreeSet::new()).err());
+        errors.extend(setup::down(&mut self.route, options, &self.record));
+        errors
+    }
+
+    fn remove_table(&mut self, options: &Options) -> Result<(), Error> {
+        let what = || Error::netlink(format!("looking for nftables table ip {}", options.nft_table));
+        if !nft::exists(&mut self.netfilter, &options.nft_table).map_err(what())? {
+            return Ok(());
         }
+        let mut batch = Batch::new(&options.nft_table);
+        batch.remove();
+        transaction::commit(&mut self.netfilter, batch.finish(), &options.nft_table)
     }
 
     /// From what is in force to `wanted`, in one transaction.
     fn bring(&mut self, wanted: Ruleset) -> Result<Applied, Error> {
-        let mut batch = Batch::new(&self.options.nft_table);
-        let mut applied = Applied::default();
-        match &self.running {
-            Some(running) if *running == wanted => return Ok(applied),
-            Some(running) if running.same_structure(&wanted) => {
-                (applied.elements_removed, applied.elements_added) = batch.update(running, &wanted);
-            }
-            Some(_) | None => {
-                applied.structure_replaced = true;
-                applied.elements_added = wanted.sets.values().map(|set| set.elements.len()).sum();
-                batch.replace(&wanted);
-            }
+        let table = &self.options.nft_table;
+        if self.running.is_none() {
+            let found = nft::adopt(&mut self.netfilter, table, &wanted);
+            self.running = found.map_err(Error::netlink("reading the nftables table back"))?;
         }
-        let sent = self.commit(batch)?;
-        (applied.messages_sent, applied.bytes) = sent;
+        let applied = transaction::bring(&mut self.netfilter, table, self.running.as_ref(), &wanted)?;
         self.running = Some(wanted);
         Ok(applied)
     }
 
-    /// Sends a batch; messages and bytes of it.
-    fn commit(&mut self, batch: Batch) -> Result<(usize, usize), Error> {
-        let batch = batch.finish();
-        let what = format!("changing nftables table ip {}", self.options.nft_table);
-        self.netfilter.batch(&batch.bytes, batch.acknowledged).map_err(Error::netlink(what))?;
-        Ok((batch.messages, batch.bytes.len()))
-    }
-
-    /// Ends the flows of rules that are gone; afterwards their tags are free again.
-    fn flush_retired(&mut self) -> Result<(), Error> {
-        let retired: Vec<u16> = self.record.tags.retired().collect();
-        if retired.is_empty() {
-            return Ok(());
+    /// Deletes the flows of tags that are gone.
+    fn flush(&mut self, options: &Options, gone: &BTreeSet<u16>, live: &BTreeSet<u16>) -> Result<(), Error> {
+        for (first, length) in flush::blocks(gone, live) {
+            let mask = options.tag_mask & !(options.tag_mask >> length);
+            conntrack::flush_mark(&mut self.netfilter, options.tag_mark(first), mask)
+                .map_err(Error::netlink("deleting the flows of rules that are gone from conntrack"))?;
         }
-        for tag in retired {
-            self.flush(tag)?;
-        }
-        let next = Record { tags: self.record.tags.flushed(), ..self.record.clone() };
-        (self.keep)(&next).map_err(Error::Record)?;
-        self.record = next;
         Ok(())
     }
 
-    fn flush(&mut self, tag: u16) -> Result<(), Error> {
-        conntrack::flush_mark(&mut self.netfilter, self.options.tag_mark(tag), self.options.tag_mask)
-            .map_err(Error::netlink(format!("deleting the flows with tag {tag} from conntrack")))
+    fn save(&mut self, record: Record) -> Result<(), Error> {
+        (self.keep)(&record).map_err(Error::Record)?;
+        self.record = record;
+        Ok(())
     }
 }
 
-/// Only root changes a network; everything after this would fail with less helpful words.
+fn collected(mut errors: Vec<Error>) -> Result<(), Error> {
+    match errors.len() {
+        0 => Ok(()),
+        1 => Err(errors.remove(0)),
+        _ => Err(Error::Several(errors)),
+    }
+}
+
+/// Only who may change the network gets further: everything after this would fail with less helpful words.
 fn permitted() -> Result<(), Error> {
+    // CAP_NET_ADMIN is bit 12, CAP_NET_RAW bit 13 (linux/capability.h).
+    const NEEDED: u64 = 1 << 12 | 1 << 13;
     let user = nix::unistd::geteuid();
-    if user.is_root() { Ok(()) } else { Err(Error::Privilege(format!("running as user {user}"))) }
+    let status = std::fs::read_to_string("/proc/thread-self/status").unwrap_or_default();
+    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    match effective.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok()) {
+        Some(held) if held & NEEDED == NEEDED => Ok(()),
+        None if user.is_root() => Ok(()),
+        Some(_) | None => Err(Error::Privilege(format!("running as user {user} without them"))),
+    }
 }

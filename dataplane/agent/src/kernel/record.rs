@@ -2,12 +2,15 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::options::Options;
 use super::tags::Tags;
 
-/// Durable before the changes it describes: the caller's `Keep` writes it, `Kernel::start` gets it back.
+/// Durable before the changes it describes: the caller's `Keep` writes it, `Kernel::start` gets it back. Valid for one boot.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
-    /// Sysctls as they were before we changed them, in the order of change.
+    /// The names and numbers in use; `None` when nothing is.
+    pub options: Option<Options>,
+    /// Sysctls as they were before we changed them, in the order in which they are put back.
     pub sysctls: Vec<SavedSysctl>,
     /// Which tag each rule has.
     pub tags: Tags,

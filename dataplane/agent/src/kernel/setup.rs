@@ -1,61 +1,77 @@
-//! Links, routing rule and sysctls: made or adopted at the start, taken away at the end.
+//! Links, routing rules and sysctls: made or adopted at the start, taken away at the end.
+
+use std::net::Ipv4Addr;
 
 use callgate_proto::model::PortRange;
 
 use super::record::{Keep, Record};
 use super::{Error, Options, sysctl};
 use crate::netlink::link::{self, Link};
-use crate::netlink::policy::{self, MarkRule};
+use crate::netlink::policy::{self, MarkRule, TableRoute};
 use crate::netlink::socket::Socket;
 
-/// Longest packet of the pair: what comes out of the pod's network fits, whatever its MTU.
-const PAIR_MTU: u32 = 65_535;
+/// Next hop of everything that is steered: the IPv4 dummy address (RFC 7600), so that one neighbour entry serves all servers.
+const NEXT_HOP: Ipv4Addr = Ipv4Addr::new(192, 0, 0, 8);
 
-/// What we need from the host, beside our own links.
-const WANTED: &[(&str, &str)] = &[("net/ipv4/ip_forward", "1")];
+/// RT_TABLE_MAIN.
+const MAIN: u32 = 254;
 
-/// The rule that sends steered packets to our table.
-pub(super) fn mark_rule(options: &Options) -> MarkRule {
-    MarkRule {
+/// The rules by mark. Before the one that sends steered packets to our table: where `src_valid_mark` is on, the check of the
+/// way back to the pod looks up with the mark too, beginning on this host; it must find the pod and not the pair.
+fn mark_rules(options: &Options) -> [MarkRule; 2] {
+    let steer = MarkRule {
+        local: false,
         mark: options.steer.value,
         mask: options.steer.mask,
         table: options.route_table,
         priority: options.rule_priority,
-    }
+    };
+    [MarkRule { local: true, table: MAIN, priority: options.rule_priority - 1, ..steer }, steer]
 }
 
 /// `net.ipv4.ip_local_port_range`.
 pub(super) fn local_ports() -> Result<PortRange, Error> {
     let name = "net/ipv4/ip_local_port_range";
-    let failed = |source| Error::Sysctl { name: name.replace('/', "."), source };
-    let text = sysctl::read(name).map_err(failed)?;
+    let text = sysctl::read(name).map_err(sysctl::failed(name))?;
     let mut numbers = text.split_whitespace().map(str::parse);
     match (numbers.next(), numbers.next()) {
         (Some(Ok(first)), Some(Ok(last))) => Ok(PortRange { first, last }),
-        _ => Err(failed(std::io::Error::other(format!("{text:?} is not two ports")))),
+        _ => Err(sysctl::failed(name)(std::io::Error::other(format!("{text:?} is not two ports")))),
     }
 }
 
-/// Brings links, rule, route and sysctls to what is wanted; changes nothing that is so already.
+/// Brings links, rules, route and sysctls to what is wanted; changes nothing that is so already.
 pub(super) fn up(socket: &mut Socket, options: &Options, record: &mut Record, keep: &mut Keep) -> Result<(), Error> {
-    for (path, value) in WANTED {
-        let failed = |source| Error::Sysctl { name: path.replace('/', "."), source };
-        if let Some(saved) = sysctl::change(path, value).map_err(failed)? {
-            if !record.sysctls.iter().any(|known| known.path == saved.path) {
-                record.sysctls.push(saved);
-                keep(record).map_err(Error::Record)?;
-            }
-            sysctl::write(path, value).map_err(failed)?;
-        }
-    }
     let near = pair(socket, options)?;
-    let rule = mark_rule(options);
-    policy::default_route(socket, options.route_table, near.index).map_err(Error::netlink(format!(
-        "adding the default route into {} to table {}",
-        options.steer_link, options.route_table
-    )))?;
-    if !rule.exists(socket).map_err(Error::netlink("listing routing rules"))? {
-        rule.add(socket).map_err(Error::netlink(format!("adding routing rule {}", options.rule_priority)))?;
+    route(socket, options, &near)?;
+    rules(socket, options)?;
+    sysctl::forward(record, keep)
+}
+
+fn rules(socket: &mut Socket, options: &Options) -> Result<(), Error> {
+    let wanted = mark_rules(options);
+    let found = MarkRule::all(socket).map_err(Error::netlink("listing routing rules"))?;
+    for stale in found.iter().filter(|rule| rule.table == options.route_table && !wanted.contains(rule)) {
+        stale.remove(socket).map_err(Error::netlink(format!("removing stale routing rule {}", stale.priority)))?;
+    }
+    for rule in wanted.iter().filter(|rule| !found.contains(rule)) {
+        rule.add(socket).map_err(Error::netlink(format!("adding routing rule {}", rule.priority)))?;
+    }
+    Ok(())
+}
+
+fn route(socket: &mut Socket, options: &Options, near: &Link) -> Result<(), Error> {
+    let table = options.route_table;
+    let wanted = TableRoute { default: true, link: near.index, gateway: Some(NEXT_HOP) };
+    let found = policy::routes(socket, table).map_err(Error::netlink(format!("listing routing table {table}")))?;
+    if found.iter().any(|route| *route != wanted) {
+        return Err(Error::Foreign(format!(
+            "routing table {table} holds routes that are not ours: choose another with --route-table"
+        )));
+    }
+    if found.is_empty() {
+        policy::add_default(socket, table, near.index, NEXT_HOP)
+            .map_err(Error::netlink(format!("adding the default route into {} to table {table}", near.name)))?;
     }
     Ok(())
 }
@@ -63,56 +79,52 @@ pub(super) fn up(socket: &mut Socket, options: &Options, record: &mut Record, ke
 /// The near end of the pair, made if it is not there.
 fn pair(socket: &mut Socket, options: &Options) -> Result<Link, Error> {
     let (near, far) = (&options.steer_link, &options.tap_link);
-    let get = |socket: &mut Socket, name: &str| {
-        link::get(socket, 0, Some(name)).map_err(Error::netlink(format!("looking for link {name}")))
-    };
-    let found = (get(socket, near)?, get(socket, far)?);
-    for (found, name, flag) in [(&found.0, near, "steer-link"), (&found.1, far, "tap-link")] {
-        if let Some(link) = found
-            && link.kind != "veth"
-        {
+    let links = link::all(socket).map_err(Error::netlink("listing links"))?;
+    // What comes out of a pod's network fits, whatever the largest packet there.
+    let largest = links.iter().filter(|link| !link.loopback && link.name != *near && link.name != *far);
+    let mtu = largest.map(|link| link.mtu).max().unwrap_or(0).clamp(1500, 65_535);
+    let of_name = |name: &str| links.iter().find(|link| link.name == name);
+    match (of_name(near), of_name(far)) {
+        (Some(a), Some(b)) if a.kind == "veth" && a.peer == Some(b.index) => {}
+        (None, None) => {
+            let what = || Error::netlink(format!("making the veth pair {near} and {far}"));
+            link::make_pair(socket, near, far, mtu).map_err(what())?;
+        }
+        (Some(_), _) | (_, Some(_)) => {
             return Err(Error::Foreign(format!(
-                "link {name} exists and is not ours (kind {:?}): remove it, or choose another name with --{flag}",
-                link.kind
+                "of the links {near} and {far} at least one exists, and they are not one veth pair: remove what is there, \
+                 or choose other names with --steer-link and --tap-link"
             )));
         }
     }
-    match found {
-        (Some(link), Some(_)) => return Ok(link),
-        // Half of a pair cannot be ours.
-        (Some(_), None) | (None, Some(_)) => {
-            return Err(Error::Foreign(format!(
-                "only one of the links {near} and {far} exists: remove it, or choose other names with --steer-link and --tap-link"
-            )));
-        }
-        (None, None) => {}
-    }
-    link::make_pair(socket, near, far, PAIR_MTU)
-        .map_err(Error::netlink(format!("making the veth pair {near} and {far}")))?;
     for name in [near, far] {
-        // Nobody speaks IPv6 here; a host without it has no such file.
-        let _ = sysctl::write(&format!("net/ipv6/conf/{name}/disable_ipv6"), "1");
-        let _ = sysctl::write(&format!("net/ipv4/conf/{name}/rp_filter"), "0");
-        link::up(socket, name).map_err(Error::netlink(format!("switching link {name} on")))?;
+        // Nobody speaks IPv6 here; a host without it has no such switch.
+        let path = format!("net/ipv6/conf/{name}/disable_ipv6");
+        match sysctl::write(&path, "1") {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(sysctl::failed(&path)(error)),
+            Err(_) | Ok(()) => {}
+        }
+        let link = named(socket, name)?;
+        link::ready(socket, &link, link.mtu.max(mtu)).map_err(Error::netlink(format!("readying link {name}")))?;
     }
-    get(socket, near)?.ok_or_else(|| Error::Foreign(format!("link {near} vanished right after it was made")))
+    named(socket, near)
+}
+
+fn named(socket: &mut Socket, name: &str) -> Result<Link, Error> {
+    let found = link::by_name(socket, name).map_err(Error::netlink(format!("looking for link {name}")))?;
+    found.ok_or_else(|| Error::Foreign(format!("link {name} vanished just now: is another agent running?")))
 }
 
 /// Takes everything away again; every failure is collected.
 pub(super) fn down(socket: &mut Socket, options: &Options, record: &Record) -> Vec<Error> {
     let mut errors = Vec::new();
-    let mut note = |result: Result<(), Error>| errors.extend(result.err());
-    let rule = mark_rule(options);
-    note(rule.remove(socket).map_err(Error::netlink(format!("removing routing rule {}", options.rule_priority))));
-    // The route and the far end go with it.
-    note(link::remove(socket, &options.steer_link).map_err(Error::netlink("removing the veth pair")));
-    for saved in record.sysctls.iter().rev() {
-        let failed = |source| Error::Sysctl { name: saved.path.replace('/', "."), source };
-        match sysctl::read(&saved.path) {
-            Ok(now) if now == saved.before => {}
-            Ok(_) => note(sysctl::write(&saved.path, &saved.before).map_err(failed)),
-            Err(source) => note(Err(failed(source))),
-        }
+    for rule in mark_rules(options) {
+        let what = format!("removing routing rule {}", rule.priority);
+        errors.extend(rule.remove(socket).map_err(Error::netlink(what)).err());
     }
+    // The route and the far end go with it.
+    let removed = link::remove(socket, &options.steer_link).map_err(Error::netlink("removing the veth pair"));
+    errors.extend(removed.err());
+    errors.extend(sysctl::restore(record));
     errors
 }

@@ -3,7 +3,7 @@
 /// Marks an attribute that contains others.
 const NESTED: u16 = 0x8000;
 
-/// A list of attributes under construction.
+/// A list of attributes under construction. One attribute holds 65,531 bytes at most; whoever builds long lists splits them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Attrs(Vec<u8>);
 
@@ -54,7 +54,13 @@ impl Attrs {
         self.0
     }
 
+    /// Length so far, bytes.
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     fn push(&mut self, kind: u16, value: &[u8]) {
+        debug_assert!(value.len() <= 65_531, "attribute {kind} of {} bytes", value.len());
         let length = (4 + value.len()) as u16;
         self.0.extend_from_slice(&length.to_ne_bytes());
         self.0.extend_from_slice(&kind.to_ne_bytes());
@@ -80,6 +86,21 @@ pub(crate) fn find(bytes: &[u8], kind: u16) -> Option<&[u8]> {
     attrs(bytes).find(|(found, _)| *found == kind).map(|(_, value)| value)
 }
 
+/// A 32-bit value in host order.
+pub(crate) fn find_u32(bytes: &[u8], kind: u16) -> Option<u32> {
+    find(bytes, kind)?.try_into().ok().map(u32::from_ne_bytes)
+}
+
+/// A 32-bit value in network order.
+pub(crate) fn find_be32(bytes: &[u8], kind: u16) -> Option<u32> {
+    find(bytes, kind)?.try_into().ok().map(u32::from_be_bytes)
+}
+
+/// A text without its terminating zero.
+pub(crate) fn find_text(bytes: &[u8], kind: u16) -> Option<String> {
+    find(bytes, kind).map(|text| String::from_utf8_lossy(text).trim_end_matches('\0').to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -90,6 +111,15 @@ mod tests {
         let bytes = Attrs::new().bytes(7, &[]).nest(9, inner.clone()).into_bytes();
         let read: Vec<(u16, Vec<u8>)> = attrs(&bytes).map(|(kind, value)| (kind, value.to_vec())).collect();
         assert_eq!(read, [(7, vec![]), (9, inner.into_bytes())]);
-        assert_eq!(find(find(&bytes, 9).unwrap_or_default(), 2), Some(&[1u8, 2, 3, 4][..]));
+        let nested = find(&bytes, 9).unwrap();
+        assert_eq!((find_text(nested, 1), find_be32(nested, 2)), (Some("ab".to_owned()), Some(0x0102_0304)));
+    }
+
+    #[test]
+    fn a_list_cut_short_ends_there() {
+        let whole = Attrs::new().u32(1, 7).u32(2, 8).into_bytes();
+        for length in 8..whole.len() {
+            assert_eq!(attrs(&whole[..length]).map(|(kind, _)| kind).collect::<Vec<_>>(), [1], "{length} bytes");
+        }
     }
 }

@@ -2,8 +2,8 @@
 
 use nix::errno::Errno;
 
-use super::attr::{Attrs, find};
-use super::socket::{CREATE, EXCL, Socket};
+use super::attr::{Attrs, find, find_text, find_u32};
+use super::socket::{CREATE, DUMP, EXCL, Socket};
 use super::{Error, sys};
 
 const NEW_LINK: u16 = 16;
@@ -12,22 +12,32 @@ const GET_LINK: u16 = 18;
 
 const IFLA_IFNAME: u16 = 3;
 const IFLA_MTU: u16 = 4;
+const IFLA_LINK: u16 = 5;
 const IFLA_LINKINFO: u16 = 18;
 
 const IFF_UP: u32 = 0x1;
+const IFF_LOOPBACK: u32 = 0x8;
 const IFF_NOARP: u32 = 0x80;
 
 /// What is known about a link.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Link {
+pub struct Link {
     /// Its number.
-    pub(crate) index: u32,
+    pub index: u32,
     /// Its name.
-    pub(crate) name: String,
+    pub name: String,
     /// Largest packet, bytes.
-    pub(crate) mtu: u32,
+    pub mtu: u32,
     /// Kind (`veth`, …), empty for a physical one.
-    pub(crate) kind: String,
+    pub kind: String,
+    /// The link at its other end or below it, if any.
+    pub peer: Option<u32>,
+    /// Administratively up.
+    pub up: bool,
+    /// Talks to the host itself only.
+    pub loopback: bool,
+    /// IFF_* flags.
+    pub(crate) flags: u32,
 }
 
 /// ifinfomsg.
@@ -40,46 +50,63 @@ fn header(index: u32, flags: u32, change: u32) -> Vec<u8> {
 }
 
 fn parse(body: &[u8]) -> Option<Link> {
-    let index = u32::from_ne_bytes(body.get(4..8)?.try_into().ok()?);
-    let attrs = body.get(16..)?;
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end_matches('\0').to_owned();
-    let mtu = find(attrs, IFLA_MTU).and_then(|mtu| mtu.try_into().ok()).map_or(0, u32::from_ne_bytes);
-    let kind = find(attrs, IFLA_LINKINFO).and_then(|info| find(info, 1)).map(text).unwrap_or_default();
-    Some(Link { index, name: find(attrs, IFLA_IFNAME).map(text)?, mtu, kind })
+    let word = |at: usize| Some(u32::from_ne_bytes(body.get(at..at + 4)?.try_into().ok()?));
+    let (index, flags, attrs) = (word(4)?, word(8)?, body.get(16..)?);
+    Some(Link {
+        index,
+        name: find_text(attrs, IFLA_IFNAME)?,
+        mtu: find_u32(attrs, IFLA_MTU).unwrap_or(0),
+        kind: find(attrs, IFLA_LINKINFO).and_then(|info| find_text(info, 1)).unwrap_or_default(),
+        peer: find_u32(attrs, IFLA_LINK).filter(|peer| *peer > 0),
+        up: flags & IFF_UP != 0,
+        loopback: flags & IFF_LOOPBACK != 0,
+        flags,
+    })
 }
 
-/// The link with this number or name; `None` if there is none.
-pub(crate) fn get(socket: &mut Socket, index: u32, name: Option<&str>) -> Result<Option<Link>, Error> {
-    let mut attrs = Attrs::after(&header(index, 0, 0));
-    if let Some(name) = name {
-        attrs = attrs.text(IFLA_IFNAME, name);
-    }
-    match socket.request(GET_LINK, 0, &attrs.into_bytes()) {
+/// The link with this name; `None` if there is none.
+pub(crate) fn by_name(socket: &mut Socket, name: &str) -> Result<Option<Link>, Error> {
+    get(socket, Attrs::after(&header(0, 0, 0)).text(IFLA_IFNAME, name))
+}
+
+/// The link with this number; `None` if there is none.
+pub(crate) fn by_index(socket: &mut Socket, index: u32) -> Result<Option<Link>, Error> {
+    get(socket, Attrs::after(&header(index, 0, 0)))
+}
+
+fn get(socket: &mut Socket, request: Attrs) -> Result<Option<Link>, Error> {
+    match socket.request(GET_LINK, 0, &request.into_bytes()) {
         Ok(answers) => Ok(answers.iter().find(|(kind, _)| *kind == NEW_LINK).and_then(|(_, body)| parse(body))),
         Err(Error::Kernel { errno: Errno::ENODEV, .. }) => Ok(None),
         Err(error) => Err(error),
     }
 }
 
-/// Makes a veth pair, not up yet, without ARP (there is nobody to ask) and without offloads: the kernel then cuts and completes
-/// packets itself before they reach the far end.
-pub(crate) fn make_pair(socket: &mut Socket, near: &str, far: &str, mtu: u32) -> Result<(), Error> {
-    let peer = Attrs::after(&header(0, IFF_NOARP, IFF_NOARP)).text(IFLA_IFNAME, far).u32(IFLA_MTU, mtu);
-    let info = Attrs::new().text(1, "veth").nest(2, Attrs::new().nest(1, peer));
-    let attrs = Attrs::after(&header(0, IFF_NOARP, IFF_NOARP))
-        .text(IFLA_IFNAME, near)
-        .u32(IFLA_MTU, mtu)
-        .nest(IFLA_LINKINFO, info);
-    socket.request(NEW_LINK, CREATE | EXCL, &attrs.into_bytes())?;
-    for name in [near, far] {
-        sys::offloads_off(name).map_err(Error::Socket)?;
-    }
-    Ok(())
+/// All links, by number.
+pub(crate) fn all(socket: &mut Socket) -> Result<Vec<Link>, Error> {
+    let answers = socket.request(GET_LINK, DUMP, &header(0, 0, 0))?;
+    let mut links: Vec<Link> = answers.iter().filter_map(|(_, body)| parse(body)).collect();
+    links.sort_by_key(|link| link.index);
+    Ok(links)
 }
 
-/// Switches a link on.
-pub(crate) fn up(socket: &mut Socket, name: &str) -> Result<(), Error> {
-    let attrs = Attrs::after(&header(0, IFF_UP, IFF_UP)).text(IFLA_IFNAME, name);
+/// Makes a veth pair, down.
+pub(crate) fn make_pair(socket: &mut Socket, near: &str, far: &str, mtu: u32) -> Result<(), Error> {
+    let peer = Attrs::after(&header(0, 0, 0)).text(IFLA_IFNAME, far).u32(IFLA_MTU, mtu);
+    let info = Attrs::new().text(1, "veth").nest(2, Attrs::new().nest(1, peer));
+    let attrs = Attrs::after(&header(0, 0, 0)).text(IFLA_IFNAME, near).u32(IFLA_MTU, mtu).nest(IFLA_LINKINFO, info);
+    socket.request(NEW_LINK, CREATE | EXCL, &attrs.into_bytes()).map(|_| ())
+}
+
+/// Up, without ARP (there is nobody to ask) and without offloads: then the kernel cuts and completes packets itself before
+/// they reach the far end. Changes nothing that is so already.
+pub(crate) fn ready(socket: &mut Socket, link: &Link, mtu: u32) -> Result<(), Error> {
+    sys::offloads_off(&link.name).map_err(Error::Socket)?;
+    let flags = IFF_UP | IFF_NOARP;
+    if link.flags & flags == flags && link.mtu == mtu {
+        return Ok(());
+    }
+    let attrs = Attrs::after(&header(link.index, flags, flags)).u32(IFLA_MTU, mtu);
     socket.request(NEW_LINK, 0, &attrs.into_bytes()).map(|_| ())
 }
 

@@ -17,6 +17,7 @@ mod sys;
 
 pub use changes::{Change, Changes};
 pub use error::Error;
+pub use link::Link;
 pub use route::{Route, Routes};
 
 /// NETLINK_ROUTE.

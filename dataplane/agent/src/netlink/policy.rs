@@ -1,28 +1,38 @@
-//! The policy routing rule and the one route of our table.
+//! Policy routing: rules by mark, and the one route of our table.
+
+use std::net::Ipv4Addr;
 
 use nix::errno::Errno;
 
 use super::Error;
-use super::attr::{Attrs, find};
+use super::attr::{Attrs, find, find_text, find_u32};
 use super::socket::{CREATE, DUMP, EXCL, Socket};
 
 const NEW_ROUTE: u16 = 24;
+const GET_ROUTE: u16 = 26;
 const NEW_RULE: u16 = 32;
 const DELETE_RULE: u16 = 33;
 const GET_RULE: u16 = 34;
 
+const FRA_IIFNAME: u16 = 3;
 const FRA_PRIORITY: u16 = 6;
 const FRA_MARK: u16 = 10;
 const FRA_TABLE: u16 = 15;
 const FRA_MASK: u16 = 16;
+const RTA_DST: u16 = 1;
 const RTA_OIF: u16 = 4;
+const RTA_GATEWAY: u16 = 5;
 const RTA_TABLE: u16 = 15;
 
 const AF_INET: u8 = 2;
+/// RTNH_F_ONLINK: the gateway need not be on a network of the link.
+const ONLINK: u32 = 4;
 
-/// `fwmark mark/mask lookup table` at this priority.
+/// `[iif lo] fwmark mark/mask lookup table` at this priority.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct MarkRule {
+    /// Only for lookups that begin on this host (`iif lo`), the reverse-path check among them.
+    pub(crate) local: bool,
     /// Value of the mark.
     pub(crate) mark: u32,
     /// Bits of the mark that count.
@@ -33,27 +43,35 @@ pub(crate) struct MarkRule {
     pub(crate) priority: u32,
 }
 
+/// fib_rule_hdr; action 1 is "look up a table".
+const RULE_HEADER: [u8; 12] = [AF_INET, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0];
+
 impl MarkRule {
     fn body(&self) -> Vec<u8> {
-        // fib_rule_hdr; action 1 is "look up a table".
-        Attrs::after(&[AF_INET, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0])
+        let attrs = Attrs::after(&RULE_HEADER)
             .u32(FRA_PRIORITY, self.priority)
             .u32(FRA_MARK, self.mark)
             .u32(FRA_MASK, self.mask)
-            .u32(FRA_TABLE, self.table)
-            .into_bytes()
+            .u32(FRA_TABLE, self.table);
+        if self.local { attrs.text(FRA_IIFNAME, "lo").into_bytes() } else { attrs.into_bytes() }
     }
 
-    /// Whether this very rule is there.
-    pub(crate) fn exists(&self, socket: &mut Socket) -> Result<bool, Error> {
+    fn parse(body: &[u8]) -> Option<Self> {
+        let attrs = body.get(12..)?;
+        let name = find_text(attrs, FRA_IIFNAME);
+        Some(Self {
+            local: name.as_deref() == Some("lo"),
+            mark: find_u32(attrs, FRA_MARK)?,
+            mask: find_u32(attrs, FRA_MASK)?,
+            table: find_u32(attrs, FRA_TABLE)?,
+            priority: find_u32(attrs, FRA_PRIORITY)?,
+        })
+    }
+
+    /// Every rule by mark.
+    pub(crate) fn all(socket: &mut Socket) -> Result<Vec<Self>, Error> {
         let answers = socket.request(GET_RULE, DUMP, &[AF_INET, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0])?;
-        let number = |attrs, kind| find(attrs, kind).and_then(|value| value.try_into().ok()).map(u32::from_ne_bytes);
-        Ok(answers.iter().filter_map(|(_, body)| body.get(12..)).any(|attrs| {
-            number(attrs, FRA_PRIORITY) == Some(self.priority)
-                && number(attrs, FRA_MARK) == Some(self.mark)
-                && number(attrs, FRA_MASK) == Some(self.mask)
-                && number(attrs, FRA_TABLE) == Some(self.table)
-        }))
+        Ok(answers.iter().filter_map(|(_, body)| Self::parse(body)).collect())
     }
 
     /// Adds it.
@@ -73,12 +91,41 @@ impl MarkRule {
     }
 }
 
-/// The default route of a table, into a link. It goes with the link.
-pub(crate) fn default_route(socket: &mut Socket, table: u32, link: u32) -> Result<(), Error> {
-    // rtmsg: protocol 4 (static), scope 253 (link), type 1 (unicast).
-    let body = Attrs::after(&[AF_INET, 0, 0, 0, 0, 4, 253, 1, 0, 0, 0, 0]).u32(RTA_TABLE, table).u32(RTA_OIF, link);
-    match socket.request(NEW_ROUTE, CREATE | EXCL, &body.into_bytes()) {
-        Ok(_) | Err(Error::Kernel { errno: Errno::EEXIST, .. }) => Ok(()),
-        Err(error) => Err(error),
-    }
+/// One route of a table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TableRoute {
+    /// It is the default route.
+    pub(crate) default: bool,
+    /// The link.
+    pub(crate) link: u32,
+    /// The next hop.
+    pub(crate) gateway: Option<Ipv4Addr>,
+}
+
+/// The IPv4 routes of one table.
+pub(crate) fn routes(socket: &mut Socket, table: u32) -> Result<Vec<TableRoute>, Error> {
+    let body = Attrs::after(&[AF_INET, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]).u32(RTA_TABLE, table).into_bytes();
+    let answers = match socket.request(GET_ROUTE, DUMP, &body) {
+        // A table that was never used does not exist.
+        Err(Error::Kernel { errno: Errno::ENOENT, .. }) => return Ok(Vec::new()),
+        answers => answers?,
+    };
+    let of_table = answers.iter().filter_map(|(_, body)| {
+        let attrs = body.get(12..)?;
+        (find_u32(attrs, RTA_TABLE)? == table).then(|| TableRoute {
+            default: find(attrs, RTA_DST).is_none(),
+            link: find_u32(attrs, RTA_OIF).unwrap_or(0),
+            gateway: find(attrs, RTA_GATEWAY).and_then(|g| <[u8; 4]>::try_from(g).ok()).map(Ipv4Addr::from),
+        })
+    });
+    Ok(of_table.collect())
+}
+
+/// Adds the default route of a table, into a link, by a next hop that need not exist. It goes with the link.
+pub(crate) fn add_default(socket: &mut Socket, table: u32, link: u32, gateway: Ipv4Addr) -> Result<(), Error> {
+    // rtmsg: protocol 4 (static), scope 0 (universe), type 1 (unicast).
+    let mut header = vec![AF_INET, 0, 0, 0, 0, 4, 0, 1];
+    header.extend_from_slice(&ONLINK.to_ne_bytes());
+    let attrs = Attrs::after(&header).u32(RTA_TABLE, table).bytes(RTA_GATEWAY, &gateway.octets()).u32(RTA_OIF, link);
+    socket.request(NEW_ROUTE, CREATE | EXCL, &attrs.into_bytes()).map(|_| ())
 }

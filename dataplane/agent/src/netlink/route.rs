@@ -73,7 +73,7 @@ impl Routes {
             return Ok(None);
         };
         let learned = find(attrs, RTA_METRICS).and_then(|metrics| find(metrics, RTAX_MTU)).and_then(number);
-        let Some(link) = link::get(&mut self.socket, ifindex, None)? else { return Ok(None) };
+        let Some(link) = link::by_index(&mut self.socket, ifindex)? else { return Ok(None) };
         let mtu = learned.filter(|mtu| *mtu > 0).unwrap_or(link.mtu);
         Ok(Some(Route { source, ifindex, interface: link.name, gateway: address(RTA_GATEWAY), mtu }))
     }

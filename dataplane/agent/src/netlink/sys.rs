@@ -4,6 +4,7 @@ use std::os::fd::AsRawFd;
 
 use nix::errno::Errno;
 use nix::libc;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 
 /// Sets SO_SNDBUFFORCE or SO_RCVBUFFORCE; needs CAP_NET_ADMIN, and what fails keeps the default.
 pub(super) fn set_buffer(socket: &impl AsRawFd, option: i32, bytes: i32) {
@@ -21,8 +22,8 @@ pub(super) fn set_buffer(socket: &impl AsRawFd, option: i32, bytes: i32) {
 
 /// SIOCETHTOOL (linux/sockios.h).
 const SIOCETHTOOL: libc::c_ulong = 0x8946;
-/// ETHTOOL_STXCSUM, ETHTOOL_STSO, ETHTOOL_SGSO (linux/ethtool.h).
-const SWITCHES: [u32; 3] = [0x17, 0x1f, 0x24];
+/// Commands to read and to set (linux/ethtool.h): transmit checksums, TCP segmentation, generic segmentation.
+const SWITCHES: [(u32, u32); 3] = [(0x16, 0x17), (0x1e, 0x1f), (0x23, 0x24)];
 
 /// struct ethtool_value.
 #[repr(C)]
@@ -31,21 +32,28 @@ struct EthtoolValue {
     data: u32,
 }
 
-/// Switches checksum and segmentation offload of a link off.
+/// Switches checksum and segmentation offload of a link off, as far as they are on.
 pub(super) fn offloads_off(name: &str) -> Result<(), Errno> {
-    let socket = std::net::UdpSocket::bind("127.0.0.1:0").or_else(|_| std::net::UdpSocket::bind("0.0.0.0:0"));
-    let socket = socket.map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(0)))?;
-    for command in SWITCHES {
-        let mut value = EthtoolValue { command, data: 0 };
-        // SAFETY: ifreq is plain data; all zeroes is a value of it.
-        let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
-        for (to, from) in request.ifr_name.iter_mut().zip(name.bytes().take(libc::IFNAMSIZ - 1)) {
-            *to = from.cast_signed();
+    let socket = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
+    for (read, set) in SWITCHES {
+        if ethtool(&socket, name, read, 0)? != 0 {
+            ethtool(&socket, name, set, 0)?;
         }
-        request.ifr_ifru.ifru_data = (&raw mut value).cast();
-        // SAFETY: request is an ifreq whose data points to an ethtool_value; both live until the call returns.
-        let result = unsafe { libc::ioctl(socket.as_raw_fd(), SIOCETHTOOL as _, &raw mut request) };
-        Errno::result(result)?;
     }
     Ok(())
+}
+
+/// One ethtool command; its value afterwards.
+fn ethtool(socket: &impl AsRawFd, name: &str, command: u32, data: u32) -> Result<u32, Errno> {
+    let mut value = EthtoolValue { command, data };
+    // SAFETY: ifreq is plain data; all zeroes is a value of it.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (to, from) in request.ifr_name.iter_mut().zip(name.bytes().take(libc::IFNAMSIZ - 1)) {
+        *to = from.cast_signed();
+    }
+    request.ifr_ifru.ifru_data = (&raw mut value).cast();
+    // SAFETY: request is an ifreq whose data points to an ethtool_value; both live until the call returns.
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), SIOCETHTOOL as _, &raw mut request) };
+    Errno::result(result)?;
+    Ok(value.data)
 }

@@ -2,228 +2,265 @@
 
 use std::net::Ipv4Addr;
 
-use callgate_proto::model::{Action, NodeConfig};
+use callgate_proto::model::NodeConfig;
 
-use super::expr::{Expr, Load, Verdict};
-use super::rules;
-use super::ruleset::{Base, Chain, Ruleset};
+use super::expr::{Compare, Expr, Load, Verdict};
+use super::layout::source_name;
+use super::ruleset::{Base, Chain, Hook, Ruleset};
+use super::{names, rules};
 use crate::kernel::{Options, SENT_TAG};
 
 /// Connection state bits (linux/netfilter/nf_tables.h).
+pub(super) const INVALID: u32 = 1;
 const ESTABLISHED: u32 = 2;
 const RELATED: u32 = 4;
-const NEW: u32 = 8;
+pub(super) const NEW: u32 = 8;
+pub(super) const UNTRACKED: u32 = 64;
 
 /// RTN_UNICAST: a destination somewhere else.
 const UNICAST: u32 = 1;
 
+pub(super) const ICMP: u8 = 1;
 pub(super) const TCP: u8 = 6;
 pub(super) const UDP: u8 = 17;
-const ICMP: u8 = 1;
-const GRE: u8 = 47;
+pub(super) const GRE: u8 = 47;
 
-/// The chain of one list of rules.
-pub(super) fn source_name(index: usize) -> String {
-    format!("s_{index}")
+/// The packet's source and destination address.
+pub(super) const SOURCE: Expr = Expr::Load(Load::Network(12, 4));
+pub(super) const DESTINATION: Expr = Expr::Load(Load::Network(16, 4));
+
+/// One rule from its parts.
+pub(super) fn rule(parts: &[&[Expr]]) -> Vec<Expr> {
+    parts.concat()
 }
 
-/// A link name as the kernel compares it: 16 octets.
-fn link(name: &str) -> Vec<u8> {
-    let mut bytes = name.as_bytes().to_vec();
-    bytes.resize(16, 0);
-    bytes
+pub(super) fn go_to(chain: &str) -> Expr {
+    Expr::Then(Verdict::Goto(chain.into()))
+}
+
+fn is(bytes: &[u8]) -> Expr {
+    Expr::If(Compare::Is, bytes.to_vec())
 }
 
 fn masked(value: u32, mask: u32) -> [Expr; 2] {
-    [Expr::Bits { mask: mask.to_ne_bytes().to_vec(), xor: vec![0; 4] }, Expr::Equal(value.to_ne_bytes().to_vec())]
+    [Expr::Bits { mask: mask.to_ne_bytes().to_vec(), xor: vec![0; 4] }, is(&value.to_ne_bytes())]
 }
 
-/// `protocol` is this one.
+/// The transport protocol is this one.
 pub(super) fn protocol(number: u8) -> [Expr; 2] {
-    [Expr::Load(Load::L4Proto), Expr::Equal(vec![number])]
+    [Expr::Load(Load::L4Proto), is(&[number])]
 }
 
 /// Connection state is one of these bits.
-fn state(bits: u32) -> [Expr; 3] {
+pub(super) fn state(bits: u32) -> [Expr; 3] {
     [
         Expr::Load(Load::CtState),
         Expr::Bits { mask: bits.to_ne_bytes().to_vec(), xor: vec![0; 4] },
-        Expr::NotEqual(vec![0; 4]),
+        Expr::If(Compare::Not, vec![0; 4]),
     ]
 }
 
-/// Enhanced GRE as PPTP uses it: version 1, protocol 0x880b (RFC 2637 §4.1).
-fn pptp_gre() -> Vec<Expr> {
-    // The protocol from the IPv4 header, and two steps for two fields: otherwise the nft tool (1.0.6) cannot print the rule.
-    let mut exprs = vec![Expr::Load(Load::Network(9, 1)), Expr::Equal(vec![GRE])];
-    exprs.push(Expr::Load(Load::Transport(0, 2)));
-    exprs.push(Expr::Bits { mask: vec![0x00, 0x07], xor: vec![0; 2] });
-    exprs.push(Expr::Equal(vec![0x00, 0x01]));
-    exprs.push(Expr::Load(Load::Transport(2, 2)));
-    exprs.push(Expr::Equal(vec![0x88, 0x0b]));
-    exprs
+/// A link name as the kernel compares it: 16 octets.
+fn link(load: Load, name: &str) -> [Expr; 2] {
+    let mut bytes = name.as_bytes().to_vec();
+    bytes.resize(16, 0);
+    [Expr::Load(load), is(&bytes)]
 }
 
-/// The tag of the connection in register 1.
+/// Enhanced GRE as PPTP uses it: version 1, protocol 0x880b (RFC 2637 §4.1). The protocol comes from the IPv4 header, and two
+/// fields are two steps: anything else makes the nft tool (1.0.6) abort when it lists the rule.
+fn pptp_gre() -> Vec<Expr> {
+    let version = [Expr::Load(Load::Transport(0, 2)), Expr::Bits { mask: vec![0x00, 0x07], xor: vec![0; 2] }, is(&[0, 1])];
+    let payload = [Expr::Load(Load::Transport(2, 2)), is(&[0x88, 0x0b])];
+    rule(&[&[Expr::Load(Load::Network(9, 1)), is(&[GRE])], &version, &payload])
+}
+
+/// The tag of the connection, in its place in the mark.
 fn tag(options: &Options) -> [Expr; 2] {
     [Expr::Load(Load::CtMark), Expr::Bits { mask: options.tag_mask.to_ne_bytes().to_vec(), xor: vec![0; 4] }]
 }
 
-fn rule(parts: &[&[Expr]]) -> Vec<Expr> {
-    parts.concat()
-}
-
-fn base(name: &str, kind: &'static str, hook: u32, priority: i32, rules: Vec<Vec<Expr>>) -> Chain {
-    Chain { name: name.into(), base: Some(Base { kind, hook, priority }), rules }
+/// Writes a tag into the connection mark, beside the bits of others.
+pub(super) fn set_tag(number: u16, options: &Options) -> [Expr; 3] {
+    let mask = (!options.tag_mask).to_ne_bytes().to_vec();
+    let xor = options.tag_mark(number).to_ne_bytes().to_vec();
+    [Expr::Load(Load::CtMark), Expr::Bits { mask, xor }, Expr::SetCtMark]
 }
 
 /// TCP of the servers, and GRE, to an external address: the ALG's own, read from the device.
 fn from_outside(end: &[Expr]) -> Vec<Vec<Expr>> {
-    let own = [Expr::Load(Load::Network(16, 4)), Expr::In("own_addresses")];
+    let own = [DESTINATION, Expr::In("own_addresses".into())];
     let ports = [
         Expr::Load(Load::Transport(0, 2)),
-        Expr::In("alg_server_ports"),
+        Expr::In("alg_server_ports".into()),
         Expr::Load(Load::Transport(2, 2)),
-        Expr::In("alg_ports"),
+        Expr::In("alg_ports".into()),
     ];
-    vec![rule(&[&own, &protocol(TCP), &ports, end]), rule(&[&own, &pptp_gre(), end])]
+    vec![rule(&[&protocol(TCP), &own, &ports, end]), rule(&[&pptp_gre(), &own, end])]
 }
 
 /// The chains that are always there.
 pub(super) fn fixed(ruleset: &mut Ruleset, options: &Options) {
-    let mut raw = vec![rule(&[
-        &[Expr::Load(Load::InName), Expr::Equal(link(&options.tap_link)), Expr::Counter],
-        &[Expr::Then(Verdict::Drop)],
-    ])];
-    raw.extend(from_outside(&[Expr::Notrack]));
+    let drop = [Expr::Counter, Expr::Then(Verdict::Drop)];
     let sent = rule(&[&[Expr::Load(Load::Mark)], &masked(options.sent.value, options.sent.mask)]);
-    let to_servers = rule(&[&sent, &[Expr::Load(Load::Network(12, 4)), Expr::In("own_addresses"), Expr::Notrack]]);
-    let first_of_ours = rule(&[&sent, &state(NEW), &set_tag(SENT_TAG, options)]);
-    ruleset.chains.extend([
-        base("prerouting_raw", "filter", 0, -300, raw),
-        base("output_raw", "filter", 3, -300, vec![to_servers]),
-        base("output", "filter", 3, -145, vec![first_of_ours]),
-        base("prerouting", "filter", 0, -145, prerouting(options)),
-        base("forward", "filter", 2, -5, forward(options)),
-        base("postrouting", "nat", 4, 90, postrouting(options)),
-        base("input", "filter", 1, -300, from_outside(&[Expr::Counter, Expr::Then(Verdict::Drop)])),
-        Chain { name: "steer".into(), base: None, rules: vec![steer(options)] },
-        Chain { name: "refuse".into(), base: None, rules: refuse() },
-    ]);
+    let own_source = [SOURCE, Expr::In("own_addresses".into())];
+    let mut raw = vec![rule(&[&link(Load::InName, &options.tap_link), &drop])];
+    raw.extend(from_outside(&[Expr::Notrack]));
+    // To servers, and GRE to pods: neither has a use for conntrack. TCP to a pod belongs to the pod's own connection.
+    let output_raw = vec![
+        rule(&[&sent, &own_source, &[Expr::Notrack]]),
+        rule(&[&sent, &protocol(GRE), &[Expr::Notrack]]),
+    ];
+    let output = vec![rule(&[&sent, &state(NEW), &set_tag(SENT_TAG, options)])];
+    let mut base = |name: &str, kind, hook, priority, rules| {
+        ruleset.chains.insert(name.into(), Chain { base: Some(Base { kind, hook, priority }), rules });
+    };
+    base("prerouting_raw", "filter", Hook::Prerouting, -300, raw);
+    base("output_raw", "filter", Hook::Output, -300, output_raw);
+    base("input", "filter", Hook::Input, -300, from_outside(&drop));
+    base("prerouting", "filter", Hook::Prerouting, -145, prerouting(options));
+    base("output", "filter", Hook::Output, -145, output);
+    base("forward", "filter", Hook::Forward, -5, forward(options));
+    base("postrouting", "nat", Hook::Postrouting, 90, postrouting(options, &sent));
+    base("guard", "filter", Hook::Postrouting, 150, guard(options));
+    ruleset.chain("steer", vec![steer(options)]);
+    ruleset.chain("refuse", refuse());
+    ruleset.chain("keep_source", vec![vec![Expr::SnatToItself]]);
 }
 
 fn prerouting(options: &Options) -> Vec<Vec<Expr>> {
-    let source = [Expr::Load(Load::Network(12, 4))];
-    let original = [Expr::Load(Load::CtDirection), Expr::Equal(vec![0])];
-    let sent = Expr::Equal(options.tag_mark(SENT_TAG).to_ne_bytes().to_vec());
+    let original = [Expr::Load(Load::CtDirection), is(&[0])];
+    let first_sent_by_us = [is(&options.tag_mark(SENT_TAG).to_ne_bytes()), go_to("steer")];
     vec![
-        rule(&[&[Expr::Load(Load::Network(16, 4)), Expr::In("cluster_nets"), Expr::Then(Verdict::Return)]]),
-        rule(&[&[
-            Expr::Load(Load::DestinationType),
-            Expr::NotEqual(UNICAST.to_ne_bytes().to_vec()),
-            Expr::Then(Verdict::Return),
-        ]]),
         // A connection first seen in a packet of ours to the pod (after conntrack -F): what the pod says is for the ALG.
-        rule(&[&tag(options), &[sent, Expr::Then(Verdict::Goto("steer".into()))]]),
-        rule(&[&original, &tag(options), &[Expr::VerdictOf("by_tag")]]),
-        rule(&[&source, &[Expr::VerdictOf("src_hosts")]]),
-        rule(&[&source, &[Expr::VerdictOf("src_nets")]]),
+        rule(&[&tag(options), &first_sent_by_us]),
+        rule(&[&original, &tag(options), &[Expr::VerdictOf("by_tag".into())]]),
+        vec![DESTINATION, Expr::In("cluster_nets".into()), Expr::Then(Verdict::Return)],
+        vec![SOURCE, Expr::VerdictOf("src_hosts".into())],
+        vec![SOURCE, Expr::VerdictOf("src_nets".into())],
     ]
 }
 
-/// Reject answers here, where the kernel can still answer; and some rules keep ICMP errors from the client.
+/// Reject answers here, where the kernel can; some rules keep ICMP errors from the client; and what is for the ALG at an
+/// address that is not the host's own goes no further.
 fn forward(options: &Options) -> Vec<Vec<Expr>> {
-    let is_icmp = protocol(ICMP);
-    let type_is = |kind| [Expr::Load(Load::Transport(0, 1)), Expr::Equal(vec![kind])];
-    let code_is = |code| [Expr::Load(Load::Transport(1, 1)), Expr::Equal(vec![code])];
-    let about_quiet = rule(&[&is_icmp, &state(RELATED), &tag(options), &[Expr::In("quiet_tags")]]);
-    vec![
-        rule(&[&tag(options), &[Expr::In("rejected_tags"), Expr::Then(Verdict::Goto("refuse".into()))]]),
-        // Path MTU discovery needs it whatever the service says.
-        rule(&[&about_quiet, &type_is(3), &code_is(4), &[Expr::Then(Verdict::Return)]]),
-        rule(&[&about_quiet, &[Expr::Counter, Expr::Then(Verdict::Drop)]]),
-    ]
+    let reply = [Expr::Load(Load::CtDirection), is(&[1])];
+    // Type 3, code 4: fragmentation needed and DF set (RFC 792, RFC 1191).
+    let too_big = [Expr::Load(Load::Transport(0, 2)), Expr::If(Compare::Not, vec![3, 4])];
+    let quiet = [Expr::In("quiet_tags".into())];
+    let drop = [Expr::Counter, Expr::Then(Verdict::Drop)];
+    let mut rules = vec![
+        rule(&[&tag(options), &[Expr::In("rejected_tags".into()), go_to("refuse")]]),
+        rule(&[&protocol(ICMP), &state(RELATED), &reply, &tag(options), &quiet, &too_big, &drop]),
+    ];
+    rules.extend(from_outside(&drop));
+    rules
 }
 
 fn refuse() -> Vec<Vec<Expr>> {
     vec![
         rule(&[&protocol(TCP), &[Expr::RejectReset]]),
-        // 3 port-unreachable, 13 communication administratively prohibited (RFC 792, RFC 1812).
+        // 3 port-unreachable, 13 communication administratively prohibited (RFC 792, RFC 1812 §5.2.7.1).
         rule(&[&protocol(UDP), &[Expr::RejectIcmp(3)]]),
         vec![Expr::RejectIcmp(13)],
     ]
 }
 
-fn postrouting(options: &Options) -> Vec<Vec<Expr>> {
+/// Source NAT before priority 100: whoever wants to masquerade later finds the mapping made.
+fn postrouting(options: &Options, sent: &[Expr]) -> Vec<Vec<Expr>> {
     vec![
-        // To its own address: whoever wants to masquerade later finds the mapping made.
-        rule(&[
-            &[Expr::Load(Load::OutName), Expr::Equal(link(&options.steer_link))],
-            &[Expr::Load(Load::Network(12, 4)), Expr::SnatToRegister],
-        ]),
-        rule(&[&tag(options), &[Expr::VerdictOf("nat_by_tag")]]),
+        rule(&[&link(Load::OutName, &options.steer_link), &[Expr::SnatToItself]]),
+        rule(&[sent, &[Expr::SnatToItself]]),
+        rule(&[&tag(options), &[Expr::VerdictOf("nat_by_tag".into())]]),
+    ]
+}
+
+/// After everybody's NAT: under the ALG's addresses nobody else sends PPTP's GRE (it could hit a call), and nobody says
+/// protocol-unreachable about it (it would end every call of the address).
+fn guard(options: &Options) -> Vec<Vec<Expr>> {
+    let own = [SOURCE, Expr::In("own_addresses".into())];
+    let not_sent = [
+        Expr::Load(Load::Mark),
+        Expr::Bits { mask: options.sent.mask.to_ne_bytes().to_vec(), xor: vec![0; 4] },
+        Expr::If(Compare::Not, options.sent.value.to_ne_bytes().to_vec()),
+    ];
+    let drop = [Expr::Counter, Expr::Then(Verdict::Drop)];
+    let unreachable = [Expr::Load(Load::Transport(0, 2)), is(&[3, 2])];
+    let about_gre = [Expr::Load(Load::Transport(17, 1)), is(&[GRE])];
+    vec![
+        rule(&[&pptp_gre(), &own, &not_sent, &drop]),
+        rule(&[&protocol(ICMP), &unreachable, &about_gre, &own, &drop]),
     ]
 }
 
 /// Into the veth pair, past the CNI's FORWARD chain.
 fn steer(options: &Options) -> Vec<Expr> {
-    vec![
-        Expr::Load(Load::Mark),
-        Expr::Bits {
-            mask: (!options.steer.mask).to_ne_bytes().to_vec(),
-            xor: options.steer.value.to_ne_bytes().to_vec(),
-        },
-        Expr::SetMark,
-        Expr::Then(Verdict::Accept),
-    ]
+    let mask = (!options.steer.mask).to_ne_bytes().to_vec();
+    let xor = options.steer.value.to_ne_bytes().to_vec();
+    vec![Expr::Load(Load::Mark), Expr::Bits { mask, xor }, Expr::SetMark, Expr::Then(Verdict::Accept)]
 }
 
-/// Writes a tag into the connection mark, beside the bits of others.
-pub(super) fn set_tag(number: u16, options: &Options) -> [Expr; 3] {
-    [
-        Expr::Load(Load::CtMark),
-        Expr::Bits {
-            mask: (!options.tag_mask).to_ne_bytes().to_vec(),
-            xor: options.tag_mark(number).to_ne_bytes().to_vec(),
-        },
-        Expr::SetCtMark,
-    ]
-}
-
-/// The chain of one list of rules.
-pub(super) fn source(ruleset: &mut Ruleset, index: usize, list: &[u32], config: &NodeConfig) {
-    let mut rules = Vec::new();
-    let of = || list.iter().filter_map(|index| config.rules.get(*index as usize));
-    let has_alg = of().any(|rule| {
-        let services = rule.services.iter().filter_map(|index| config.services.get(*index as usize));
-        rule.action == Action::Nat && services.into_iter().any(|service| service.alg.is_some())
-    });
-    if has_alg {
-        let steer = [Expr::Then(Verdict::Goto("steer".into()))];
-        let to_server = [Expr::Load(Load::Network(16, 4)), Expr::In("alg_servers")];
-        // Never the CNI's way, call or no call: behind the same address it could hit another client's call.
-        rules.push(rule(&[&to_server, &pptp_gre(), &steer]));
-        // ICMP errors (types 3, 11, 12) about GRE or about a control connection: the quoted header begins at 8, its
-        // protocol is at 17, its source port at 28.
-        for kind in [3, 11, 12] {
-            let error = rule(&[&protocol(ICMP), &[Expr::Load(Load::Transport(0, 1)), Expr::Equal(vec![kind])]]);
-            let about = |number| [Expr::Load(Load::Transport(17, 1)), Expr::Equal(vec![number])];
-            let server_port = [Expr::Load(Load::Transport(28, 2)), Expr::In("alg_server_ports")];
-            rules.push(rule(&[&error, &about(GRE), &steer]));
-            rules.push(rule(&[&error, &about(TCP), &server_port, &steer]));
-        }
+/// The chains of all distinct lists of rules; their names in the order of `config.chains`.
+pub(super) fn sources(ruleset: &mut Ruleset, config: &NodeConfig) -> Vec<String> {
+    let mut chain_names = Vec::new();
+    for list in &config.chains {
+        let name = source_name(config, list);
+        let of = list.iter().filter_map(|index| config.rules.get(*index as usize));
+        let has_alg = of.clone().any(|rule| rules::alg_services(config, rule).next().is_some());
+        let mut body = if has_alg { alg_traffic() } else { Vec::new() };
+        // What was let through, or left alone, when it began is not judged again.
+        body.push(rule(&[&state(ESTABLISHED | RELATED), &[Expr::Then(Verdict::Accept)]]));
+        // The host itself, broadcast and multicast are not outside.
+        body.push(vec![
+            Expr::Load(Load::DestinationType),
+            Expr::If(Compare::Not, UNICAST.to_ne_bytes().to_vec()),
+            Expr::Then(Verdict::Return),
+        ]);
+        body.extend(of.map(|rule| vec![Expr::Then(Verdict::Jump(names::rule(&rule.key)))]));
+        ruleset.chain(name.clone(), body);
+        chain_names.push(name);
     }
-    // What was let through, or left alone, when it began is not judged again.
-    rules.push(rule(&[&state(ESTABLISHED | RELATED), &[Expr::Then(Verdict::Accept)]]));
-    rules.extend(list.iter().map(|index| vec![Expr::Then(Verdict::Jump(rules::rule_name(*index as usize)))]));
-    ruleset.chains.push(Chain { name: source_name(index), base: None, rules });
+    chain_names
 }
 
-/// The chain that gives an external address.
-pub(super) fn external(ruleset: &mut Ruleset, name: String, address: Option<Ipv4Addr>) {
-    let rule = match address {
-        None => vec![Expr::Masquerade],
-        Some(address) => vec![Expr::Address(address), Expr::SnatToRegister],
+/// What a source with an ALG rule sends beside its control connections. GRE never takes the CNI's way, call or no call:
+/// behind the same address it could hit another client's call.
+fn alg_traffic() -> Vec<Vec<Expr>> {
+    let steer = [go_to("steer")];
+    let to_server = [DESTINATION, Expr::In("alg_servers".into())];
+    let error = rule(&[&protocol(ICMP), &[Expr::Load(Load::Transport(0, 1)), Expr::In("icmp_errors".into())]]);
+    // The quoted IPv4 header begins at 8: its protocol is at 17, the source port behind it at 28.
+    let about = |number| [Expr::Load(Load::Transport(17, 1)), is(&[number])];
+    let server_port = [Expr::Load(Load::Transport(28, 2)), Expr::In("alg_server_ports".into())];
+    vec![
+        rule(&[&pptp_gre(), &to_server, &steer]),
+        rule(&[&error, &about(GRE), &steer]),
+        rule(&[&error, &about(TCP), &server_port, &steer]),
+    ]
+}
+
+/// The chain that gives an external address; `None` is the outgoing link's.
+pub(super) fn external(ruleset: &mut Ruleset, name: &str, address: Option<Ipv4Addr>, options: &Options) {
+    let translate = |ports| match address {
+        None => Expr::Masquerade(ports),
+        Some(address) => Expr::Snat(address, ports),
     };
-    ruleset.chains.push(Chain { name, base: None, rules: vec![rule] });
+    let to_servers = [Expr::Load(Load::Transport(2, 2)), Expr::In("alg_server_ports".into())];
+    // What answers from a server's port to one of the ALG's ports is the ALG's: no other connection may have them.
+    let beside = rule(&[&protocol(TCP), &to_servers, &[translate(Some(beside_the_alg(options)))]]);
+    ruleset.chain(name, vec![beside, vec![translate(None)]]);
+}
+
+/// The widest range of unprivileged ports that are not the ALG's.
+fn beside_the_alg(options: &Options) -> (u16, u16) {
+    let (mut next, mut widest) = (1024u32, (0u32, 0u32));
+    let end = (0x1_0000u32, 0x1_0000u32);
+    let taken = options.external_ports.0.iter().map(|range| (u32::from(range.first), u32::from(range.last) + 1));
+    for (first, after) in taken.chain([end]) {
+        if first.saturating_sub(next) > widest.1 - widest.0 {
+            widest = (next, first);
+        }
+        next = next.max(after);
+    }
+    (widest.0 as u16, widest.1.saturating_sub(1) as u16)
 }

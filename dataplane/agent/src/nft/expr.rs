@@ -19,7 +19,7 @@ pub(crate) enum Verdict {
     Goto(String),
 }
 
-/// What a register is loaded from.
+/// What register 1 is loaded from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Load {
     /// Packet mark, host order.
@@ -30,18 +30,31 @@ pub(crate) enum Load {
     OutName,
     /// Protocol number of the transport header, one octet.
     L4Proto,
-    /// Connection mark, host order.
+    /// Connection mark, host order; ends the rule for a packet without connection.
     CtMark,
-    /// Connection state bits, host order.
+    /// Connection state bits, host order; INVALID for a packet without connection.
     CtState,
-    /// Direction of the packet in its connection, one octet: 0 original, 1 reply.
+    /// Direction of the packet in its connection, one octet: 0 original, 1 reply; ends the rule without connection.
     CtDirection,
     /// Type of the destination address by the routing table (RTN_*), host order.
     DestinationType,
     /// Octets of the IPv4 header: offset and length.
     Network(u32, u32),
-    /// Octets of the transport header: offset and length.
+    /// Octets of the transport header: offset and length; ends the rule where the packet is shorter.
     Transport(u32, u32),
+}
+
+/// How a register compares with a value, both as big-endian numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Compare {
+    /// Equal.
+    Is = 0,
+    /// Different.
+    Not = 1,
+    /// Not above.
+    AtMost = 3,
+    /// Not below.
+    AtLeast = 5,
 }
 
 /// One step of a rule. All work on register 1.
@@ -49,18 +62,16 @@ pub(crate) enum Load {
 pub(crate) enum Expr {
     /// Loads the register.
     Load(Load),
-    /// Goes on only if the register (its first octets) equals this.
-    Equal(Vec<u8>),
-    /// Goes on only if it does not.
-    NotEqual(Vec<u8>),
+    /// Goes on only if the register (its first octets) compares so.
+    If(Compare, Vec<u8>),
     /// `register = register & mask ^ xor`, on whole octets.
     Bits { mask: Vec<u8>, xor: Vec<u8> },
     /// Goes on only if the register is in this set.
-    In(&'static str),
-    /// As `In`, for a set that belongs to one rule.
-    InOwn(String),
+    In(String),
+    /// Goes on only if the register is not in this set.
+    NotIn(String),
     /// The verdict this map has for the register; goes on without one.
-    VerdictOf(&'static str),
+    VerdictOf(String),
     /// Sets the packet mark from the register.
     SetMark,
     /// Sets the connection mark from the register.
@@ -69,21 +80,21 @@ pub(crate) enum Expr {
     Then(Verdict),
     /// This packet and its answers are not tracked.
     Notrack,
-    /// Source NAT to the address in the register.
-    SnatToRegister,
-    /// Loads an address.
-    Address(Ipv4Addr),
-    /// Source NAT to the outgoing link's address.
-    Masquerade,
+    /// Source NAT to the packet's own source: nobody translates it after that.
+    SnatToItself,
+    /// Source NAT to this address, and to these ports if given.
+    Snat(Ipv4Addr, Option<(u16, u16)>),
+    /// Source NAT to the outgoing link's address, and to these ports if given.
+    Masquerade(Option<(u16, u16)>),
     /// TCP RST.
     RejectReset,
     /// ICMP destination-unreachable with this code.
     RejectIcmp(u8),
     /// Goes on only if more than this many connections have come by here.
     CountOver(u32),
-    /// Logs with this prefix.
+    /// Logs with this prefix, at level info.
     Log(String),
-    /// Gives the connection the time-outs of this object.
+    /// Gives a new connection the time-outs of this object.
     Timeouts(String),
     /// Counts packets and bytes.
     Counter,
@@ -91,14 +102,13 @@ pub(crate) enum Expr {
 
 const REG_VERDICT: u32 = 0;
 const REG_1: u32 = 1;
+const REG_2: u32 = 2;
+const REG_3: u32 = 3;
 
-/// A value in NFTA_DATA_VALUE.
-fn value(kind: u16, bytes: &[u8]) -> impl FnOnce(Attrs) -> Attrs {
-    let inner = Attrs::new().bytes(1, bytes);
-    move |attrs| attrs.nest(kind, inner)
-}
+/// Type of conntrack time-out objects.
+pub(super) const TIMEOUT_OBJECT: u32 = 7;
 
-/// A verdict in NFTA_DATA_VERDICT (code, chain).
+/// A verdict as NFTA_DATA_VERDICT (code, chain).
 pub(super) fn verdict_data(verdict: &Verdict) -> Attrs {
     let (code, chain): (i32, Option<&str>) = match verdict {
         Verdict::Drop => (0, None),
@@ -114,8 +124,36 @@ pub(super) fn verdict_data(verdict: &Verdict) -> Attrs {
     Attrs::new().nest(2, inner)
 }
 
+/// Reads NFTA_DATA_VERDICT back.
+pub(super) fn read_verdict(data: &[u8]) -> Option<Verdict> {
+    use crate::netlink::attr::{find, find_be32, find_text};
+    let inner = find(data, 2)?;
+    let chain = find_text(inner, 2);
+    match (find_be32(inner, 1)?.cast_signed(), chain) {
+        (0, _) => Some(Verdict::Drop),
+        (1, _) => Some(Verdict::Accept),
+        (-3, Some(chain)) => Some(Verdict::Jump(chain)),
+        (-4, Some(chain)) => Some(Verdict::Goto(chain)),
+        (-5, _) => Some(Verdict::Return),
+        (_, _) => None,
+    }
+}
+
 fn named(name: &str, data: Attrs) -> Attrs {
     Attrs::new().text(1, name).nest(2, data)
+}
+
+fn value(bytes: &[u8]) -> Attrs {
+    Attrs::new().bytes(1, bytes)
+}
+
+fn immediate(register: u32, bytes: &[u8]) -> Attrs {
+    named("immediate", Attrs::new().be32(1, register).nest(2, value(bytes)))
+}
+
+fn lookup(set: &str, invert: bool) -> Attrs {
+    let attrs = Attrs::new().text(1, set).be32(2, REG_1);
+    named("lookup", if invert { attrs.be32(5, 1) } else { attrs })
 }
 
 impl Load {
@@ -141,35 +179,57 @@ impl Load {
     }
 }
 
+/// Two registers with the ends of a range of ports, and the attributes of a NAT expression that name them.
+fn nat_ports(ports: Option<(u16, u16)>, kinds: (u16, u16)) -> (Vec<Attrs>, Attrs) {
+    match ports {
+        None => (Vec::new(), Attrs::new()),
+        Some((first, last)) => (
+            vec![immediate(REG_2, &first.to_be_bytes()), immediate(REG_3, &last.to_be_bytes())],
+            Attrs::new().be32(kinds.0, REG_2).be32(kinds.1, REG_3),
+        ),
+    }
+}
+
 impl Expr {
-    /// The expression as NFTA_LIST_ELEM holds it.
-    pub(super) fn encode(&self) -> Attrs {
-        match self {
+    /// The expressions as NFTA_LIST_ELEM holds each.
+    pub(super) fn encode(&self) -> Vec<Attrs> {
+        // NFTA_NAT: type 0 is source NAT, family 2 IPv4.
+        let snat = |attrs: Attrs| named("nat", attrs.be32(1, 0).be32(2, 2).be32(3, REG_1));
+        let one = match self {
             Self::Load(load) => load.encode(),
-            Self::Equal(bytes) => named("cmp", value(3, bytes)(Attrs::new().be32(1, REG_1).be32(2, 0))),
-            Self::NotEqual(bytes) => named("cmp", value(3, bytes)(Attrs::new().be32(1, REG_1).be32(2, 1))),
+            Self::If(compare, bytes) => {
+                named("cmp", Attrs::new().be32(1, REG_1).be32(2, *compare as u32).nest(3, value(bytes)))
+            }
             Self::Bits { mask, xor } => {
                 let data = Attrs::new().be32(1, REG_1).be32(2, REG_1).be32(3, mask.len() as u32);
-                named("bitwise", value(5, xor)(value(4, mask)(data)))
+                named("bitwise", data.nest(4, value(mask)).nest(5, value(xor)))
             }
-            Self::In(set) => named("lookup", Attrs::new().text(1, set).be32(2, REG_1)),
-            Self::InOwn(set) => named("lookup", Attrs::new().text(1, set).be32(2, REG_1)),
+            Self::In(set) => lookup(set, false),
+            Self::NotIn(set) => lookup(set, true),
             Self::VerdictOf(map) => named("lookup", Attrs::new().text(1, map).be32(2, REG_1).be32(3, REG_VERDICT)),
             Self::SetMark => named("meta", Attrs::new().be32(2, 3).be32(3, REG_1)),
             Self::SetCtMark => named("ct", Attrs::new().be32(2, 3).be32(4, REG_1)),
             Self::Then(verdict) => named("immediate", Attrs::new().be32(1, REG_VERDICT).nest(2, verdict_data(verdict))),
             Self::Notrack => named("notrack", Attrs::new()),
-            Self::Address(address) => named("immediate", value(2, &address.octets())(Attrs::new().be32(1, REG_1))),
-            // Type 0 is source NAT, family 2 IPv4.
-            Self::SnatToRegister => named("nat", Attrs::new().be32(1, 0).be32(2, 2).be32(3, REG_1)),
-            Self::Masquerade => named("masq", Attrs::new()),
+            Self::SnatToItself => return vec![Load::Network(12, 4).encode(), snat(Attrs::new())],
+            Self::Snat(address, ports) => {
+                let (mut list, attrs) = nat_ports(*ports, (5, 6));
+                list.insert(0, immediate(REG_1, &address.octets()));
+                list.push(snat(attrs));
+                return list;
+            }
+            Self::Masquerade(ports) => {
+                let (mut list, attrs) = nat_ports(*ports, (2, 3));
+                list.push(named("masq", attrs));
+                return list;
+            }
             Self::RejectReset => named("reject", Attrs::new().be32(1, 1)),
             Self::RejectIcmp(code) => named("reject", Attrs::new().be32(1, 0).bytes(2, &[*code])),
             Self::CountOver(limit) => named("connlimit", Attrs::new().be32(1, *limit).be32(2, 1)),
             Self::Log(prefix) => named("log", Attrs::new().text(2, prefix).be32(5, 6)),
-            // Type 7 is a conntrack time-out object.
-            Self::Timeouts(object) => named("objref", Attrs::new().be32(1, 7).text(2, object)),
+            Self::Timeouts(object) => named("objref", Attrs::new().be32(1, TIMEOUT_OBJECT).text(2, object)),
             Self::Counter => named("counter", Attrs::new().be64(1, 0).be64(2, 0)),
-        }
+        };
+        vec![one]
     }
 }

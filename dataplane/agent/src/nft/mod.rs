@@ -1,17 +1,26 @@
 //! nftables natively: a typed ruleset, what a node configuration makes of it, and its netlink form.
 //!
 //! ```text
-//!  NodeConfig + Tags + Options ─► layout (pure) ─► Ruleset ─► encode ─► one batch, one transaction
-//!                                                    └── differs only in elements? ─► element messages alone
+//!  NodeConfig + Tags + Options ─► layout (chains, rules, timeouts; pure) ─► Ruleset ─┐
+//!                                                    kernel ─► read ─► Ruleset ──────┴─► diff (pure) ─► encode ─► one batch
 //! ```
 
 mod chains;
+mod diff;
 mod encode;
 mod expr;
 mod layout;
+pub(crate) mod names;
+mod read;
 mod rules;
 mod ruleset;
+mod timeouts;
 
-pub(crate) use encode::Batch;
+pub(crate) use diff::Difference;
+pub(crate) use encode::{Batch, Finished};
 pub(crate) use layout::ruleset;
+pub(crate) use read::{adopt, counters, exists};
 pub(crate) use ruleset::Ruleset;
+
+#[cfg(test)]
+mod tests;

@@ -4,18 +4,17 @@ use std::collections::BTreeMap;
 
 use super::expr::{Expr, Verdict};
 
-/// Everything in our table.
+/// Everything in our table, by name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Ruleset {
-    pub(crate) chains: Vec<Chain>,
-    pub(crate) timeouts: Vec<Timeouts>,
+    pub(crate) chains: BTreeMap<String, Chain>,
+    pub(crate) timeouts: BTreeMap<String, Timeouts>,
     pub(crate) sets: BTreeMap<String, Set>,
 }
 
 /// One chain.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Chain {
-    pub(crate) name: String,
     pub(crate) base: Option<Base>,
     pub(crate) rules: Vec<Vec<Expr>>,
 }
@@ -25,9 +24,25 @@ pub(crate) struct Chain {
 pub(crate) struct Base {
     /// `filter` or `nat`.
     pub(crate) kind: &'static str,
-    /// NF_INET_PRE_ROUTING 0, LOCAL_IN 1, FORWARD 2, LOCAL_OUT 3, POST_ROUTING 4.
-    pub(crate) hook: u32,
+    /// Which hook.
+    pub(crate) hook: Hook,
+    /// Lower comes first; conntrack is at -200.
     pub(crate) priority: i32,
+}
+
+/// The hooks of IPv4, as linux/netfilter.h numbers them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Hook {
+    /// Just arrived.
+    Prerouting = 0,
+    /// For this host.
+    Input = 1,
+    /// On its way through.
+    Forward = 2,
+    /// Made by this host.
+    Output = 3,
+    /// About to leave.
+    Postrouting = 4,
 }
 
 /// What a set's keys are.
@@ -39,6 +54,8 @@ pub(crate) enum Key {
     Port,
     /// Mark, host order.
     Mark,
+    /// ICMP type.
+    IcmpType,
 }
 
 /// A set, or a verdict map if its elements have verdicts.
@@ -62,20 +79,36 @@ pub(crate) struct Element {
 /// A conntrack time-out object, seconds by state (linux/netfilter/nfnetlink_cttimeout.h).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Timeouts {
-    pub(crate) name: String,
     pub(crate) protocol: u8,
     pub(crate) states: Vec<(u16, u32)>,
 }
 
+impl Key {
+    /// Type as the nft tool numbers it (so that it prints it rightly), and length in bytes.
+    pub(super) fn datatype(self) -> (u32, u32) {
+        match self {
+            Self::Address => (7, 4),
+            Self::Port => (13, 2),
+            Self::IcmpType => (14, 1),
+            Self::Mark => (19, 4),
+        }
+    }
+}
+
 impl Set {
-    /// A set of single keys, or a map of them.
-    pub(crate) fn hash(key: Key, map: bool) -> Self {
-        Self { key, interval: false, map, elements: BTreeMap::new() }
+    /// A set of single keys.
+    pub(crate) fn singles(key: Key) -> Self {
+        Self { key, interval: false, map: false, elements: BTreeMap::new() }
     }
 
-    /// A set of ranges, or a map of them.
-    pub(crate) fn ranges(key: Key, map: bool) -> Self {
-        Self { key, interval: true, map, elements: BTreeMap::new() }
+    /// A set of ranges.
+    pub(crate) fn ranges(key: Key) -> Self {
+        Self { interval: true, ..Self::singles(key) }
+    }
+
+    /// The same with a verdict for each element.
+    pub(crate) fn map(self) -> Self {
+        Self { map: true, ..self }
     }
 
     /// Adds an IPv4 block.
@@ -94,15 +127,23 @@ impl Set {
     pub(crate) fn single(&mut self, key: &[u8], verdict: Option<Verdict>) {
         self.elements.insert(key.to_vec(), Element { end: None, verdict });
     }
+
+    /// Whether the two differ in nothing but elements.
+    pub(crate) fn same_shape(&self, other: &Self) -> bool {
+        (self.key, self.interval, self.map) == (other.key, other.interval, other.map)
+    }
 }
 
 impl Ruleset {
-    /// Whether the two differ in nothing but elements of named sets.
-    pub(crate) fn same_structure(&self, other: &Self) -> bool {
-        let shape = |set: &Set| (set.key, set.interval, set.map);
-        self.chains == other.chains
-            && self.timeouts == other.timeouts
-            && self.sets.len() == other.sets.len()
-            && self.sets.iter().zip(&other.sets).all(|((a, x), (b, y))| a == b && shape(x) == shape(y))
+    /// Adds a chain that others jump to.
+    pub(super) fn chain(&mut self, name: impl Into<String>, rules: Vec<Vec<Expr>>) {
+        self.chains.insert(name.into(), Chain { base: None, rules });
+    }
+
+    /// The same without elements: what a digest stands for.
+    pub(crate) fn structure(&self) -> Self {
+        let mut structure = self.clone();
+        structure.sets.values_mut().for_each(|set| set.elements.clear());
+        structure
     }
 }

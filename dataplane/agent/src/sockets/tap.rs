@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use nix::sys::socket::{setsockopt, sockopt};
 use socket2::{SockFilter, SockRef};
@@ -20,7 +21,7 @@ const RECEIVE_BUFFER: usize = 8 << 20;
 pub struct Tap {
     fd: OwnedFd,
     ifindex: u32,
-    drops: u64,
+    drops: AtomicU64,
 }
 
 impl Tap {
@@ -39,7 +40,7 @@ impl Tap {
         }
         attach(&fd, filter)?;
         sys::bind_ipv4(&fd, ifindex)?;
-        Ok(Self { fd, ifindex, drops: 0 })
+        Ok(Self { fd, ifindex, drops: AtomicU64::new(0) })
     }
 
     /// Replaces the filter; the kernel swaps it between two packets.
@@ -57,9 +58,10 @@ impl Tap {
     }
 
     /// Packets the kernel has dropped since `open` because the socket's buffer was full.
-    pub fn drops(&mut self) -> u64 {
-        self.drops += sys::packet_drops(&self.fd).unwrap_or(0);
-        self.drops
+    pub fn drops(&self) -> u64 {
+        // Reading resets the kernel's count.
+        let new = sys::packet_drops(&self.fd).unwrap_or(0);
+        self.drops.fetch_add(new, Ordering::Relaxed) + new
     }
 
     pub(super) fn socket(&self) -> &OwnedFd {

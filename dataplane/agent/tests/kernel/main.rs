@@ -1,7 +1,16 @@
-//! The kernel part on a real kernel, each test in network namespaces of its own, looked at with the nft and ip tools.
+//! The kernel side of the agent against a real kernel, in network namespaces of its own, checked with nft, ip and conntrack.
+//!
+//! ```text
+//!  pod A 10.244.1.2 ── cg-a ┐                      ┌ 192.0.2.10   server
+//!                           ├ gateway (test thread)┤ 198.51.100.10  (same namespace)
+//!  pod B 10.244.2.2 ── cg-b ┘   192.0.2.1 cg-out ──┘
+//! ```
+//!
+//! A namespace lives as long as its file descriptor, so nothing is left behind, also after a panic.
 
-// A test program: a panic is its way to fail.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
-mod apply;
-mod space;
+mod configs;
+mod lab;
+mod lifecycle;
+mod probes;
+mod structure;
+mod verdicts;

@@ -1,0 +1,142 @@
+//! The PPTP ALG at work: one thread that owns the engine and its sockets, and the handle others talk to it by.
+//!
+//! ```text
+//!  standalone, api ── Handle ── Request ─► worker thread: taps ─► engine ─► journal ─► emitter
+//!                                             │ gate (rules, routes, taps in time)     └► events ─► log
+//! ```
+
+pub mod counters;
+mod gate;
+pub mod node;
+mod notes;
+mod outlets;
+pub mod policy;
+mod worker;
+
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::{Sender, channel};
+use std::thread::JoinHandle;
+
+use callgate_pptp::{CallView, Engine};
+use callgate_proto::model::{NodeConfig, PortRange};
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use tokio::sync::oneshot;
+
+pub use outlets::{Node, Way};
+
+use crate::state::Journal;
+
+/// What the worker needs to begin.
+pub struct Setup {
+    /// The engine, as the journal left it.
+    pub engine: Engine,
+    /// Where its changes are written.
+    pub journal: Journal,
+    /// Routes, devices and address sets of this host.
+    pub node: Box<dyn Node>,
+    /// Name of the link steered packets come in by.
+    pub tap_link: String,
+    /// Packet mark of what is sent.
+    pub mark: u32,
+    /// `--interface`: read these external devices and no others.
+    pub interfaces: Vec<String>,
+    /// External ports of control connections.
+    pub external_ports: Vec<PortRange>,
+}
+
+/// Totals of the worker and its engine.
+#[derive(Debug, Clone, Default)]
+pub struct Totals {
+    /// Live control connections.
+    pub connections: usize,
+    /// Live calls.
+    pub calls: usize,
+    /// Every counter as (name, value), sorted by name.
+    pub counters: Vec<(String, u64)>,
+}
+
+/// What the worker can be asked.
+enum Request {
+    /// Rules are these from now on.
+    Configure(Arc<NodeConfig>, oneshot::Sender<()>),
+    /// All calls, and the time they were listed at.
+    Calls(oneshot::Sender<(Vec<CallView>, callgate_pptp::Now)>),
+    /// Counters.
+    Totals(oneshot::Sender<Totals>),
+    /// Links, addresses or routes have changed.
+    Refresh,
+    /// End.
+    Stop,
+}
+
+/// The way to the worker. Clones talk to the same one.
+#[derive(Clone)]
+pub struct Handle {
+    requests: Sender<Request>,
+    wake: Arc<EventFd>,
+}
+
+/// Starts the worker thread.
+///
+/// # Errors
+/// When a socket cannot be opened or the thread not be made.
+pub fn start(setup: Setup) -> io::Result<(Handle, JoinHandle<()>)> {
+    let (requests, received) = channel();
+    let wake = Arc::new(EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)?);
+    let (ready, started) = channel();
+    let waker = Arc::clone(&wake);
+    // Made in its own thread: the batches of the sockets point into themselves and stay where they are made.
+    let thread = std::thread::Builder::new().name("alg".into()).spawn(move || {
+        match worker::Worker::new(setup, received, waker) {
+            Ok(worker) => {
+                let _ = ready.send(Ok(()));
+                worker.run();
+            }
+            Err(error) => drop(ready.send(Err(error))),
+        }
+    })?;
+    started.recv().unwrap_or_else(|_| Err(io::Error::other("the ALG's thread panicked at its start")))?;
+    Ok((Handle { requests, wake }, thread))
+}
+
+impl Handle {
+    /// Puts rules into force: new connections are judged by them, live ones get their new limits or end with their rule.
+    /// Returns when that is done; false when the worker has ended.
+    pub async fn configure(&self, config: Arc<NodeConfig>) -> bool {
+        let (sender, reply) = oneshot::channel();
+        self.ask(Request::Configure(config, sender));
+        reply.await.is_ok()
+    }
+
+    /// All live calls and when they were listed; `None` when the worker has ended.
+    pub async fn calls(&self) -> Option<(Vec<CallView>, callgate_pptp::Now)> {
+        let (sender, reply) = oneshot::channel();
+        self.ask(Request::Calls(sender));
+        reply.await.ok()
+    }
+
+    /// Counters; `None` when the worker has ended.
+    pub async fn totals(&self) -> Option<Totals> {
+        let (sender, reply) = oneshot::channel();
+        self.ask(Request::Totals(sender));
+        reply.await.ok()
+    }
+
+    /// Tells the worker that links, addresses or routes have changed.
+    pub fn refresh(&self) {
+        self.ask(Request::Refresh);
+    }
+
+    /// Ends the worker after what it is doing.
+    pub fn stop(&self) {
+        self.ask(Request::Stop);
+    }
+
+    fn ask(&self, request: Request) {
+        // A worker that has ended drops the reply channel, which is how callers learn of it.
+        if self.requests.send(request).is_ok() {
+            let _ = self.wake.write(1);
+        }
+    }
+}

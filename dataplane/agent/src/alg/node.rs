@@ -1,0 +1,61 @@
+//! The real node behind the outlets: routes and links by netlink, address sets in our nftables table.
+
+use std::io;
+use std::net::Ipv4Addr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::outlets::{Node, Way};
+use crate::kernel::Kernel;
+use crate::netlink::Routes;
+
+/// The kernel part, and the external addresses it keeps from the host's own TCP and GRE.
+pub struct Shared {
+    /// What is put into the kernel.
+    pub kernel: Kernel,
+    /// External addresses in use.
+    pub own: Vec<Ipv4Addr>,
+}
+
+/// The host this process runs on.
+pub struct Host {
+    shared: Arc<Mutex<Option<Shared>>>,
+    routes: Routes,
+    mark: u32,
+    /// `--external-address`: take this one instead of the route's.
+    external: Option<Ipv4Addr>,
+}
+
+impl Host {
+    /// A view of this host; `mark` is the packet mark of what the ALG sends.
+    ///
+    /// # Errors
+    /// When no netlink socket can be opened.
+    pub fn new(shared: Arc<Mutex<Option<Shared>>>, mark: u32, external: Option<Ipv4Addr>) -> io::Result<Self> {
+        Ok(Self { shared, routes: Routes::open().map_err(io::Error::other)?, mark, external })
+    }
+}
+
+impl Node for Host {
+    fn way(&mut self, server: Ipv4Addr) -> io::Result<Option<Way>> {
+        let route = self.routes.route_to(server, self.mark).map_err(io::Error::other)?;
+        Ok(route.map(|route| Way { source: self.external.unwrap_or(route.source), ifindex: route.ifindex }))
+    }
+
+    fn claim(&mut self, addresses: &[Ipv4Addr]) -> io::Result<()> {
+        let mut guard = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        // Being stopped: nothing is opened any more.
+        let Some(shared) = guard.as_mut() else { return Err(io::Error::other("the agent is stopping")) };
+        shared.kernel.set_own_addresses(addresses).map_err(io::Error::other)?;
+        shared.own = addresses.to_vec();
+        Ok(())
+    }
+
+    fn index_of(&mut self, name: &str) -> Option<u32> {
+        nix::net::if_::if_nametoindex(name).ok()
+    }
+
+    fn exists(&mut self, ifindex: u32) -> bool {
+        std::fs::read_dir("/sys/class/net").is_err()
+            || nix::net::if_::if_nameindex().is_ok_and(|all| all.iter().any(|link| link.index() == ifindex))
+    }
+}

@@ -1,0 +1,168 @@
+//! The ways out: which external device a server is reached by, a tap on it, and our addresses kept from the kernel's own TCP and GRE.
+
+use std::collections::{BTreeSet, HashMap};
+use std::io;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use callgate_proto::model::PortRange;
+
+use crate::sockets::Tap;
+use crate::sockets::filter::Outside;
+
+/// Routes remembered before the memory is cleared; a lookup is about 10 us.
+const ROUTES: usize = 4096;
+/// External devices that may be tapped without being named by `--interface`.
+const TAPS: usize = 64;
+
+/// Where packets to a server go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Way {
+    /// The address the kernel would take.
+    pub source: Ipv4Addr,
+    /// The device.
+    pub ifindex: u32,
+}
+
+/// What the outlets need of the node. A seam so that admission can be tested without one.
+pub trait Node: Send {
+    /// The way to a server; `None` when there is none.
+    fn way(&mut self, server: Ipv4Addr) -> io::Result<Option<Way>>;
+    /// Tells the kernel to keep its own TCP and GRE off exactly these addresses.
+    fn claim(&mut self, addresses: &[Ipv4Addr]) -> io::Result<()>;
+    /// Index of a device by name, `None` when there is none.
+    fn index_of(&mut self, name: &str) -> Option<u32>;
+    /// Whether there is such a device.
+    fn exists(&mut self, ifindex: u32) -> bool;
+}
+
+/// The node's outlets, as far as connections have used them.
+pub(super) struct Outlets {
+    node: Box<dyn Node>,
+    /// `--interface`: tap these and no others.
+    interfaces: Vec<String>,
+    filter: Outside,
+    taps: Vec<Arc<Tap>>,
+    ways: HashMap<Ipv4Addr, Option<Way>>,
+    claimed: BTreeSet<Ipv4Addr>,
+}
+
+impl Outlets {
+    /// None yet; `external_ports` are ours on every external address.
+    #[must_use]
+    pub(super) fn new(node: Box<dyn Node>, interfaces: Vec<String>, external_ports: Vec<PortRange>) -> Self {
+        let filter = Outside { external_ports, ..Outside::default() };
+        Self { node, interfaces, filter, taps: Vec::new(), ways: HashMap::new(), claimed: BTreeSet::new() }
+    }
+
+    /// Taps on the devices of `--interface` that exist, and off devices that are gone. Routes are asked for anew.
+    pub(super) fn refresh(&mut self) {
+        self.ways.clear();
+        let node = &mut self.node;
+        self.taps.retain(|tap| node.exists(tap.ifindex()));
+        for name in self.interfaces.clone() {
+            match self.node.index_of(&name) {
+                Some(ifindex) => {
+                    if let Err(e) = self.tap(ifindex) {
+                        tracing::error!(interface = name, "cannot read packets on it: {e}");
+                    }
+                }
+                None => tracing::warn!(interface = name, "--interface names a device that does not exist (yet)"),
+            }
+        }
+    }
+
+    /// Listens for answers of servers on these TCP ports.
+    pub(super) fn set_server_ports(&mut self, ports: Vec<PortRange>) {
+        if self.filter.server_ports != ports {
+            self.filter.server_ports = ports;
+            self.renew_filters();
+        }
+    }
+
+    /// Also listens on these, for connections that are live already.
+    pub(super) fn add_server_ports(&mut self, ports: Vec<PortRange>) {
+        let all = [self.filter.server_ports.clone(), ports].concat();
+        self.set_server_ports(super::policy::merged(all));
+    }
+
+    /// The way to a server, remembered until the next `refresh`.
+    pub(super) fn way(&mut self, server: Ipv4Addr) -> Option<Way> {
+        if let Some(way) = self.ways.get(&server) {
+            return *way;
+        }
+        let way = self.node.way(server).unwrap_or_else(|e| {
+            tracing::warn!(%server, "asking the kernel for a route: {e}");
+            None
+        });
+        if self.ways.len() >= ROUTES {
+            self.ways.clear();
+        }
+        self.ways.insert(server, way);
+        way
+    }
+
+    /// Makes sure that answers to `external` coming in by `ifindex` reach the ALG and nothing else answers them.
+    ///
+    /// # Errors
+    /// When the kernel refuses; the connection must then not be opened.
+    pub(super) fn ready(&mut self, external: Ipv4Addr, ifindex: u32) -> io::Result<()> {
+        if !self.claimed.contains(&external) {
+            let mut claimed = self.claimed.clone();
+            claimed.insert(external);
+            self.claim(claimed)?;
+        }
+        if self.interfaces.is_empty() { self.tap(ifindex) } else { Ok(()) }
+    }
+
+    /// Claims exactly these addresses.
+    ///
+    /// # Errors
+    /// When the kernel refuses; the claim is then as before.
+    pub(super) fn claim(&mut self, addresses: BTreeSet<Ipv4Addr>) -> io::Result<()> {
+        if addresses != self.claimed {
+            self.node.claim(&addresses.iter().copied().collect::<Vec<_>>())?;
+            self.filter.addresses = addresses.iter().copied().collect();
+            self.claimed = addresses;
+            self.renew_filters();
+        }
+        Ok(())
+    }
+
+    /// Whether this is one of our external addresses.
+    #[must_use]
+    pub(super) fn is_ours(&self, address: Ipv4Addr) -> bool {
+        self.claimed.contains(&address)
+    }
+
+    /// The taps, in the order they were opened.
+    #[must_use]
+    pub(super) fn taps(&self) -> &[Arc<Tap>] {
+        &self.taps
+    }
+
+    /// Packets the kernel dropped because a tap was full.
+    pub(super) fn overflow(&self) -> u64 {
+        self.taps.iter().map(|tap| tap.drops()).sum()
+    }
+
+    fn tap(&mut self, ifindex: u32) -> io::Result<()> {
+        if self.taps.iter().any(|tap| tap.ifindex() == ifindex) {
+            return Ok(());
+        }
+        if self.taps.len() >= TAPS {
+            return Err(io::Error::other("64 external devices are read already; name those to read with --interface"));
+        }
+        self.taps.push(Arc::new(Tap::open(ifindex, &self.filter.program())?));
+        Ok(())
+    }
+
+    fn renew_filters(&self) {
+        let program = self.filter.program();
+        for tap in &self.taps {
+            if let Err(e) = tap.set_filter(&program) {
+                tracing::error!(ifindex = tap.ifindex(), "cannot change the packet filter: {e}");
+            }
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! What a configuration means for the ALG: the policy of a new connection, the new policy of a live one, the ports to listen for. Pure.
+
+use std::net::Ipv4Addr;
+
+use callgate_compile::explain::{self, Packet};
+use callgate_pptp::{Flow, Policy};
+use callgate_proto::model::{Action, External, NodeConfig, PortRange, PptpAlg, Rule, Service, Validation};
+use ipnet::Ipv4Net;
+
+/// IP protocol number of TCP.
+const TCP: u8 = 6;
+
+/// The rule's decision about a new control connection: its policy and which address it takes; `None` where the first rule that
+/// matches has no PPTP ALG, or none matches.
+#[must_use]
+pub fn decide(config: &NodeConfig, flow: Flow) -> Option<(Policy, External)> {
+    let packet = Packet {
+        src: flow.client,
+        src_port: flow.client_port,
+        dst: flow.server,
+        dst_port: flow.server_port,
+        protocol: TCP,
+    };
+    let found = explain::first_match(config, &packet)?;
+    let rule = config.rules.get(found.rule as usize)?;
+    let service = config.services.get(found.service as usize)?;
+    let alg = config.algs.get(found.alg? as usize)?;
+    match rule.action {
+        Action::Nat => Some((policy(rule, service, alg), rule.external)),
+        Action::Allow | Action::Drop | Action::Reject => None,
+    }
+}
+
+/// What becomes of a live connection's policy: `None` when its rule is gone (then it ends). A rule that still exists keeps its
+/// established flows whatever else it says now; new limits and time-outs of its service and ALG apply at once.
+#[must_use]
+pub fn renew(config: &NodeConfig, old: &Policy) -> Option<Policy> {
+    let rule = config.rules.iter().find(|rule| rule.key.to_string() == old.rule)?;
+    let services = || rule.services.iter().filter_map(|i| config.services.get(*i as usize));
+    let renewed = services()
+        .filter(|service| service.key.to_string() == old.service)
+        .find_map(|service| Some(policy(rule, service, config.algs.get(service.alg? as usize)?)));
+    Some(renewed.unwrap_or_else(|| old.clone()))
+}
+
+/// TCP ports of servers whose connections go through the ALG: sorted, disjoint.
+#[must_use]
+pub fn server_ports(config: &NodeConfig) -> Vec<PortRange> {
+    let mut ranges = Vec::new();
+    for (_, service) in alg_services(config) {
+        for entry in service.matches.iter().filter(|m| m.protocol.is_none_or(|p| p == TCP)) {
+            match entry.destination_ports.as_slice() {
+                [] => ranges.push(PortRange { first: 0, last: u16::MAX }),
+                some => ranges.extend_from_slice(some),
+            }
+        }
+    }
+    merged(ranges)
+}
+
+/// Sorted and disjoint; neighbours are joined.
+#[must_use]
+pub fn merged(mut ranges: Vec<PortRange>) -> Vec<PortRange> {
+    ranges.sort();
+    let mut result: Vec<PortRange> = Vec::new();
+    for range in ranges {
+        match result.last_mut() {
+            Some(last) if u32::from(range.first) <= u32::from(last.last) + 1 => last.last = last.last.max(range.last),
+            _ => result.push(range),
+        }
+    }
+    result
+}
+
+/// One destination for each way the ALG's traffic is likely to take, at most `limit`: asked for before the first connection, so that
+/// its SYN need not wait for sockets and sets.
+#[must_use]
+pub fn likely_servers(config: &NodeConfig, limit: usize) -> Vec<(Ipv4Addr, External)> {
+    let mut servers = Vec::new();
+    for (rule, _) in alg_services(config) {
+        // Large blocks first: they are the default route's, small ones are single servers.
+        let mut blocks = rule.destinations.clone();
+        blocks.sort_by_key(Ipv4Net::prefix_len);
+        let likely = blocks.iter().filter_map(|block| block.hosts().nth(usize::from(block.prefix_len() < 31)));
+        servers.extend(likely.filter(|a| !a.is_loopback() && !a.is_multicast()).take(4).map(|a| (a, rule.external)));
+    }
+    servers.dedup();
+    servers.truncate(limit);
+    servers
+}
+
+/// Rules that NAT, each with every service of it that has an ALG.
+fn alg_services(config: &NodeConfig) -> impl Iterator<Item = (&Rule, &Service)> {
+    config.rules.iter().filter(|rule| rule.action == Action::Nat).flat_map(|rule| {
+        let services = rule.services.iter().filter_map(|i| config.services.get(*i as usize));
+        services.filter(|service| service.alg.is_some()).map(move |service| (rule, service))
+    })
+}
+
+fn policy(rule: &Rule, service: &Service, alg: &PptpAlg) -> Policy {
+    Policy {
+        rule: rule.key.to_string(),
+        service: service.key.to_string(),
+        alg: alg.key.to_string(),
+        echo_timeout_ms: alg.echo_timeout_ms,
+        idle_timeout_ms: alg.idle_timeout_ms,
+        max_calls: alg.max_calls,
+        max_sessions: service.max_sessions,
+        strict: match alg.validation {
+            Validation::Strict => true,
+            Validation::Permissive => false,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use callgate_proto::model::{ControlConnection, Match, ObjectKey, Source};
+
+    use super::*;
+
+    fn key(name: &str) -> ObjectKey {
+        ObjectKey::new("pos", name)
+    }
+
+    /// Rule `tills` for 10.0.0.0/24 to anywhere but 198.51.100.0/24, service `pptp` (port 1723) with ALG `alg`, behind it a rule
+    /// `web` without ALG for port 80.
+    fn config() -> NodeConfig {
+        let service = |name: &str, port, alg| Service {
+            key: key(name),
+            matches: vec![Match {
+                protocol: Some(6),
+                source_ports: vec![],
+                destination_ports: vec![PortRange { first: port, last: port }],
+            }],
+            alg,
+            max_sessions: 200,
+            forward_icmp_errors: true,
+            timeouts: None,
+        };
+        let rule = |name: &str, service| Rule {
+            key: key(name),
+            action: Action::Nat,
+            destinations: vec!["0.0.0.0/1".parse().unwrap(), "203.0.113.0/24".parse().unwrap()],
+            services: vec![service],
+            external: External::NodeAddress,
+            log: false,
+        };
+        NodeConfig {
+            node: "standalone".into(),
+            cluster_nets: vec![],
+            rules: vec![rule("tills", 0), rule("web", 1)],
+            services: vec![service("pptp", 1723, Some(0)), service("web", 80, None)],
+            algs: vec![PptpAlg {
+                key: key("alg"),
+                echo_timeout_ms: 180_000,
+                idle_timeout_ms: 0,
+                max_calls: 9,
+                control_connection: ControlConnection::PerClient,
+                validation: Validation::Strict,
+            }],
+            chains: vec![vec![0, 1]],
+            sources: vec![Source { net: "10.0.0.0/24".parse().unwrap(), chain: 0 }],
+        }
+    }
+
+    fn flow(client: [u8; 4], server: [u8; 4], server_port: u16) -> Flow {
+        Flow { client: client.into(), client_port: 40_000, server: server.into(), server_port }
+    }
+
+    fn expected() -> Policy {
+        Policy {
+            rule: "pos/tills".into(),
+            service: "pos/pptp".into(),
+            alg: "pos/alg".into(),
+            echo_timeout_ms: 180_000,
+            idle_timeout_ms: 0,
+            max_calls: 9,
+            max_sessions: 200,
+            strict: true,
+        }
+    }
+
+    #[test]
+    fn only_the_first_match_with_an_alg_admits() {
+        let config = config();
+        let decided = |client, server, port| decide(&config, flow(client, server, port));
+        assert_eq!(decided([10, 0, 0, 2], [203, 0, 113, 7], 1723), Some((expected(), External::NodeAddress)));
+        assert_eq!(decided([10, 0, 0, 2], [203, 0, 113, 7], 80), None, "a service without ALG");
+        assert_eq!(decided([10, 0, 0, 2], [203, 0, 114, 7], 1723), None, "another destination");
+        assert_eq!(decided([10, 0, 1, 2], [203, 0, 113, 7], 1723), None, "another source");
+    }
+
+    #[test]
+    fn a_rule_that_does_not_nat_admits_nothing() {
+        let mut config = config();
+        config.rules[0].action = Action::Allow;
+        assert_eq!(decide(&config, flow([10, 0, 0, 2], [203, 0, 113, 7], 1723)), None);
+    }
+
+    #[test]
+    fn a_live_connection_ends_only_when_its_rule_is_gone() {
+        let mut changed = config();
+        changed.algs[0].echo_timeout_ms = 5_000;
+        assert_eq!(renew(&changed, &expected()), Some(Policy { echo_timeout_ms: 5_000, ..expected() }));
+        let mut without_service = config();
+        without_service.rules[0].services = vec![1];
+        assert_eq!(renew(&without_service, &expected()), Some(expected()));
+        let mut without_alg = config();
+        without_alg.services[0].alg = None;
+        assert_eq!(renew(&without_alg, &expected()), Some(expected()));
+        let mut without_rule = config();
+        without_rule.rules.remove(0);
+        assert_eq!(renew(&without_rule, &expected()), None);
+    }
+
+    #[test]
+    fn ports_of_services_with_an_alg_are_joined() {
+        let mut config = config();
+        config.services[0].matches[0].destination_ports =
+            vec![PortRange { first: 2000, last: 2001 }, PortRange { first: 1723, last: 1723 }];
+        config.services[1].alg = Some(0);
+        config.services[1].matches[0].destination_ports = vec![PortRange { first: 1724, last: 1800 }];
+        let joined = [PortRange { first: 1723, last: 1800 }, PortRange { first: 2000, last: 2001 }];
+        assert_eq!(server_ports(&config), joined);
+        config.services[1].matches[0].destination_ports = vec![];
+        assert_eq!(server_ports(&config), [PortRange { first: 0, last: 65_535 }]);
+    }
+
+    #[test]
+    fn likely_servers_are_hosts_of_the_largest_blocks_of_rules_with_an_alg() {
+        let expected: [(Ipv4Addr, External); 2] = [
+            ("0.0.0.2".parse().unwrap(), External::NodeAddress),
+            ("203.0.113.2".parse().unwrap(), External::NodeAddress),
+        ];
+        assert_eq!(likely_servers(&config(), 10), expected);
+        assert_eq!(likely_servers(&config(), 1), expected[..1]);
+    }
+}

@@ -1,0 +1,137 @@
+//! What `callgate-dataplane` can be told: flags, and the same as environment variables.
+
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+
+use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+
+use crate::kernel::{MarkBits, Options, PortRanges, parse_u32};
+
+/// Callgate's data plane: NAT, filtering and the PPTP ALG of one host.
+#[derive(Debug, Parser)]
+#[command(name = "callgate-dataplane", version)]
+pub struct Args {
+    /// What to run.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to run.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// One host without a cluster: objects from a directory instead of an API server
+    Standalone(Box<Standalone>),
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Flags of `standalone`.
+#[derive(Debug, ClapArgs)]
+pub struct Standalone {
+    /// Directory of manifests (*.yaml, *.yml); read again whenever it changes
+    #[arg(long, env = "CALLGATE_MANIFESTS", value_name = "DIR")]
+    pub manifests: PathBuf,
+    /// Directory for what outlives the process; made if need be
+    #[arg(long, env = "CALLGATE_STATE_DIR", value_name = "DIR")]
+    pub state_dir: PathBuf,
+    /// File that is there exactly while everything is programmed
+    #[arg(long, env = "CALLGATE_READY_FILE", value_name = "FILE")]
+    pub ready_file: Option<PathBuf>,
+    /// Unix socket of the local API
+    #[arg(long, env = "CALLGATE_API", value_name = "SOCKET", default_value = callgate_proto::DEFAULT_API_SOCKET)]
+    pub api: PathBuf,
+    /// External device to read packets on; may be repeated. Without it, those that routes to servers lead to
+    #[arg(long = "interface", env = "CALLGATE_INTERFACES", value_name = "IFACE", value_delimiter = ',')]
+    pub interfaces: Vec<String>,
+    /// External address of control connections; without it, the one the kernel would take on the way to the server
+    #[arg(long, env = "CALLGATE_EXTERNAL_ADDRESS", value_name = "IP")]
+    pub external_address: Option<Ipv4Addr>,
+    /// Network that belongs to the inside: never looked at; may be repeated
+    #[arg(long = "cluster-net", env = "CALLGATE_CLUSTER_NETS", value_name = "CIDR", value_delimiter = ',')]
+    pub cluster_nets: Vec<ipnet::Ipv4Net>,
+    /// Leave rules, links and state in place at the end, for the next start
+    #[arg(long, env = "CALLGATE_KEEP")]
+    pub keep: bool,
+    /// How log lines look; RUST_LOG chooses which
+    #[arg(long, env = "CALLGATE_LOG_FORMAT", value_enum, default_value = "text")]
+    pub log_format: LogFormat,
+    /// Connections of one client that may wait for their first message
+    #[arg(long, env = "CALLGATE_HALF_OPEN_PER_CLIENT", value_name = "N", default_value_t = 8)]
+    pub half_open_per_client: u32,
+    /// Connections to one server that may wait for their first message
+    #[arg(long, env = "CALLGATE_HALF_OPEN_PER_SERVER", value_name = "N", default_value_t = 256)]
+    pub half_open_per_server: u32,
+    /// Marks, numbers and names used in the kernel
+    #[command(flatten)]
+    pub numbers: Numbers,
+}
+
+/// Flags for what could clash with another tenant of the host.
+#[derive(Debug, ClapArgs)]
+pub struct Numbers {
+    /// Packet mark that steers to the ALG, VALUE/MASK
+    #[arg(long, env = "CALLGATE_STEER_MARK", default_value_t = Options::default().steer)]
+    pub steer_mark: MarkBits,
+    /// Packet mark of what the ALG sends, VALUE/MASK
+    #[arg(long, env = "CALLGATE_SENT_MARK", default_value_t = Options::default().sent)]
+    pub sent_mark: MarkBits,
+    /// Bits of the connection mark that hold the rule tag: 11 in a row
+    #[arg(long, env = "CALLGATE_TAG_MASK", default_value = "0xffe00000", value_parser = parse_u32)]
+    pub tag_mask: u32,
+    /// Routing table with the one route to the ALG
+    #[arg(long, env = "CALLGATE_ROUTE_TABLE", default_value_t = Options::default().route_table)]
+    pub route_table: u32,
+    /// Priority of the policy routing rule
+    #[arg(long, env = "CALLGATE_RULE_PRIORITY", default_value_t = Options::default().rule_priority)]
+    pub rule_priority: u32,
+    /// The end of the veth pair that packets are routed into
+    #[arg(long, env = "CALLGATE_STEER_LINK", default_value_t = Options::default().steer_link)]
+    pub steer_link: String,
+    /// The end of the veth pair that the ALG reads
+    #[arg(long, env = "CALLGATE_TAP_LINK", default_value_t = Options::default().tap_link)]
+    pub tap_link: String,
+    /// Name of the nftables table, family ip
+    #[arg(long, env = "CALLGATE_NFT_TABLE", default_value_t = Options::default().nft_table)]
+    pub nft_table: String,
+    /// External TCP ports of control connections, outside net.ipv4.ip_local_port_range
+    #[arg(long, env = "CALLGATE_EXTERNAL_PORTS", value_name = "RANGES", default_value_t = Options::default().external_ports)]
+    pub external_ports: PortRanges,
+}
+
+impl From<&Numbers> for Options {
+    fn from(numbers: &Numbers) -> Self {
+        Self {
+            steer: numbers.steer_mark,
+            sent: numbers.sent_mark,
+            tag_mask: numbers.tag_mask,
+            route_table: numbers.route_table,
+            rule_priority: numbers.rule_priority,
+            steer_link: numbers.steer_link.clone(),
+            tap_link: numbers.tap_link.clone(),
+            nft_table: numbers.nft_table.clone(),
+            external_ports: numbers.external_ports.clone(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn flags_are_consistent_and_defaults_are_the_kernels_own() {
+        Args::command().debug_assert();
+        let args = Args::try_parse_from(["x", "standalone", "--manifests", "m", "--state-dir", "s"]).unwrap();
+        let Command::Standalone(standalone) = args.command;
+        assert_eq!(Options::from(&standalone.numbers), Options::default());
+    }
+}

@@ -1,0 +1,52 @@
+//! What the chains count: flows a rule has judged, sessions a service was refused, packets that were kept from the ALG's calls.
+
+use std::collections::BTreeMap;
+
+use callgate_proto::model::{NodeConfig, ObjectKey};
+
+use crate::nft::names;
+
+/// Flows one rule has judged for one service; with Drop and Reject every packet counts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FlowCount {
+    /// The rule.
+    pub rule: ObjectKey,
+    /// The service that matched.
+    pub service: ObjectKey,
+    /// How many.
+    pub flows: u64,
+}
+
+/// Counts since the chains that count were made; a chain whose rule was edited begins anew.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// By rule in match order, then by service in the order of the rule.
+    pub flows: Vec<FlowCount>,
+    /// Packets of sessions over a service's `maxSessions`, by service; only those with a limit.
+    pub refused: Vec<(ObjectKey, u64)>,
+    /// Packets of others under an address of the ALG that could have harmed its calls.
+    pub guarded: u64,
+    /// The kernel's own copies of what the ALG reads from the outside, dropped.
+    pub copies: u64,
+}
+
+/// Sorts packet counts by chain into what they mean.
+pub(super) fn read(counted: &BTreeMap<String, u64>, config: &NodeConfig) -> Counters {
+    let of = |chain: &str| counted.get(chain).copied();
+    let mut counters = Counters {
+        guarded: of("guard").unwrap_or(0),
+        copies: of("input").unwrap_or(0),
+        ..Counters::default()
+    };
+    for rule in &config.rules {
+        for service in rule.services.iter().filter_map(|index| config.services.get(*index as usize)) {
+            if let Some(flows) = of(&names::actions(rule, service)) {
+                counters.flows.push(FlowCount { rule: rule.key.clone(), service: service.key.clone(), flows });
+            }
+        }
+    }
+    for service in &config.services {
+        counters.refused.extend(of(&names::limit(service)).map(|count| (service.key.clone(), count)));
+    }
+    counters
+}

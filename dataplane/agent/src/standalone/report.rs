@@ -1,0 +1,193 @@
+//! What is told about the state of things: conditions with their times, problems, the configuration that runs.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use callgate_compile::manifests::Problem;
+use callgate_compile::status::{ObjectRef, Statuses};
+use callgate_crds::conditions::{ConditionType, Reason};
+use callgate_proto::model::NodeConfig;
+use callgate_proto::pb;
+
+use crate::kernel::{Applied, Options};
+
+/// Whether the last configuration is in force.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Programmed {
+    /// It is.
+    pub value: bool,
+    /// Since when it is, or is not, ms of the Unix epoch.
+    pub since: i64,
+    /// What went wrong; empty when nothing did.
+    pub message: String,
+}
+
+/// Shared between whoever programmes and whoever asks.
+pub struct Report {
+    /// Numbers in use.
+    pub options: Options,
+    inner: RwLock<Inner>,
+}
+
+struct Inner {
+    config: Arc<NodeConfig>,
+    hash: String,
+    programmed: Programmed,
+    problems: Vec<Problem>,
+    objects: Vec<pb::ObjectStatus>,
+    /// When each condition last changed its status.
+    since: BTreeMap<(ObjectRef, ConditionType), (bool, i64)>,
+    applied: Applied,
+    applies: u64,
+}
+
+impl Report {
+    /// Nothing is programmed yet.
+    pub fn new(options: Options) -> Self {
+        let programmed = Programmed { value: false, since: now(), message: "starting".to_owned() };
+        Self {
+            options,
+            inner: RwLock::new(Inner {
+                config: Arc::default(),
+                hash: String::new(),
+                programmed,
+                problems: Vec::new(),
+                objects: Vec::new(),
+                since: BTreeMap::new(),
+                applied: Applied::default(),
+                applies: 0,
+            }),
+        }
+    }
+
+    /// What the kernel was sent last.
+    pub(super) fn applied(&self, applied: Applied) {
+        let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
+        inner.applied = applied;
+        inner.applies += 1;
+    }
+
+    /// A new state of things; `result` is what runs now with its hash, or why the kernel refused it.
+    pub(super) fn update(
+        &self,
+        statuses: &Statuses,
+        problems: Vec<Problem>,
+        result: Result<(Arc<NodeConfig>, String), String>,
+    ) {
+        let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
+        let (value, message) = match &result {
+            Ok(_) => (true, String::new()),
+            Err(message) => (false, message.clone()),
+        };
+        if inner.programmed.value != value {
+            inner.programmed.since = now();
+        }
+        inner.programmed = Programmed { value, message, ..inner.programmed.clone() };
+        if let Ok((config, hash)) = result {
+            (inner.config, inner.hash) = (config, hash);
+        }
+        inner.problems = problems;
+        let failure = (!value).then(|| inner.programmed.message.clone());
+        let mut since = BTreeMap::new();
+        inner.objects = statuses
+            .iter()
+            .map(|(object, status)| {
+                let mut conditions: Vec<(Reason, String)> =
+                    status.conditions.iter().map(|c| (c.reason, c.message.clone())).collect();
+                conditions.push(programmed(status, failure.as_deref()));
+                let conditions = conditions.into_iter().map(|(reason, message)| {
+                    let at = (object.clone(), reason.condition());
+                    let before = inner.since.get(&at).filter(|(held, _)| *held == reason.holds());
+                    let time = before.map_or_else(now, |(_, time)| *time);
+                    since.insert(at, (reason.holds(), time));
+                    pb::Condition {
+                        r#type: reason.condition().name().to_owned(),
+                        status: if reason.holds() { "True" } else { "False" }.to_owned(),
+                        reason: reason.name().to_owned(),
+                        message,
+                        observed_generation: status.observed_generation,
+                        last_transition_unix_ms: time,
+                    }
+                });
+                pb::ObjectStatus {
+                    kind: object.kind.name().to_owned(),
+                    namespace: object.key.namespace.clone(),
+                    name: object.key.name.clone(),
+                    conditions: conditions.collect(),
+                    counters: vec![pb::Counter { name: "clients".into(), value: u64::from(status.clients) }],
+                }
+            })
+            .collect();
+        inner.since = since;
+    }
+
+    /// Whether the last configuration is in force.
+    pub fn is_programmed(&self) -> bool {
+        self.inner.read().unwrap_or_else(PoisonError::into_inner).programmed.value
+    }
+
+    /// The configuration that runs.
+    pub fn config(&self) -> Arc<NodeConfig> {
+        Arc::clone(&self.inner.read().unwrap_or_else(PoisonError::into_inner).config)
+    }
+
+    /// Everything but connections, calls and the ALG's counters.
+    pub fn status(&self) -> pb::StatusReply {
+        let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner);
+        let counter = |name: &str, value| pb::Counter { name: name.to_owned(), value };
+        pb::StatusReply {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            node: inner.config.node.clone(),
+            config_hash: inner.hash.clone(),
+            programmed: Some(pb::Programmed {
+                value: inner.programmed.value,
+                since_unix_ms: inner.programmed.since,
+                reason: if inner.programmed.value { "Programmed" } else { "ApplyFailed" }.to_owned(),
+                message: inner.programmed.message.clone(),
+            }),
+            objects: inner.objects.clone(),
+            counters: vec![
+                counter("applies", inner.applies),
+                counter("last_apply_bytes", inner.applied.bytes as u64),
+                counter("last_apply_elements_added", inner.applied.elements_added as u64),
+                counter("last_apply_elements_removed", inner.applied.elements_removed as u64),
+                counter("last_apply_messages", inner.applied.messages_sent as u64),
+                counter("last_apply_structure_replaced", u64::from(inner.applied.structure_replaced)),
+            ],
+            problems: inner
+                .problems
+                .iter()
+                .map(|problem| pb::Problem {
+                    file: problem.file.clone(),
+                    line: problem.line,
+                    message: problem.message.clone(),
+                    object: problem.object.clone(),
+                    field: problem.field.clone(),
+                })
+                .collect(),
+            path: "AF_PACKET".to_owned(),
+            ..pb::StatusReply::default()
+        }
+    }
+}
+
+/// The condition `Programmed` of one object.
+fn programmed(status: &callgate_compile::status::Status, failure: Option<&str>) -> (Reason, String) {
+    let accepted = status.conditions.first().is_some_and(callgate_compile::status::Condition::holds);
+    if let Some(message) = failure {
+        (Reason::ApplyFailed, format!("{message}; what ran before goes on"))
+    } else if !accepted && status.last_good {
+        (Reason::NotAccepted, "Its last good version goes on running.".to_owned())
+    } else if !accepted {
+        (Reason::NotAccepted, "See the condition Accepted.".to_owned())
+    } else if status.nodes.is_empty() {
+        (Reason::NothingToProgram, "No rule uses it, or nothing is selected.".to_owned())
+    } else {
+        (Reason::Programmed, "In force.".to_owned())
+    }
+}
+
+fn now() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
+}

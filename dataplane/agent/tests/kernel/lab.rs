@@ -1,0 +1,138 @@
+//! Namespaces, links and commands of a test.
+
+use std::fs::File;
+use std::io::Write;
+use std::process::Command;
+
+use callgate_agent::kernel::{Kernel, Options, Record};
+use nix::sched::{CloneFlags, setns, unshare};
+use std::sync::{Arc, Mutex};
+
+/// A network namespace other than the test thread's own.
+#[derive(Clone)]
+pub(crate) struct Namespace(Arc<File>);
+
+impl Namespace {
+    fn current() -> Self {
+        Self(Arc::new(File::open("/proc/thread-self/ns/net").unwrap()))
+    }
+
+    fn fresh() -> Self {
+        std::thread::spawn(|| {
+            unshare(CloneFlags::CLONE_NEWNET).unwrap();
+            Self::current()
+        })
+        .join()
+        .unwrap()
+    }
+
+    /// Runs `work` on a thread inside.
+    pub(crate) fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
+        self.spawn(work).join().unwrap()
+    }
+
+    /// Starts `work` on a thread inside.
+    pub(crate) fn spawn<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> std::thread::JoinHandle<T> {
+        let file = self.0.try_clone().unwrap();
+        std::thread::spawn(move || {
+            setns(file, CloneFlags::CLONE_NEWNET).unwrap();
+            work()
+        })
+    }
+
+    /// Runs a command line inside; it must succeed.
+    pub(crate) fn sh(&self, line: &str) -> String {
+        let line = line.to_owned();
+        self.run(move || sh(&line))
+    }
+
+    fn path(&self) -> String {
+        use std::os::fd::AsRawFd;
+        format!("/proc/{}/fd/{}", std::process::id(), self.0.as_raw_fd())
+    }
+}
+
+/// Runs a command line in the calling thread's namespace; it must succeed. Its output.
+pub(crate) fn sh(line: &str) -> String {
+    let output = Command::new("sh").arg("-c").arg(line).output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    assert!(output.status.success(), "{line}\n{}{}", text(&output.stdout), text(&output.stderr));
+    text(&output.stdout)
+}
+
+/// Whether this test can run; says so loudly when it cannot.
+pub(crate) fn root() -> bool {
+    if nix::unistd::geteuid().is_root() {
+        return true;
+    }
+    println!("SKIPPED: needs root");
+    if let Ok(path) = std::env::var("CALLGATE_SKIPS") {
+        let mut file = File::options().create(true).append(true).open(path).unwrap();
+        writeln!(file, "{}: needs root", std::thread::current().name().unwrap_or("kernel test")).unwrap();
+    }
+    false
+}
+
+/// An empty namespace for the calling thread, with nothing but a loopback.
+pub(crate) fn empty() {
+    unshare(CloneFlags::CLONE_NEWNET).unwrap();
+    sh("ip link set lo up");
+}
+
+/// Two pods, the gateway and the servers.
+pub(crate) struct Lab {
+    pub(crate) a: Namespace,
+    pub(crate) b: Namespace,
+    pub(crate) server: Namespace,
+    saved: Arc<Mutex<Option<Record>>>,
+}
+
+impl Lab {
+    /// Moves the calling thread into a fresh gateway namespace with everything around it.
+    pub(crate) fn new() -> Self {
+        empty();
+        let lab = Self { a: Namespace::fresh(), b: Namespace::fresh(), server: Namespace::fresh(), saved: Arc::default() };
+        for (name, net, pod) in [("cg-a", "10.244.1", &lab.a), ("cg-b", "10.244.2", &lab.b)] {
+            sh(&format!("ip link add {name} type veth peer name eth0 netns {}", pod.path()));
+            sh(&format!("ip addr add {net}.1/24 dev {name} && ip link set {name} up"));
+            pod.sh("ip link set lo up");
+            pod.sh(&format!("ip addr add {net}.2/24 dev eth0 && ip link set eth0 up && ip route add default via {net}.1"));
+        }
+        sh(&format!("ip link add cg-out type veth peer name eth0 netns {}", lab.server.path()));
+        sh("ip addr add 192.0.2.1/24 dev cg-out && ip addr add 192.0.2.2/24 dev cg-out && ip link set cg-out up");
+        lab.server.sh("ip link set lo up && ip addr add 192.0.2.10/24 dev eth0 && ip link set eth0 up");
+        lab.server.sh("ip addr add 198.51.100.10/32 dev lo && ip addr add 198.51.100.11/32 dev lo");
+        lab.server.sh("ip route add default via 192.0.2.1");
+        sh("ip route add default via 192.0.2.10");
+        lab
+    }
+
+    /// Starts the kernel side, with what an earlier start of this lab saved.
+    pub(crate) fn start(&self) -> Kernel {
+        self.start_with(Options::default())
+    }
+
+    /// The same with other options.
+    pub(crate) fn start_with(&self, options: Options) -> Kernel {
+        let saved = self.saved.clone();
+        let record = saved.lock().unwrap().clone();
+        // What is saved is what a file would hold.
+        let keep = move |record: &Record| {
+            let text = serde_json::to_string(record).unwrap();
+            *saved.lock().unwrap() = Some(serde_json::from_str(&text).unwrap());
+            Ok(())
+        };
+        Kernel::start(options, record, Box::new(keep)).unwrap()
+    }
+
+    /// What is saved.
+    pub(crate) fn record(&self) -> Option<Record> {
+        self.saved.lock().unwrap().clone()
+    }
+}
+
+/// Everything the agent may change on a host, as the tools show it.
+pub(crate) fn surface() -> String {
+    let sysctls = "cd /proc/sys/net/ipv4 && grep -H . ip_forward conf/*/* ip_local_port_range | sort";
+    ["nft list ruleset", "ip rule", "ip route show table all", "ip -d link", sysctls].map(sh).join("\n")
+}
