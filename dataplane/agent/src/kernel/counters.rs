@@ -33,11 +33,8 @@ pub struct Counters {
 /// Sorts packet counts by chain into what they mean.
 pub(super) fn read(counted: &BTreeMap<String, u64>, config: &NodeConfig) -> Counters {
     let of = |chain: &str| counted.get(chain).copied();
-    let mut counters = Counters {
-        guarded: of("guard").unwrap_or(0),
-        copies: of("input").unwrap_or(0),
-        ..Counters::default()
-    };
+    let mut counters =
+        Counters { guarded: of("guard").unwrap_or(0), copies: of("input").unwrap_or(0), ..Counters::default() };
     for rule in &config.rules {
         for service in rule.services.iter().filter_map(|index| config.services.get(*index as usize)) {
             if let Some(flows) = of(&names::actions(rule, service)) {

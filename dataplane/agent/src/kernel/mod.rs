@@ -61,8 +61,7 @@ impl Kernel {
         let route = Socket::open(ROUTE).map_err(Error::netlink("opening a route netlink socket"))?;
         let netfilter = Socket::open(NETFILTER).map_err(Error::netlink("opening a netfilter netlink socket"))?;
         let record = record.unwrap_or_default();
-        let mut kernel =
-            Self { options, record, keep, route, netfilter, running: None, config: NodeConfig::default() };
+        let mut kernel = Self { options, record, keep, route, netfilter, running: None, config: NodeConfig::default() };
         kernel.begin()?;
         Ok(kernel)
     }

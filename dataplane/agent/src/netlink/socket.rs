@@ -13,8 +13,6 @@ pub(crate) const REQUEST: u16 = 0x1;
 pub(crate) const ACK: u16 = 0x4;
 /// The whole table.
 pub(crate) const DUMP: u16 = 0x300;
-/// In place of what is there.
-pub(crate) const REPLACE: u16 = 0x100;
 /// Fails if it exists.
 pub(crate) const EXCL: u16 = 0x200;
 /// Makes it if it does not exist.
@@ -230,7 +228,8 @@ mod tests {
     #[test]
     fn a_datagram_is_split_into_its_messages() {
         let datagram = [message(1, 2, 3, b"abc"), message(4, 5, 6, b"")].concat();
-        let read: Vec<_> = split(&datagram).unwrap().into_iter().map(|m| (m.kind, m.flags, m.sequence, m.body)).collect();
+        let read: Vec<_> =
+            split(&datagram).unwrap().into_iter().map(|m| (m.kind, m.flags, m.sequence, m.body)).collect();
         assert_eq!(read, [(1, 2, 3, b"abc".to_vec()), (4, 5, 6, Vec::new())]);
     }
 }

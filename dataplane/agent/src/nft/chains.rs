@@ -125,6 +125,7 @@ pub(super) fn fixed(ruleset: &mut Ruleset, options: &Options) {
     base("guard", "filter", Hook::Postrouting, 150, guard(options));
     ruleset.chain("steer", vec![steer(options)]);
     ruleset.chain("refuse", refuse());
+    ruleset.chain("quiet", quiet());
     ruleset.chain("keep_source", vec![vec![Expr::SnatToItself]]);
 }
 
@@ -145,16 +146,21 @@ fn prerouting(options: &Options) -> Vec<Vec<Expr>> {
 /// address that is not the host's own goes no further.
 fn forward(options: &Options) -> Vec<Vec<Expr>> {
     let reply = [Expr::Load(Load::CtDirection), is(&[1])];
-    // Type 3, code 4: fragmentation needed and DF set (RFC 792, RFC 1191).
-    let too_big = [Expr::Load(Load::Transport(0, 2)), Expr::If(Compare::Not, vec![3, 4])];
-    let quiet = [Expr::In("quiet_tags".into())];
+    let quiet = [Expr::In("quiet_tags".into()), go_to("quiet")];
     let drop = [Expr::Counter, Expr::Then(Verdict::Drop)];
     let mut rules = vec![
         rule(&[&tag(options), &[Expr::In("rejected_tags".into()), go_to("refuse")]]),
-        rule(&[&protocol(ICMP), &state(RELATED), &reply, &tag(options), &quiet, &too_big, &drop]),
+        rule(&[&protocol(ICMP), &state(RELATED), &reply, &tag(options), &quiet]),
     ];
     rules.extend(from_outside(&drop));
     rules
+}
+
+/// An ICMP error about a flow whose client is to be spared them: only fragmentation-needed (type 3, code 4) passes, without
+/// which the flow would hang (RFC 1191).
+fn quiet() -> Vec<Vec<Expr>> {
+    let too_big = [Expr::Load(Load::Transport(0, 2)), is(&[3, 4])];
+    vec![rule(&[&protocol(ICMP), &too_big, &[Expr::Then(Verdict::Return)]]), vec![Expr::Counter, Expr::Then(Verdict::Drop)]]
 }
 
 fn refuse() -> Vec<Vec<Expr>> {

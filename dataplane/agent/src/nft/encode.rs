@@ -2,7 +2,7 @@
 
 use super::diff::Difference;
 use super::expr::{TIMEOUT_OBJECT, verdict_data};
-use super::ruleset::{Chain, Element, Ruleset, Set, Timeouts};
+use super::ruleset::{Chain, Element, Key, Ruleset, Set, Timeouts};
 use crate::netlink::attr::Attrs;
 use crate::netlink::socket::{self, ACK, APPEND, CREATE, REQUEST};
 
@@ -181,6 +181,10 @@ impl Batch {
         if set.map {
             // NFT_DATA_VERDICT.
             attrs = attrs.be32(6, 0xffff_ff00);
+        }
+        if set.key == Key::Mark {
+            // For the nft tool: type 0 (byte order of the key), 4 octets, 1 (host).
+            attrs = attrs.bytes(13, &[&[0, 4][..], &1u32.to_ne_bytes()].concat());
         }
         self.next_set_id += 1;
         self.push(kind, CREATE, ("set", name), attrs);

@@ -219,7 +219,11 @@ impl Expr {
                 return list;
             }
             Self::Masquerade(ports) => {
-                let (mut list, attrs) = nat_ports(*ports, (2, 3));
+                let (mut list, mut attrs) = nat_ports(*ports, (2, 3));
+                if ports.is_some() {
+                    // NF_NAT_RANGE_PROTO_SPECIFIED: without it the kernel takes the range and does not use it.
+                    attrs = attrs.be32(1, 2);
+                }
                 list.push(named("masq", attrs));
                 return list;
             }

@@ -32,7 +32,10 @@ impl Namespace {
     }
 
     /// Starts `work` on a thread inside.
-    pub(crate) fn spawn<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> std::thread::JoinHandle<T> {
+    pub(crate) fn spawn<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> std::thread::JoinHandle<T> {
         let file = self.0.try_clone().unwrap();
         std::thread::spawn(move || {
             setns(file, CloneFlags::CLONE_NEWNET).unwrap();
@@ -62,15 +65,20 @@ pub(crate) fn sh(line: &str) -> String {
 
 /// Whether this test can run; says so loudly when it cannot.
 pub(crate) fn root() -> bool {
-    if nix::unistd::geteuid().is_root() {
-        return true;
+    let root = nix::unistd::geteuid().is_root();
+    if !root {
+        skipped("needs root");
     }
-    println!("SKIPPED: needs root");
+    root
+}
+
+/// Tells people, and whoever counts, that the calling test did not run.
+pub(crate) fn skipped(why: &str) {
+    println!("SKIPPED: {why}");
     if let Ok(path) = std::env::var("CALLGATE_SKIPS") {
         let mut file = File::options().create(true).append(true).open(path).unwrap();
-        writeln!(file, "{}: needs root", std::thread::current().name().unwrap_or("kernel test")).unwrap();
+        writeln!(file, "{}: {why}", std::thread::current().name().unwrap_or("kernel test")).unwrap();
     }
-    false
 }
 
 /// An empty namespace for the calling thread, with nothing but a loopback.
@@ -91,12 +99,15 @@ impl Lab {
     /// Moves the calling thread into a fresh gateway namespace with everything around it.
     pub(crate) fn new() -> Self {
         empty();
-        let lab = Self { a: Namespace::fresh(), b: Namespace::fresh(), server: Namespace::fresh(), saved: Arc::default() };
+        let lab =
+            Self { a: Namespace::fresh(), b: Namespace::fresh(), server: Namespace::fresh(), saved: Arc::default() };
         for (name, net, pod) in [("cg-a", "10.244.1", &lab.a), ("cg-b", "10.244.2", &lab.b)] {
             sh(&format!("ip link add {name} type veth peer name eth0 netns {}", pod.path()));
             sh(&format!("ip addr add {net}.1/24 dev {name} && ip link set {name} up"));
             pod.sh("ip link set lo up");
-            pod.sh(&format!("ip addr add {net}.2/24 dev eth0 && ip link set eth0 up && ip route add default via {net}.1"));
+            pod.sh(&format!(
+                "ip addr add {net}.2/24 dev eth0 && ip link set eth0 up && ip route add default via {net}.1"
+            ));
         }
         sh(&format!("ip link add cg-out type veth peer name eth0 netns {}", lab.server.path()));
         sh("ip addr add 192.0.2.1/24 dev cg-out && ip addr add 192.0.2.2/24 dev cg-out && ip link set cg-out up");

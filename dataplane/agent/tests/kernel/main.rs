@@ -9,8 +9,10 @@
 //! A namespace lives as long as its file descriptor, so nothing is left behind, also after a panic.
 
 mod configs;
+mod flows;
 mod lab;
 mod lifecycle;
 mod probes;
+mod steering;
 mod structure;
 mod verdicts;

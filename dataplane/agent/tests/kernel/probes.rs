@@ -25,6 +25,11 @@ pub(crate) enum Seen {
     Nothing,
 }
 
+/// Pod A, seen as itself.
+pub(crate) const POD: Seen = Seen::From(Ipv4Addr::new(10, 244, 1, 2));
+/// Seen as the node.
+pub(crate) const NODE: Seen = Seen::From(Ipv4Addr::new(192, 0, 2, 1));
+
 /// Servers of a namespace that tell each client as whom they see it, on these ports of all addresses; they live until dropped.
 pub(crate) struct Servers {
     stop: Vec<SocketAddr>,
@@ -80,7 +85,8 @@ fn serve_udp(socket: &UdpSocket) {
         let mut buffer = [0; 16];
         let mut iov = [std::io::IoSliceMut::new(&mut buffer)];
         let mut space = nix::cmsg_space!(nix::libc::in_pktinfo);
-        let Ok(message) = recvmsg::<SockaddrIn>(socket.as_raw_fd(), &mut iov, Some(&mut space), MsgFlags::empty()) else {
+        let Ok(message) = recvmsg::<SockaddrIn>(socket.as_raw_fd(), &mut iov, Some(&mut space), MsgFlags::empty())
+        else {
             return;
         };
         let Some(peer) = message.address else { return };
@@ -141,7 +147,7 @@ impl Connection {
     }
 
     /// Asks the server as whom it sees us.
-    pub(crate) fn ask(&mut self, patience: Duration) -> Seen {
+    fn ask(&mut self, patience: Duration) -> Seen {
         self.0.set_read_timeout(Some(patience)).unwrap();
         let mut answer = [0; 4];
         match self.0.write_all(b"?").and_then(|()| self.0.read_exact(&mut answer)) {
@@ -149,6 +155,11 @@ impl Connection {
             Err(error) if error.kind() == ErrorKind::UnexpectedEof => Seen::Refused,
             Err(error) => seen(&error),
         }
+    }
+
+    /// Asks, and nothing is expected.
+    pub(crate) fn ask_briefly(&mut self) -> Seen {
+        self.ask(SILENCE)
     }
 
     /// Asks, and the answer has to come.
@@ -199,4 +210,131 @@ pub(crate) fn ping(from: &Namespace, to: &str) -> String {
             None => "nothing".to_owned(),
         }
     })
+}
+
+/// One packet of any protocol to `to`, and as whom its receiver sees the sender (a raw socket there; nothing answers).
+pub(crate) fn raw(from: &Namespace, receiver: &Namespace, to: &str, protocol: i32, payload: &'static [u8]) -> Seen {
+    let open = move || {
+        socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::RAW, Some(socket2::Protocol::from(protocol)))
+            .unwrap()
+    };
+    let inbox = receiver.run(open);
+    let to: SocketAddr = format!("{to}:0").parse().unwrap();
+    from.run(move || open().send_to(payload, &to.into()).unwrap());
+    inbox.set_read_timeout(Some(SILENCE)).unwrap();
+    let mut buffer = [0u8; 256];
+    match (&inbox).read(&mut buffer) {
+        Ok(length) => {
+            assert_eq!(&buffer[20..length], payload);
+            Seen::From(Ipv4Addr::new(buffer[12], buffer[13], buffer[14], buffer[15]))
+        }
+        Err(error) => seen(&error),
+    }
+}
+
+/// Internet checksum (RFC 1071).
+pub(crate) fn checksum(bytes: &[u8]) -> [u8; 2] {
+    let mut sum: u32 =
+        bytes.chunks(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(*pair.get(1).unwrap_or(&0))).sum();
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    (!(sum as u16)).to_be_bytes()
+}
+
+/// An ICMP error with what it quotes.
+pub(crate) fn icmp_error(kind: u8, code: u8, quoted: &[u8]) -> Vec<u8> {
+    // Next-hop MTU 1400, for those that read it (RFC 1191).
+    let mut error = vec![kind, code, 0, 0, 0, 0, 0x05, 0x78];
+    error.extend_from_slice(quoted);
+    let sum = checksum(&error);
+    error[2..4].copy_from_slice(&sum);
+    error
+}
+
+/// Sends a UDP packet, lets the receiver's side answer with an ICMP error about it, and says whether the sender gets that.
+pub(crate) fn error_reaches(from: &Namespace, server: &Namespace, to: &str, kind: u8, code: u8) -> bool {
+    let raw = |protocol| {
+        move || {
+            socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::RAW, Some(socket2::Protocol::from(protocol)))
+                .unwrap()
+        }
+    };
+    let (seen_there, seen_here) = (server.run(raw(17)), from.run(raw(1)));
+    let to = to.to_owned();
+    from.run(move || UdpSocket::bind("0.0.0.0:0").unwrap().send_to(b"long", &to).unwrap());
+    seen_there.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut packet = [0u8; 256];
+    let length = (&seen_there).read(&mut packet).unwrap();
+    let error = icmp_error(kind, code, &packet[..length]);
+    let back: SocketAddr = (Ipv4Addr::new(packet[12], packet[13], packet[14], packet[15]), 0).into();
+    server.run(move || raw(1)().send_to(&error, &back.into()).unwrap());
+    seen_here.set_read_timeout(Some(SILENCE)).unwrap();
+    let mut got = [0u8; 256];
+    loop {
+        match (&seen_here).read(&mut got) {
+            Ok(_) if (got[20], got[21]) == (kind, code) => return true,
+            Ok(_) => {}
+            Err(error) => {
+                assert_eq!(seen(&error), Seen::Nothing);
+                return false;
+            }
+        }
+    }
+}
+
+/// A tcpdump in a namespace.
+pub(crate) struct Capture(std::process::Child);
+
+impl Capture {
+    /// Begins, and returns when it captures.
+    pub(crate) fn start(namespace: &Namespace, filter: &str) -> Self {
+        let filter = filter.to_owned();
+        let mut child = namespace.run(move || {
+            let mut command = Command::new("tcpdump");
+            command.args(["-n", "-t", "-l", "--immediate-mode", "-i", "any", &filter]);
+            command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap()
+        });
+        let mut said = String::new();
+        let stderr = child.stderr.as_mut().unwrap();
+        let mut octet = [0];
+        while !said.contains("listening on") {
+            stderr.read_exact(&mut octet).unwrap();
+            said.push(char::from(octet[0]));
+        }
+        Self(child)
+    }
+
+    /// Ends, with what was captured.
+    pub(crate) fn stop(mut self) -> String {
+        let pid = nix::unistd::Pid::from_raw(self.0.id().cast_signed());
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).unwrap();
+        let mut captured = String::new();
+        self.0.stdout.take().unwrap().read_to_string(&mut captured).unwrap();
+        self.0.wait().unwrap();
+        captured.trim().to_owned()
+    }
+}
+
+/// Sends one IPv4 payload of this protocol, from a raw socket.
+pub(crate) fn send_ip(from: &Namespace, to: Ipv4Addr, protocol: i32, payload: &[u8]) {
+    let payload = payload.to_vec();
+    from.run(move || {
+        let protocol = Some(socket2::Protocol::from(protocol));
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::RAW, protocol).unwrap();
+        socket.send_to(&payload, &SocketAddr::from((to, 0)).into()).unwrap();
+    });
+}
+
+/// Sends one IPv4 packet with any source and a mark from the calling thread's namespace, as the ALG does.
+pub(crate) fn send_as(source: Ipv4Addr, to: Ipv4Addr, protocol: u8, payload: &[u8], mark: u32) {
+    let mut packet = vec![0x45, 0, 0, 0, 0, 7, 0x40, 0, 64, protocol, 0, 0];
+    packet.extend(source.octets());
+    packet.extend(to.octets());
+    packet.extend(payload);
+    let raw = Some(socket2::Protocol::from(255));
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::RAW, raw).unwrap();
+    socket.set_header_included_v4(true).unwrap();
+    socket.set_mark(mark).unwrap();
+    socket.send_to(&packet, &SocketAddr::from((to, 0)).into()).unwrap();
 }
