@@ -262,3 +262,7 @@ fn not_foreign(flag: &'static str, value: &str, mask: u32) -> Result<(), OptionE
         )),
     }
 }
+
+#[cfg(test)]
+#[path = "options_tests.rs"]
+mod tests;

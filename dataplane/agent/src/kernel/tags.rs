@@ -157,3 +157,7 @@ impl From<Vec<Entry>> for Tags {
         tags
     }
 }
+
+#[cfg(test)]
+#[path = "tags_tests.rs"]
+mod tests;

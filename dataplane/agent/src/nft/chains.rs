@@ -70,7 +70,8 @@ fn link(load: Load, name: &str) -> [Expr; 2] {
 /// Enhanced GRE as PPTP uses it: version 1, protocol 0x880b (RFC 2637 §4.1). The protocol comes from the IPv4 header, and two
 /// fields are two steps: anything else makes the nft tool (1.0.6) abort when it lists the rule.
 fn pptp_gre() -> Vec<Expr> {
-    let version = [Expr::Load(Load::Transport(0, 2)), Expr::Bits { mask: vec![0x00, 0x07], xor: vec![0; 2] }, is(&[0, 1])];
+    let version =
+        [Expr::Load(Load::Transport(0, 2)), Expr::Bits { mask: vec![0x00, 0x07], xor: vec![0; 2] }, is(&[0, 1])];
     let payload = [Expr::Load(Load::Transport(2, 2)), is(&[0x88, 0x0b])];
     rule(&[&[Expr::Load(Load::Network(9, 1)), is(&[GRE])], &version, &payload])
 }
@@ -107,10 +108,8 @@ pub(super) fn fixed(ruleset: &mut Ruleset, options: &Options) {
     let mut raw = vec![rule(&[&link(Load::InName, &options.tap_link), &drop])];
     raw.extend(from_outside(&[Expr::Notrack]));
     // To servers, and GRE to pods: neither has a use for conntrack. TCP to a pod belongs to the pod's own connection.
-    let output_raw = vec![
-        rule(&[&sent, &own_source, &[Expr::Notrack]]),
-        rule(&[&sent, &protocol(GRE), &[Expr::Notrack]]),
-    ];
+    let output_raw =
+        vec![rule(&[&sent, &own_source, &[Expr::Notrack]]), rule(&[&sent, &protocol(GRE), &[Expr::Notrack]])];
     let output = vec![rule(&[&sent, &state(NEW), &set_tag(SENT_TAG, options)])];
     let mut base = |name: &str, kind, hook, priority, rules| {
         ruleset.chains.insert(name.into(), Chain { base: Some(Base { kind, hook, priority }), rules });
@@ -160,7 +159,10 @@ fn forward(options: &Options) -> Vec<Vec<Expr>> {
 /// which the flow would hang (RFC 1191).
 fn quiet() -> Vec<Vec<Expr>> {
     let too_big = [Expr::Load(Load::Transport(0, 2)), is(&[3, 4])];
-    vec![rule(&[&protocol(ICMP), &too_big, &[Expr::Then(Verdict::Return)]]), vec![Expr::Counter, Expr::Then(Verdict::Drop)]]
+    vec![
+        rule(&[&protocol(ICMP), &too_big, &[Expr::Then(Verdict::Return)]]),
+        vec![Expr::Counter, Expr::Then(Verdict::Drop)],
+    ]
 }
 
 fn refuse() -> Vec<Vec<Expr>> {
@@ -193,10 +195,7 @@ fn guard(options: &Options) -> Vec<Vec<Expr>> {
     let drop = [Expr::Counter, Expr::Then(Verdict::Drop)];
     let unreachable = [Expr::Load(Load::Transport(0, 2)), is(&[3, 2])];
     let about_gre = [Expr::Load(Load::Transport(17, 1)), is(&[GRE])];
-    vec![
-        rule(&[&pptp_gre(), &own, &not_sent, &drop]),
-        rule(&[&protocol(ICMP), &unreachable, &about_gre, &own, &drop]),
-    ]
+    vec![rule(&[&pptp_gre(), &own, &not_sent, &drop]), rule(&[&protocol(ICMP), &unreachable, &about_gre, &own, &drop])]
 }
 
 /// Into the veth pair, past the CNI's FORWARD chain.

@@ -62,7 +62,8 @@ impl Finished {
 impl Batch {
     /// An empty batch for this table.
     pub(crate) fn new(table: &str) -> Self {
-        let mut batch = Self { table: table.to_owned(), bytes: Vec::new(), about: Vec::new(), next_set_id: 1, last_at: 0 };
+        let mut batch =
+            Self { table: table.to_owned(), bytes: Vec::new(), about: Vec::new(), next_set_id: 1, last_at: 0 };
         batch.frame(BATCH_BEGIN);
         batch
     }

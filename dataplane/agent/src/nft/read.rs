@@ -63,7 +63,8 @@ pub(crate) fn counters(socket: &mut Socket, table: &str) -> Result<BTreeMap<Stri
         let expressions = find(&attributes, 4).unwrap_or_default();
         for (_, expression) in attrs(expressions) {
             if find_text(expression, 1).as_deref() == Some("counter") {
-                let packets = find(expression, 2).and_then(|data| find(data, 2)).and_then(|value| value.try_into().ok());
+                let packets =
+                    find(expression, 2).and_then(|data| find(data, 2)).and_then(|value| value.try_into().ok());
                 *counted.entry(chain.clone()).or_default() += packets.map_or(0, u64::from_be_bytes);
             }
         }

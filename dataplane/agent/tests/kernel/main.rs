@@ -9,10 +9,13 @@
 //! A namespace lives as long as its file descriptor, so nothing is left behind, also after a panic.
 
 mod configs;
+mod explain;
 mod flows;
 mod lab;
 mod lifecycle;
 mod probes;
+mod random;
 mod steering;
 mod structure;
 mod verdicts;
+mod witness;

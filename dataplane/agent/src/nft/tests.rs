@@ -1,0 +1,149 @@
+//! Rulesets as values: deterministic, named after objects, and different only where configurations differ.
+
+use std::net::Ipv4Addr;
+
+use callgate_proto::model::{
+    Action, ControlConnection, External, Match, NodeConfig, ObjectKey, PortRange, PptpAlg, Rule, Service, Source,
+    Validation,
+};
+
+use super::diff::Difference;
+use super::layout::ruleset;
+use super::ruleset::Ruleset;
+use crate::kernel::{Options, Tags};
+
+fn key(name: &str) -> ObjectKey {
+    ObjectKey::new("pos", name)
+}
+
+fn service(name: &str, port: u16, alg: bool) -> Service {
+    let destination_ports = vec![PortRange { first: port, last: port }];
+    Service {
+        key: key(name),
+        matches: vec![Match { protocol: Some(6), source_ports: vec![], destination_ports }],
+        alg: alg.then_some(0),
+        max_sessions: 200,
+        forward_icmp_errors: true,
+        timeouts: None,
+    }
+}
+
+fn rule(name: &str, service: u32) -> Rule {
+    Rule {
+        key: key(name),
+        action: Action::Nat,
+        destinations: vec!["198.51.100.0/24".parse().unwrap()],
+        services: vec![service],
+        external: External::NodeAddress,
+        log: false,
+    }
+}
+
+fn config() -> NodeConfig {
+    NodeConfig {
+        node: "standalone".into(),
+        cluster_nets: vec!["10.0.0.0/8".parse().unwrap()],
+        rules: vec![rule("tills", 0), rule("web", 1)],
+        services: vec![service("pptp", 1723, true), service("http", 80, false)],
+        algs: vec![PptpAlg {
+            key: key("alg"),
+            echo_timeout_ms: 0,
+            idle_timeout_ms: 0,
+            max_calls: 0,
+            control_connection: ControlConnection::PerClient,
+            validation: Validation::Strict,
+        }],
+        chains: vec![vec![0], vec![0, 1]],
+        sources: vec![
+            Source { net: "10.1.0.1/32".parse().unwrap(), chain: 0 },
+            Source { net: "10.2.0.0/16".parse().unwrap(), chain: 1 },
+        ],
+    }
+}
+
+fn of(config: &NodeConfig) -> Ruleset {
+    after(config, &Tags::default())
+}
+
+/// With the tags an earlier configuration has.
+fn after(config: &NodeConfig, tags: &Tags) -> Ruleset {
+    let tags = tags.assign(config).unwrap();
+    ruleset(config, &[Ipv4Addr::new(192, 0, 2, 1)], &tags, &Options::default())
+}
+
+/// Names of chains that come, go and change, and the sets whose elements do.
+fn summary(old: &NodeConfig, new: &NodeConfig) -> [Vec<String>; 4] {
+    let (old, new) = (of(old), after(new, &Tags::default().assign(old).unwrap()));
+    let difference = Difference::between(&old, &new).unwrap();
+    let owned = |names: &[&str]| -> Vec<String> {
+        // The digest of the structure always goes with it.
+        names.iter().filter(|name| !name.starts_with("structure_")).map(|name| (*name).to_owned()).collect()
+    };
+    let mut sets: Vec<&str> =
+        difference.elements_gone.iter().chain(&difference.elements_new).map(|(name, _, _)| *name).collect();
+    sets.dedup();
+    [
+        owned(&difference.chains_new.iter().map(|(name, _)| *name).collect::<Vec<_>>()),
+        owned(&difference.chains_gone),
+        owned(&difference.chains_emptied),
+        owned(&sets),
+    ]
+}
+
+#[test]
+fn equal_configurations_give_equal_rulesets() {
+    assert_eq!(of(&config()), of(&config()));
+    assert_eq!(summary(&config(), &config()), [const { Vec::<String>::new() }; 4]);
+}
+
+#[test]
+fn a_changed_source_changes_one_element_and_no_chain() {
+    let mut more = config();
+    more.sources.insert(1, Source { net: "10.1.0.2/32".parse().unwrap(), chain: 1 });
+    let (old, new) = (of(&config()), of(&more));
+    let difference = Difference::between(&old, &new).unwrap();
+    assert_eq!((difference.structural(), difference.elements()), (false, (0, 1)));
+    assert_eq!(summary(&config(), &more), [vec![], vec![], vec![], vec!["src_hosts".to_owned()]]);
+}
+
+#[test]
+fn a_changed_destination_changes_elements_and_no_chain() {
+    let mut other = config();
+    other.rules[1].destinations = vec!["203.0.113.0/24".parse().unwrap()];
+    assert_eq!(summary(&config(), &other), [vec![], vec![], vec![], vec!["d/pos/web".to_owned()]]);
+}
+
+#[test]
+fn a_rule_put_first_leaves_the_chains_of_the_others_alone() {
+    let mut other = config();
+    other.rules.insert(0, rule("first", 1));
+    other.chains = vec![vec![0, 1, 2], vec![1]];
+    other.sources[0].chain = 1;
+    other.sources[1].chain = 0;
+    let [new, gone, emptied, sets] = summary(&config(), &other);
+    let both = super::names::source([&key("first"), &key("tills"), &key("web")].into_iter());
+    assert_eq!(new, ["r/pos/first".to_owned(), both, "v/pos/first/pos/http".to_owned()]);
+    assert_eq!(gone, [super::names::source([&key("tills"), &key("web")].into_iter())]);
+    assert_eq!(emptied, Vec::<String>::new());
+    // Its tag, its destinations, and the source that obeys it; gone and new are told apart only by set.
+    assert_eq!(sets, ["src_nets", "by_tag", "d/pos/first", "nat_by_tag", "src_nets"]);
+}
+
+#[test]
+fn the_digest_follows_the_structure_and_not_the_elements() {
+    let digest =
+        |config: &NodeConfig| of(config).chains.into_keys().find(|name| name.starts_with("structure_")).unwrap();
+    let mut source = config();
+    source.sources.pop();
+    let mut port = config();
+    port.services[1].matches[0].destination_ports[0].last = 81;
+    assert_eq!(digest(&config()), digest(&source));
+    assert_ne!(digest(&config()), digest(&port));
+}
+
+#[test]
+fn rulesets_with_other_base_chains_are_replaced_whole() {
+    let mut other = of(&config());
+    other.chains.get_mut("prerouting").unwrap().base.as_mut().unwrap().priority = -140;
+    assert!(Difference::between(&of(&config()), &other).is_none());
+}
