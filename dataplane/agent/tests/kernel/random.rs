@@ -92,10 +92,17 @@ fn ranges(rng: &mut StdRng) -> Vec<(u16, u16)> {
     }
 }
 
+/// The first, the last or any address of a block.
+fn inside(net: &str, rng: &mut StdRng) -> Ipv4Addr {
+    let net: Ipv4Net = net.parse().unwrap();
+    let (first, last) = (u32::from(net.network()), u32::from(net.broadcast()));
+    Ipv4Addr::from(*[first, last, rng.random_range(first..=last)].choose(rng).unwrap())
+}
+
 fn leaf(rng: &mut StdRng) -> Kind {
-    let protocol = *["TCP", "TCP", "UDP", "UDP", "TCPUDP", "ICMP", "ANY", "50", "115", "17"].choose(rng).unwrap();
+    let protocol = *["TCP", "TCP", "UDP", "UDP", "TCPUDP", "ICMP", "ANY", "50", "51", "17"].choose(rng).unwrap();
     let with_ports = protocol.contains('P') && protocol != "ICMP";
-    let alg = protocol == "TCP" && rng.random_bool(0.3);
+    let alg = protocol == "TCP" && rng.random_bool(0.5);
     let mut ports = |likely| if with_ports && rng.random_bool(likely) { ranges(rng) } else { Vec::new() };
     let (source, mut destination) = (ports(0.3), ports(0.9));
     if alg {
@@ -186,30 +193,37 @@ impl Scene {
         text
     }
 
-    /// A packet that is likely to be near some edge.
+    /// A packet near the edges of some rule, or anywhere.
     pub(crate) fn packet(&self, rng: &mut StdRng) -> Packet {
-        let inside = |rng: &mut StdRng, net: &str| {
-            let net: Ipv4Net = net.parse().unwrap();
-            let (first, last) = (u32::from(net.network()), u32::from(net.broadcast()));
-            Ipv4Addr::from(*[first, last, rng.random_range(first..=last)].choose(rng).unwrap())
+        let rule = self.rules.choose(rng).filter(|_| rng.random_bool(0.7));
+        let leaf = rule.and_then(|rule| rule.services.choose(rng)).map(|service| &self.services[*service]);
+        let port = |ranges: Option<&Vec<(u16, u16)>>, rng: &mut StdRng| {
+            let near = match ranges.and_then(|ranges| ranges.choose(rng)) {
+                Some((first, last)) => *[*first, *last].choose(rng).unwrap(),
+                None => *PORTS.choose(rng).unwrap(),
+            };
+            let beyond = u16::from(rng.random_bool(0.15));
+            near.saturating_add(beyond)
         };
-        let port = |rng: &mut StdRng| {
-            let near = PORTS.choose(rng).unwrap().saturating_add(rng.random_range(0..2)).max(1);
-            if rng.random_bool(0.8) { near } else { rng.random_range(1..=u16::MAX) }
+        let (protocol, source, destination) = match leaf {
+            Some(Kind::Leaf { protocol, source, destination, .. }) => (*protocol, Some(source), Some(destination)),
+            Some(Kind::Group(_)) | None => ("ANY", None, None),
         };
-        // Not the whole of 0.0.0.0/0: what no packet can have as its destination proves nothing. Edges of blocks in the
-        // testing network 198.18.0.0/15, one beyond, and now and then the cluster.
-        let to = DESTINATIONS[1..9].choose(rng).unwrap();
-        let beyond = rng.random_bool(0.15);
-        let destination = u32::from(inside(rng, to)).wrapping_add(u32::from(beyond));
-        let from = SOURCES.choose(rng).unwrap();
-        Packet {
-            src: inside(rng, from),
-            src_port: port(rng),
-            dst: destination.into(),
-            dst_port: port(rng),
-            protocol: *[6, 6, 6, 17, 17, 1, 50, 115].choose(rng).unwrap(),
-        }
+        let (src_port, dst_port) = (port(source, rng), port(destination, rng));
+        let any = *[1, 6, 6, 17, 17, 50, 51].choose(rng).unwrap();
+        let protocol = match protocol {
+            "TCP" => 6,
+            "UDP" | "TCPUDP" => 17,
+            "ICMP" => 1,
+            number => number.parse().unwrap_or(any),
+        };
+        let from = rule.map_or(&SOURCES[..], |rule| &rule.from).choose(rng).unwrap();
+        // The widest blocks stand for addresses that no packet can go to.
+        let to = rule.map_or(&DESTINATIONS[..], |rule| &rule.to).choose(rng).unwrap();
+        let to = if matches!(*to, "0.0.0.0/0" | "10.0.0.0/8") { DESTINATIONS[1..9].choose(rng).unwrap() } else { to };
+        let beyond = u32::from(rng.random_bool(0.15));
+        let dst = u32::from(inside(to, rng)).wrapping_add(beyond).into();
+        Packet { src: inside(from, rng), src_port, dst, dst_port, protocol }
     }
 
     /// What the manifests say about a packet, evaluated from the text of docs/objects.md.
