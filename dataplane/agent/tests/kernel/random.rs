@@ -114,6 +114,8 @@ fn leaf(rng: &mut StdRng) -> Kind {
 impl Scene {
     pub(crate) fn random(rng: &mut StdRng) -> Self {
         let mut services: Vec<Kind> = (0..rng.random_range(3..10)).map(|_| leaf(rng)).collect();
+        let control = vec![(1723, 1723)];
+        services.push(Kind::Leaf { protocol: "TCP", source: Vec::new(), destination: control, alg: true });
         let plain = |services: &[Kind]| -> Vec<usize> {
             let plain = |kind: &Kind| matches!(kind, Kind::Leaf { alg: false, .. } | Kind::Group(_));
             (0..services.len()).filter(|index| plain(&services[*index])).collect()
