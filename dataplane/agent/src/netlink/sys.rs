@@ -22,8 +22,9 @@ pub(super) fn set_buffer(socket: &impl AsRawFd, option: i32, bytes: i32) {
 
 /// SIOCETHTOOL (linux/sockios.h).
 const SIOCETHTOOL: libc::c_ulong = 0x8946;
-/// Commands to read and to set (linux/ethtool.h): transmit checksums, TCP segmentation, generic segmentation.
-const SWITCHES: [(u32, u32); 3] = [(0x16, 0x17), (0x1e, 0x1f), (0x23, 0x24)];
+/// Commands to read and to set (linux/ethtool.h): TCP segmentation, generic segmentation, and transmit checksums, which the
+/// others need and which therefore come last.
+const SWITCHES: [(u32, u32); 3] = [(0x1e, 0x1f), (0x23, 0x24), (0x16, 0x17)];
 
 /// struct ethtool_value.
 #[repr(C)]

@@ -15,6 +15,7 @@ mod lab;
 mod lifecycle;
 mod probes;
 mod random;
+mod scale;
 mod steering;
 mod structure;
 mod verdicts;

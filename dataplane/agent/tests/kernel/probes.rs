@@ -290,11 +290,15 @@ impl Capture {
     /// Begins, and returns when it captures.
     pub(crate) fn start(namespace: &Namespace, filter: &str) -> Self {
         let filter = filter.to_owned();
-        let mut child = namespace.run(move || {
-            let mut command = Command::new("tcpdump");
-            command.args(["-n", "-t", "-l", "--immediate-mode", "-i", "any", &filter]);
-            command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap()
-        });
+        namespace.run(move || Self::start_here(&filter))
+    }
+
+    /// The same in the calling thread's namespace.
+    pub(crate) fn start_here(filter: &str) -> Self {
+        let mut command = Command::new("tcpdump");
+        command.args(["-n", "-t", "-l", "--immediate-mode", "-i", "any", filter]);
+        let mut child =
+            command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap();
         let mut said = String::new();
         let stderr = child.stderr.as_mut().unwrap();
         let mut octet = [0];
