@@ -11,6 +11,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use callgate_e2e::ppp::ipcp::Ipcp;
 use callgate_e2e::ppp::run::{End, run};
+use nix::sys::signal::{SigHandler, Signal, signal};
 
 /// pppd's exit code for a link that the peer ended.
 const EXIT_PEER: u8 = 16;
@@ -18,6 +19,9 @@ const EXIT_PEER: u8 = 16;
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let mut log = Log::open();
+    // pptpctrl leaves SIGCHLD ignored: then nobody can wait for `ip`.
+    // SAFETY: the default action takes no handler; nothing else runs yet.
+    let _ = unsafe { signal(Signal::SIGCHLD, SigHandler::SigDfl) };
     match addresses(&args).and_then(|ipcp| run(ipcp, std::process::id(), &mut |line| log.say(line))) {
         Ok(End::LineClosed) => {
             log.say("down the line was closed");

@@ -79,7 +79,7 @@ fn sweep(ours: impl Fn(u32) -> bool) {
 pub fn remove_netns(name: &str) {
     if let Ok(meta) = fs::metadata(Path::new(NETNS_DIR).join(name)) {
         for pid in pids_in(meta.ino()) {
-            drop(kill(pid, Signal::SIGKILL));
+            let _ = kill(pid, Signal::SIGKILL);
         }
     }
     drop(Command::new("ip").args(["netns", "del", name]).output());

@@ -33,7 +33,7 @@ pub struct Node {
     netns: String,
     net: OwnedFd,
     mnt: OwnedFd,
-    serial: std::cell::Cell<u32>,
+    serial: std::sync::atomic::AtomicU32,
 }
 
 /// Device nodes a program may need: name, major, minor (Documentation/admin-guide/devices.txt).
@@ -65,7 +65,8 @@ impl Node {
         })
         .with_context(|| format!("mounts of node {name}"))?;
         let syslog = Syslog::start(log, &dir.join("syslog"))?;
-        let node = Self { name: name.into(), dir, syslog, netns, net, mnt, serial: std::cell::Cell::new(0) };
+        let node =
+            Self { name: name.into(), dir, syslog, netns, net, mnt, serial: std::sync::atomic::AtomicU32::new(0) };
         node.sysctl("net/ipv6/conf/all/disable_ipv6", "1")?;
         node.sysctl("net/ipv6/conf/default/disable_ipv6", "1")?;
         node.ip("link set lo up")?;
@@ -105,7 +106,15 @@ impl Node {
     /// # Errors
     /// If one fails.
     pub fn ip(&self, lines: &str) -> anyhow::Result<()> {
-        self.feed("ip", &["-batch", "-"], lines)
+        // Not in the mount namespace: there /run/netns is hidden, by which the other nodes are named.
+        let mut command = Command::new("ip");
+        let net = self.net.as_raw_fd();
+        // SAFETY: between fork and exec only setns(2) is called, which is a bare system call; the fd is inherited open.
+        unsafe {
+            command.pre_exec(move || enter(net, libc::CLONE_NEWNET));
+        }
+        command.args(["-batch", "-"]);
+        self.feed(command, lines)
     }
 
     /// Loads nftables rules.
@@ -113,17 +122,19 @@ impl Node {
     /// # Errors
     /// If nft refuses them.
     pub fn nft(&self, rules: &str) -> anyhow::Result<()> {
-        self.feed("nft", &["-f", "-"], rules)
+        let mut command = self.command("nft");
+        command.args(["-f", "-"]);
+        self.feed(command, rules)
     }
 
-    fn feed(&self, program: &str, args: &[&str], input: &str) -> anyhow::Result<()> {
-        let mut command = self.command(program);
-        command.args(args).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+    fn feed(&self, mut command: Command, input: &str) -> anyhow::Result<()> {
+        let program = command.get_program().to_string_lossy().into_owned();
+        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().with_context(|| format!("{program}: is it installed?"))?;
         if let Some(mut stdin) = child.stdin.take() {
             drop(stdin.write_all(input.as_bytes()));
         }
-        let output = child.wait_with_output().with_context(|| program.to_string())?;
+        let output = child.wait_with_output().with_context(|| program.clone())?;
         if !output.status.success() {
             bail!("{program} in node {}: {}", self.name, String::from_utf8_lossy(&output.stderr).trim());
         }
@@ -135,8 +146,7 @@ impl Node {
     /// # Errors
     /// If it cannot be started.
     pub fn spawn(&self, name: &str, command: Command) -> anyhow::Result<Process> {
-        let serial = self.serial.get() + 1;
-        self.serial.set(serial);
+        let serial = self.serial.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1;
         Process::spawn(&format!("{name} in {}", self.name), command, &self.dir.join(format!("{serial:02}-{name}.log")))
     }
 
@@ -185,7 +195,7 @@ impl Node {
     /// Sends a signal to every process in this node.
     pub fn signal_all(&self, signal: Signal) {
         for pid in self.pids() {
-            drop(kill(pid, signal));
+            let _ = kill(pid, signal);
         }
     }
 }

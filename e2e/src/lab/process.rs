@@ -53,7 +53,7 @@ impl Process {
     /// Sends a signal; a process that has ended gets none.
     pub fn signal(&mut self, signal: Signal) {
         if self.exit_status().is_none() {
-            drop(kill(self.pid(), signal));
+            let _ = kill(self.pid(), signal);
         }
     }
 

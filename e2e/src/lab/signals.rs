@@ -26,7 +26,7 @@ pub fn install() {
         let action = SigAction::new(SigHandler::Handler(tell), SaFlags::SA_RESTART, SigSet::empty());
         for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
             // SAFETY: the handler only writes to a pipe, which is allowed in a signal handler.
-            drop(unsafe { sigaction(signal, &action) });
+            let _ = unsafe { sigaction(signal, &action) };
         }
         std::thread::spawn(move || {
             let mut byte = [0];

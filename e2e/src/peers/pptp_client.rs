@@ -1,0 +1,95 @@
+//! One pptp-linux client: `pptp` for the control connection and GRE, `callgate-ppp` for the link inside.
+
+use std::net::Ipv4Addr;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow};
+use nix::sys::signal::Signal;
+
+use super::program;
+use crate::lab::node::Node;
+use crate::lab::process::{KEEP_STDOUT, Process};
+
+/// A client that dials, is up, or has ended.
+#[derive(Debug)]
+pub struct PptpClient {
+    pptp: Process,
+    ppp: Process,
+    mark: usize,
+}
+
+/// Addresses of a link that is up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Link {
+    /// The client's address in the tunnel.
+    pub local: Ipv4Addr,
+    /// The server's.
+    pub remote: Ipv4Addr,
+}
+
+impl PptpClient {
+    /// Dials `server` from `node`; returns at once.
+    ///
+    /// # Errors
+    /// If a program cannot be started.
+    pub fn dial(node: &Node, server: Ipv4Addr) -> anyhow::Result<Self> {
+        let mark = node.syslog.mark();
+        let (a, b) = UnixStream::pair().context("socketpair")?;
+        let ends = |stream: &UnixStream| -> anyhow::Result<(Stdio, Stdio)> {
+            let copy = |s: &UnixStream| Ok::<_, anyhow::Error>(Stdio::from(OwnedFd::from(s.try_clone()?)));
+            Ok((copy(stream)?, copy(stream)?))
+        };
+        let mut ppp = node.command(program("callgate-ppp")?);
+        let (stdin, stdout) = ends(&a)?;
+        ppp.arg("client").env(KEEP_STDOUT, "1").stdin(stdin).stdout(stdout);
+        let mut pptp = node.command("pptp");
+        let (stdin, stdout) = ends(&b)?;
+        pptp.args([&server.to_string(), "--nolaunchpppd", "--nohostroute", "--loglevel", "1"]);
+        pptp.env(KEEP_STDOUT, "1").stdin(stdin).stdout(stdout);
+        let ppp = node.spawn("ppp", ppp)?;
+        let pptp = node.spawn("pptp", pptp)?;
+        Ok(Self { pptp, ppp, mark })
+    }
+
+    /// Waits until IPCP is done.
+    ///
+    /// # Errors
+    /// After `limit`, with the end of the node's log.
+    pub fn wait_up(&self, node: &Node, limit: Duration) -> anyhow::Result<Link> {
+        let line = node
+            .syslog
+            .wait(self.mark, "up local ", limit)
+            .with_context(|| format!("client {} is not up\n{}", node.name, node.syslog.tail(12)))?;
+        let word = |after: &str| {
+            let rest = line.split(after).nth(1).ok_or_else(|| anyhow!("{line}"))?;
+            rest.split(' ').next().unwrap_or_default().parse().map_err(|_| anyhow!("{line}"))
+        };
+        Ok(Link { local: word("local ")?, remote: word("remote ")? })
+    }
+
+    /// Whether both programs run.
+    pub fn is_running(&mut self) -> bool {
+        self.pptp.exit_status().is_none() && self.ppp.exit_status().is_none()
+    }
+
+    /// Hangs up as a user would: SIGTERM to pptp, which clears its call and stops the connection.
+    ///
+    /// # Errors
+    /// If it does not end.
+    pub fn hang_up(&mut self) -> anyhow::Result<()> {
+        self.ppp.signal(Signal::SIGTERM);
+        self.pptp.stop()?;
+        self.ppp.stop()?;
+        Ok(())
+    }
+
+    /// Everything of this client in its node, ended without warning.
+    pub fn kill9(&mut self, node: &Node) {
+        node.signal_all(Signal::SIGKILL);
+        self.pptp.kill9();
+        self.ppp.kill9();
+    }
+}

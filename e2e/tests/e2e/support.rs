@@ -1,0 +1,67 @@
+//! What most tests begin with.
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use callgate_e2e::gateway::callgate::{CLASSIC, Callgate};
+use callgate_e2e::lab::ping;
+use callgate_e2e::lab::root::root_or_skip;
+use callgate_e2e::lab::topology::{Lab, server_address};
+use callgate_e2e::peers::pptp_client::{Link, PptpClient};
+use callgate_e2e::peers::pptpd::Pptpd;
+
+/// How long a client may take to be up.
+pub(crate) const UP: Duration = Duration::from_secs(20);
+
+/// How long tunnels are looked at where nothing else is said.
+pub(crate) const LOOK: Duration = Duration::from_secs(4);
+
+/// Whether the test can run here; says so loudly if it cannot.
+pub(crate) fn can_run(test: &str) -> bool {
+    root_or_skip(test)
+}
+
+/// A lab with Callgate, servers and no client dialled yet.
+pub(crate) struct Scene {
+    // Dropped in this order: programs before the namespaces they are in.
+    pub(crate) clients: Vec<PptpClient>,
+    pub(crate) servers: Vec<Pptpd>,
+    pub(crate) callgate: Callgate,
+    pub(crate) lab: Lab,
+}
+
+impl Scene {
+    pub(crate) fn new(clients: usize, servers: usize) -> Self {
+        Self::with(clients, servers, CLASSIC)
+    }
+
+    pub(crate) fn with(clients: usize, servers: usize, manifests: &str) -> Self {
+        let lab = Lab::new(clients, servers).unwrap();
+        let callgate = Callgate::start(&lab.gw, manifests).unwrap();
+        let servers = lab.servers.iter().enumerate().map(|(index, node)| Pptpd::start(node, index).unwrap()).collect();
+        Self { clients: Vec::new(), servers, callgate, lab }
+    }
+
+    /// Every client dials the first server; their links.
+    pub(crate) fn dial_all(&mut self) -> Vec<Link> {
+        self.clients = self.lab.clients.iter().map(|node| PptpClient::dial(node, server_address(0)).unwrap()).collect();
+        let ups = self.clients.iter().zip(&self.lab.clients).map(|(client, node)| client.wait_up(node, UP).unwrap());
+        ups.collect()
+    }
+
+    /// Pings through these tunnels for `time`; loss of each in percent.
+    pub(crate) fn loss(&self, links: &[Link], time: Duration) -> Vec<u32> {
+        let targets = self.lab.clients.iter().zip(links).map(|(node, link)| (node, link.remote));
+        ping::all(targets, time).unwrap().iter().map(ping::Pinged::loss_percent).collect()
+    }
+
+    /// No loss on any of these tunnels.
+    pub(crate) fn all_live(&self, links: &[Link], time: Duration) {
+        assert_eq!(self.loss(links, time), vec![0; links.len()], "{}", self.callgate.log());
+    }
+}
+
+/// Address of a server by its index.
+pub(crate) fn server(index: usize) -> Ipv4Addr {
+    server_address(index)
+}
