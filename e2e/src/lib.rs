@@ -8,8 +8,10 @@
 //!      peers::pptp_client            gateway::{nat, callgate}                      peers::pptpd
 //! ```
 
+pub mod demo;
 pub mod gateway;
 pub mod lab;
 pub mod peers;
 pub mod ppp;
+pub mod traffic;
 pub mod wait;

@@ -39,7 +39,9 @@ impl Allocator {
     /// A free external port towards this server and port.
     pub(crate) fn port(&mut self, pair: Pair, server_port: u16, now: Now) -> Option<u16> {
         self.release(now);
-        let start = self.random.next_u16();
+        // A start between the ranges would always lead to the first port of the next one, which could then be guessed.
+        let inside = (0..32).map(|_| self.random.next_u16()).find(|start| self.port_template.contains(*start));
+        let start = inside.unwrap_or_default();
         self.ports.entry((pair, server_port)).or_insert_with(|| self.port_template.clone()).take(start)
     }
 
