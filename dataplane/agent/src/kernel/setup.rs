@@ -17,16 +17,18 @@ const NEXT_HOP: Ipv4Addr = Ipv4Addr::new(192, 0, 0, 8);
 const MAIN: u32 = 254;
 
 /// The rules by mark. Before the one that sends steered packets to our table: where `src_valid_mark` is on, the check of the
-/// way back to the pod looks up with the mark too, beginning on this host; it must find the pod and not the pair.
+/// way back to the pod looks up with the mark too, as if from the link the packet leaves by (net/ipv4/route.c,
+/// __mkroute_input); it must find the pod and not the pair.
 fn mark_rules(options: &Options) -> [MarkRule; 2] {
     let steer = MarkRule {
-        local: false,
+        from: None,
         mark: options.steer.value,
         mask: options.steer.mask,
         table: options.route_table,
         priority: options.rule_priority,
     };
-    [MarkRule { local: true, table: MAIN, priority: options.rule_priority - 1, ..steer }, steer]
+    let from = Some(options.steer_link.clone());
+    [MarkRule { from, table: MAIN, priority: options.rule_priority - 1, ..steer.clone() }, steer]
 }
 
 /// `net.ipv4.ip_local_port_range`.

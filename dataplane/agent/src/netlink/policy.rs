@@ -28,11 +28,11 @@ const AF_INET: u8 = 2;
 /// RTNH_F_ONLINK: the gateway need not be on a network of the link.
 const ONLINK: u32 = 4;
 
-/// `[iif lo] fwmark mark/mask lookup table` at this priority.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// `[iif LINK] fwmark mark/mask lookup table` at this priority.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct MarkRule {
-    /// Only for lookups that begin on this host (`iif lo`), the reverse-path check among them.
-    pub(crate) local: bool,
+    /// Only for packets from this link.
+    pub(crate) from: Option<String>,
     /// Value of the mark.
     pub(crate) mark: u32,
     /// Bits of the mark that count.
@@ -53,14 +53,16 @@ impl MarkRule {
             .u32(FRA_MARK, self.mark)
             .u32(FRA_MASK, self.mask)
             .u32(FRA_TABLE, self.table);
-        if self.local { attrs.text(FRA_IIFNAME, "lo").into_bytes() } else { attrs.into_bytes() }
+        match &self.from {
+            Some(link) => attrs.text(FRA_IIFNAME, link).into_bytes(),
+            None => attrs.into_bytes(),
+        }
     }
 
     fn parse(body: &[u8]) -> Option<Self> {
         let attrs = body.get(12..)?;
-        let name = find_text(attrs, FRA_IIFNAME);
         Some(Self {
-            local: name.as_deref() == Some("lo"),
+            from: find_text(attrs, FRA_IIFNAME),
             mark: find_u32(attrs, FRA_MARK)?,
             mask: find_u32(attrs, FRA_MASK)?,
             table: find_u32(attrs, FRA_TABLE)?,

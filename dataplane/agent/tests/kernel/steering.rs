@@ -1,5 +1,6 @@
 //! What reaches the tap behind the veth pair, and what never takes another way.
 
+use std::collections::VecDeque;
 use std::net::Ipv4Addr;
 
 use callgate_agent::kernel::Kernel;
@@ -35,19 +36,23 @@ impl Tapped {
 }
 
 /// The tap on callgate1.
-pub(crate) struct Inside(Tap, Reader);
+pub(crate) struct Inside(Tap, Reader, VecDeque<Tapped>);
 
 impl Inside {
     pub(crate) fn open() -> Self {
         // Not from /sys, which shows the links of the namespace it was mounted in.
         let line = sh("ip -o link show callgate1");
         let index = line.split(':').next().unwrap().parse().unwrap();
-        Self(Tap::open(index, &callgate_agent::sockets::filter::pod_side()).unwrap(), Reader::default())
+        Self(
+            Tap::open(index, &callgate_agent::sockets::filter::pod_side()).unwrap(),
+            Reader::default(),
+            VecDeque::new(),
+        )
     }
 
     /// Everything that came until now. Veth delivers before `send` returns or shortly after, so ask after an answer.
     pub(crate) fn now(&mut self) -> Vec<Tapped> {
-        let mut all = Vec::new();
+        let mut all: Vec<Tapped> = self.2.drain(..).collect();
         let mut kept: Vec<(callgate_agent::sockets::Place, ())> = Vec::new();
         while self
             .1
@@ -66,7 +71,8 @@ impl Inside {
         use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
         use std::os::fd::AsFd;
         loop {
-            if let Some(first) = self.now().into_iter().next() {
+            self.2 = self.now().into();
+            if let Some(first) = self.2.pop_front() {
                 return first;
             }
             let ready =
@@ -185,7 +191,7 @@ fn a_control_connection_in_mid_stream_is_steered_again_after_conntrack_forgets()
     kernel.stop().unwrap();
 }
 
-fn segment(source: Ipv4Addr, destination: Ipv4Addr, from: u16, to: u16, flags: u8) -> Vec<u8> {
+pub(crate) fn segment(source: Ipv4Addr, destination: Ipv4Addr, from: u16, to: u16, flags: u8) -> Vec<u8> {
     let mut tcp = [from.to_be_bytes(), to.to_be_bytes()].concat();
     tcp.extend([0, 0, 0, 9, 0, 0, 0, 9, 0x50, flags, 0x20, 0, 0, 0, 0, 0]);
     let mut pseudo = [source.octets(), destination.octets()].concat();

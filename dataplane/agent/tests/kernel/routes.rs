@@ -1,0 +1,78 @@
+//! Route lookups and change notifications against the ip tool.
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use callgate_agent::netlink::{Change, Changes, Route, Routes};
+
+use super::lab::{Lab, root, sh};
+
+fn index(link: &str) -> u32 {
+    sh(&format!("ip -o link show {link}")).split(':').next().unwrap().parse().unwrap()
+}
+
+#[test]
+fn a_route_is_what_the_kernel_would_take() {
+    if !root() {
+        return;
+    }
+    let lab = Lab::new();
+    let mut routes = Routes::open().unwrap();
+    let out = |gateway: Option<[u8; 4]>, mtu| Route {
+        source: Ipv4Addr::new(192, 0, 2, 1),
+        ifindex: index("cg-out"),
+        interface: "cg-out".into(),
+        gateway: gateway.map(Ipv4Addr::from),
+        mtu,
+    };
+    let mut to = |address: [u8; 4], mark| routes.route_to(Ipv4Addr::from(address), mark).unwrap();
+    assert_eq!(to([192, 0, 2, 10], 0), Some(out(None, 1500)));
+    assert_eq!(to([198, 51, 100, 10], 0), Some(out(Some([192, 0, 2, 10]), 1500)));
+    sh("ip route add 203.0.113.0/24 via 192.0.2.10 mtu 1300 && ip route add blackhole 203.0.113.1");
+    sh("ip route add unreachable 203.0.113.2 && ip route add prohibit 203.0.113.3");
+    assert_eq!(to([203, 0, 113, 9], 0), Some(out(Some([192, 0, 2, 10]), 1300)));
+    let nowhere =
+        [[203, 0, 113, 1], [203, 0, 113, 2], [203, 0, 113, 3], [192, 0, 2, 1], [127, 0, 0, 1], [192, 0, 2, 255]];
+    assert_eq!(nowhere.map(|address| to(address, 0)), [const { None }; 6]);
+    // Policy routing by our mark is followed.
+    sh("ip rule add fwmark 0x400000/0x400000 lookup 99 && ip route add default via 10.244.1.2 dev cg-a table 99");
+    let by_mark = to([198, 51, 100, 10], 0x40_0000).unwrap();
+    assert_eq!((by_mark.interface.as_str(), by_mark.source), ("cg-a", Ipv4Addr::new(10, 244, 1, 1)));
+    sh("ip route del default");
+    assert_eq!(to([198, 51, 100, 10], 0), None);
+    drop(lab);
+}
+
+#[test]
+fn changes_are_told_by_kind() {
+    if !root() {
+        return;
+    }
+    let _lab = Lab::new();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let mut changes = Changes::open().unwrap();
+        let table = [
+            ("ip addr add 192.0.2.77/32 dev cg-out", Change { addresses: true, ..Change::default() }),
+            ("ip route add 203.0.113.0/24 via 192.0.2.10", Change { routes: true, ..Change::default() }),
+            ("ip rule add fwmark 7 lookup 99", Change { routes: true, ..Change::default() }),
+            ("ip link set cg-b mtu 1400", Change { links: true, ..Change::default() }),
+        ];
+        for (command, wanted) in table {
+            sh(command);
+            // The kernel may tell more about one command (a local route beside an address): until what is wanted comes.
+            let told = async {
+                loop {
+                    let change = changes.next().await.unwrap();
+                    let has = (wanted.links && change.links)
+                        || (wanted.addresses && change.addresses)
+                        || (wanted.routes && change.routes);
+                    if has {
+                        return;
+                    }
+                }
+            };
+            tokio::time::timeout(Duration::from_secs(10), told).await.unwrap_or_else(|_| panic!("{command}"));
+        }
+    });
+}
