@@ -89,7 +89,12 @@ pub fn change(
 /// # Errors
 /// As `change`.
 pub fn put(callgate: &Callgate, gw: &Node, file: &str, text: &str) -> anyhow::Result<Status> {
-    change(callgate, gw, |dir| fs::write(dir.join(file), text))
+    // In one step, so that one change is one apply.
+    change(callgate, gw, |dir| {
+        let new = dir.join(format!(".{file}.new"));
+        fs::write(&new, text)?;
+        fs::rename(new, dir.join(file))
+    })
 }
 
 /// Removes a manifest and waits until that is in force.
