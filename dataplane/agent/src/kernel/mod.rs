@@ -44,6 +44,8 @@ pub struct Kernel {
     /// What is in force; `None` before the first `apply`, when nothing is known.
     running: Option<Ruleset>,
     config: NodeConfig,
+    /// Addresses under which the ALG of a previous run had connections, until this one's ALG says which it has.
+    inherited: BTreeSet<Ipv4Addr>,
 }
 
 impl Kernel {
@@ -61,7 +63,9 @@ impl Kernel {
         let route = Socket::open(ROUTE).map_err(Error::netlink("opening a route netlink socket"))?;
         let netfilter = Socket::open(NETFILTER).map_err(Error::netlink("opening a netfilter netlink socket"))?;
         let record = record.unwrap_or_default();
-        let mut kernel = Self { options, record, keep, route, netfilter, running: None, config: NodeConfig::default() };
+        let config = NodeConfig::default();
+        let inherited = BTreeSet::new();
+        let mut kernel = Self { options, record, keep, route, netfilter, running: None, config, inherited };
         kernel.begin()?;
         Ok(kernel)
     }
@@ -79,11 +83,16 @@ impl Kernel {
             self.flush(&options, &all, &BTreeSet::new())?;
             self.save(Record { options: Some(options), ..self.record.clone() })?;
         }
+        let left = nft::addresses(&mut self.netfilter, &self.options.nft_table, "own_addresses");
+        self.inherited = left.map_err(Error::netlink("reading the ALG's addresses back"))?.into_iter().collect();
         setup::up(&mut self.route, &self.options, &mut self.record, &mut self.keep)
     }
 
     /// Brings the ruleset to `config`, with `own_addresses` (external addresses the ALG uses) kept from the kernel's own
     /// TCP and GRE. Flows of rules that are gone are deleted from conntrack before their tags can be given again.
+    ///
+    /// Addresses a previous run left in the kernel stay too, until the first `set_own_addresses`: its connections are alive,
+    /// and the kernel would reset them.
     ///
     /// # Errors
     /// On `Tags`, `Unsupported`, and where the kernel refuses the batch, the ruleset and the record are as before. When only
@@ -94,7 +103,9 @@ impl Kernel {
         if tags != before.tags {
             self.save(Record { tags, ..before.clone() })?;
         }
-        let wanted = ruleset(config, own_addresses, &self.record.tags, &self.options);
+        let own: BTreeSet<Ipv4Addr> = self.inherited.iter().chain(own_addresses).copied().collect();
+        let own: Vec<Ipv4Addr> = own.into_iter().collect();
+        let wanted = ruleset(config, &own, &self.record.tags, &self.options);
         let mut applied = match self.bring(wanted) {
             Ok(applied) => applied,
             Err(error) => {
@@ -109,21 +120,23 @@ impl Kernel {
             let live = self.record.tags.live().map(|(_, tag)| tag).chain([SENT_TAG]).collect();
             self.flush(&self.options.clone(), &retired, &live)?;
             self.save(Record { tags: self.record.tags.flushed(), ..self.record.clone() })?;
-            let wanted = ruleset(config, own_addresses, &self.record.tags, &self.options);
+            let wanted = ruleset(config, &own, &self.record.tags, &self.options);
             applied += self.bring(wanted)?;
         }
         Ok(applied)
     }
 
     /// Changes only the set of external addresses of the ALG; for the moment before a connection is opened from a new one.
-    /// Before the first `apply` there is no such set, and nothing is done.
+    /// Before the first `apply` nothing is done.
     pub fn set_own_addresses(&mut self, own_addresses: &[Ipv4Addr]) -> Result<Applied, Error> {
         let Some(mut wanted) = self.running.clone() else { return Ok(Applied::default()) };
         if let Some(set) = wanted.sets.get_mut("own_addresses") {
             set.elements.clear();
             own_addresses.iter().for_each(|address| set.single(&address.octets(), None));
         }
-        self.bring(wanted)
+        let applied = self.bring(wanted)?;
+        self.inherited.clear();
+        Ok(applied)
     }
 
     /// Whether the table is still as we left it. If somebody removed or changed it (`nft flush ruleset`), the next `apply`

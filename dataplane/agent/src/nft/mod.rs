@@ -19,7 +19,7 @@ mod timeouts;
 pub(crate) use diff::Difference;
 pub(crate) use encode::{Batch, Finished};
 pub(crate) use layout::ruleset;
-pub(crate) use read::{adopt, counters, exists};
+pub(crate) use read::{addresses, adopt, counters, exists};
 pub(crate) use ruleset::Ruleset;
 
 #[cfg(test)]

@@ -1,10 +1,11 @@
 //! Reads back what is in the kernel: to adopt a ruleset that a previous process left, and to count.
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 
 use super::encode::{FAMILY, SUBSYSTEM};
 use super::expr::read_verdict;
-use super::ruleset::{Element, Ruleset, Set};
+use super::ruleset::{Element, Key, Ruleset, Set};
 use crate::netlink::Error;
 use crate::netlink::attr::{Attrs, attrs, find, find_be32, find_text};
 use crate::netlink::socket::{DUMP, Socket};
@@ -54,6 +55,17 @@ pub(crate) fn adopt(socket: &mut Socket, table: &str, wanted: &Ruleset) -> Resul
         set.elements = elements(socket, table, name, set)?;
     }
     Ok(Some(running))
+}
+
+/// The addresses in a set of single ones; none where there is no such set.
+pub(crate) fn addresses(socket: &mut Socket, table: &str, name: &str) -> Result<Vec<Ipv4Addr>, Error> {
+    match elements(socket, table, name, &Set::singles(Key::Address)) {
+        Ok(found) => {
+            Ok(found.into_keys().filter_map(|key| <[u8; 4]>::try_from(key).ok()).map(Ipv4Addr::from).collect())
+        }
+        Err(Error::Kernel { errno: Errno::ENOENT, .. }) => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
 }
 
 /// Packets counted in each chain that counts.

@@ -78,6 +78,29 @@ fn a_start_adopts_a_structure_and_mends_its_elements() {
 }
 
 #[test]
+fn the_algs_addresses_outlive_a_restart_until_the_new_alg_says_which_it_has() {
+    if !root() {
+        return;
+    }
+    let lab = Lab::new();
+    let mut killed = lab.start();
+    killed.apply(&everything(), &[OWN]).unwrap();
+    drop(killed);
+    let set = || sh("nft list set ip callgate own_addresses");
+    // Also when the manifests changed meanwhile, and the new agent knows of no connection yet.
+    let config = Config::new().rule("web", Action::Nat, &[POD_A], ANYWHERE, &[tcp("http", "80")]).build();
+    let mut next = lab.start();
+    next.apply(&config, &[]).unwrap();
+    next.apply(&everything(), &[Ipv4Addr::new(192, 0, 2, 2)]).unwrap();
+    assert!(set().contains("elements = { 192.0.2.1, 192.0.2.2 }"), "{}", set());
+    next.set_own_addresses(&[Ipv4Addr::new(192, 0, 2, 2)]).unwrap();
+    assert!(set().contains("elements = { 192.0.2.2 }"), "{}", set());
+    next.apply(&everything(), &[]).unwrap();
+    assert!(!set().contains("elements"), "{}", set());
+    next.stop().unwrap();
+}
+
+#[test]
 fn a_table_that_somebody_removed_or_edited_is_noticed_and_made_anew() {
     if !root() {
         return;

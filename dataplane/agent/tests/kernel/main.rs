@@ -8,6 +8,9 @@
 //!
 //! A namespace lives as long as its file descriptor, so nothing is left behind, also after a panic.
 
+// Helpers of tests outside test functions: a lab that cannot be built is a failed test.
+#![allow(clippy::unwrap_used)]
+
 mod configs;
 mod explain;
 mod flows;

@@ -10,7 +10,6 @@ use super::probes::{Capture, Connection, NODE, POD, Seen, Servers, raw, send_as,
 use super::steering::{Inside, PPTP_GRE};
 
 const A: Ipv4Addr = Ipv4Addr::new(10, 244, 1, 2);
-const B: Ipv4Addr = Ipv4Addr::new(10, 244, 1, 3);
 const SERVER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 10);
 
 fn config() -> NodeConfig {
