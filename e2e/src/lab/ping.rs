@@ -44,6 +44,11 @@ impl Ping {
         Ok(Self { process, limit: time + Duration::from_secs(30) })
     }
 
+    /// Ends it early; `finish` then gives what came back so far.
+    pub fn stop_now(&mut self) {
+        self.process.signal(nix::sys::signal::Signal::SIGINT);
+    }
+
     /// Waits for its end. 100 % loss is a result, not an error.
     ///
     /// # Errors

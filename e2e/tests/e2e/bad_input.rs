@@ -84,13 +84,15 @@ fn web() -> SocketAddrV4 {
     SocketAddrV4::new(server_address(0), 80)
 }
 
-/// Exit code and output of `kubectl-callgate check`.
-fn check(dir: &Path) -> (Option<i32>, String) {
-    let output =
-        std::process::Command::new(program("kubectl-callgate").unwrap()).arg("check").arg("-f").arg(dir).output();
-    let output = output.unwrap();
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    (output.status.code(), text(&output.stdout) + &text(&output.stderr))
+/// Exit code of `kubectl-callgate check`, and what it says: `FILE: FIELD: MESSAGE` a line.
+fn check(dir: &Path) -> (Option<i32>, Vec<String>) {
+    let mut command = std::process::Command::new(program("kubectl-callgate").unwrap());
+    let output = command.args(["check", "-o", "json", "-f"]).arg(dir).output().unwrap();
+    let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let told = ["problems", "notes"].into_iter().flat_map(|list| told[list].as_array().unwrap());
+    let text = |entry: &serde_json::Value, field: &str| entry[field].as_str().unwrap().to_owned();
+    let line = |entry| format!("{}: {}: {}", text(entry, "file"), text(entry, "field"), text(entry, "message"));
+    (output.status.code(), told.map(line).collect())
 }
 
 #[test]
@@ -111,14 +113,13 @@ fn every_wrong_manifest_is_told_with_its_remedy_and_harms_nothing_that_runs() {
             assert!(found, "{name}: {expected:?} is not said: {said:#?}\n{}", scene.callgate.log());
         }
         scene.lives(name);
-        let (code, output) = check(&scene.callgate.manifests);
-        assert_eq!(code, Some(if NOTES.contains(&name) { 0 } else { 1 }), "{name}: {output}");
+        let (code, told) = check(&scene.callgate.manifests);
+        assert_eq!(code, Some(if NOTES.contains(&name) { 0 } else { 1 }), "{name}: {told:#?}");
         // A reason (one word) is for status only.
-        let flat = output.split_whitespace().collect::<Vec<_>>().join(" ");
         for expected in expected.iter().filter(|expected| expected.contains(' ')) {
-            assert!(flat.contains(expected.as_str()), "{name}: check does not say {expected:?}:\n{output}");
+            let found = told.iter().any(|line| line.contains(expected.as_str()) && line.starts_with(name));
+            assert!(found, "{name}: check does not say {expected:?}: {told:#?}");
         }
-        assert!(flat.contains(name), "{name}: check does not name the file:\n{output}");
         let said = remove(&scene.callgate, &scene.lab.gw, name).unwrap().says();
         assert_eq!(said, clean, "{name} is gone and so is what was said about it");
     }

@@ -3,6 +3,16 @@
 // A test program: a panic is its way to fail.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod bad_input;
 mod baselines;
+mod lives;
 mod many_clients;
+mod raw;
 mod support;
+mod surroundings;
+mod survival;
+mod teardown;
+mod traffic_lifecycle;
+mod traffic_rules;
+mod traffic_scale;
+mod wire;

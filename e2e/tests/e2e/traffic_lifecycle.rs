@@ -1,6 +1,7 @@
 //! Starts, stops and crashes: the host is left as it was found, and wrong starts say what is wrong.
 
 use std::fs;
+use std::net::SocketAddrV4;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -8,7 +9,7 @@ use std::time::Duration;
 
 use callgate_e2e::lab::node::Node;
 use callgate_e2e::lab::process::Process;
-use callgate_e2e::lab::topology::{EXTERNAL, LAN_IF, Lab, OUT_IF, client_address, server_address};
+use callgate_e2e::lab::topology::{EXTERNAL, Lab, server_address};
 use callgate_e2e::peers::program;
 use callgate_e2e::traffic::manifests::rule;
 use callgate_e2e::traffic::probe::{self, Flow, Seen};
@@ -46,6 +47,8 @@ impl Place {
     fn spawn(&self, gw: &Node, flags: &[&str]) -> Process {
         let mut command = self.command(gw.command(program("callgate-dataplane").unwrap()), None);
         command.args(flags);
+        // One that was killed has left it; what is waited for is that of the new one.
+        drop(fs::remove_file(self.ready()));
         gw.spawn("callgate", command).unwrap()
     }
 
@@ -60,6 +63,10 @@ impl Place {
 
 fn nat_all() -> String {
     rule("web", 100, "NAT", "10.10.0.0/16", "cidrs: [0.0.0.0/0]", &["http", "pptp-ctl"])
+}
+
+fn web() -> SocketAddrV4 {
+    SocketAddrV4::new(server_address(0), 80)
 }
 
 /// A lab whose gateway does not forward yet: one thing more to put back.
@@ -122,8 +129,7 @@ fn after_kill_9_a_new_start_takes_over_and_its_end_leaves_the_host_as_it_was_at_
     let before = surface::of(gw).unwrap();
     let mut process = place.spawn(gw, &[]);
     place.wait_ready(&mut process);
-    let web = (server_address(0), 80);
-    let mut flow = Flow::open(&lab.clients[0], std::net::SocketAddrV4::new(web.0, web.1)).unwrap().unwrap();
+    let mut flow = Flow::open(&lab.clients[0], web()).unwrap().unwrap();
     for _ in 0..3 {
         process.kill9();
         assert_eq!(flow.still(), Seen::From(EXTERNAL), "while no agent runs");
@@ -161,14 +167,13 @@ fn with_keep_everything_stays_until_a_start_without_it_ends() {
     let mut process = place.spawn(gw, &["--keep"]);
     place.wait_ready(&mut process);
     assert!(process.stop().unwrap().success(), "{}", process.output());
-    let to = std::net::SocketAddrV4::new(server_address(0), 80);
-    assert_eq!(probe::tcp(&lab.clients[0], to).unwrap(), Seen::From(EXTERNAL), "rules stay");
+    assert_eq!(probe::tcp(&lab.clients[0], web()).unwrap(), Seen::From(EXTERNAL), "rules stay");
     assert!(!place.ready().exists());
     process = place.spawn(gw, &[]);
     place.wait_ready(&mut process);
     assert!(process.stop().unwrap().success(), "{}", process.output());
     assert_untouched(&before, gw, "after a start without --keep");
-    assert_eq!(probe::tcp(&lab.clients[0], to).unwrap(), Seen::Nothing, "{} {LAN_IF} {OUT_IF}", client_address(0));
+    assert_eq!(probe::tcp(&lab.clients[0], web()).unwrap(), Seen::Nothing, "no rules are left");
 }
 
 #[test]
@@ -247,8 +252,7 @@ fn a_second_agent_on_the_same_state_is_refused_and_the_first_lives_on() {
     assert_eq!(other.wait(LIMIT).unwrap().code(), Some(1));
     assert!(other.output().contains("is in use by another callgate-dataplane"), "{}", other.output());
     assert_untouched(&running, gw, "the first runs as before");
-    let to = std::net::SocketAddrV4::new(server_address(0), 80);
-    assert_eq!(probe::tcp(&lab.clients[0], to).unwrap(), Seen::From(EXTERNAL));
+    assert_eq!(probe::tcp(&lab.clients[0], web()).unwrap(), Seen::From(EXTERNAL));
     assert!(first.ready().exists() && !second.ready().exists());
     assert!(process.stop().unwrap().success());
     assert_untouched(&before, gw, "after the first has ended");

@@ -1,0 +1,76 @@
+//! Tunnels outlive the agent, conntrack, and silence.
+
+use std::time::Duration;
+
+use callgate_e2e::gateway::callgate::CLASSIC;
+use callgate_e2e::lab::capture::Capture;
+use callgate_e2e::lab::topology::OUT_IF;
+use callgate_e2e::wait;
+
+use super::support::{LOOK, Scene, can_run};
+
+/// How often the agent is killed.
+const KILLS: usize = if cfg!(feature = "long") { 20 } else { 5 };
+
+#[test]
+fn ten_tunnels_outlive_the_agent_killed_again_and_again() {
+    if !can_run("ten_tunnels_outlive_the_agent_killed_again_and_again") {
+        return;
+    }
+    let mut scene = Scene::new(10, 1);
+    let links = scene.dial_all();
+    let before = scene.callgate.wait_calls(&scene.lab.gw, 10).unwrap();
+    let outside = Capture::start(&scene.lab.gw, OUT_IF).unwrap();
+    for _ in 0..KILLS {
+        scene.callgate.kill9();
+        scene.callgate.run(&scene.lab.gw).unwrap();
+        scene.all_live(&links, Duration::from_secs(1));
+    }
+    let after = scene.callgate.wait_calls(&scene.lab.gw, 10).unwrap();
+    let names = |calls: &[callgate_e2e::gateway::callgate::Call]| -> Vec<_> {
+        calls.iter().map(|c| (c.client.clone(), c.external.clone(), c.pns_call_id_outside, c.pac_call_id)).collect()
+    };
+    assert_eq!(names(&before), names(&after));
+    let ends: Vec<_> =
+        outside.stop().unwrap().into_iter().filter(|p| p.tcp().is_some_and(|s| s.flags & 0x05 != 0)).collect();
+    assert!(ends.is_empty(), "FIN or RST on a control connection: {ends:?}");
+    assert!(scene.clients.iter_mut().all(|client| client.is_running()));
+}
+
+#[test]
+fn a_flushed_conntrack_changes_nothing() {
+    if !can_run("a_flushed_conntrack_changes_nothing") {
+        return;
+    }
+    let mut scene = Scene::new(3, 1);
+    let links = scene.dial_all();
+    for _ in 0..3 {
+        drop(scene.lab.gw.run("conntrack", &["-F"]));
+        scene.all_live(&links, Duration::from_secs(2));
+    }
+    // The control connection too: a call can still be ended in order.
+    for client in &mut scene.clients {
+        client.hang_up().unwrap();
+    }
+    scene.callgate.wait_calls(&scene.lab.gw, 0).unwrap();
+}
+
+#[test]
+fn a_silent_call_stays_and_an_idle_time_out_ends_it() {
+    if !can_run("a_silent_call_stays_and_an_idle_time_out_ends_it") {
+        return;
+    }
+    let silence = Duration::from_secs(if cfg!(feature = "long") { 600 } else { 10 });
+    let mut scene = Scene::new(1, 1);
+    let links = scene.dial_all();
+    // Our PPP sends nothing by itself.
+    wait::let_pass(silence);
+    scene.all_live(&links, LOOK);
+
+    let idle = CLASSIC.replace("idleTimeout: 0s}          # 0s: never", "idleTimeout: 2s}");
+    assert_ne!(idle, CLASSIC);
+    std::fs::write(scene.callgate.manifests.join("rules.yaml"), idle).unwrap();
+    scene.callgate.wait_calls(&scene.lab.gw, 0).unwrap();
+    wait::until_true("the client hears of it", Duration::from_secs(10), || Ok(!scene.clients[0].is_running())).unwrap();
+    assert!(scene.callgate.log().contains("idleTimeout"), "{}", scene.callgate.log());
+}

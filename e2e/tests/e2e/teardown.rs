@@ -1,0 +1,103 @@
+//! The host is left as it was found; who may not start is told why.
+
+use std::process::Stdio;
+
+use callgate_e2e::gateway::callgate::{CLASSIC, Callgate};
+use callgate_e2e::lab::node::Node;
+use callgate_e2e::lab::topology::Lab;
+use callgate_e2e::peers::program;
+
+use super::support::{LOOK, Scene, can_run};
+
+/// Everything the agent may have touched. Statistics and flows of the lab itself are left out.
+fn everything(gw: &Node) -> Vec<String> {
+    let run = |program: &str, args: &[&str]| gw.run(program, args).unwrap();
+    let sysctls = run("sysctl", &["-a", "-r", "^net\\.(ipv4|ipv6|bridge|netfilter)\\."]);
+    let steady = |line: &&str| !["nf_conntrack_count", "_rate", "stable_secret"].iter().any(|word| line.contains(word));
+    vec![
+        run("nft", &["list", "ruleset"]),
+        run("ip", &["rule"]),
+        run("ip", &["route", "show", "table", "all"]),
+        run("ip", &["-o", "link"]),
+        sysctls.lines().filter(steady).collect::<Vec<_>>().join("\n"),
+    ]
+}
+
+#[test]
+fn after_sigterm_the_host_is_as_it_was() {
+    if !can_run("after_sigterm_the_host_is_as_it_was") {
+        return;
+    }
+    let lab = Lab::new(1, 1).unwrap();
+    lab.gw.sysctl("net/ipv4/ip_forward", "0").unwrap();
+    let before = everything(&lab.gw);
+    let mut callgate = Callgate::start(&lab.gw, CLASSIC).unwrap();
+    assert_ne!(everything(&lab.gw), before);
+    callgate.kill9();
+    callgate.run(&lab.gw).unwrap();
+    callgate.stop().unwrap();
+    assert_eq!(everything(&lab.gw), before);
+}
+
+#[test]
+fn a_stop_ends_the_tunnels_and_the_next_start_carries_new_ones() {
+    if !can_run("a_stop_ends_the_tunnels_and_the_next_start_carries_new_ones") {
+        return;
+    }
+    let mut scene = Scene::new(2, 1);
+    scene.dial_all();
+    scene.callgate.stop().unwrap();
+    scene.callgate.run(&scene.lab.gw).unwrap();
+    for (client, node) in scene.clients.iter_mut().zip(&scene.lab.clients) {
+        client.kill9(node);
+    }
+    let links = scene.dial_all();
+    scene.all_live(&links, LOOK);
+}
+
+#[test]
+fn a_removed_rule_ends_its_tunnels_and_a_broken_file_ends_nothing() {
+    if !can_run("a_removed_rule_ends_its_tunnels_and_a_broken_file_ends_nothing") {
+        return;
+    }
+    let mut scene = Scene::new(2, 1);
+    let links = scene.dial_all();
+    let file = scene.callgate.manifests.join("rules.yaml");
+    std::fs::write(&file, "kind: [\n").unwrap();
+    std::fs::write(scene.callgate.manifests.join("more.yaml"), "apiVersion: callgate.io/v1alpha1\nkind: IpRule\n")
+        .unwrap();
+    let status = callgate_e2e::wait::until("the problems in the status", LOOK, || {
+        let status = scene.callgate.kubectl(&scene.lab.gw, &["status"])?;
+        Ok((status.contains("rules.yaml") && status.contains("more.yaml")).then_some(status))
+    });
+    let status = status.unwrap();
+    assert!(status.contains("is not YAML"), "{status}");
+    scene.all_live(&links, LOOK);
+    std::fs::remove_file(scene.callgate.manifests.join("more.yaml")).unwrap();
+    std::fs::remove_file(&file).unwrap();
+    scene.callgate.wait_calls(&scene.lab.gw, 0).unwrap();
+    assert!(scene.callgate.log().contains("the rule that allowed it is gone"), "{}", scene.callgate.log());
+}
+
+#[test]
+fn without_rights_or_with_a_second_agent_the_error_says_what_to_do() {
+    if !can_run("without_rights_or_with_a_second_agent_the_error_says_what_to_do") {
+        return;
+    }
+    let lab = Lab::new(1, 1).unwrap();
+    let callgate = Callgate::start(&lab.gw, CLASSIC).unwrap();
+    let dir = lab.gw.dir.join("callgate");
+    let agent = program("callgate-dataplane").unwrap();
+    let said = |mut command: std::process::Command, state: &str| {
+        command.args(["standalone", "--manifests"]).arg(&callgate.manifests).arg("--state-dir").arg(dir.join(state));
+        let output = command.stdin(Stdio::null()).output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    let mut nobody = lab.gw.command("setpriv");
+    nobody.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(&agent);
+    let without_rights = said(nobody, "other");
+    assert!(without_rights.contains("needs root"), "{without_rights}");
+    let second = said(lab.gw.command(&agent), "state");
+    assert!(second.contains("is in use by another callgate-dataplane (process "), "{second}");
+}
