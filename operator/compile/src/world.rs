@@ -106,10 +106,10 @@ impl From<&core::Pod> for Pod {
         let status = pod.status.as_ref();
         let listed = status.and_then(|status| status.pod_ips.as_ref()).into_iter().flatten().map(|ip| ip.ip.as_str());
         let mut texts: Vec<&str> = listed.collect();
-        if let Some(first) = status.and_then(|status| status.pod_ip.as_deref()) {
-            if !texts.contains(&first) {
-                texts.insert(0, first);
-            }
+        if let Some(first) = status.and_then(|status| status.pod_ip.as_deref())
+            && !texts.contains(&first)
+        {
+            texts.insert(0, first);
         }
         let addresses: Vec<Ipv4Addr> = texts.iter().filter_map(|text| text.parse().ok()).collect();
         let phase = status.and_then(|status| status.phase.as_deref());
