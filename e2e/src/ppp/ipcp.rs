@@ -61,10 +61,10 @@ impl Options for Ipcp {
     }
 
     fn nak(&mut self, suggested: &[Opt]) {
-        if let Some(address) = suggested.iter().find_map(address) {
-            if !self.gives {
-                self.local = address;
-            }
+        if let Some(address) = suggested.iter().find_map(address)
+            && !self.gives
+        {
+            self.local = address;
         }
     }
 

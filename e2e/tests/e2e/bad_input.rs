@@ -18,6 +18,9 @@ use super::support::can_run;
 /// Valid, but not what somebody can have meant: told as a note, exit code 0.
 const NOTES: [&str; 4] = ["no-pod-selected.yaml", "only-host-network.yaml", "only-ipv6-pod.yaml", "shadowed.yaml"];
 
+/// Under this name: one of them is told about itself.
+const FILE: &str = "objects.yaml";
+
 /// In a namespace of its own, which no wrong manifest names.
 fn good() -> String {
     format!(
@@ -64,7 +67,7 @@ impl Scene {
     fn lives(&mut self, when: &str) {
         let new = probe::tcp(&self.lab.clients[0], web()).unwrap();
         let nat = Seen::From(EXTERNAL);
-        assert_eq!((self.flow.still(), new), (nat, nat), "{when}\n{}", self.callgate.log());
+        assert_eq!((self.flow.still(), new), (nat, nat), "{when}");
         let rule = self.status().reason(("IpRule", "live", "web"), "Programmed");
         assert_eq!(rule.as_deref(), Some("Programmed"), "{when}");
         assert!(self.callgate.manifests.parent().unwrap().join("ready").exists(), "{when}: no ready file");
@@ -107,20 +110,20 @@ fn every_wrong_manifest_is_told_with_its_remedy_and_harms_nothing_that_runs() {
     for (path, expected) in files {
         let name = path.file_name().unwrap().to_str().unwrap();
         let text = fs::read_to_string(&path).unwrap();
-        let said = put(&scene.callgate, &scene.lab.gw, name, &text).unwrap().says();
+        let said = put(&scene.callgate, &scene.lab.gw, FILE, &text).unwrap().says();
         for expected in &expected {
             let found = said.iter().any(|line| line.contains(expected.as_str()));
-            assert!(found, "{name}: {expected:?} is not said: {said:#?}\n{}", scene.callgate.log());
+            assert!(found, "{name}: {expected:?} is not said: {said:#?}");
         }
         scene.lives(name);
         let (code, told) = check(&scene.callgate.manifests);
         assert_eq!(code, Some(if NOTES.contains(&name) { 0 } else { 1 }), "{name}: {told:#?}");
         // A reason (one word) is for status only.
         for expected in expected.iter().filter(|expected| expected.contains(' ')) {
-            let found = told.iter().any(|line| line.contains(expected.as_str()) && line.starts_with(name));
+            let found = told.iter().any(|line| line.contains(expected.as_str()) && line.starts_with(FILE));
             assert!(found, "{name}: check does not say {expected:?}: {told:#?}");
         }
-        let said = remove(&scene.callgate, &scene.lab.gw, name).unwrap().says();
+        let said = remove(&scene.callgate, &scene.lab.gw, FILE).unwrap().says();
         assert_eq!(said, clean, "{name} is gone and so is what was said about it");
     }
     scene.lives("at the end");
@@ -176,13 +179,25 @@ fn files_that_cannot_be_read_leave_what_they_held_in_force() {
     // Root reads everything; so the permissions of a file only matter to one who has given that up. A directory that has
     // gone is the same for everybody.
     let dir = scene.callgate.manifests.clone();
-    fs::set_permissions(dir.join(rules), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(dir.join(rules), fs::Permissions::from_mode(0o0)).unwrap();
     scene.lives("a file without permissions");
     let away = dir.with_extension("away");
     fs::rename(&dir, &away).unwrap();
     scene.lives("the directory is away");
     fs::rename(&away, &dir).unwrap();
     scene.lives("the directory is back");
+
+    // Made anew, it is still looked at.
+    fs::remove_dir_all(&dir).unwrap();
+    scene.lives("the directory is removed");
+    let said = scene.change(|dir| {
+        fs::create_dir(dir)?;
+        fs::write(dir.join(rules), good())
+    });
+    assert_eq!(said, clean);
+    let said = scene.change(|dir| fs::write(dir.join("broken.yaml"), "kind: [\n"));
+    has(&said, "broken.yaml: ");
+    scene.lives("in a new directory");
     scene.callgate.stop().unwrap();
 }
 

@@ -222,7 +222,7 @@ fn starts_that_cannot_work_say_what_to_do_and_change_nothing() {
     let said = refused(mark, "a mark of kube-proxy");
     assert!(said.contains("--steer-mark 0x4000/0x4000: ") && said.contains("kube-proxy"), "{said}");
 
-    gw.ip("link add callgate0 type dummy").unwrap();
+    gw.ip("link add callgate0 type bridge").unwrap();
     let mut process = place.spawn(gw, &[]);
     assert_eq!(process.wait(LIMIT).unwrap().code(), Some(1));
     assert!(

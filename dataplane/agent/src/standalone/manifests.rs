@@ -37,11 +37,11 @@ impl Manifests {
         if !parsed.broken_files.is_empty() {
             let mended: Vec<(String, String)> = files
                 .iter()
-                .filter_map(|(name, text)| {
+                .map(|(name, text)| {
                     let broken = parsed.broken_files.contains(name);
                     // A broken file that never was good: what can be read of it counts.
                     let text = if broken { self.good.get(name).unwrap_or(text) } else { text };
-                    Some((name.clone(), text.clone()))
+                    (name.clone(), text.clone())
                 })
                 .collect();
             for name in &parsed.broken_files {

@@ -1,6 +1,6 @@
 //! Tells when something in the manifests' directory has changed.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use notify::{RecursiveMode, Watcher};
@@ -9,13 +9,18 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 /// A notification a change, as long as the returned value lives.
 pub(super) struct Watch {
     changes: UnboundedReceiver<()>,
-    _watcher: notify::RecommendedWatcher,
+    watcher: notify::RecommendedWatcher,
+    dir: PathBuf,
 }
 
 impl Watch {
     /// Waits for the next change. Cancel-safe.
     pub(super) async fn recv(&mut self) -> Option<()> {
-        self.changes.recv().await
+        let change = self.changes.recv().await;
+        // The directory may have been made anew, or its name lead to another: a watch stays with the old one.
+        let _ = self.watcher.unwatch(&self.dir);
+        let _ = self.watcher.watch(&self.dir, RecursiveMode::NonRecursive);
+        change
     }
 
     /// A change that has come already.
@@ -24,17 +29,28 @@ impl Watch {
     }
 }
 
-/// Watches `dir` itself: also files that are replaced by renaming, and the links of a mounted ConfigMap.
+/// Watches `dir` (also files that are replaced by renaming, and the links of a mounted ConfigMap), and in the directory above
+/// its name.
 pub(super) fn watch(dir: &Path) -> Result<Watch> {
+    let dir = std::path::absolute(dir).with_context(|| format!("--manifests {}", dir.display()))?;
     let (sender, changes) = unbounded_channel();
+    let here = dir.clone();
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-        // Reading is no change, or each reading would cause the next.
-        if !event.is_ok_and(|event| event.kind.is_access()) {
+        // Reading is no change, or each reading would cause the next; nor is what happens beside the directory.
+        let matters = event.map_or(true, |event| {
+            let ours = |path: &PathBuf| path.starts_with(&here);
+            !event.kind.is_access() && (event.paths.is_empty() || event.paths.iter().any(ours))
+        });
+        if matters {
             let _ = sender.send(());
         }
     })?;
     watcher
-        .watch(dir, RecursiveMode::NonRecursive)
+        .watch(&dir, RecursiveMode::NonRecursive)
         .with_context(|| format!("watching --manifests {}; does the directory exist?", dir.display()))?;
-    Ok(Watch { changes, _watcher: watcher })
+    if let Some(above) = dir.parent() {
+        // Without it only a directory made anew goes unnoticed.
+        let _ = watcher.watch(above, RecursiveMode::NonRecursive);
+    }
+    Ok(Watch { changes, watcher, dir })
 }
