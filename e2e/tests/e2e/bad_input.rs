@@ -83,6 +83,13 @@ impl Scene {
     }
 }
 
+impl Scene {
+    /// Waits until what the agent says is right.
+    fn wait(&self, what: &str, right: impl Fn(&[String]) -> bool) {
+        wait::until_true(what, LIMIT, || Ok(right(&self.status().says()))).unwrap();
+    }
+}
+
 fn web() -> SocketAddrV4 {
     SocketAddrV4::new(server_address(0), 80)
 }
@@ -174,29 +181,32 @@ fn files_that_cannot_be_read_leave_what_they_held_in_force() {
         fs::remove_dir(dir.join("directory.yaml"))?;
         fs::remove_file(dir.join("dangling.yaml"))
     });
-    wait::until_true("nothing is said any more", LIMIT, || Ok(scene.status().says() == clean)).unwrap();
+    scene.wait("nothing is said any more", |said| said == clean);
 
     // Root reads everything; so the permissions of a file only matter to one who has given that up. A directory that has
     // gone is the same for everybody.
     let dir = scene.callgate.manifests.clone();
     fs::set_permissions(dir.join(rules), fs::Permissions::from_mode(0o0)).unwrap();
     scene.lives("a file without permissions");
+    let unreadable =
+        |said: &[String]| said.iter().any(|line| line.contains("manifests: ") && line.contains("cannot be read"));
     let away = dir.with_extension("away");
     fs::rename(&dir, &away).unwrap();
+    scene.wait("the directory is away", unreadable);
     scene.lives("the directory is away");
     fs::rename(&away, &dir).unwrap();
+    scene.wait("the directory is back", |said| said == clean);
     scene.lives("the directory is back");
 
     // Made anew, it is still looked at.
     fs::remove_dir_all(&dir).unwrap();
+    scene.wait("the directory is removed", unreadable);
     scene.lives("the directory is removed");
-    let said = scene.change(|dir| {
-        fs::create_dir(dir)?;
-        fs::write(dir.join(rules), good())
-    });
-    assert_eq!(said, clean);
-    let said = scene.change(|dir| fs::write(dir.join("broken.yaml"), "kind: [\n"));
-    has(&said, "broken.yaml: ");
+    fs::create_dir(&dir).unwrap();
+    fs::write(dir.join(rules), good()).unwrap();
+    scene.wait("the directory is made anew", |said| said == clean);
+    fs::write(dir.join("broken.yaml"), "kind: [\n").unwrap();
+    scene.wait("a file in a new directory", |said| said.iter().any(|line| line.starts_with("broken.yaml: ")));
     scene.lives("in a new directory");
     scene.callgate.stop().unwrap();
 }

@@ -134,6 +134,7 @@ async fn carry_out(
                 // An editor writes in several steps.
                 tokio::time::sleep(Duration::from_millis(50)).await;
                 while files.try_recv().is_ok() {}
+                files.renew();
                 programme.reload().await;
             }
             change = changes.next() => match change {

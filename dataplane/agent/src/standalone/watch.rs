@@ -16,16 +16,18 @@ pub(super) struct Watch {
 impl Watch {
     /// Waits for the next change. Cancel-safe.
     pub(super) async fn recv(&mut self) -> Option<()> {
-        let change = self.changes.recv().await;
-        // The directory may have been made anew, or its name lead to another: a watch stays with the old one.
-        let _ = self.watcher.unwatch(&self.dir);
-        let _ = self.watcher.watch(&self.dir, RecursiveMode::NonRecursive);
-        change
+        self.changes.recv().await
     }
 
     /// A change that has come already.
     pub(super) fn try_recv(&mut self) -> Result<()> {
         Ok(self.changes.try_recv()?)
+    }
+
+    /// Before the directory is read: it may have been made anew, or its name lead to another, and a watch stays with the old
+    /// one. Where there is none at the moment, its making will be told.
+    pub(super) fn renew(&mut self) {
+        let _ = self.watcher.watch(&self.dir, RecursiveMode::NonRecursive);
     }
 }
 
