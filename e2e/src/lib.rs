@@ -8,6 +8,7 @@
 //!      peers::pptp_client            gateway::{nat, callgate}                      peers::pptpd
 //! ```
 
+pub mod bench;
 pub mod demo;
 pub mod gateway;
 pub mod lab;

@@ -159,6 +159,11 @@ impl Callgate {
         self.process.as_ref().map(Process::output).unwrap_or_default()
     }
 
+    /// Process id, while it runs.
+    pub fn pid(&self) -> Option<i32> {
+        self.process.as_ref().map(|process| process.pid().as_raw())
+    }
+
     /// Socket of its API.
     pub fn api(&self) -> PathBuf {
         self.dir.join("api.sock")

@@ -1,0 +1,255 @@
+//! One gateway of one kind between a client and a server, with its own namespaces, so that nothing is set up anew between rounds.
+
+use std::fs;
+use std::net::Ipv4Addr;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, ensure};
+
+use super::calls::{self, Calls};
+use super::flood;
+use crate::gateway::callgate::Callgate;
+use crate::lab::names::{self, LabId};
+use crate::lab::node::Node;
+
+/// The client.
+pub const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 10, 1, 2);
+/// The gateway towards the client.
+const INNER: Ipv4Addr = Ipv4Addr::new(10, 10, 0, 1);
+/// The gateway's outer address.
+pub const EXTERNAL: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 2);
+/// The server.
+pub const SERVER: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 9);
+
+/// What the gateway does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// Forwarding without NAT or conntrack.
+    Plain,
+    /// nf_nat_pptp with masquerade.
+    KernelAlg,
+    /// Callgate standalone, AF_PACKET path.
+    Callgate,
+}
+
+impl Kind {
+    /// A short name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Plain => "plain forwarding",
+            Self::KernelAlg => "kernel ALG",
+            Self::Callgate => "Callgate AF_PACKET",
+        }
+    }
+}
+
+/// A bed.
+#[derive(Debug)]
+pub struct Bed {
+    /// Its kind.
+    pub kind: Kind,
+    callgate: Option<Callgate>,
+    calls: Calls,
+    client: Node,
+    gw: Node,
+    server: Node,
+    /// Threads of the kernel that do the gateway's work.
+    napi: Vec<u32>,
+}
+
+const MANIFESTS: &str = r#"
+apiVersion: callgate.io/v1alpha1
+kind: PptpAlg
+metadata: {name: pptp, namespace: bench}
+spec: {echoTimeout: 0s, idleTimeout: 0s}
+---
+apiVersion: callgate.io/v1alpha1
+kind: Service
+metadata: {name: pptp, namespace: bench}
+spec: {protocol: TCP, destinationPorts: "1723", maxSessions: 0, algRef: {kind: PptpAlg, name: pptp}}
+---
+apiVersion: callgate.io/v1alpha1
+kind: IpRule
+metadata: {name: bench, namespace: bench}
+spec: {order: 1, action: NAT, source: {cidrs: [10.10.0.0/16]}, services: [{name: pptp}]}
+"#;
+
+/// One measurement.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Measured {
+    /// CPU time of the gateway, ns for each packet that arrived as it should.
+    pub ns: f64,
+    /// Thousands of such packets a second.
+    pub kpps: f64,
+    /// Packets offered for each that arrived.
+    pub offered: f64,
+}
+
+impl Bed {
+    /// Builds namespaces, links and the gateway.
+    ///
+    /// # Errors
+    /// What failed.
+    pub fn build(kind: Kind) -> anyhow::Result<Self> {
+        let id = LabId::next();
+        let tag = match kind {
+            Kind::Plain => "p",
+            Kind::KernelAlg => "k",
+            Kind::Callgate => "c",
+        };
+        let node = |name: &str| Node::create(id, name);
+        let (client, gw, server) = (node("c")?, node("gw")?, node("s")?);
+        let (inner, outer) = (format!("b{tag}i"), format!("b{tag}o"));
+        gw.ip(&format!(
+            "link add {inner} type veth peer name eth0 netns {}\nlink add {outer} type veth peer name eth0 netns {}\n\
+             addr add {INNER}/16 dev {inner}\naddr add {EXTERNAL}/24 dev {outer}\nlink set {inner} up\nlink set {outer} up",
+            client.netns(),
+            server.netns()
+        ))?;
+        client.ip(&format!("addr add {CLIENT}/16 dev eth0\nlink set eth0 up\nroute add default via {INNER}"))?;
+        server.ip(&format!("addr add {SERVER}/24 dev eth0\nlink set eth0 up\nroute add default via {EXTERNAL}"))?;
+        gw.sysctl("net/ipv4/ip_forward", "1")?;
+        for device in [&inner, &outer] {
+            // GRO makes veth use NAPI; threaded NAPI gives the gateway's work a thread whose CPU time can be read.
+            gw.run("ethtool", &["-K", device, "gro", "on"])?;
+            let path = format!("/sys/class/net/{device}/threaded");
+            gw.within(|| fs::write(&path, "1"))?.with_context(|| path.clone())?;
+        }
+        let napi = napi_threads(&[&inner, &outer])?;
+        for pid in &napi {
+            gw.run("taskset", &["-p", "2", &pid.to_string()])?;
+        }
+        let callgate = match kind {
+            Kind::Plain => None,
+            Kind::KernelAlg => {
+                gw.nft(&format!(
+                    "table ip nat {{ ct helper pptp {{ type \"pptp\" protocol tcp; }}
+                     chain pre {{ type filter hook prerouting priority -150; tcp dport 1723 ct helper set \"pptp\"; }}
+                     chain post {{ type nat hook postrouting priority 100; oifname \"{outer}\" masquerade; }} }}"
+                ))?;
+                for timeout in ["nf_conntrack_gre_timeout", "nf_conntrack_gre_timeout_stream"] {
+                    gw.sysctl(&format!("net/netfilter/{timeout}"), "3600")?;
+                }
+                None
+            }
+            Kind::Callgate => {
+                let flags = ["--half-open-per-client", "100000", "--half-open-per-server", "100000"];
+                Some(Callgate::start_with(&gw, MANIFESTS, &flags)?)
+            }
+        };
+        Ok(Self { kind, callgate, calls: Calls::default(), client, gw, server, napi })
+    }
+
+    /// How many calls are set up.
+    pub fn calls(&self) -> usize {
+        self.calls.ids.len()
+    }
+
+    /// Sets up calls one after the other; how long that took.
+    ///
+    /// # Errors
+    /// If a call is not answered as it should be.
+    pub fn set_up(&mut self, count: usize) -> anyhow::Result<Duration> {
+        let begun = Instant::now();
+        self.calls = calls::set_up(&self.client, &self.server, count)?;
+        let took = begun.elapsed();
+        if self.kind == Kind::KernelAlg {
+            // Its expectations end with the first GRE packet of each call.
+            flood::once(&self.server, self.frames(count, 80)?)?;
+        }
+        Ok(took)
+    }
+
+    /// Sends as fast as it can for `ms` milliseconds over the first `calls` calls in turn.
+    ///
+    /// # Errors
+    /// If a counter cannot be read, or nothing arrives.
+    pub fn flood(&mut self, calls: usize, length: usize, ms: u64) -> anyhow::Result<Measured> {
+        let frames = self.frames(calls, length)?;
+        flood::sink(&self.client, &self.calls.ids[..calls])?;
+        let before = self.cpu()?;
+        let begun = Instant::now();
+        let offered = flood::run(&self.server, frames, Duration::from_millis(ms))?;
+        // What is still in queues belongs to this measurement.
+        let arrived = flood::settled(&self.client)?;
+        let seconds = begun.elapsed().as_secs_f64();
+        let cpu = self.cpu()? - before;
+        ensure!(arrived > 0, "nothing arrived through {}", self.kind.name());
+        Ok(Measured {
+            ns: cpu as f64 / arrived as f64,
+            kpps: arrived as f64 / seconds / 1_000.0,
+            offered: offered as f64 / arrived as f64,
+        })
+    }
+
+    /// Resident memory of the agent, bytes.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn agent_memory(&self) -> anyhow::Result<u64> {
+        let pid = self.callgate.as_ref().and_then(Callgate::pid).context("no agent")?;
+        let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("VmRSS")?;
+        let kib: u64 = line.trim().trim_end_matches(" kB").trim().parse()?;
+        Ok(kib * 1_024)
+    }
+
+    fn frames(&self, calls: usize, length: usize) -> anyhow::Result<Vec<Vec<u8>>> {
+        let to = if self.kind == Kind::Plain { CLIENT } else { EXTERNAL };
+        let outer = match self.kind {
+            Kind::Plain => "bpo",
+            Kind::KernelAlg => "bko",
+            Kind::Callgate => "bco",
+        };
+        let mac = self.gw.within(|| fs::read_to_string(format!("/sys/class/net/{outer}/address")))??;
+        let ids = &self.calls.ids[..calls];
+        Ok(ids
+            .iter()
+            .map(|id| {
+                flood::frame(mac.trim(), to, if self.kind == Kind::Plain { id.client } else { id.outside }, length)
+            })
+            .collect())
+    }
+
+    /// CPU time spent for the gateway so far, ns.
+    fn cpu(&self) -> anyhow::Result<u64> {
+        let mut threads: Vec<String> = self.napi.iter().map(|pid| format!("/proc/{pid}/schedstat")).collect();
+        if let Some(pid) = self.callgate.as_ref().and_then(Callgate::pid) {
+            for task in fs::read_dir(format!("/proc/{pid}/task"))? {
+                threads.push(task?.path().join("schedstat").to_string_lossy().into_owned());
+            }
+        }
+        let mut total = 0;
+        for path in threads {
+            let text = fs::read_to_string(&path).with_context(|| path.clone())?;
+            total += text.split(' ').next().and_then(|ns| ns.parse::<u64>().ok()).context("schedstat")?;
+        }
+        Ok(total)
+    }
+}
+
+impl Drop for Bed {
+    fn drop(&mut self) {
+        self.callgate = None;
+        for node in [&self.client, &self.gw, &self.server] {
+            names::remove_netns(node.netns());
+        }
+    }
+}
+
+/// Kernel threads `napi/DEVICE-N` of these devices.
+fn napi_threads(devices: &[&str]) -> anyhow::Result<Vec<u32>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc")?.flatten() {
+        let Ok(pid) = entry.file_name().to_string_lossy().parse::<u32>() else { continue };
+        let comm = fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
+        if devices.iter().any(|device| comm.starts_with(&format!("napi/{device}-"))) {
+            found.push(pid);
+        }
+    }
+    ensure!(
+        !found.is_empty(),
+        "this kernel has no threaded NAPI for veth: the gateway's CPU time cannot be told apart"
+    );
+    Ok(found)
+}
