@@ -235,8 +235,8 @@ fn starts_that_cannot_work_say_what_to_do_and_change_nothing() {
 }
 
 #[test]
-fn a_second_agent_on_the_same_state_is_refused_and_the_first_lives_on() {
-    if !can_run("a_second_agent_on_the_same_state_is_refused_and_the_first_lives_on") {
+fn a_second_agent_is_refused_and_the_first_lives_on() {
+    if !can_run("a_second_agent_is_refused_and_the_first_lives_on") {
         return;
     }
     let lab = lab();
@@ -247,13 +247,45 @@ fn a_second_agent_on_the_same_state_is_refused_and_the_first_lives_on() {
     let mut process = first.spawn(gw, &[]);
     first.wait_ready(&mut process);
     let running = surface::of(gw).unwrap();
-    let command = second.command(gw.command(program("callgate-dataplane").unwrap()), Some(&first.0.join("state")));
-    let mut other = gw.spawn("second", command).unwrap();
-    assert_eq!(other.wait(LIMIT).unwrap().code(), Some(1));
-    assert!(other.output().contains("is in use by another callgate-dataplane"), "{}", other.output());
-    assert_untouched(&running, gw, "the first runs as before");
-    assert_eq!(probe::tcp(&lab.clients[0], web()).unwrap(), Seen::From(EXTERNAL));
-    assert!(first.ready().exists() && !second.ready().exists());
+    let table = [
+        (Some(first.0.join("state")), "is in use by another callgate-dataplane"),
+        (None, "another callgate-dataplane runs on this host with --nft-table callgate: stop that one"),
+    ];
+    for (state, expected) in table {
+        let command = second.command(gw.command(program("callgate-dataplane").unwrap()), state.as_deref());
+        let mut other = gw.spawn("second", command).unwrap();
+        assert_eq!(other.wait(LIMIT).unwrap().code(), Some(1));
+        assert!(other.output().contains(expected), "{}", other.output());
+        assert_untouched(&running, gw, "the first runs as before");
+        assert_eq!(probe::tcp(&lab.clients[0], web()).unwrap(), Seen::From(EXTERNAL));
+        assert!(first.ready().exists() && !second.ready().exists());
+    }
     assert!(process.stop().unwrap().success());
     assert_untouched(&before, gw, "after the first has ended");
+}
+
+#[test]
+fn an_agent_without_power_over_files_goes_on_with_what_an_unreadable_one_held() {
+    if !can_run("an_agent_without_power_over_files_goes_on_with_what_an_unreadable_one_held") {
+        return;
+    }
+    let lab = lab();
+    let _servers = Servers::start(&lab.servers[0], &[80], &[]).unwrap();
+    let (gw, place) = (&lab.gw, Place::new(&lab.gw, "agent", &nat_all()));
+    let before = surface::of(gw).unwrap();
+    // Root, but file permissions hold for it: only what the agent needs.
+    let mut command = gw.command("setpriv");
+    command.args(["--bounding-set", "-all,+net_admin,+net_raw"]).arg(program("callgate-dataplane").unwrap());
+    let mut process = gw.spawn("callgate", place.command(command, None)).unwrap();
+    place.wait_ready(&mut process);
+    let mut flow = Flow::open(&lab.clients[0], web()).unwrap().unwrap();
+    let file = place.0.join("manifests/rules.yaml");
+    fs::set_permissions(&file, fs::Permissions::from_mode(0)).unwrap();
+    process.wait_output("cannot be read (Permission denied", LIMIT).unwrap();
+    assert!(process.output().contains("rules.yaml"), "{}", process.output());
+    let new = probe::tcp(&lab.clients[0], web()).unwrap();
+    assert_eq!((flow.still(), new), (Seen::From(EXTERNAL), Seen::From(EXTERNAL)));
+    assert!(place.ready().exists());
+    assert!(process.stop().unwrap().success(), "{}", process.output());
+    assert_untouched(&before, gw, "with the two capabilities alone");
 }

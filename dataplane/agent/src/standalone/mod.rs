@@ -5,6 +5,7 @@
 //!                                                        └── statuses ─► report ◄── api
 //! ```
 
+mod alone;
 mod manifests;
 mod programme;
 mod report;
@@ -55,6 +56,7 @@ async fn serve(args: &Standalone) -> Result<()> {
     if state.discarded() {
         tracing::info!("state of another boot was discarded");
     }
+    let _alone = alone::alone(&options)?;
     let mut term = signal(SignalKind::terminate())?;
     let mut int = signal(SignalKind::interrupt())?;
 
