@@ -6,6 +6,7 @@
 
 pub mod pptp_client;
 pub mod pptpd;
+pub mod uml;
 
 use std::path::PathBuf;
 

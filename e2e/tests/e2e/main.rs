@@ -5,9 +5,12 @@
 
 mod bad_input;
 mod baselines;
+mod chaos;
 mod lives;
 mod many_clients;
+mod mppe;
 mod raw;
+mod scripted;
 mod support;
 mod surroundings;
 mod survival;

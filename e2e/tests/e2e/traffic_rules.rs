@@ -274,3 +274,28 @@ fn sessions_are_limited_and_time_outs_set_as_the_service_says() {
     assert!(udp.len() == 1 && udp.iter().all(|seconds| (1..=66).contains(seconds)), "{entries}");
     callgate.stop().unwrap();
 }
+
+#[test]
+fn a_table_that_somebody_removes_is_put_back() {
+    if !can_run("a_table_that_somebody_removes_is_put_back") {
+        return;
+    }
+    let lab = lab(1, 1);
+    let _servers = Servers::start(&lab.servers[0], &[80], &[]).unwrap();
+    let mut callgate =
+        Callgate::start(&lab.gw, &rule("web", 100, "NAT", &only(0), "cidrs: [0.0.0.0/0]", &["http"])).unwrap();
+    let (client, gw) = (&lab.clients[0], &lab.gw);
+    let before = gw.run("nft", &["-s", "list", "ruleset"]).unwrap();
+    for damage in ["flush ruleset", "flush chain ip callgate prerouting", "flush map ip callgate src_hosts"] {
+        gw.nft(damage).unwrap();
+        wait::until_true(damage, Duration::from_secs(10), || Ok(gw.run("nft", &["-s", "list", "ruleset"])? == before))
+            .unwrap();
+        assert_eq!(probe::tcp(client, at(0, 80)).unwrap(), Seen::From(EXTERNAL), "{damage}");
+    }
+    // Others' tables are no business of ours.
+    let applies = manifests::Status::of(&callgate, gw).unwrap().counter("applies");
+    gw.nft("table ip foreign { chain c { type filter hook forward priority 0; }; }").unwrap();
+    put(&callgate, gw, "beside.yaml", "").unwrap();
+    assert_eq!(manifests::Status::of(&callgate, gw).unwrap().counter("applies"), applies + 1, "{}", callgate.log());
+    callgate.stop().unwrap();
+}
