@@ -80,13 +80,17 @@ impl Calls {
     /// Gives the call its PNS id on both sides.
     pub(crate) fn set_pns(&mut self, index: u32, pns: PnsId) {
         let Some(call) = self.slab.get_mut(index) else { return };
-        call.data.pns = Some(pns);
+        if let Some(old) = call.data.pns.replace(pns) {
+            self.down.remove(&Key::new(call.external, call.server, old.translated));
+            self.inner.remove(&(Key::new(call.client, call.server, old.client), index));
+        }
         self.down.insert(Key::new(call.external, call.server, pns.translated), index);
         self.inner.insert((Key::new(call.client, call.server, pns.client), index));
     }
 
     /// Gives the call its PAC id; the call that had the way up under it before, if there is one, loses it.
     pub(crate) fn set_pac(&mut self, index: u32, pac: u16) -> Option<u32> {
+        self.unset_pac(index);
         let call = self.slab.get_mut(index)?;
         call.data.pac = Some(pac);
         self.outer.insert((Key::new(call.external, call.server, pac), index));
@@ -95,27 +99,36 @@ impl Calls {
 
     /// Takes a call out of all tables. If an older call had lost the way up to it, that one has it again.
     pub(crate) fn remove(&mut self, index: u32) -> Option<Call> {
-        let call = self.slab.remove(index)?;
+        let pac = self.slab.get(index)?.data.pac;
+        self.unset_pac(index);
+        let mut call = self.slab.remove(index)?;
+        call.data.pac = pac;
         self.owner.remove(&(call.connection, index));
         self.by_serial.remove(&call.serial);
         if let Some(pns) = call.data.pns {
             self.down.remove(&Key::new(call.external, call.server, pns.translated));
             self.inner.remove(&(Key::new(call.client, call.server, pns.client), index));
         }
-        if let Some(pac) = call.data.pac {
-            self.outer.remove(&(Key::new(call.external, call.server, pac), index));
-            let key = Key::new(call.client, call.server, pac);
-            if self.up.get(&key) == Some(&index) {
-                self.up.remove(&key);
-                let heir = self
-                    .with_pac(call.external, call.server, pac)
-                    .find(|&other| self.slab.get(other).is_some_and(|other| other.client == call.client));
-                if let Some(heir) = heir {
-                    self.up.insert(key, heir);
-                }
-            }
-        }
         Some(call)
+    }
+
+    /// Takes the PAC id from a call. Another call of the same client with this id, if there is one, has the way up now.
+    fn unset_pac(&mut self, index: u32) {
+        let Some(call) = self.slab.get_mut(index) else { return };
+        let Some(pac) = call.data.pac.take() else { return };
+        let (client, external, server) = (call.client, call.external, call.server);
+        self.outer.remove(&(Key::new(external, server, pac), index));
+        let key = Key::new(client, server, pac);
+        if self.up.get(&key) != Some(&index) {
+            return;
+        }
+        self.up.remove(&key);
+        let heir = self
+            .with_pac(external, server, pac)
+            .find(|&other| self.slab.get(other).is_some_and(|other| other.client == client));
+        if let Some(heir) = heir {
+            self.up.insert(key, heir);
+        }
     }
 
     /// GRE from the server: the call whose translated id this is.

@@ -39,6 +39,9 @@ pub(crate) struct ConnectionData {
     /// Who sent FIN first.
     pub(crate) first_fin: Option<Side>,
     pub(crate) created: Now,
+    /// When the TCP handshake was complete.
+    #[serde(default)]
+    pub(crate) connected: Now,
     /// When the last segment came from the client and from the server.
     pub(crate) seen: (Now, Now),
     /// Saved with the connection, live in the call table.
@@ -56,12 +59,22 @@ pub(crate) struct Connection {
     pub(crate) data: ConnectionData,
     /// No time-out of silence strikes before this (after a restart).
     pub(crate) grace: Now,
-    /// When and why it ended; it stays for retransmissions.
-    pub(crate) ended: Option<(Now, CloseReason)>,
+    /// We have said goodbye to both sides: when it is reset unless they close before, and why.
+    pub(crate) leaving: Option<(Now, CloseReason)>,
+    /// When it ended; it stays for retransmissions.
+    pub(crate) ended: Option<Ended>,
     /// The deadline its entry in the timer queue has.
     pub(crate) armed: Option<Now>,
     /// Whether it counts among those waiting for their first message.
     pub(crate) half_open: bool,
+}
+
+/// The end of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Ended {
+    pub(crate) at: Now,
+    /// By RST: who did not hear it, is told again. Otherwise retransmissions of FIN still pass.
+    pub(crate) by_reset: bool,
 }
 
 /// The other side.
@@ -96,13 +109,33 @@ impl Connection {
             Side::Server => self.data.seen.1 = now,
         }
         let timestamps = tcp::options::timestamps(segment.options());
-        *self.peer(from) = Peer { window: segment.window(), timestamps, tos };
+        let peer = self.peer(from);
+        // A segment that was overtaken must not take the clock back: the other side would drop what is modelled on it
+        // (RFC 7323, protection against wrapped sequence numbers).
+        let overtaken = |(new, _): (u32, u32), (old, _): (u32, u32)| (new.wrapping_sub(old) as i32) < 0;
+        if timestamps.zip(peer.timestamps).is_some_and(|(new, old)| overtaken(new, old)) {
+            return;
+        }
+        *peer = Peer { window: segment.window(), timestamps: timestamps.or(peer.timestamps), tos };
     }
 
     /// When the last segment came, and which side has been silent for longer.
     pub(crate) fn silence(&self) -> (Now, Side) {
         let (client, server) = self.data.seen;
         (client.max(server), if client <= server { Side::Client } else { Side::Server })
+    }
+
+    /// An acknowledgement for `to` on the other side's behalf, ahead of the other side's own. It echoes the latest clock
+    /// of `to`: an old echo would make `to` believe in a long round trip.
+    pub(crate) fn acknowledgement(&mut self, to: Side) -> Option<Vec<u8>> {
+        let seq = self.stream(other(to))?.out_next();
+        let kept = *self.peer(other(to));
+        if let (Some((clock, _)), Some((latest, _))) = (kept.timestamps, self.peer(to).timestamps) {
+            self.peer(other(to)).timestamps = Some((clock, latest));
+        }
+        let packet = self.segment(to, seq, tcp::Flags::ACK, &[]);
+        *self.peer(other(to)) = kept;
+        packet
     }
 
     /// A segment for `to` in the other side's name, acknowledging what it has been acknowledged.

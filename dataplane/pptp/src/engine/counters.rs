@@ -58,6 +58,9 @@ counters! {
     drop_tcp_window,
     /// Dropped: an RST with an implausible sequence number.
     drop_tcp_rst_forged,
+    /// Dropped: a SYN for a live connection; the client is told what is expected (RFC 5961), so that a real restart of
+    /// the client resets the old connection first.
+    drop_tcp_syn_live,
     /// Dropped: a segment with a hole before it (its sender sends again).
     drop_tcp_gap,
     /// Dropped: a segment beyond what is held for one direction.
@@ -82,6 +85,8 @@ counters! {
     fragmented,
     /// Dropped: ICMP protocol-unreachable about GRE (one of them ends every pptpd call of an address).
     drop_icmp_protocol_unreachable,
+    /// Dropped: ICMP of a client about another client's traffic.
+    drop_icmp_spoofed,
     /// Dropped: ICMP about nothing we carry.
     drop_icmp_unknown,
     /// Dropped: ICMP of another type, or broken.
@@ -100,7 +105,7 @@ counters! {
     messages_down,
     /// Malformed control messages, both directions.
     messages_malformed,
-    /// Control messages about a call that does not exist (passed on unchanged or dropped, see docs).
+    /// Control messages about a call that does not exist: taken out of the stream, except Set-Link-Info of the client.
     messages_unknown_call,
     /// Control messages the engine made itself.
     messages_made,

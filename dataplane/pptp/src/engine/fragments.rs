@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 use super::Engine;
 use super::timers::Timer;
 use crate::types::{Command, Now, Side, Verdict};
-use crate::wire::ipv4;
+use crate::wire::{checksum, ipv4};
 
 /// What the fragments of one packet have in common (RFC 791: addresses, protocol, identification).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -41,56 +41,114 @@ impl Way {
     }
 }
 
+/// A way, and the identification the fragments have on it.
+#[derive(Debug, Clone, Copy)]
+struct Known {
+    way: Way,
+    id: u16,
+    until: Now,
+}
+
 /// Ways of packets under way in fragments, and fragments that came before their first one.
 #[derive(Debug, Default)]
 pub(super) struct Fragments {
-    ways: BTreeMap<FragmentKey, (Way, Now)>,
+    known: BTreeMap<FragmentKey, Known>,
     early: Vec<(FragmentKey, Side, Now, Vec<u8>)>,
+    armed: Option<Now>,
+    last_id: u16,
+}
+
+impl Fragments {
+    /// The identification of a packet's fragments. Two clients may use the same one at the same time, and behind one
+    /// address their fragments would be put together; so each packet to a server gets a new one. Never 0: the kernel would give each fragment another.
+    pub(super) fn id_for(&mut self, to: Side, id: u16) -> u16 {
+        if to == Side::Client && id != 0 {
+            return id;
+        }
+        self.last_id = self.last_id.checked_add(1).unwrap_or(1);
+        self.last_id
+    }
+}
+
+impl Known {
+    fn apply(&self, packet: &mut [u8]) {
+        let mut ip = ipv4::Packet::new_unchecked(&mut *packet);
+        let value = checksum::update_u16(ip.checksum(), ip.id(), self.id);
+        ip.set_id(self.id);
+        ip.set_checksum(value);
+        self.way.apply(packet);
+    }
 }
 
 impl Engine {
-    pub(super) fn first_fragment(&mut self, key: FragmentKey, way: Way, now: Now) {
+    /// Sends a first fragment on its way, and lets those that came before it follow.
+    pub(super) fn first_fragment(&mut self, key: FragmentKey, way: Way, packet: &mut [u8], now: Now) -> Verdict {
         let until = now.after(self.limits.fragment_ms);
-        if self.fragments.ways.len() >= self.limits.fragment_entries as usize {
-            let oldest = self.fragments.ways.iter().min_by_key(|(_, (_, until))| *until).map(|(key, _)| *key);
-            oldest.and_then(|oldest| self.fragments.ways.remove(&oldest));
+        if self.fragments.known.len() >= self.limits.fragment_entries as usize {
+            let oldest = self.fragments.known.iter().min_by_key(|(_, known)| known.until).map(|(key, _)| *key);
+            oldest.and_then(|oldest| self.fragments.known.remove(&oldest));
         }
-        self.fragments.ways.insert(key, (way, until));
-        self.timers.set(until, Timer::Fragments);
-        let (ready, waiting) = std::mem::take(&mut self.fragments.early).into_iter().partition(|(of, ..)| *of == key);
-        self.fragments.early = waiting;
-        let ready: Vec<(FragmentKey, Side, Now, Vec<u8>)> = ready;
-        for (_, _, _, mut packet) in ready {
+        let id = self.fragments.id_for(way.to, key.id);
+        let known = Known { way, id, until };
+        self.fragments.known.insert(key, known);
+        self.arm_fragments(until);
+        known.apply(packet);
+        if self.fragments.early.iter().all(|(of, ..)| *of != key) {
+            return Verdict::Forward(way.to);
+        }
+        // The first one first: it is no use to a receiver to have to wait for it.
+        self.commands.push_back(Command::Send { to: way.to, packet: packet.to_vec() });
+        for early in std::mem::take(&mut self.fragments.early) {
+            if early.0 != key {
+                self.fragments.early.push(early);
+                continue;
+            }
+            let (.., mut packet) = early;
             self.counters.gre_fragments += 1;
-            way.apply(&mut packet);
+            known.apply(&mut packet);
             self.commands.push_back(Command::Send { to: way.to, packet });
+        }
+        Verdict::Consumed
+    }
+
+    fn arm_fragments(&mut self, at: Now) {
+        if self.fragments.armed.is_none_or(|armed| at < armed) {
+            if let Some(armed) = self.fragments.armed.replace(at) {
+                self.timers.clear(armed, Timer::Fragments);
+            }
+            self.timers.set(at, Timer::Fragments);
         }
     }
 
     pub(super) fn later_fragment(&mut self, from: Side, packet: &mut [u8], now: Now) -> Verdict {
         let key = FragmentKey::of(packet);
-        if let Some(&(way, _)) = self.fragments.ways.get(&key)
-            && way.to == super::connection::other(from)
+        if let Some(known) = self.fragments.known.get(&key)
+            && known.way.to == super::connection::other(from)
         {
             self.counters.gre_fragments += 1;
-            way.apply(packet);
-            return Verdict::Forward(way.to);
+            known.apply(packet);
+            return Verdict::Forward(known.way.to);
         }
         if self.fragments.early.len() >= self.limits.fragment_held as usize {
             self.counters.drop_fragment_unknown += 1;
             return Verdict::Consumed;
         }
         let until = now.after(self.limits.early_gre_ms);
-        self.timers.set(until, Timer::Fragments);
+        self.arm_fragments(until);
         self.fragments.early.push((key, from, until, packet.to_vec()));
         Verdict::Consumed
     }
 
     /// Forgets what is over.
     pub(super) fn expire_fragments(&mut self, now: Now) {
-        self.fragments.ways.retain(|_, (_, until)| *until > now);
+        self.fragments.armed = None;
+        self.fragments.known.retain(|_, known| known.until > now);
         let before = self.fragments.early.len();
         self.fragments.early.retain(|(_, _, until, _)| *until > now);
         self.counters.drop_fragment_unknown += (before - self.fragments.early.len()) as u64;
+        let next = self.fragments.known.values().map(|known| known.until);
+        if let Some(at) = next.chain(self.fragments.early.iter().map(|(_, _, until, _)| *until)).min() {
+            self.arm_fragments(at);
+        }
     }
 }

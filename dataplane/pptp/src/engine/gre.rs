@@ -53,7 +53,7 @@ impl Engine {
             }
         };
         if first {
-            self.first_fragment(FragmentKey::of(packet), way, now);
+            return self.first_fragment(FragmentKey::of(packet), way, packet, now);
         }
         way.apply(packet);
         Verdict::Forward(way.to)

@@ -28,7 +28,13 @@ impl Engine {
     /// An error of a client (or a router before it) about a packet that came from the server.
     pub(super) fn icmp_from_client(&mut self, packet: &mut [u8], now: Now) -> Verdict {
         let Some((quoted, src, dst)) = self.wanted(Side::Client, packet, now) else { return Verdict::Consumed };
-        // The quoted packet went server -> client.
+        // The quoted packet went server -> client. Only its receiver can say that it did not fit: a lie about another
+        // client's call would make the server send that one small packets.
+        if ipv4::Packet::new_unchecked(&*packet).src() != dst {
+            self.counters.drop_icmp_spoofed += 1;
+            self.note_dropped(Side::Client, packet, "ICMP error about another client's traffic", now);
+            return Verdict::Consumed;
+        }
         let translated = match quoted {
             Quoted::Gre { id } => self.calls.with_pns(dst, src, id).next().and_then(|call| {
                 let call = self.calls.get(call)?;

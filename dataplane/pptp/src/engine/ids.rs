@@ -18,14 +18,17 @@ pub(super) fn one_less<K: Ord>(counts: &mut BTreeMap<K, u32>, key: &K) {
 }
 
 impl Engine {
+    /// Why this connection may have no further call, if so.
+    pub(super) fn calls_are_full(&self, index: u32) -> Option<CallRefusal> {
+        let policy = &self.connections.get(index)?.data.policy;
+        let max = policy.max_calls;
+        let full = max != 0 && self.calls_of_alg.get(&policy.alg).is_some_and(|&calls| calls >= max);
+        full.then_some(CallRefusal::MaxCalls(max))
+    }
+
     /// A translated Call ID for one more call of this connection.
     pub(super) fn allocate_call_id(&mut self, index: u32, now: Now) -> Result<u16, CallRefusal> {
         let connection = self.connections.get(index).ok_or(CallRefusal::NoCallId)?;
-        let policy = &connection.data.policy;
-        let max = policy.max_calls;
-        if max != 0 && self.calls_of_alg.get(&policy.alg).is_some_and(|&calls| calls >= max) {
-            return Err(CallRefusal::MaxCalls(max));
-        }
         let pair = Pair { external: connection.external, server: connection.flow.server };
         self.allocator.call_id(pair, now).ok_or(CallRefusal::NoCallId)
     }

@@ -3,13 +3,14 @@
 use super::Engine;
 use super::allocator::Pair;
 use super::call::Call;
-use super::connection::other;
+use super::connection::{Ended, other};
 use super::event::{CallEnd, CallIds, CloseReason, Event};
+use super::message::{disconnect, incoming_refusal, outgoing_refusal};
 use super::record::{Change, Quarantined, QuarantinedWhat};
 use super::view::{CallState, ConnectionState};
 use crate::types::{Command, Now, Side};
 use crate::wire::control::{
-    CallClearRequest, CallDisconnectNotify, DisconnectResult, GeneralError, StopReason, StopRequest,
+    CallClearRequest, DisconnectResult, GeneralError, IncomingResult, OutgoingResult, StopReason, StopRequest,
 };
 use crate::wire::tcp;
 
@@ -27,7 +28,11 @@ impl Engine {
     /// Takes a call out; its translated Call ID rests.
     pub(super) fn end_call(&mut self, index: u32, reason: CallEnd, now: Now) {
         let Some(call) = self.calls.remove(index) else { return };
-        self.held.remove(&call.serial);
+        if let Some(armed) = call.armed {
+            self.timers.clear(armed, super::timers::Timer::Call(call.serial));
+        }
+        let held = self.held.remove(&call.serial).map_or(0, |queue| queue.len());
+        self.counters.drop_gre_held += held as u64;
         self.counters.calls_ended += 1;
         if let Some(connection) = self.connections.get(call.connection) {
             let policy = &connection.data.policy;
@@ -69,25 +74,27 @@ impl Engine {
     /// Ends a call by our own will: both sides are told by messages of ours.
     pub(super) fn clear_call(&mut self, index: u32, reason: CallEnd, now: Now) {
         let Some(call) = self.calls.get(index) else { return };
-        let (connection, pns, pac, state) = (call.connection, call.data.pns, call.data.pac, call.data.state);
+        let (connection, data) = (call.connection, call.data);
         let start = self.commands.len();
-        if let Some(pac) = pac
-            && state != CallState::Requested
-        {
-            let notify = CallDisconnectNotify {
-                reserved0: 0,
-                call_id: pac,
-                result: DisconnectResult::AdminShutdown,
-                error: GeneralError::None,
-                cause: 0,
-                reserved1: 0,
-                statistics: [0; 128],
-            };
-            self.inject(Side::Client, connection, notify.to_bytes(), now);
-        }
-        if let Some(pns) = pns {
-            let clear = CallClearRequest { reserved0: 0, call_id: pns.translated, reserved1: 0 };
-            self.inject(Side::Server, connection, clear.to_bytes(), now);
+        let late = reason == CallEnd::SetupTimeout;
+        let unanswered = data.state == CallState::Requested;
+        let to_client = match (data.pac, data.pns) {
+            (None, Some(pns)) => {
+                let result = if late { OutgoingResult::TimeOut } else { OutgoingResult::DoNotAccept };
+                Some(outgoing_refusal(pns.client, result, GeneralError::None))
+            }
+            (Some(pac), _) => Some(disconnect(pac, DisconnectResult::AdminShutdown, GeneralError::None)),
+            (None, None) => None,
+        };
+        let to_server = match (data.pns, data.pac) {
+            (None, Some(pac)) if unanswered => Some(incoming_refusal(pac, IncomingResult::DoNotAccept)),
+            (Some(pns), _) => Some(CallClearRequest { reserved0: 0, call_id: pns.translated, reserved1: 0 }.to_bytes()),
+            (None, _) => None,
+        };
+        for (to, message) in [(Side::Client, to_client), (Side::Server, to_server)] {
+            if let Some(message) = message {
+                self.inject(to, connection, message, now);
+            }
         }
         self.end_call(index, reason, now);
         self.arm(connection);
@@ -116,18 +123,29 @@ impl Engine {
         self.close(index, CloseReason::Malformed(from), (true, true), now);
     }
 
-    /// Ends a connection by our own will: calls and connection are taken leave of by message, then by RST.
+    /// Ends a connection by our own will: calls and connection are taken leave of by message. What has not closed by
+    /// itself a little later is reset.
     pub(super) fn shut(&mut self, index: u32, reason: CloseReason, now: Now) {
+        let Some(connection) = self.connections.get_mut(index) else { return };
+        if connection.ended.is_some() || connection.leaving.is_some() {
+            return;
+        }
+        if !connection.data.started {
+            self.close(index, reason, (true, true), now);
+            return;
+        }
+        let start = self.commands.len();
+        connection.leaving = Some((now.after(self.limits.farewell_ms), reason));
+        connection.data.state = ConnectionState::Closing;
         let calls: Vec<u32> = self.calls.of_connection(index).collect();
         for call in calls {
             self.clear_call(call, CallEnd::ConnectionClosed(reason), now);
         }
-        if self.connections.get(index).is_some_and(|connection| connection.data.started) {
-            let stop = StopRequest { reserved0: 0, reason: StopReason::StopLocalShutdown, reserved1: 0, reserved2: 0 };
-            self.inject(Side::Client, index, stop.to_bytes(), now);
-            self.inject(Side::Server, index, stop.to_bytes(), now);
-        }
-        self.close(index, reason, (true, true), now);
+        let stop = StopRequest { reserved0: 0, reason: StopReason::StopLocalShutdown, reserved1: 0, reserved2: 0 };
+        self.inject(Side::Client, index, stop.to_bytes(), now);
+        self.inject(Side::Server, index, stop.to_bytes(), now);
+        self.arm(index);
+        self.persist_before(start, index);
     }
 
     /// Ends a connection with all its calls. `reset`: whether client and server are told by RST. It stays known for a
@@ -137,6 +155,8 @@ impl Engine {
         if connection.ended.is_some() {
             return;
         }
+        // Whoever closes first once we have said goodbye, the reason is ours.
+        let reason = connection.leaving.take().map_or(reason, |(_, reason)| reason);
         for (to, wanted) in [(Side::Client, reset.0), (Side::Server, reset.1)] {
             let Some(connection) = self.connections.get_mut(index) else { return };
             let seq = connection.stream(other(to)).map(|stream| stream.out_next());
@@ -159,7 +179,7 @@ impl Engine {
         self.leave_half_open(index);
         self.counters.connections_closed += 1;
         let Some(connection) = self.connections.get_mut(index) else { return };
-        connection.ended = Some((now, reason));
+        connection.ended = Some(Ended { at: now, by_reset: reset.0 || reset.1 });
         connection.data.state = ConnectionState::Closed;
         let (flow, id, pair) =
             (connection.flow, connection.id, Pair { external: connection.external, server: connection.flow.server });

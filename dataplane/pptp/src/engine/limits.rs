@@ -10,6 +10,9 @@ pub struct Limits {
     /// A control connection that has not sent its whole Start-Control-Connection-Request by then is reset on both
     /// sides. pptpd serves nobody else while it waits for it (up to 10 s), so this stays below.
     pub first_message_timeout_ms: u64,
+    /// A connection whose TCP handshake is not complete by then is given up. A busy server lets SYNs be lost, and a
+    /// client repeats them after 1, 3, 7 and 15 s.
+    pub handshake_timeout_ms: u64,
     /// Connections of one client that may be waiting for their first message; the next SYN gets RST.
     pub half_open_per_client: u32,
     /// Connections to one server (address and port) that may be waiting for their first message.
@@ -27,6 +30,9 @@ pub struct Limits {
     pub callless_timeout_ms: u64,
     /// A connection of which one side has sent FIN is forgotten after this silence.
     pub half_closed_timeout_ms: u64,
+    /// How long a connection that the gateway ends has, after both sides were told by message, to close by itself
+    /// before it is reset.
+    pub farewell_ms: u64,
     /// How long a closed connection still passes retransmissions.
     pub linger_ms: u64,
     /// GRE packets held for a call whose reply is still under way.
@@ -52,6 +58,7 @@ impl Default for Limits {
         Self {
             port_ranges: vec![(10_000, 29_999), (61_000, 65_535)],
             first_message_timeout_ms: 5_000,
+            handshake_timeout_ms: 30_000,
             half_open_per_client: 8,
             half_open_per_server: 256,
             max_connections: 65_536,
@@ -60,6 +67,7 @@ impl Default for Limits {
             call_setup_timeout_ms: 60_000,
             callless_timeout_ms: 3_600_000,
             half_closed_timeout_ms: 60_000,
+            farewell_ms: 2_000,
             linger_ms: 10_000,
             early_gre_packets: 8,
             early_gre_ms: 1_000,

@@ -2,13 +2,17 @@
 //!
 //! ```text
 //!            from the client                          from the server
-//!   1–6      pass                                     pass
+//!   1–6      pass; 3 ends all calls                   pass; 3 ends all calls
 //!   7  @12   PNS id, allocated            8  @14      PNS id back; @12 is the PAC id, noted
 //!  10  @12   PNS id, allocated            9  @12      PAC id, noted
 //!  12  @12   PNS id                      11  @12      PNS id back
 //!  15  @12   PAC id, unchanged           13  @12      PAC id unchanged, or (accel-ppp) PNS id back
 //!                                        14  @12      PNS id back
+//!                                        15  @12      PNS id back
 //! ```
+//!
+//! A message about a call that is not there is taken out of the stream: with an untranslated id it could hit another
+//! call of the connection, or make the server send GRE that belongs to somebody else.
 
 use super::Engine;
 use super::call::{CallData, PnsId};
@@ -17,14 +21,16 @@ use super::event::{CallEnd, CallRefusal, Event};
 use super::view::{CallDirection, CallState};
 use crate::types::{Now, Side};
 use crate::wire::control::{
-    CallDisconnectNotify, ControlType, DisconnectResult, GeneralError, OutgoingCallReply, OutgoingResult, Sender,
-    field12, field14, set_field12, set_field14, validate,
+    CallDisconnectNotify, ControlType, DisconnectResult, GeneralError, IncomingCallReply, IncomingResult, Malformed,
+    OutgoingCallReply, OutgoingResult, Sender, field12, field14, set_field12, set_field14, validate,
 };
 
 /// Offset of the result code in types 8 and 10.
 const RESULT: usize = 16;
 /// Result "connected" of types 8 and 10.
 const CONNECTED: u8 = 1;
+/// Any state.
+const ALL: [CallState; 3] = [CallState::Requested, CallState::Accepted, CallState::Up];
 
 /// What becomes of a message.
 enum Fate {
@@ -38,13 +44,25 @@ impl Engine {
     pub(super) fn message(&mut self, from: Side, index: u32, mut bytes: Vec<u8>, now: Now) -> bool {
         let Some(connection) = self.connections.get(index) else { return false };
         let (strict, started, flow) = (connection.data.policy.strict, connection.data.started, connection.flow);
+        let leaving = connection.leaving.is_some();
         let sender = match from {
             Side::Client => Sender::Pns,
             Side::Server => Sender::Pac,
         };
-        let fate = match validate(&bytes, sender, strict || !started) {
+        let checked = match validate(&bytes, sender, strict || !started) {
+            // The book has only the PNS send it, but there are PACs that do.
+            Err(Malformed::Direction { control_type: kind @ ControlType::SetLinkInfo }) => Ok(kind),
+            checked => checked,
+        };
+        let fate = match checked {
             Ok(kind) if !started && (from == Side::Server || kind != ControlType::StartRequest) => {
                 Fate::Malformed("not a Start-Control-Connection-Request")
+            }
+            // The answers to what we have asked for, and new calls that would only be cut off.
+            Ok(ControlType::StopReply | ControlType::OutgoingCallRequest | ControlType::IncomingCallRequest)
+                if leaving =>
+            {
+                Fate::Swallow
             }
             Ok(kind) => {
                 self.started(index);
@@ -104,26 +122,20 @@ impl Engine {
         match kind {
             ControlType::OutgoingCallRequest => self.outgoing_request(index, bytes, now),
             ControlType::IncomingCallReply => self.incoming_reply(index, bytes, now),
-            ControlType::CallClearRequest => {
-                match self.call_of_client_id(index, field12(bytes)) {
-                    Some(call) => {
-                        if let Some(call) = self.calls.get_mut(call) {
-                            call.data.clearing = Some(now);
-                            set_field12(bytes, call.data.pns.map_or(0, |pns| pns.translated));
-                        }
-                        self.arm_call(call);
-                    }
-                    None => self.counters.messages_unknown_call += 1,
+            ControlType::CallClearRequest => self.clear_request(index, bytes, now),
+            ControlType::StopRequest => self.stop(Side::Client, index, now),
+            ControlType::SetLinkInfo => {
+                // The PAC's id is the same on both sides.
+                if self.call_of_pac_id(index, field12(bytes), &ALL).is_none() {
+                    self.counters.messages_unknown_call += 1;
                 }
                 Fate::Pass
             }
             ControlType::StartRequest
             | ControlType::StartReply
-            | ControlType::StopRequest
             | ControlType::StopReply
             | ControlType::EchoRequest
             | ControlType::EchoReply
-            | ControlType::SetLinkInfo
             // Only without strict validation: a client that is a PAC is not translated.
             | ControlType::OutgoingCallReply
             | ControlType::IncomingCallRequest
@@ -136,39 +148,61 @@ impl Engine {
     fn pac_says(&mut self, kind: ControlType, index: u32, bytes: &mut [u8], now: Now) -> Fate {
         match kind {
             ControlType::OutgoingCallReply => self.outgoing_reply(index, bytes, now),
-            ControlType::IncomingCallRequest => {
-                let pac = field12(bytes);
-                if self.call_of_pac_id(index, pac, &[CallState::Requested]).is_none() {
-                    let mut data = CallData::new(CallDirection::Incoming, now);
-                    data.pac = Some(pac);
-                    self.drop_older_with_pac(index, pac, None, now);
-                    self.add_call(index, data);
-                }
-            }
-            ControlType::IncomingCallConnected => match self.call_of_translated_id(index, field12(bytes)) {
+            ControlType::IncomingCallRequest => self.incoming_request(index, bytes, now),
+            ControlType::IncomingCallConnected => match self.translate_back(index, bytes) {
                 Some(call) => {
-                    set_field12(bytes, self.client_id(call));
                     self.up(call);
+                    Fate::Pass
                 }
-                None => self.counters.messages_unknown_call += 1,
+                None => self.about_no_call(),
             },
             ControlType::CallDisconnectNotify => self.disconnect_notify(index, bytes, now),
-            ControlType::WanErrorNotify => match self.call_of_translated_id(index, field12(bytes)) {
-                Some(call) => set_field12(bytes, self.client_id(call)),
-                None => self.counters.messages_unknown_call += 1,
+            ControlType::WanErrorNotify | ControlType::SetLinkInfo => match self.translate_back(index, bytes) {
+                Some(_) => Fate::Pass,
+                None => self.about_no_call(),
             },
+            ControlType::StopRequest => self.stop(Side::Server, index, now),
             ControlType::StartRequest
             | ControlType::StartReply
-            | ControlType::StopRequest
             | ControlType::StopReply
             | ControlType::EchoRequest
             | ControlType::EchoReply
             // Only without strict validation: a server that is a PNS is not translated.
             | ControlType::OutgoingCallRequest
             | ControlType::IncomingCallReply
-            | ControlType::CallClearRequest
-            | ControlType::SetLinkInfo => {}
+            | ControlType::CallClearRequest => Fate::Pass,
         }
+    }
+
+    fn about_no_call(&mut self) -> Fate {
+        self.counters.messages_unknown_call += 1;
+        Fate::Swallow
+    }
+
+    /// Writes the client's own id over the translated one at offset 12; the call it names.
+    fn translate_back(&self, index: u32, bytes: &mut [u8]) -> Option<u32> {
+        let call = self.call_of_translated_id(index, field12(bytes))?;
+        set_field12(bytes, self.client_id(call));
+        Some(call)
+    }
+
+    /// Type 3: whoever sends it has done with all calls.
+    fn stop(&mut self, by: Side, index: u32, now: Now) -> Fate {
+        let calls: Vec<u32> = self.calls.of_connection(index).collect();
+        for call in calls {
+            self.end_call(call, CallEnd::Stopped(by), now);
+        }
+        Fate::Pass
+    }
+
+    /// Type 12. The call stays a while: its PAC may still have to say its part (type 13).
+    fn clear_request(&mut self, index: u32, bytes: &mut [u8], now: Now) -> Fate {
+        let Some(call) = self.call_of_client_id(index, field12(bytes)) else { return self.about_no_call() };
+        if let Some(call) = self.calls.get_mut(call) {
+            call.data.clearing.get_or_insert(now);
+            set_field12(bytes, call.data.pns.map_or(0, |pns| pns.translated));
+        }
+        self.arm_call(call);
         Fate::Pass
     }
 
@@ -183,36 +217,23 @@ impl Engine {
             }
             self.end_call(call, CallEnd::Restarted, now);
         }
-        match self.allocate_call_id(index, now) {
+        let why = match self.calls_are_full(index).map_or_else(|| self.allocate_call_id(index, now), Err) {
             Ok(translated) => {
                 let mut data = CallData::new(CallDirection::Outgoing, now);
                 data.pns = Some(PnsId { client: pns, translated });
                 self.add_call(index, data);
                 set_field12(bytes, translated);
-                Fate::Pass
+                return Fate::Pass;
             }
-            Err(why) => {
-                self.refuse(index, pns, why);
-                let result = match why {
-                    CallRefusal::NoCallId => OutgoingResult::GeneralError,
-                    CallRefusal::MaxCalls(_) => OutgoingResult::DoNotAccept,
-                };
-                let reply = OutgoingCallReply {
-                    reserved0: 0,
-                    call_id: 0,
-                    peer_call_id: pns,
-                    result,
-                    error: GeneralError::NoResource,
-                    cause: 0,
-                    connect_speed: 0,
-                    window: 0,
-                    processing_delay: 0,
-                    physical_channel: 0,
-                };
-                self.inject(Side::Client, index, reply.to_bytes(), now);
-                Fate::Swallow
-            }
-        }
+            Err(why) => why,
+        };
+        self.refuse(index, pns, why);
+        let result = match why {
+            CallRefusal::NoCallId => OutgoingResult::GeneralError,
+            CallRefusal::MaxCalls(_) => OutgoingResult::DoNotAccept,
+        };
+        self.inject(Side::Client, index, outgoing_refusal(pns, result, GeneralError::NoResource), now);
+        Fate::Swallow
     }
 
     fn refuse(&mut self, index: u32, pns_id: u16, why: CallRefusal) {
@@ -224,36 +245,55 @@ impl Engine {
     }
 
     /// Type 8.
-    fn outgoing_reply(&mut self, index: u32, bytes: &mut [u8], now: Now) {
-        let Some(call) = self.call_of_translated_id(index, field14(bytes)) else {
-            self.counters.messages_unknown_call += 1;
-            return;
-        };
+    fn outgoing_reply(&mut self, index: u32, bytes: &mut [u8], now: Now) -> Fate {
+        let Some(call) = self.call_of_translated_id(index, field14(bytes)) else { return self.about_no_call() };
         set_field14(bytes, self.client_id(call));
-        let (result, error) = (bytes.get(RESULT).copied().unwrap_or(0), bytes.get(RESULT + 1).copied().unwrap_or(0));
-        if result == CONNECTED {
-            let pac = field12(bytes);
-            self.drop_older_with_pac(index, pac, Some(call), now);
-            if let Some(older) = self.calls.set_pac(call, pac)
-                && let Some(older) = self.calls.get(older).and_then(|older| self.names(older))
-            {
-                self.counters.calls_pac_id_reused += 1;
-                self.note(Event::PacIdCollision { older });
-            }
-            self.up(call);
-        } else {
-            self.end_call(call, CallEnd::NotAccepted { result, error }, now);
+        if self.calls.get(call).is_none_or(|call| call.data.state != CallState::Requested) {
+            // Said before: the call has its PAC id.
+            return Fate::Pass;
         }
+        let (result, error) = outcome(bytes);
+        if result != CONNECTED {
+            self.end_call(call, CallEnd::NotAccepted { result, error }, now);
+            return Fate::Pass;
+        }
+        let pac = field12(bytes);
+        self.drop_older_with_pac(index, pac, Some(call), now);
+        if let Some(older) = self.calls.set_pac(call, pac)
+            && let Some(older) = self.calls.get(older).and_then(|older| self.names(older))
+        {
+            self.counters.calls_pac_id_reused += 1;
+            self.note(Event::PacIdCollision { older });
+        }
+        self.up(call);
+        Fate::Pass
+    }
+
+    /// Type 9.
+    fn incoming_request(&mut self, index: u32, bytes: &[u8], now: Now) -> Fate {
+        let pac = field12(bytes);
+        if self.call_of_pac_id(index, pac, &[CallState::Requested]).is_some() {
+            return Fate::Pass;
+        }
+        self.drop_older_with_pac(index, pac, None, now);
+        if let Some(why) = self.calls_are_full(index) {
+            self.refuse(index, 0, why);
+            self.inject(Side::Server, index, incoming_refusal(pac, IncomingResult::DoNotAccept), now);
+            return Fate::Swallow;
+        }
+        let mut data = CallData::new(CallDirection::Incoming, now);
+        data.pac = Some(pac);
+        self.add_call(index, data);
+        Fate::Pass
     }
 
     /// Type 10.
     fn incoming_reply(&mut self, index: u32, bytes: &mut [u8], now: Now) -> Fate {
         let (pns, pac) = (field12(bytes), field14(bytes));
         let Some(call) = self.call_of_pac_id(index, pac, &[CallState::Requested, CallState::Accepted]) else {
-            self.counters.messages_unknown_call += 1;
-            return Fate::Pass;
+            return self.about_no_call();
         };
-        let (result, error) = (bytes.get(RESULT).copied().unwrap_or(0), bytes.get(RESULT + 1).copied().unwrap_or(0));
+        let (result, error) = outcome(bytes);
         if result != CONNECTED {
             self.end_call(call, CallEnd::NotAccepted { result, error }, now);
             return Fate::Pass;
@@ -261,6 +301,10 @@ impl Engine {
         if let Some(ids) = self.calls.get(call).and_then(|call| call.data.pns) {
             set_field12(bytes, ids.translated);
             return Fate::Pass;
+        }
+        // A client that gives its id a second time has done with the first call.
+        if let Some(older) = self.call_of_client_id(index, pns) {
+            self.end_call(older, CallEnd::Restarted, now);
         }
         match self.allocate_call_id(index, now) {
             Ok(translated) => {
@@ -273,20 +317,11 @@ impl Engine {
             Err(why) => {
                 self.refuse(index, pns, why);
                 // The server hears "general error, no resource"; the client that its call is over.
-                set_field12(bytes, 0);
-                if let Some(code) = bytes.get_mut(RESULT..RESULT + 2) {
-                    code.copy_from_slice(&[2, 4]);
+                for (place, octet) in bytes.iter_mut().zip(incoming_refusal(pac, IncomingResult::GeneralError)) {
+                    *place = octet;
                 }
-                let notify = CallDisconnectNotify {
-                    reserved0: 0,
-                    call_id: pac,
-                    result: DisconnectResult::GeneralError,
-                    error: GeneralError::NoResource,
-                    cause: 0,
-                    reserved1: 0,
-                    statistics: [0; 128],
-                };
-                self.inject(Side::Client, index, notify.to_bytes(), now);
+                let notify = disconnect(pac, DisconnectResult::GeneralError, GeneralError::NoResource);
+                self.inject(Side::Client, index, notify, now);
                 self.end_call(call, CallEnd::NotAccepted { result: 2, error: 4 }, now);
             }
         }
@@ -294,23 +329,17 @@ impl Engine {
     }
 
     /// Type 13: the PAC's own id by the book; accel-ppp sends the PNS's. Where both fit, the book wins.
-    fn disconnect_notify(&mut self, index: u32, bytes: &mut [u8], now: Now) {
-        let id = field12(bytes);
-        let all = [CallState::Requested, CallState::Accepted, CallState::Up];
-        if let Some(call) = self.call_of_pac_id(index, id, &all) {
-            self.end_call(call, CallEnd::Cleared(Side::Server), now);
-        } else if let Some(call) = self.call_of_translated_id(index, id) {
-            set_field12(bytes, self.client_id(call));
-            self.end_call(call, CallEnd::Cleared(Side::Server), now);
-        } else {
-            self.counters.messages_unknown_call += 1;
-        }
+    fn disconnect_notify(&mut self, index: u32, bytes: &mut [u8], now: Now) -> Fate {
+        let by_book = self.call_of_pac_id(index, field12(bytes), &ALL);
+        let Some(call) = by_book.or_else(|| self.translate_back(index, bytes)) else { return self.about_no_call() };
+        let asked = self.calls.get(call).is_some_and(|call| call.data.clearing.is_some());
+        self.end_call(call, CallEnd::Cleared(if asked { Side::Client } else { Side::Server }), now);
+        Fate::Pass
     }
 
     /// A PAC id names one call of a connection: an older one with it is over, though nobody said so.
     fn drop_older_with_pac(&mut self, index: u32, pac: u16, keep: Option<u32>, now: Now) {
-        let all = [CallState::Requested, CallState::Accepted, CallState::Up];
-        if let Some(older) = self.call_of_pac_id(index, pac, &all).filter(|older| Some(*older) != keep) {
+        if let Some(older) = self.call_of_pac_id(index, pac, &ALL).filter(|older| Some(*older) != keep) {
             self.counters.calls_pac_id_reused += 1;
             self.end_call(older, CallEnd::PacIdReused, now);
         }
@@ -354,4 +383,55 @@ impl Engine {
             self.calls.get(call).is_some_and(|call| call.connection == connection && states.contains(&call.data.state))
         })
     }
+}
+
+/// Result and error code of types 8 and 10.
+fn outcome(bytes: &[u8]) -> (u8, u8) {
+    (bytes.get(RESULT).copied().unwrap_or(0), bytes.get(RESULT + 1).copied().unwrap_or(0))
+}
+
+/// A refusal of an outgoing call, as from the PAC.
+pub(super) fn outgoing_refusal(pns: u16, result: OutgoingResult, error: GeneralError) -> Vec<u8> {
+    let reply = OutgoingCallReply {
+        reserved0: 0,
+        call_id: 0,
+        peer_call_id: pns,
+        result,
+        error,
+        cause: 0,
+        connect_speed: 0,
+        window: 0,
+        processing_delay: 0,
+        physical_channel: 0,
+    };
+    reply.to_bytes()
+}
+
+/// A refusal of an incoming call, as from the PNS.
+pub(super) fn incoming_refusal(pac: u16, result: IncomingResult) -> Vec<u8> {
+    let reply = IncomingCallReply {
+        reserved0: 0,
+        call_id: 0,
+        peer_call_id: pac,
+        result,
+        error: GeneralError::NoResource,
+        window: 0,
+        transit_delay: 0,
+        reserved1: 0,
+    };
+    reply.to_bytes()
+}
+
+/// The end of a call, as from the PAC.
+pub(super) fn disconnect(pac: u16, result: DisconnectResult, error: GeneralError) -> Vec<u8> {
+    let notify = CallDisconnectNotify {
+        reserved0: 0,
+        call_id: pac,
+        result,
+        error,
+        cause: 0,
+        reserved1: 0,
+        statistics: [0; 128],
+    };
+    notify.to_bytes()
 }

@@ -9,22 +9,40 @@ use crate::stream::Stream;
 use crate::types::{Admission, Admit, Flow, Now, Side, Verdict};
 use crate::wire::{ipv4, tcp};
 
+/// ECE and CWR (RFC 3168).
+const ECN: tcp::Flags = tcp::Flags(0xc0);
+
 impl Engine {
     /// A SYN of a flow that is not live, or of one that the client starts anew.
     pub(super) fn open(&mut self, packet: &mut [u8], flow: Flow, admit: &mut dyn Admit, now: Now) -> Verdict {
         let start = self.commands.len();
+        let ip = ipv4::Packet::new_unchecked(&*packet);
+        let segment = tcp::Packet::new_unchecked(ip.payload());
+        let isn = segment.seq();
+        if !segment.payload().is_empty() || segment.fin() {
+            // Data would reach the server unread. A client that cannot open fast opens in the ordinary way.
+            self.counters.drop_tcp_early += 1;
+            return Verdict::Consumed;
+        }
         if let Some(&index) = self.by_flow.get(&flow) {
-            let segment = tcp::Packet::new_unchecked(ipv4::Packet::new_unchecked(&*packet).payload()).seq();
-            let again = self.connections.get(index).is_some_and(|connection| {
-                connection.ended.is_none()
-                    && connection.data.client_isn == segment
-                    && connection.data.state == ConnectionState::Opening
-            });
-            if again {
-                return self.forward_handshake(index, Side::Server, packet);
+            let live = self.connections.get(index).filter(|connection| connection.ended.is_none());
+            match live.map(|connection| (connection.data.state, connection.data.client_isn == isn)) {
+                Some((ConnectionState::Opening, true)) => {
+                    return self.forward_handshake(index, Side::Server, packet);
+                }
+                Some((ConnectionState::Opening, false) | (ConnectionState::Closed, _)) | None => {
+                    self.close(index, CloseReason::Replaced, (false, true), now);
+                    self.forget(index);
+                }
+                Some((ConnectionState::AwaitingStart | ConnectionState::Established | ConnectionState::Closing, _)) => {
+                    // Late, forged, or a client that knows nothing of its connection any more. Only the last one answers
+                    // this with RST, which ends the old connection; its next SYN opens a new one (RFC 5961 §4).
+                    self.counters.drop_tcp_syn_live += 1;
+                    self.acknowledge(Side::Client, index);
+                    self.note_dropped(Side::Client, packet, "SYN for a live connection", now);
+                    return Verdict::Consumed;
+                }
             }
-            self.close(index, CloseReason::Replaced, (false, true), now);
-            self.forget(index);
         }
         let (admission, port) = match self.admission(flow, admit, now) {
             Ok(admitted) => admitted,
@@ -82,6 +100,7 @@ impl Engine {
             started: false,
             first_fin: None,
             created: now,
+            connected: now,
             seen: (now, now),
             calls: Vec::new(),
         };
@@ -94,6 +113,7 @@ impl Engine {
             external_port: port,
             data,
             grace: Now(0),
+            leaving: None,
             ended: None,
             armed: None,
             half_open: false,
@@ -133,9 +153,26 @@ impl Engine {
         super::ids::one_less(&mut self.half_open_servers, &(flow.server, flow.server_port));
     }
 
-    /// A handshake segment keeps its options and numbers; only the ends change.
+    /// A handshake segment keeps its numbers. Of what it offers only that stays which segments of our own, and streams
+    /// cut at other places, can keep to: no ECN, no multipath, no fast open, no signatures.
     pub(super) fn forward_handshake(&mut self, index: u32, to: Side, packet: &mut [u8]) -> Verdict {
         let Some(connection) = self.connections.get(index) else { return Verdict::Consumed };
+        let mut ip = ipv4::Packet::new_unchecked(&mut *packet);
+        let mut segment = tcp::Packet::new_unchecked(ip.payload_mut());
+        segment.set_flags(segment.flags().without(ECN));
+        let others: Vec<u8> = tcp::options::iter(segment.options())
+            .filter_map(|option| match option {
+                tcp::options::TcpOption::Other { kind, .. } => Some(kind),
+                tcp::options::TcpOption::Mss(_)
+                | tcp::options::TcpOption::WindowScale(_)
+                | tcp::options::TcpOption::SackPermitted
+                | tcp::options::TcpOption::Sack(_)
+                | tcp::options::TcpOption::Timestamps { .. } => None,
+            })
+            .collect();
+        for kind in others {
+            tcp::options::blank(segment.options_mut(), kind);
+        }
         super::segment::readdress(connection, to, packet);
         Verdict::Forward(to)
     }

@@ -21,8 +21,7 @@ impl Engine {
         }
         self.counters.fragmented += 1;
         let (offset, more, id) = (ip.fragment_offset(), ip.more_fragments(), ip.id());
-        // Without an id of its own the kernel would give each fragment another one.
-        let id = if id == 0 { 1 } else { id };
+        let id = if ip.is_fragment() { id } else { self.fragments.id_for(to, id) };
         let payload = packet.get(header_len..ip.total_len()).unwrap_or_default();
         let header = packet.get(..header_len).unwrap_or_default();
         let count = payload.len().div_ceil(room);

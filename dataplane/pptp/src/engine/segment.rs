@@ -12,6 +12,9 @@ use crate::wire::{Seq, ipv4, tcp};
 /// Both headers of a segment.
 type Views<'a> = (ipv4::Packet<&'a [u8]>, tcp::Packet<&'a [u8]>);
 
+/// Octets around the expected numbers within which a segment is taken for real.
+const REACH: u32 = 1 << 16;
+
 /// Acknowledgement and nothing else.
 const ACK: tcp::Flags = tcp::Flags::ACK;
 
@@ -70,7 +73,7 @@ impl Engine {
         let bytes = copy.get(ip.header_len()..ip.total_len()).unwrap_or_default();
         let segment = tcp::Packet::new_unchecked(bytes);
         let Some(connection) = self.connections.get_mut(index) else { return Verdict::Consumed };
-        if connection.ended.is_some_and(|(_, reason)| !matches!(reason, CloseReason::Finished(_))) {
+        if connection.ended.is_some_and(|ended| ended.by_reset) {
             // Its end was told by RST; who did not hear it, is told again.
             let reset = connection.segment_acknowledging(from, segment.ack(), Seq(0), tcp::Flags::RST, &[]);
             if !segment.rst() {
@@ -80,7 +83,7 @@ impl Engine {
             return Verdict::Consumed;
         }
         if segment.rst() {
-            return self.reset(from, index, &segment, now);
+            return self.reset(from, index, &segment, packet, now);
         }
         if segment.syn() {
             return self.syn_ack(from, index, packet, &segment, ip.tos(), now);
@@ -90,17 +93,20 @@ impl Engine {
             return Verdict::Consumed;
         }
         let (seq, ack) = (segment.seq(), segment.ack());
-        let Some(out_seq) = connection.stream(from).and_then(|stream| stream.map_empty(seq)) else {
+        let to = other(from);
+        let near = connection.stream(from).is_some_and(|stream| is_near(seq, stream.in_acked()))
+            && connection.stream(to).is_some_and(|stream| is_acknowledgeable(ack, stream.out_next()));
+        let Some(out_seq) = connection.stream(from).and_then(|stream| stream.map_empty(seq)).filter(|_| near) else {
             self.counters.drop_tcp_window += 1;
             self.note_dropped(from, &copy, "TCP segment outside the window of its connection", now);
             return Verdict::Consumed;
         };
         connection.heard(from, &segment, ip.tos(), now);
-        let to = other(from);
         let before = connection.stream(to).map(|stream| stream.in_acked());
         let mapped = connection.stream(to).map_or(ack, |stream| stream.acknowledged(ack, now));
         if connection.data.state == ConnectionState::Opening {
             connection.data.state = ConnectionState::AwaitingStart;
+            connection.data.connected = now;
         }
         let fin = segment.fin();
         if segment.payload().is_empty() && !fin {
@@ -163,7 +169,8 @@ impl Engine {
             Received::Gap => {
                 // As a receiver would: the third repetition makes the sender resend at once.
                 self.counters.drop_tcp_gap += 1;
-                self.empty(from, index);
+                let packet = connection.acknowledgement(from);
+                self.send(from, packet);
             }
             Received::Full => self.counters.drop_tcp_full += 1,
             Received::Implausible => self.counters.drop_tcp_window += 1,
@@ -224,7 +231,8 @@ impl Engine {
     /// Gives `side` the acknowledgement its stream stands at, on the other side's behalf.
     pub(super) fn acknowledge(&mut self, side: Side, index: u32) {
         self.counters.tcp_custody_acks += 1;
-        self.empty(side, index);
+        let packet = self.connections.get_mut(index).and_then(|connection| connection.acknowledgement(side));
+        self.send(side, packet);
     }
 
     /// An empty segment to `to`: it carries the acknowledgement that `to` is owed.
@@ -249,6 +257,8 @@ impl Engine {
         let right = from == Side::Server
             && segment.flags().contains(ACK)
             && segment.ack() == connection.data.client_isn + 1
+            && segment.payload().is_empty()
+            && connection.data.down.as_ref().is_none_or(|down| down.in_next() == segment.seq() + 1)
             && matches!(connection.data.state, ConnectionState::Opening | ConnectionState::AwaitingStart);
         if !right {
             self.counters.drop_tcp_window += 1;
@@ -264,18 +274,20 @@ impl Engine {
         self.forward_handshake(index, Side::Client, packet)
     }
 
-    fn reset(&mut self, from: Side, index: u32, segment: &tcp::Packet<&[u8]>, now: Now) -> Verdict {
+    fn reset(&mut self, from: Side, index: u32, segment: &tcp::Packet<&[u8]>, packet: &[u8], now: Now) -> Verdict {
         let Some(connection) = self.connections.get_mut(index) else { return Verdict::Consumed };
         let isn = connection.data.client_isn;
-        let plausible = match connection.stream(from) {
-            Some(stream) => stream.is_plausible_reset(segment.seq()),
+        let (plausible, exact) = match connection.stream(from) {
+            Some(stream) => (stream.is_plausible_reset(segment.seq()), !segment.seq().after(stream.in_next())),
             // A refused SYN.
-            None => segment.flags().contains(ACK) && segment.ack() == isn + 1,
+            None => (segment.flags().contains(ACK) && segment.ack() == isn + 1, true),
         };
-        if !plausible {
+        if !plausible || !exact {
             self.counters.drop_tcp_rst_forged += 1;
-            let packet = connection.segment(from, Seq(0), ACK, &[]).unwrap_or_default();
-            self.note_dropped(from, &packet, "RST with an implausible sequence number", now);
+            // In the window but not at its start: who really has reset it, answers with the right number (RFC 5961 §3).
+            let challenge = if plausible { connection.acknowledgement(from) } else { None };
+            self.send(from, challenge);
+            self.note_dropped(from, packet, "RST with an implausible sequence number", now);
             return Verdict::Consumed;
         }
         let to_client = from == Side::Server;
@@ -293,6 +305,18 @@ impl Engine {
             self.close(index, CloseReason::Finished(first), (false, false), now);
         }
     }
+}
+
+/// Whether a segment may begin here: not further from what its sender was acknowledged than an unscaled window, which no
+/// control connection fills. A blind forger has to hit this and `is_acknowledgeable`: one try in 10^9.
+fn is_near(seq: Seq, acked: Seq) -> bool {
+    seq.distance(acked).unsigned_abs() <= REACH
+}
+
+/// Whether this can be acknowledged: it was sent, and not long ago (RFC 5961 §5).
+fn is_acknowledgeable(ack: Seq, sent: Seq) -> bool {
+    let ahead = ack.distance(sent);
+    ahead <= 0 && ahead.unsigned_abs() <= REACH
 }
 
 /// Rewrites an empty segment in place; its options stay, SACK ranges in the receiver's numbers.

@@ -42,20 +42,26 @@ impl Engine {
     /// When a connection has to be looked at next.
     pub(super) fn deadline(&self, index: u32) -> Option<Now> {
         let connection = self.connections.get(index)?;
-        if let Some((ended, _)) = connection.ended {
-            return Some(ended.after(self.limits.linger_ms));
+        if let Some(ended) = connection.ended {
+            return Some(ended.at.after(self.limits.linger_ms));
         }
         let data = &connection.data;
         let streams = [data.up.poll_timeout(), data.down.as_ref().and_then(|down| down.poll_timeout())];
-        streams.into_iter().flatten().chain(self.silence_deadline(index)).min()
+        let leave = connection.leaving.map(|(at, _)| at);
+        streams.into_iter().flatten().chain(leave).chain(self.silence_deadline(index)).min()
     }
 
     fn silence_deadline(&self, index: u32) -> Option<Now> {
         let connection = self.connections.get(index)?;
         let (data, limits) = (&connection.data, &self.limits);
         let (last, _) = connection.silence();
-        let at = if !data.started {
-            data.created.after(limits.first_message_timeout_ms)
+        if connection.leaving.is_some() {
+            return None;
+        }
+        let at = if data.state == ConnectionState::Opening {
+            data.created.after(limits.handshake_timeout_ms)
+        } else if !data.started {
+            data.connected.after(limits.first_message_timeout_ms)
         } else if data.state == ConnectionState::Closing {
             last.after(limits.half_closed_timeout_ms)
         } else if data.policy.echo_timeout_ms > 0 {
@@ -70,10 +76,14 @@ impl Engine {
 
     fn connection_due(&mut self, index: u32, now: Now) {
         let Some(connection) = self.connections.get(index) else { return };
-        if let Some((ended, _)) = connection.ended {
-            if ended.after(self.limits.linger_ms) <= now {
+        if let Some(ended) = connection.ended {
+            if ended.at.after(self.limits.linger_ms) <= now {
                 self.forget(index);
             }
+            return;
+        }
+        if let Some((_, reason)) = connection.leaving.filter(|(at, _)| *at <= now) {
+            self.close(index, reason, (true, true), now);
             return;
         }
         for from in [Side::Client, Side::Server] {

@@ -231,6 +231,11 @@ impl Stream {
         self.out_next
     }
 
+    /// The next number expected from S, in S's numbers.
+    pub fn in_next(&self) -> Seq {
+        self.in_next
+    }
+
     /// The highest acknowledgement S was given, in S's numbers.
     pub fn in_acked(&self) -> Seq {
         self.in_acked

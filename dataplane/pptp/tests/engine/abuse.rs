@@ -182,6 +182,10 @@ fn silence_on_the_control_connection_is_told_to_both_ends() {
     assert_eq!(to_client[to_client.len() - 1][9], 3);
     let to_server = pair.at_server(link);
     assert_eq!(to_server[to_server.len() - 2], call_clear(translated));
+    assert_eq!(pair.engine.calls(), []);
+    // Whoever does not close by itself is reset.
+    assert!(!pair.clients[&link.client].reset && !pair.servers[&link.server].reset);
+    pair.wait(2_000);
     assert!(pair.clients[&link.client].reset && pair.servers[&link.server].reset);
     assert!(matches!(closed_as(&pair)[..], [CloseReason::EchoTimeout(_)]));
 }
@@ -197,6 +201,8 @@ fn a_rule_that_is_gone_ends_its_connections_and_new_limits_apply_at_once() {
     assert_eq!(pair.at_client(link).pop().unwrap()[16], 7);
     pair.engine.set_policies(&mut |_| None, now);
     pair.settle(callgate_pptp::Verdict::Consumed, vec![]);
+    assert_eq!(pair.engine.calls(), []);
+    pair.wait(2_000);
     assert!(pair.clients[&link.client].reset && pair.servers[&link.server].reset);
     assert_eq!(closed_as(&pair), [CloseReason::RuleRemoved]);
     assert_eq!(pair.engine.calls(), []);

@@ -23,6 +23,13 @@ pub(crate) struct End {
     pub(crate) finished: bool,
     /// The highest acknowledgement it was given.
     pub(crate) acked: Seq,
+    /// Octets it has sent, the first of them with number `first`.
+    pub(crate) sent: Vec<u8>,
+    pub(crate) first: Seq,
+    /// Value and echo of its next segments, where it uses timestamps.
+    pub(crate) timestamps: Option<(u32, u32)>,
+    /// Everything that came, as it came.
+    pub(crate) packets: Vec<Vec<u8>>,
 }
 
 impl End {
@@ -39,6 +46,10 @@ impl End {
             reset: false,
             finished: false,
             acked: Seq(isn),
+            sent: Vec::new(),
+            first: Seq(isn) + 1,
+            timestamps: None,
+            packets: Vec::new(),
         }
     }
 
@@ -51,7 +62,7 @@ impl End {
             ack: if flags.contains(tcp::Flags::ACK) { self.expected } else { Seq(0) },
             flags,
             window: 1_000,
-            timestamps: None,
+            timestamps: self.timestamps,
         };
         let ip = ipv4::Repr {
             src: self.addr,
@@ -80,7 +91,19 @@ impl End {
     pub(crate) fn data(&mut self, payload: &[u8]) -> Vec<u8> {
         let packet = self.packet(self.next, tcp::Flags::ACK.with(tcp::Flags::PSH), payload);
         self.next += payload.len() as u32;
+        self.sent.extend_from_slice(payload);
         packet
+    }
+
+    /// Octets it has sent before, from `from` to `to` of the stream, once more.
+    pub(crate) fn again(&self, from: usize, to: usize) -> Vec<u8> {
+        let flags = tcp::Flags::ACK.with(tcp::Flags::PSH);
+        self.packet(self.first + from as u32, flags, &self.sent[from..to])
+    }
+
+    /// How many octets of the stream it was acknowledged.
+    pub(crate) fn delivered(&self) -> usize {
+        self.acked.distance(self.first).max(0) as usize
     }
 
     pub(crate) fn fin(&mut self) -> Vec<u8> {
@@ -96,6 +119,7 @@ impl End {
         let segment = tcp::Packet::new_checked(ip.payload()).unwrap();
         assert!(segment.verify_checksum(ip.src(), ip.dst()), "TCP checksum");
         assert_eq!((ip.dst(), segment.dst_port()), (self.addr, self.port));
+        self.packets.push(packet.to_vec());
         if segment.rst() {
             self.reset = true;
             return None;
