@@ -13,6 +13,8 @@ mod pair;
 
 mod abuse;
 mod calls;
+mod control;
 mod errors;
+mod handshake;
 mod scale;
 mod segmentation;
