@@ -16,5 +16,6 @@ mod calls;
 mod control;
 mod errors;
 mod handshake;
+mod roughly;
 mod scale;
 mod segmentation;

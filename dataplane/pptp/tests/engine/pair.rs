@@ -51,6 +51,8 @@ pub(crate) struct Pair {
     /// GRE and ICMP that came out, not taken by an end.
     pub(crate) at_client: Vec<Vec<u8>>,
     pub(crate) at_server: Vec<Vec<u8>>,
+    /// The process is killed while it carries out what the next packet leads to: after so many commands.
+    pub(crate) crash: Option<usize>,
     next_isn: u32,
 }
 
@@ -77,6 +79,7 @@ impl Pair {
             servers: BTreeMap::new(),
             at_client: Vec::new(),
             at_server: Vec::new(),
+            crash: None,
             next_isn: 0xffff_ff00,
         }
     }
@@ -95,7 +98,15 @@ impl Pair {
 
     pub(crate) fn settle(&mut self, verdict: Verdict, packet: Vec<u8>) {
         let mut out = Vec::new();
-        while let Some(command) = self.engine.poll_command() {
+        let mut commands: Vec<Command> = std::iter::from_fn(|| self.engine.poll_command()).collect();
+        let (mut verdict, crash) = (verdict, self.crash.take());
+        if let Some(at) = crash.map(|at| at % (commands.len() + 2)) {
+            if at <= commands.len() {
+                verdict = Verdict::Consumed;
+            }
+            commands.truncate(at);
+        }
+        for command in commands {
             match command {
                 Command::Persist(change) => self.journal.push(change),
                 Command::Send { to, packet } => out.push((to, packet)),
@@ -104,6 +115,9 @@ impl Pair {
         }
         if let Verdict::Forward(to) = verdict {
             out.push((to, packet));
+        }
+        if crash.is_some() {
+            self.restart();
         }
         for (to, packet) in out {
             self.deliver(to, packet);
