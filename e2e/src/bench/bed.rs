@@ -123,9 +123,11 @@ impl Bed {
             Kind::Plain => None,
             Kind::KernelAlg => {
                 gw.nft(&format!(
-                    "table ip nat {{ ct helper pptp {{ type \"pptp\" protocol tcp; }}
-                     chain pre {{ type filter hook prerouting priority -150; tcp dport 1723 ct helper set \"pptp\"; }}
-                     chain post {{ type nat hook postrouting priority 100; oifname \"{outer}\" masquerade; }} }}"
+                    "table ip nat {{
+                        ct helper pptp {{ type \"pptp\" protocol tcp; }}
+                        chain pre {{ type filter hook prerouting priority -150; tcp dport 1723 ct helper set \"pptp\"; }}
+                        chain post {{ type nat hook postrouting priority 100; oifname \"{outer}\" masquerade; }}
+                    }}"
                 ))?;
                 for timeout in ["nf_conntrack_gre_timeout", "nf_conntrack_gre_timeout_stream"] {
                     gw.sysctl(&format!("net/netfilter/{timeout}"), "3600")?;

@@ -45,10 +45,17 @@ pub fn frame(mac: &str, to: Ipv4Addr, call_id: u16, length: usize) -> Vec<u8> {
 pub fn sink(client: &Node, ids: &[Id]) -> anyhow::Result<()> {
     let elements: Vec<String> = ids.iter().map(|id| id.client.to_string()).collect();
     client.nft(&format!(
-        "table ip sink {{ }}\ndelete table ip sink\ntable ip sink {{ counter good {{ }}
-         set ids {{ typeof @th,48,16; elements = {{ {} }}; }}
-         chain in {{ type filter hook prerouting priority -300;
-           ip protocol gre ip saddr {SERVER} ip daddr {CLIENT} @th,48,16 @ids counter name good drop; ip protocol gre drop; }} }}",
+        "table ip sink {{ }}
+        delete table ip sink
+        table ip sink {{
+            counter good {{ }}
+            set ids {{ typeof @th,48,16; elements = {{ {} }}; }}
+            chain in {{
+                type filter hook prerouting priority -300;
+                ip protocol gre ip saddr {SERVER} ip daddr {CLIENT} @th,48,16 @ids counter name good drop
+                ip protocol gre drop
+            }}
+        }}",
         elements.join(", ")
     ))
 }
