@@ -16,6 +16,7 @@ mod calls;
 mod control;
 mod errors;
 mod handshake;
+mod replay;
 mod roughly;
 mod scale;
 mod segmentation;

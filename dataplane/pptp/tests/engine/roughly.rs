@@ -191,8 +191,10 @@ proptest! {
 #[test]
 fn every_pair_of_messages_in_one_segment_cut_at_every_octet_arrives_as_two_messages() {
     // Each side's messages that may follow one another in an open call.
-    let of_client = |_: u16| vec![echo_request(), echo_reply(), set_link_info(70), outgoing_request(8), outgoing_request(9)];
-    let of_server = |first: u16| vec![echo_request(), echo_reply(), set_link_info(first), wan_error(first), incoming_request(71)];
+    let of_client =
+        |_: u16| vec![echo_request(), echo_reply(), set_link_info(70), outgoing_request(8), outgoing_request(9)];
+    let of_server =
+        |first: u16| vec![echo_request(), echo_reply(), set_link_info(first), wan_error(first), incoming_request(71)];
     for by_client in [true, false] {
         for a in 0..5 {
             for b in 0..5 {
