@@ -38,11 +38,20 @@ fn message(kind: u8, length: u16, parts: &[(usize, &[u8])]) -> Vec<u8> {
     bytes
 }
 
+/// Sockets for so many calls: two each, and some for everything else.
+fn raise_file_limit(count: usize) {
+    let wanted = (count * 2 + 1_024) as libc::rlim_t;
+    let limit = libc::rlimit { rlim_cur: wanted, rlim_max: wanted.max(65_536) };
+    // SAFETY: limit is an rlimit, and setrlimit only reads it. What fails shows when a socket cannot be made.
+    unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) };
+}
+
 /// Sets up `count` calls. The PAC's Call ID of each is its number.
 ///
 /// # Errors
 /// If one is not answered as it should be.
 pub fn set_up(client: &Node, server: &Node, count: usize) -> anyhow::Result<Calls> {
+    raise_file_limit(count);
     let listener = server.within(|| TcpListener::bind((SERVER, 1723)))?.context("listen on 1723")?;
     let answering = std::thread::spawn(move || answer(&listener, count));
     let mut sockets = client.within(|| ask(count))??;
