@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use callgate_e2e::gateway::callgate::Call;
-use callgate_e2e::lab::capture::Capture;
+use callgate_e2e::lab::capture::{Capture, write_pcap};
 use callgate_e2e::lab::control;
 use callgate_e2e::lab::topology::{LAN_IF, OUT_IF};
 
@@ -21,6 +21,11 @@ fn all_live(clients: usize, same_ids: bool, time: Duration) {
     scene.all_live(&links, time);
     let calls = scene.callgate.wait_calls(&scene.lab.gw, clients).unwrap();
     let (inside, outside) = (inside.stop().unwrap(), outside.stop().unwrap());
+    // How dataplane/pptp/tests/data/lab-*.pcap were made.
+    if let Some(dir) = std::env::var_os("CALLGATE_PCAP_DIR").map(std::path::PathBuf::from) {
+        write_pcap(&dir.join(format!("lab-inside-{clients}.pcap")), &inside).unwrap();
+        write_pcap(&dir.join(format!("lab-outside-{clients}.pcap")), &outside).unwrap();
+    }
     // Each side's peers must name the call as the table does.
     let table = |external: bool| {
         let mut names: Vec<_> = calls.iter().map(|call: &Call| name(call, external)).collect();
@@ -57,7 +62,7 @@ fn name(call: &Call, external: bool) -> (std::net::Ipv4Addr, u16, u16, u16) {
 #[test]
 fn two_clients_with_the_same_call_id_are_both_live() {
     if can_run("two_clients_with_the_same_call_id_are_both_live") {
-        all_live(2, true, Duration::from_secs(20));
+        all_live(2, true, Duration::from_secs(if cfg!(feature = "long") { 60 } else { 20 }));
     }
 }
 
