@@ -207,3 +207,88 @@ fn a_rule_that_is_gone_ends_its_connections_and_new_limits_apply_at_once() {
     assert_eq!(closed_as(&pair), [CloseReason::RuleRemoved]);
     assert_eq!(pair.engine.calls(), []);
 }
+
+#[test]
+fn when_the_external_ports_are_used_up_the_next_connection_is_refused_until_one_has_rested() {
+    let limits = Limits { port_ranges: vec![(20_000, 20_001)], ..Limits::default() };
+    let mut pair = Pair::with_limits(limits);
+    let first = pair.start(client_addr(0), 40_000);
+    pair.start(client_addr(1), 40_000);
+    pair.connect(client_addr(2), 40_000);
+    assert!(pair.clients[&(client_addr(2), 40_000)].reset);
+    // A free port is not given out again before its rest.
+    let client = pair.clients[&first.client].clone();
+    pair.up(client.packet(client.next, tcp::Flags::RST, &[]));
+    pair.connect(client_addr(3), 40_000);
+    assert!(pair.clients[&(client_addr(3), 40_000)].reset);
+    pair.wait(121_000);
+    pair.servers.remove(&first.server);
+    let link = pair.start(client_addr(4), 40_000);
+    assert_eq!(link.server, first.server);
+}
+
+#[test]
+fn a_rule_change_keeps_what_it_does_not_touch() {
+    let mut pair = Pair::new();
+    let (kept, gone) = (pair.start(client_addr(0), 40_000), {
+        pair.policy.rule = "pos/other".into();
+        pair.start(client_addr(1), 40_000)
+    });
+    pair.call(kept, 5, 100);
+    pair.call(gone, 5, 101);
+    let now = pair.now;
+    pair.engine.set_policies(&mut |old| (old.rule == "pos/tills").then(|| old.clone()), now);
+    pair.settle(callgate_pptp::Verdict::Consumed, vec![]);
+    let types: Vec<u8> = pair.at_client(gone).iter().map(|message| message[9]).collect();
+    assert_eq!(types, [2, 8, 13, 3]);
+    let types: Vec<u8> = pair.at_server(gone).iter().map(|message| message[9]).collect();
+    assert_eq!(types, [1, 7, 12, 3]);
+    assert_eq!(pair.engine.calls().len(), 1);
+    assert_eq!(pair.at_client(kept).len(), 2);
+    // The ends answer what was said and close: nothing of the answer is passed on, and nobody is reset.
+    pair.client_says(gone, &stop_reply());
+    pair.server_says(gone, &stop_reply());
+    assert_eq!((pair.at_client(gone).len(), pair.at_server(gone).len()), (4, 4));
+    let fin = pair.clients.get_mut(&gone.client).unwrap().fin();
+    pair.up(fin);
+    let fin = pair.servers.get_mut(&gone.server).unwrap().fin();
+    pair.down(fin);
+    assert_eq!(closed_as(&pair), [CloseReason::RuleRemoved]);
+    assert!(!pair.clients[&gone.client].reset && !pair.servers[&gone.server].reset);
+}
+
+#[test]
+fn after_a_restart_nobody_is_timed_out_for_the_time_the_agent_was_away() {
+    let mut pair = Pair::new();
+    pair.policy.idle_timeout_ms = 100_000;
+    let link = pair.start(client_addr(0), 40_000);
+    pair.call(link, 5, 100);
+    pair.now = pair.now.after(500_000);
+    pair.restart();
+    pair.wait(59_000);
+    assert_eq!(pair.engine.calls().len(), 1);
+    pair.client_says(link, &echo_request());
+    pair.up(gre(client_addr(0), SERVER, 100, 1, b"here I am"));
+    pair.wait(90_000);
+    assert_eq!(pair.engine.calls().len(), 1);
+    assert_eq!(closed_as(&pair), []);
+}
+
+#[test]
+fn the_shortest_journal_restores_the_same_engine() {
+    let mut pair = Pair::new();
+    for client in 0..20 {
+        let link = pair.start(client_addr(client), 40_000);
+        pair.call(link, 5, client as u16);
+        pair.call(link, 6, 100 + client as u16);
+        if client % 3 == 0 {
+            pair.server_says(link, &disconnect_notify(100 + client as u16));
+        }
+    }
+    let records = pair.engine.records();
+    let again = callgate_pptp::Engine::restore(pair.engine.limits().clone(), 7, records.clone(), pair.now);
+    assert_eq!(again.records(), records);
+    assert_eq!((again.calls(), again.connections()), (pair.engine.calls(), pair.engine.connections()));
+    let journal = callgate_pptp::Engine::restore(pair.engine.limits().clone(), 8, pair.journal.clone(), pair.now);
+    assert_eq!((journal.calls(), journal.connections()), (pair.engine.calls(), pair.engine.connections()));
+}

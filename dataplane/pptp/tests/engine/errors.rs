@@ -176,3 +176,114 @@ fn gre_that_comes_before_the_reply_is_passed_on_behind_it() {
     let got: Vec<_> = pair.at_client.iter().map(|packet| read_gre(packet)).collect();
     assert_eq!(got, [(SERVER, client_addr(0), 5, b"early".to_vec())]);
 }
+
+#[test]
+fn a_client_cannot_report_an_error_about_the_call_of_another() {
+    let mut pair = Pair::new();
+    let link = pair.start(client_addr(0), 40_000);
+    pair.call(link, 5, 100);
+    pair.up(error(client_addr(1), SERVER, 3, 4, 68, &gre_packet(SERVER, client_addr(0), 5, 1, b"data")));
+    assert_eq!((pair.at_server.len(), pair.engine.counters().drop_icmp_spoofed), (0, 1));
+}
+
+#[test]
+fn an_error_about_a_pac_id_that_two_clients_have_reaches_both() {
+    let mut pair = Pair::new();
+    for number in [0, 1] {
+        let link = pair.start(client_addr(number), 40_000);
+        pair.call(link, 5, 100);
+    }
+    pair.down(error(ROUTER, EXTERNAL, 3, 4, 1_000, &gre_packet(EXTERNAL, SERVER, 100, 1, b"data")));
+    let mut got: Vec<_> = pair.at_client.iter().map(|packet| read(packet)).collect();
+    got.sort();
+    let to = |number| (ROUTER, client_addr(number), 1_000, client_addr(number), SERVER, 100);
+    assert_eq!(got, [to(0), to(1)]);
+}
+
+#[test]
+fn fragments_of_two_clients_with_the_same_identification_are_not_put_together() {
+    let mut pair = Pair::new();
+    let mut ids = std::collections::BTreeSet::new();
+    for number in [0, 1] {
+        let link = pair.start(client_addr(number), 40_000);
+        pair.call(link, 5, 100 + number as u16);
+        for fragment in cut(&gre_packet(client_addr(number), SERVER, 100 + number as u16, 1, &[0; 900]), 480) {
+            pair.up(fragment);
+        }
+        let of_packet: Vec<u16> =
+            pair.at_server.drain(..).map(|fragment| ipv4::Packet::new_unchecked(&fragment[..]).id()).collect();
+        assert_eq!(of_packet, [of_packet[0]; 2]);
+        assert!(of_packet[0] != 0 && ids.insert(of_packet[0]), "{ids:?}");
+    }
+}
+
+#[test]
+fn fragments_without_their_first_are_dropped_after_a_while() {
+    let mut pair = Pair::new();
+    let link = pair.start(client_addr(0), 40_000);
+    pair.call(link, 5, 100);
+    let fragments = cut(&gre_packet(client_addr(0), SERVER, 100, 1, &[0; 900]), 480);
+    pair.up(fragments[1].clone());
+    pair.wait(2_000);
+    assert_eq!((pair.at_server.len(), pair.engine.counters().drop_fragment_unknown), (0, 1));
+    // The table of ways is bounded, and the oldest goes first.
+    for id in 0..2_000u16 {
+        let mut first = fragments[0].clone();
+        let mut ip = ipv4::Packet::new_unchecked(&mut first[..]);
+        ip.set_id(id + 10);
+        ip.fill_checksum();
+        pair.up(first);
+    }
+    pair.at_server.clear();
+    for (id, passes) in [(10u16, 0), (2_009, 1)] {
+        let mut later = fragments[1].clone();
+        let mut ip = ipv4::Packet::new_unchecked(&mut later[..]);
+        ip.set_id(id);
+        ip.fill_checksum();
+        pair.up(later);
+        assert_eq!(pair.at_server.drain(..).count(), passes, "identification {id}");
+    }
+}
+
+#[test]
+fn what_is_held_for_a_call_is_bounded_and_dropped_in_time() {
+    let mut pair = Pair::new();
+    let link = pair.start(client_addr(0), 40_000);
+    pair.client_says(link, &messages::outgoing_request(5));
+    let request = pair.at_server(link).pop().unwrap();
+    let translated = u16::from_be_bytes([request[12], request[13]]);
+    for seq in 0..10 {
+        pair.down(gre_packet(SERVER, EXTERNAL, translated, seq, b"early"));
+    }
+    assert_eq!((pair.engine.counters().gre_held, pair.engine.counters().drop_gre_held), (8, 2));
+    pair.wait(1_100);
+    assert_eq!(pair.engine.counters().drop_gre_held, 10);
+    pair.server_says(link, &messages::outgoing_reply(100, translated, 1));
+    assert_eq!(pair.at_client.len(), 0);
+}
+
+#[test]
+fn packets_that_make_no_sense_are_dropped_and_counted() {
+    let mut pair = Pair::new();
+    let link = pair.start(client_addr(0), 40_000);
+    let translated = pair.call(link, 5, 100);
+    let good = gre_packet(SERVER, EXTERNAL, translated, 1, b"data");
+    let changed = |at: usize, value: u8| {
+        let mut packet = good.clone();
+        packet[at] = value;
+        packet
+    };
+    // Version 0, no key, another protocol, more payload than there is: all GRE we do not take.
+    for packet in [changed(21, 0), changed(20, 0x10), changed(23, 0x0a), changed(25, 200)] {
+        pair.down(packet);
+    }
+    pair.down(good[..30].to_vec());
+    pair.down(changed(8, 1));
+    pair.down(changed(9, 17));
+    let counters = pair.engine.counters();
+    assert_eq!(pair.at_client.len(), 0);
+    assert_eq!(
+        (counters.drop_gre_malformed, counters.drop_ip_malformed, counters.drop_ttl, counters.drop_ip_protocol),
+        (4, 1, 1, 1)
+    );
+}

@@ -20,3 +20,4 @@ mod replay;
 mod roughly;
 mod scale;
 mod segmentation;
+mod segments;
