@@ -1,12 +1,14 @@
 //! Scripted control connections: as many calls as wanted, each on a connection of its own, set up one after the other.
 
 use std::io::{Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddrV4, TcpListener, TcpStream};
+use std::os::fd::AsRawFd as _;
 
 use anyhow::{Context as _, anyhow, ensure};
 use callgate_pptp::wire::control::{COOKIE, field12, field14};
+use socket2::{Domain, Socket, Type};
 
-use super::bed::SERVER;
+use super::bed::{CLIENT, SERVER};
 use crate::lab::node::Node;
 
 /// One call's Call IDs of the PNS.
@@ -18,12 +20,11 @@ pub struct Id {
     pub outside: u16,
 }
 
-/// Calls that are up, with the sockets that keep them so.
+/// Calls that are up.
 #[derive(Debug, Default)]
 pub struct Calls {
     /// Their ids.
     pub ids: Vec<Id>,
-    _sockets: Vec<TcpStream>,
 }
 
 fn message(kind: u8, length: u16, parts: &[(usize, &[u8])]) -> Vec<u8> {
@@ -38,12 +39,22 @@ fn message(kind: u8, length: u16, parts: &[(usize, &[u8])]) -> Vec<u8> {
     bytes
 }
 
-/// Sockets for so many calls: two each, and some for everything else.
-fn raise_file_limit(count: usize) {
-    let wanted = (count * 2 + 1_024) as libc::rlim_t;
-    let limit = libc::rlimit { rlim_cur: wanted, rlim_max: wanted.max(65_536) };
-    // SAFETY: limit is an rlimit, and setrlimit only reads it. What fails shows when a socket cannot be made.
-    unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) };
+/// Closes a socket without a word to its peer: tens of thousands of calls need more sockets than a process may have, and a call
+/// lives on as long as nobody sends FIN.
+fn vanish(socket: TcpStream) -> anyhow::Result<()> {
+    let on = 1i32;
+    // SAFETY: the value is an i32 of the length given.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_TCP,
+            libc::TCP_REPAIR,
+            (&raw const on).cast(),
+            size_of::<i32>() as libc::socklen_t,
+        )
+    };
+    ensure!(result == 0, "TCP_REPAIR: {}", std::io::Error::last_os_error());
+    Ok(())
 }
 
 /// Sets up `count` calls. The PAC's Call ID of each is its number.
@@ -51,20 +62,21 @@ fn raise_file_limit(count: usize) {
 /// # Errors
 /// If one is not answered as it should be.
 pub fn set_up(client: &Node, server: &Node, count: usize) -> anyhow::Result<Calls> {
-    raise_file_limit(count);
     let listener = server.within(|| TcpListener::bind((SERVER, 1723)))?.context("listen on 1723")?;
     let answering = std::thread::spawn(move || answer(&listener, count));
-    let mut sockets = client.within(|| ask(count))??;
-    let (outside, served) = answering.join().map_err(|_| anyhow!("the scripted server panicked"))??;
-    sockets.extend(served);
+    client.within(|| ask(count))??;
+    let outside = answering.join().map_err(|_| anyhow!("the scripted server panicked"))??;
     let ids = outside.into_iter().enumerate().map(|(number, outside)| Id { client: number as u16, outside }).collect();
-    Ok(Calls { ids, _sockets: sockets })
+    Ok(Calls { ids })
 }
 
-fn ask(count: usize) -> anyhow::Result<Vec<TcpStream>> {
-    let mut sockets = Vec::with_capacity(count);
+fn ask(count: usize) -> anyhow::Result<()> {
     for number in 0..count as u16 {
-        let mut socket = TcpStream::connect((SERVER, 1723)).with_context(|| format!("call {number}: connect"))?;
+        // A port of its own for each: the kernel takes those of vanished sockets for free.
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+        socket.bind(&SocketAddrV4::new(CLIENT, 10_000 + number).into())?;
+        socket.connect(&SocketAddrV4::new(SERVER, 1723).into()).with_context(|| format!("call {number}: connect"))?;
+        let mut socket = TcpStream::from(socket);
         socket.set_nodelay(true)?;
         socket.write_all(&message(1, 156, &[(12, &[1, 0])]))?;
         let mut reply = [0; 156];
@@ -73,13 +85,13 @@ fn ask(count: usize) -> anyhow::Result<Vec<TcpStream>> {
         let mut reply = [0; 32];
         socket.read_exact(&mut reply).with_context(|| format!("call {number}: OCRP"))?;
         ensure!(field14(&reply) == number && reply[16] == 1, "call {number}: refused, or another's: {reply:?}");
-        sockets.push(socket);
+        vanish(socket)?;
     }
-    Ok(sockets)
+    Ok(())
 }
 
-fn answer(listener: &TcpListener, count: usize) -> anyhow::Result<(Vec<u16>, Vec<TcpStream>)> {
-    let (mut ids, mut sockets) = (Vec::with_capacity(count), Vec::with_capacity(count));
+fn answer(listener: &TcpListener, count: usize) -> anyhow::Result<Vec<u16>> {
+    let (mut ids, mut last) = (Vec::with_capacity(count), None);
     for number in 0..count as u16 {
         let (mut socket, _) = listener.accept()?;
         socket.set_nodelay(true)?;
@@ -91,7 +103,9 @@ fn answer(listener: &TcpListener, count: usize) -> anyhow::Result<(Vec<u16>, Vec
         let id = field12(&request);
         socket.write_all(&message(8, 32, &[(12, &number.to_be_bytes()), (14, &id.to_be_bytes()), (16, &[1])]))?;
         ids.push(id);
-        sockets.push(socket);
+        // The client's acknowledgement of the reply has to find a socket, or the kernel answers it with RST.
+        last.replace(socket).map_or(Ok(()), vanish)?;
     }
-    Ok((ids, sockets))
+    last.map_or(Ok(()), vanish)?;
+    Ok(ids)
 }
