@@ -280,7 +280,7 @@ fn an_agent_without_power_over_files_goes_on_with_what_an_unreadable_one_held() 
     place.wait_ready(&mut process);
     let mut flow = Flow::open(&lab.clients[0], web()).unwrap().unwrap();
     let file = place.0.join("manifests/rules.yaml");
-    fs::set_permissions(&file, fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o0)).unwrap();
     process.wait_output("cannot be read (Permission denied", LIMIT).unwrap();
     assert!(process.output().contains("rules.yaml"), "{}", process.output());
     let new = probe::tcp(&lab.clients[0], web()).unwrap();
