@@ -35,7 +35,6 @@ pub(crate) struct Calls {
     inner: BTreeSet<(Key, u32)>,
     outer: BTreeSet<(Key, u32)>,
     owner: BTreeSet<(u32, u32)>,
-    by_serial: FlatMap<u64, u32>,
     next_serial: u64,
 }
 
@@ -49,7 +48,6 @@ impl Calls {
             inner: BTreeSet::new(),
             outer: BTreeSet::new(),
             owner: BTreeSet::new(),
-            by_serial: FlatMap::with_hasher(hash),
             next_serial: 1,
         }
     }
@@ -67,7 +65,6 @@ impl Calls {
         let data = CallData { pns: None, pac: None, ..data };
         let index = self.slab.insert(Call { serial, connection, client, external, server, data, armed: None });
         self.owner.insert((connection, index));
-        self.by_serial.insert(serial, index);
         if let Some(pns) = pns {
             self.set_pns(index, pns);
         }
@@ -104,7 +101,6 @@ impl Calls {
         let mut call = self.slab.remove(index)?;
         call.data.pac = pac;
         self.owner.remove(&(call.connection, index));
-        self.by_serial.remove(&call.serial);
         if let Some(pns) = call.data.pns {
             self.down.remove(&Key::new(call.external, call.server, pns.translated));
             self.inner.remove(&(Key::new(call.client, call.server, pns.client), index));
@@ -159,9 +155,9 @@ impl Calls {
         self.owner.range((connection, 0)..=(connection, u32::MAX)).map(|&(_, index)| index)
     }
 
-    /// The call with this serial number, if it lives.
-    pub(crate) fn by_serial(&self, serial: u64) -> Option<u32> {
-        self.by_serial.get(&serial).copied()
+    /// Whether the call at this index still is the one with this serial number.
+    pub(crate) fn is(&self, index: u32, serial: u64) -> bool {
+        self.slab.get(index).is_some_and(|call| call.serial == serial)
     }
 
     pub(crate) fn get(&self, index: u32) -> Option<&Call> {

@@ -1,5 +1,8 @@
 //! One control connection: addresses, both streams, what each side last said about itself.
 
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use super::call::CallData;
@@ -8,7 +11,6 @@ use super::view::ConnectionState;
 use crate::stream::Stream;
 use crate::types::{Flow, Now, Policy, Side};
 use crate::wire::{Seq, tcp};
-use std::net::Ipv4Addr;
 
 /// What the next segment made in a side's name is modelled on.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,7 +27,8 @@ pub(crate) struct Peer {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ConnectionData {
     pub(crate) state: ConnectionState,
-    pub(crate) policy: Policy,
+    #[serde(with = "shared")]
+    pub(crate) policy: Arc<Policy>,
     /// The client's initial sequence number.
     pub(crate) client_isn: Seq,
     /// Client to server.
@@ -177,5 +180,22 @@ impl Connection {
             Side::Client => ((server, server_port), (client, client_port)),
             Side::Server => ((self.external, self.external_port), (server, server_port)),
         }
+    }
+}
+
+/// A policy is saved with each connection that has it, and shared again when it is read back.
+mod shared {
+    use std::sync::Arc;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use crate::types::Policy;
+
+    pub(super) fn serialize<S: Serializer>(policy: &Arc<Policy>, serializer: S) -> Result<S::Ok, S::Error> {
+        policy.as_ref().serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<Policy>, D::Error> {
+        Policy::deserialize(deserializer).map(Arc::new)
     }
 }

@@ -29,7 +29,7 @@ impl Engine {
     pub(super) fn end_call(&mut self, index: u32, reason: CallEnd, now: Now) {
         let Some(call) = self.calls.remove(index) else { return };
         if let Some(armed) = call.armed {
-            self.timers.clear(armed, super::timers::Timer::Call(call.serial));
+            self.timers.clear(armed, super::timers::Timer::Call(index, call.serial));
         }
         let held = self.held.remove(&call.serial).map_or(0, |queue| queue.len());
         self.counters.drop_gre_held += held as u64;
@@ -208,9 +208,8 @@ impl Engine {
         if self.by_outer.get(&outer) == Some(&index) {
             self.by_outer.remove(&outer);
         }
-        self.by_id.remove(&connection.id);
         if let Some(armed) = connection.armed {
-            self.timers.clear(armed, super::timers::Timer::Connection(connection.id));
+            self.timers.clear(armed, super::timers::Timer::Connection(index, connection.id));
         }
     }
 }

@@ -45,6 +45,7 @@ pub use view::{CallDirection, CallState, CallView, ConnectionState, ConnectionVi
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use allocator::Allocator;
 use calls::Calls;
@@ -54,7 +55,7 @@ use hash::{FlatMap, Seeded};
 use slab::Slab;
 use timers::{Timer, Timers};
 
-use crate::types::{Admit, Command, Flow, Now, Side, Verdict};
+use crate::types::{Admit, Command, Flow, Now, Policy, Side, Verdict};
 use crate::wire::ipv4;
 
 /// Time to live of packets the engine makes itself.
@@ -72,7 +73,6 @@ pub struct Engine {
     connections: Slab<Connection>,
     by_flow: FlatMap<Flow, u32>,
     by_outer: FlatMap<Outer, u32>,
-    by_id: FlatMap<u64, u32>,
     next_id: u64,
     calls: Calls,
     allocator: Allocator,
@@ -80,6 +80,8 @@ pub struct Engine {
     fragments: Fragments,
     /// GRE of the server held for calls whose reply is under way, by the call's serial number.
     held: BTreeMap<u64, Vec<Vec<u8>>>,
+    /// One copy of each policy in use, by rule, service and ALG.
+    policies: BTreeMap<[String; 3], Arc<Policy>>,
     /// Connections by service, calls by ALG: for `maxSessions` and `maxCalls`.
     sessions: BTreeMap<String, u32>,
     calls_of_alg: BTreeMap<String, u32>,
@@ -98,13 +100,13 @@ impl Engine {
             connections: Slab::default(),
             by_flow: FlatMap::with_hasher(hash),
             by_outer: FlatMap::with_hasher(hash),
-            by_id: FlatMap::with_hasher(hash),
             next_id: 1,
             calls: Calls::new(seed),
             allocator: Allocator::new(&limits.port_ranges, seed),
             timers: Timers::default(),
             fragments: Fragments::default(),
             held: BTreeMap::new(),
+            policies: BTreeMap::new(),
             sessions: BTreeMap::new(),
             calls_of_alg: BTreeMap::new(),
             half_open_clients: BTreeMap::new(),
@@ -214,7 +216,7 @@ impl Engine {
         let Some(connection) = self.connections.get_mut(index) else { return };
         // An earlier entry is harmless: when it fires, the deadline is looked at again.
         if connection.armed.is_none_or(|armed| at < armed) {
-            let timer = Timer::Connection(connection.id);
+            let timer = Timer::Connection(index, connection.id);
             if let Some(armed) = connection.armed.replace(at) {
                 self.timers.clear(armed, timer);
             }

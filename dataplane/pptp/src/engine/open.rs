@@ -91,7 +91,7 @@ impl Engine {
         let timestamps = tcp::options::timestamps(segment.options());
         let data = ConnectionData {
             state: ConnectionState::Opening,
-            policy,
+            policy: self.intern(policy),
             client_isn: segment.seq(),
             up: Stream::new(segment.seq() + 1),
             down: None,
@@ -134,11 +134,9 @@ impl Engine {
             *self.half_open_servers.entry((flow.server, flow.server_port)).or_default() += 1;
         }
         *self.sessions.entry(connection.data.policy.service.clone()).or_default() += 1;
-        let id = connection.id;
         let index = self.connections.insert(connection);
         self.by_flow.insert(flow, index);
         self.by_outer.insert(outer, index);
-        self.by_id.insert(id, index);
         index
     }
 

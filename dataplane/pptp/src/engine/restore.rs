@@ -1,6 +1,7 @@
 //! From the journal and back: the engine as records, and records as an engine.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::Engine;
 use super::allocator::Pair;
@@ -42,6 +43,7 @@ impl Engine {
         let pair = Pair { external, server: flow.server };
         self.allocator.take_port(pair, flow.server_port, external_port);
         let calls = std::mem::take(&mut data.calls);
+        data.policy = self.intern(Policy::clone(&data.policy));
         data.up.rearm(now);
         if let Some(down) = &mut data.down {
             down.rearm(now);
@@ -108,19 +110,32 @@ impl Engine {
             let Some(connection) = self.connections.get_mut(index) else { continue };
             let old = &connection.data.policy;
             match look_up(old) {
-                Some(new) if new == *old => {}
+                Some(new) if new == **old => {}
                 Some(new) => self.replace_policy(index, new),
                 None => self.shut(index, super::event::CloseReason::RuleRemoved, now),
             }
         }
+        self.policies.retain(|_, policy| Arc::strong_count(policy) > 1);
+    }
+
+    /// The one copy of this policy.
+    pub(super) fn intern(&mut self, policy: Policy) -> Arc<Policy> {
+        let key = [policy.rule.clone(), policy.service.clone(), policy.alg.clone()];
+        if let Some(known) = self.policies.get(&key).filter(|known| ***known == policy) {
+            return Arc::clone(known);
+        }
+        let policy = Arc::new(policy);
+        self.policies.insert(key, Arc::clone(&policy));
+        policy
     }
 
     fn replace_policy(&mut self, index: u32, new: Policy) {
         let start = self.commands.len();
+        let new = self.intern(new);
         let Some(connection) = self.connections.get_mut(index) else { return };
-        let old = std::mem::replace(&mut connection.data.policy, new.clone());
+        let old = std::mem::replace(&mut connection.data.policy, Arc::clone(&new));
         super::ids::one_less(&mut self.sessions, &old.service);
-        *self.sessions.entry(new.service).or_default() += 1;
+        *self.sessions.entry(new.service.clone()).or_default() += 1;
         let calls: Vec<u32> = self.calls.of_connection(index).collect();
         for call in calls {
             super::ids::one_less(&mut self.calls_of_alg, &old.alg);

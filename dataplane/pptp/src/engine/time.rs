@@ -13,16 +13,17 @@ impl Engine {
     pub fn handle_timeout(&mut self, now: Now) {
         while let Some(timer) = self.timers.pop_due(now) {
             match timer {
-                Timer::Connection(id) => {
-                    let Some(&index) = self.by_id.get(&id) else { continue };
-                    if let Some(connection) = self.connections.get_mut(index) {
-                        connection.armed = None;
-                    }
+                Timer::Connection(index, id) => {
+                    let found = self.connections.get_mut(index).filter(|connection| connection.id == id);
+                    let Some(connection) = found else { continue };
+                    connection.armed = None;
                     self.connection_due(index, now);
                     self.arm(index);
                 }
-                Timer::Call(serial) => {
-                    let Some(index) = self.calls.by_serial(serial) else { continue };
+                Timer::Call(index, serial) => {
+                    if !self.calls.is(index, serial) {
+                        continue;
+                    }
                     if let Some(call) = self.calls.get_mut(index) {
                         call.armed = None;
                     }
@@ -146,7 +147,7 @@ impl Engine {
         let Some(at) = self.call_deadline(index) else { return };
         let Some(call) = self.calls.get_mut(index) else { return };
         if call.armed.is_none_or(|armed| at < armed) {
-            let timer = Timer::Call(call.serial);
+            let timer = Timer::Call(index, call.serial);
             if let Some(armed) = call.armed.replace(at) {
                 self.timers.clear(armed, timer);
             }

@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 
 use crate::types::Now;
 
-/// Whose deadline it is. Serial numbers are never used twice, so a stale entry finds nobody.
+/// Whose deadline it is: index and serial number. Serial numbers are never used twice, so a stale entry finds nobody.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Timer {
     /// A connection: retransmission, first message, echo, closing.
-    Connection(u64),
+    Connection(u32, u64),
     /// A call: set-up, idle.
-    Call(u64),
+    Call(u32, u64),
     /// GRE held for a call.
     Held(u64),
     /// Remembered and held fragments.
@@ -57,15 +57,15 @@ mod tests {
     #[test]
     fn deadlines_come_in_order_and_not_before_they_are_due() {
         let mut timers = Timers::default();
-        timers.set(Now(20), Timer::Call(1));
-        timers.set(Now(10), Timer::Connection(1));
+        timers.set(Now(20), Timer::Call(0, 1));
+        timers.set(Now(10), Timer::Connection(0, 1));
         timers.set(Now(10), Timer::Fragments);
         timers.clear(Now(10), Timer::Fragments);
         assert_eq!(timers.next(), Some(Now(10)));
         assert_eq!(timers.pop_due(Now(9)), None);
-        assert_eq!(timers.pop_due(Now(30)), Some(Timer::Connection(1)));
+        assert_eq!(timers.pop_due(Now(30)), Some(Timer::Connection(0, 1)));
         assert_eq!(timers.pop_due(Now(19)), None);
-        assert_eq!(timers.pop_due(Now(20)), Some(Timer::Call(1)));
+        assert_eq!(timers.pop_due(Now(20)), Some(Timer::Call(0, 1)));
         assert_eq!(timers.next(), None);
     }
 }

@@ -53,6 +53,8 @@ pub(crate) struct Pair {
     pub(crate) at_server: Vec<Vec<u8>>,
     /// The process is killed while it carries out what the next packet leads to: after so many commands.
     pub(crate) crash: Option<usize>,
+    /// The connection that reached a server last.
+    newest: Option<(Ipv4Addr, u16)>,
     next_isn: u32,
 }
 
@@ -80,6 +82,7 @@ impl Pair {
             at_client: Vec::new(),
             at_server: Vec::new(),
             crash: None,
+            newest: None,
             next_isn: 0xffff_ff00,
         }
     }
@@ -150,6 +153,7 @@ impl Pair {
                     let syn_ack = end.packet(end.next, tcp::Flags::SYN.with(tcp::Flags::ACK), &[]);
                     end.next += 1;
                     self.servers.insert(key, end);
+                    self.newest = Some(key);
                     self.down(syn_ack);
                     return;
                 }
@@ -165,15 +169,14 @@ impl Pair {
     }
 
     pub(crate) fn connect_to(&mut self, client: Ipv4Addr, port: u16, server: Ipv4Addr) -> Link {
-        let known: Vec<_> = self.servers.keys().copied().collect();
+        self.newest = None;
         let mut end = End::new(client, port, server, 1723, u32::MAX - 60);
         let syn = end.syn();
         self.clients.insert((client, port), end);
         self.up(syn);
         let ack = self.clients[&(client, port)].ack();
         self.up(ack);
-        let outer = self.servers.keys().find(|key| !known.contains(key)).copied();
-        Link { client: (client, port), server: outer.unwrap_or((EXTERNAL, 0)) }
+        Link { client: (client, port), server: self.newest.unwrap_or((EXTERNAL, 0)) }
     }
 
     /// The client says this.
