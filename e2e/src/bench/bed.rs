@@ -109,6 +109,10 @@ impl Bed {
         client.ip(&format!("addr add {CLIENT}/16 dev eth0\nlink set eth0 up\nroute add default via {INNER}"))?;
         server.ip(&format!("addr add {SERVER}/24 dev eth0\nlink set eth0 up\nroute add default via {EXTERNAL}"))?;
         gw.sysctl("net/ipv4/ip_forward", "1")?;
+        for node in [&client, &server] {
+            // veth takes a packet through NAPI only if its sender cannot do TSO (drivers/net/veth.c, veth_skb_is_eligible_for_gro).
+            node.run("ethtool", &["-K", "eth0", "tx", "off", "tso", "off", "gso", "off"])?;
+        }
         for device in [&inner, &outer] {
             // GRO makes veth use NAPI; threaded NAPI gives the gateway's work a thread whose CPU time can be read.
             gw.run("ethtool", &["-K", device, "gro", "on"])?;
