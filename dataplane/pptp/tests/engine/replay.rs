@@ -131,6 +131,10 @@ fn essence(packet: &[u8], ids: &[(u16, u16)], to: Side) -> (u8, Vec<u32>, Vec<u8
     }
     let flags = segment.flags();
     let kept = flags.without(tcp::Flags::PSH).without(tcp::Flags::URG);
+    if segment.rst() {
+        // Made anew, so it acknowledges too.
+        return (tcp::Flags::RST.0, vec![segment.seq().0], payload);
+    }
     (kept.0, vec![segment.seq().0, segment.ack().0], payload)
 }
 
@@ -157,6 +161,40 @@ fn the_session_of_a_windows_client_leaves_as_it_came() {
     let capture = include_bytes!("../data/tcpdump-pptp.pcap");
     let mut session = replay(capture, Ipv4Addr::new(10, 1, 1, 10));
     // Both sides closed: nothing is left.
+    assert_eq!(session.engine.calls(), []);
+    assert_eq!(session.engine.counters().calls_up, 1);
+    assert_eq!(session.engine.counters().messages_malformed, 0);
+    while let Some(at) = session.engine.poll_timeout() {
+        session.engine.handle_timeout(at);
+    }
+    assert_eq!(session.engine.connections(), []);
+}
+
+/// The server in the captures of pptp-linux 1.10.0 and pptpd 1.4.0 (tests/data/README).
+const PPTPD: Ipv4Addr = Ipv4Addr::new(10, 7, 0, 1);
+
+#[test]
+fn one_call_of_pptp_linux_to_pptpd_leaves_as_it_came() {
+    let session = replay(include_bytes!("../data/pptp-linux-one-call.pcap"), PPTPD);
+    assert_eq!(session.engine.calls(), []);
+}
+
+#[test]
+fn two_calls_of_one_call_manager_leave_as_they_came() {
+    let session = replay(include_bytes!("../data/pptp-linux-two-calls.pcap"), PPTPD);
+    assert_eq!(session.engine.counters().calls_up, 2);
+}
+
+#[test]
+fn a_minute_of_echoes_and_a_killed_client_leave_as_they_came() {
+    let session = replay(include_bytes!("../data/pptp-linux-echo-and-kill.pcap"), PPTPD);
+    assert_eq!(session.engine.calls(), []);
+}
+
+#[test]
+fn a_session_of_pptp_linux_with_pptpd_leaves_as_it_came() {
+    let capture = include_bytes!("../data/lab-pptp-linux-pptpd.pcap");
+    let mut session = replay(capture, Ipv4Addr::new(10, 20, 0, 9));
     assert_eq!(session.engine.calls(), []);
     assert_eq!(session.engine.counters().calls_up, 1);
     assert_eq!(session.engine.counters().messages_malformed, 0);
