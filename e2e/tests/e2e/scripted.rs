@@ -104,9 +104,12 @@ fn reply(pac: u16, pns: u16) -> Vec<u8> {
     message(8, 32, &[(12, &pac.to_be_bytes()), (14, &pns.to_be_bytes()), (16, &[1])])
 }
 
+/// Puts what one end says (the client, if true) on the wire; gives what the other end got.
+type Say<'a> = &'a mut dyn FnMut(&mut Pair, bool, &[u8]) -> Vec<u8>;
+
 /// A whole session in which every translated message occurs; `say` puts one utterance on the wire and gives what arrived. The
 /// translated ids are replaced by 0 in what is returned, since they differ from run to run.
-fn session(pair: &mut Pair, say: &mut dyn FnMut(&mut Pair, bool, &[u8]) -> Vec<u8>) -> Vec<Vec<u8>> {
+fn session(pair: &mut Pair, say: Say<'_>) -> Vec<Vec<u8>> {
     let mut heard = Vec::new();
     let mut hear = |mut bytes: Vec<u8>, hidden: Option<usize>| {
         let id = hidden.map_or(0, |at| u16::from_be_bytes([bytes[at], bytes[at + 1]]));
