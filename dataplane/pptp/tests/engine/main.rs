@@ -16,6 +16,8 @@ mod calls;
 mod control;
 mod errors;
 mod handshake;
+mod isolation;
+mod noise;
 mod replay;
 mod roughly;
 mod scale;

@@ -135,7 +135,8 @@ fn essence(packet: &[u8], ids: &[(u16, u16)], to: Side) -> (u8, Vec<u32>, Vec<u8
         // Made anew, so it acknowledges too.
         return (tcp::Flags::RST.0, vec![segment.seq().0], payload);
     }
-    (kept.0, vec![segment.seq().0, segment.ack().0], payload)
+    let (value, echo) = tcp::options::timestamps(segment.options()).unwrap_or_default();
+    (kept.0, vec![segment.seq().0, segment.ack().0, value, echo], payload)
 }
 
 /// Plays a capture; `(engine, what came, what left)`, both without repetitions of what the other side had.
