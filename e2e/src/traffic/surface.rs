@@ -4,7 +4,7 @@ use crate::lab::node::Node;
 
 /// Links, their settings, addresses, routes, rules, nftables, and every sysctl below net that can be read.
 const COMMANDS: [&str; 6] = [
-    "nft list ruleset",
+    "nft -s list ruleset",
     "ip rule",
     "ip route show table all",
     "ip -d link | sed -E 's/timer +[0-9.]+/timer/g'",

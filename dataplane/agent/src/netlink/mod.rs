@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  route, link, policy, conntrack ──► socket (requests, dumps, batches) ──► attr (encode, decode)
-//!  changes (tokio) ◄── multicast groups: links, addresses, routes, rules
+//!  changes (tokio) ◄── multicast groups: links, addresses, routes, rules        tables (tokio) ◄── nftables
 //! ```
 
 pub(crate) mod attr;
@@ -14,11 +14,13 @@ pub(crate) mod policy;
 mod route;
 pub(crate) mod socket;
 mod sys;
+mod tables;
 
 pub use changes::{Change, Changes};
 pub use error::Error;
 pub use link::Link;
 pub use route::{Route, Routes};
+pub use tables::Tables;
 
 /// NETLINK_ROUTE.
 pub(crate) const ROUTE: isize = 0;

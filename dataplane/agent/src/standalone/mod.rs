@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use callgate_pptp::{Change, Engine, Limits};
+use futures::FutureExt as _;
 use rand::TryRngCore;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -25,10 +26,14 @@ use crate::alg::node::{Host, Shared};
 use crate::alg::{self, Setup};
 use crate::args::Standalone;
 use crate::kernel::{Kernel, Options, Record};
-use crate::netlink::Changes;
+use crate::netlink::{Changes, Tables};
 use crate::state::{Journal, StateDir, write_whole};
 use crate::{api, clock};
 use programme::Programme;
+
+/// Between a change of nftables and the look whether our table is still as it was: whoever changes it may not be done yet, and
+/// a CNI or kube-proxy that changes its own all the time must not keep us busy.
+const TABLE_PAUSE: Duration = Duration::from_millis(200);
 
 /// Kernel part, shared with the thread of the ALG; `None` once it is being stopped.
 pub(crate) type SharedKernel = Arc<Mutex<Option<Shared>>>;
@@ -128,6 +133,9 @@ async fn carry_out(
     let server = api::serve(&args.api, Arc::clone(&report), handle.clone()).await?;
     let mut files = watch::watch(&args.manifests)?;
     let mut changes = Changes::open()?;
+    let mut tables = Tables::open()?;
+    // When to look at our table; one change of nftables causes many notifications.
+    let mut look = None;
     loop {
         tokio::select! {
             _ = term.recv() => break,
@@ -138,6 +146,18 @@ async fn carry_out(
                 while files.try_recv().is_ok() {}
                 files.renew();
                 programme.reload().await;
+            }
+            told = tables.next(), if look.is_none() => match told {
+                Ok(()) => look = Some(tokio::time::Instant::now() + TABLE_PAUSE),
+                Err(error) => {
+                    tracing::warn!("changes of nftables are not heard of any more: {error}");
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                }
+            },
+            () = tokio::time::sleep_until(look.unwrap_or_else(tokio::time::Instant::now)), if look.is_some() => {
+                while tables.next().now_or_never().is_some() {}
+                look = None;
+                programme.look().await;
             }
             change = changes.next() => match change {
                 Ok(_) => handle.refresh(),

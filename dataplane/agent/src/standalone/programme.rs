@@ -130,6 +130,22 @@ impl Programme {
         }
     }
 
+    /// Puts our table back if somebody has changed or removed it.
+    pub(super) async fn look(&mut self) {
+        let intact = {
+            let mut guard = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+            guard.as_mut().map(|shared| shared.kernel.intact())
+        };
+        match intact {
+            None | Some(Ok(true)) => {}
+            Some(Ok(false)) => {
+                tracing::warn!("somebody has changed or removed our nftables table: it is put back");
+                self.reload().await;
+            }
+            Some(Err(error)) => tracing::warn!("whether our nftables table is as it was cannot be told: {error}"),
+        }
+    }
+
     fn save(&self) {
         let saved = self.state.save(MANIFESTS, self.manifests.good());
         let saved = saved.and_then(|()| self.state.save(LAST_GOOD, &self.last_good));
