@@ -185,7 +185,7 @@ fn starts_that_cannot_work_say_what_to_do_and_change_nothing() {
     let (gw, place) = (&lab.gw, Place::new(&lab.gw, "agent", &nat_all()));
     let before = surface::of(gw).unwrap();
     // Somewhere that nobody may read it, wherever the build directory is.
-    let copy = std::env::temp_dir().join(format!("cg-{}-dataplane", std::process::id()));
+    let copy = gw.dir.join("callgate-dataplane");
     fs::copy(program("callgate-dataplane").unwrap(), &copy).unwrap();
     fs::set_permissions(&copy, fs::Permissions::from_mode(0o755)).unwrap();
     let mut command = gw.command("setpriv");
