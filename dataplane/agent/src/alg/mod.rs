@@ -1,10 +1,12 @@
 //! The PPTP ALG at work: one thread that owns the engine and its sockets, and the handle others talk to it by.
 //!
 //! ```text
-//!  standalone, api ── Handle ── Request ─► worker thread: taps ─► engine ─► journal ─► emitter
-//!                                             │ gate (rules, routes, taps in time)     └► events ─► log
+//!  standalone, api ── Handle ── Request ─► worker (thread): taps ─► core ─► emitter
+//!                                              gate (rules) ── engine ┤ └► journal
+//!                                              outlets (routes, taps) ┘    notes (thread) ─► log
 //! ```
 
+mod core;
 pub mod counters;
 mod gate;
 pub mod node;
@@ -77,17 +79,37 @@ pub struct Handle {
     wake: Arc<EventFd>,
 }
 
+/// The worker thread, as its owner sees it.
+pub struct Running {
+    /// The way to it.
+    pub handle: Handle,
+    /// Completes when the thread ends, for whatever reason.
+    pub ended: oneshot::Receiver<()>,
+    thread: JoinHandle<()>,
+}
+
+impl Running {
+    /// Ends the worker after what it is doing, and waits until its journal and events are written.
+    pub fn stop(self) {
+        self.handle.ask(Request::Stop);
+        let _ = self.thread.join();
+    }
+}
+
 /// Starts the worker thread.
 ///
 /// # Errors
 /// When a socket cannot be opened or the thread not be made.
-pub fn start(setup: Setup) -> io::Result<(Handle, JoinHandle<()>)> {
+pub fn start(setup: Setup) -> io::Result<Running> {
     let (requests, received) = channel();
     let wake = Arc::new(EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)?);
     let (ready, started) = channel();
     let waker = Arc::clone(&wake);
+    let (alive, ended) = oneshot::channel();
     // Made in its own thread: the batches of the sockets point into themselves and stay where they are made.
     let thread = std::thread::Builder::new().name("alg".into()).spawn(move || {
+        // Dropped at the end, a panic's too.
+        let _alive: oneshot::Sender<()> = alive;
         match worker::Worker::new(setup, received, waker) {
             Ok(worker) => {
                 let _ = ready.send(Ok(()));
@@ -97,7 +119,7 @@ pub fn start(setup: Setup) -> io::Result<(Handle, JoinHandle<()>)> {
         }
     })?;
     started.recv().unwrap_or_else(|_| Err(io::Error::other("the ALG's thread panicked at its start")))?;
-    Ok((Handle { requests, wake }, thread))
+    Ok(Running { handle: Handle { requests, wake }, ended, thread })
 }
 
 impl Handle {
@@ -126,11 +148,6 @@ impl Handle {
     /// Tells the worker that links, addresses or routes have changed.
     pub fn refresh(&self) {
         self.ask(Request::Refresh);
-    }
-
-    /// Ends the worker after what it is doing.
-    pub fn stop(&self) {
-        self.ask(Request::Stop);
     }
 
     fn ask(&self, request: Request) {

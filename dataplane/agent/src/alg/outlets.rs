@@ -80,12 +80,6 @@ impl Outlets {
         }
     }
 
-    /// Also listens on these, for connections that are live already.
-    pub(super) fn add_server_ports(&mut self, ports: Vec<PortRange>) {
-        let all = [self.filter.server_ports.clone(), ports].concat();
-        self.set_server_ports(super::policy::merged(all));
-    }
-
     /// The way to a server, remembered until the next `refresh`.
     pub(super) fn way(&mut self, server: Ipv4Addr) -> Option<Way> {
         if let Some(way) = self.ways.get(&server) {
@@ -107,23 +101,20 @@ impl Outlets {
     /// # Errors
     /// When the kernel refuses; the connection must then not be opened.
     pub(super) fn ready(&mut self, external: Ipv4Addr, ifindex: u32) -> io::Result<()> {
-        if !self.claimed.contains(&external) {
-            let mut claimed = self.claimed.clone();
-            claimed.insert(external);
-            self.claim(claimed)?;
-        }
+        self.claim_also(&BTreeSet::from([external]))?;
         if self.interfaces.is_empty() { self.tap(ifindex) } else { Ok(()) }
     }
 
-    /// Claims exactly these addresses.
+    /// Claims these addresses beside those claimed before.
     ///
     /// # Errors
     /// When the kernel refuses; the claim is then as before.
-    pub(super) fn claim(&mut self, addresses: BTreeSet<Ipv4Addr>) -> io::Result<()> {
-        if addresses != self.claimed {
-            self.node.claim(&addresses.iter().copied().collect::<Vec<_>>())?;
-            self.filter.addresses = addresses.iter().copied().collect();
-            self.claimed = addresses;
+    pub(super) fn claim_also(&mut self, addresses: &BTreeSet<Ipv4Addr>) -> io::Result<()> {
+        if !addresses.is_subset(&self.claimed) {
+            let all: BTreeSet<Ipv4Addr> = self.claimed.union(addresses).copied().collect();
+            self.node.claim(&all.iter().copied().collect::<Vec<_>>())?;
+            self.filter.addresses = all.iter().copied().collect();
+            self.claimed = all;
             self.renew_filters();
         }
         Ok(())
@@ -133,6 +124,11 @@ impl Outlets {
     #[must_use]
     pub(super) fn is_ours(&self, address: Ipv4Addr) -> bool {
         self.claimed.contains(&address)
+    }
+
+    /// Index of a device by name.
+    pub(super) fn index_of(&mut self, name: &str) -> Option<u32> {
+        self.node.index_of(name)
     }
 
     /// The taps, in the order they were opened.

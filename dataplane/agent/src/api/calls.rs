@@ -5,10 +5,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use callgate_pptp::{CallDirection, CallState, CallView, Now, Traffic};
 use callgate_proto::pb;
 
-/// The list as it was at `now`.
-pub(super) fn list(calls: Vec<CallView>, now: Now) -> pb::CallList {
+use crate::standalone::Holders;
+
+/// The list as it was at `now`; `holders` are the pods that have the addresses.
+pub(super) fn list(calls: Vec<CallView>, now: Now, holders: &Holders) -> pb::CallList {
     let taken = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64);
-    pb::CallList { calls: calls.into_iter().map(|call| one(call, now)).collect(), taken_unix_ms: taken }
+    pb::CallList { calls: calls.into_iter().map(|call| one(call, now, holders)).collect(), taken_unix_ms: taken }
 }
 
 /// What a change of makes watchers hear of it: which calls there are, and their states.
@@ -16,7 +18,7 @@ pub(super) fn outline(calls: &[CallView]) -> Vec<(callgate_pptp::Flow, Option<u1
     calls.iter().map(|call| (call.flow, call.pns_id, call.pac_id, call.state)).collect()
 }
 
-fn one(call: CallView, now: Now) -> pb::Call {
+fn one(call: CallView, now: Now, holders: &Holders) -> pb::Call {
     let traffic = |Traffic { packets, bytes, lost }: Traffic| Some(pb::Traffic { packets, bytes, lost });
     let direction = match call.direction {
         CallDirection::Outgoing => pb::Direction::Outgoing,
@@ -30,7 +32,7 @@ fn one(call: CallView, now: Now) -> pb::Call {
     pb::Call {
         client_address: call.flow.client.to_string(),
         client_port: call.flow.client_port.into(),
-        pod: String::new(),
+        pod: holders.get(&call.flow.client).map(ToString::to_string).unwrap_or_default(),
         server_address: call.flow.server.to_string(),
         server_port: call.flow.server_port.into(),
         external_address: call.external.to_string(),

@@ -7,6 +7,7 @@
 mod calls;
 mod explain;
 mod service;
+mod status;
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -14,34 +15,43 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use callgate_proto::pb::local_server::LocalServer;
-use tokio::net::UnixListener;
+use tokio::net::{UnixListener, UnixStream};
 use tokio::task::JoinHandle;
 use tokio_stream::wrappers::UnixListenerStream;
 
 use crate::alg::Handle;
-use crate::standalone::Report;
+use crate::standalone::{Report, SharedKernel};
 
-/// Serves until the returned task is aborted. A socket nobody listens on is replaced.
+/// Opens the socket, mode 0600. One that nobody listens on any more is replaced; missing directories are made.
 ///
 /// # Errors
 /// When another agent serves there, or the socket cannot be made.
-pub async fn serve(socket: &Path, report: Arc<Report>, handle: Handle) -> Result<JoinHandle<()>> {
+pub async fn bind(socket: &Path) -> Result<UnixListener> {
     let what = || format!("--api {}", socket.display());
     if let Some(parent) = socket.parent() {
         std::fs::create_dir_all(parent).with_context(what)?;
     }
-    if tokio::net::UnixStream::connect(socket).await.is_ok() {
+    if UnixStream::connect(socket).await.is_ok() {
         anyhow::bail!("{}: another agent serves there; stop that one, or name another socket", what());
     }
-    let _ = std::fs::remove_file(socket);
-    let listener = UnixListener::bind(socket).with_context(what)?;
-    std::fs::set_permissions(socket, std::fs::Permissions::from_mode(0o600)).with_context(what)?;
-    let service = LocalServer::new(service::Service::new(report, handle));
+    // Under another name until its mode is right; renaming also replaces a stale one.
+    let mut name = socket.as_os_str().to_owned();
+    name.push(".new");
+    let _ = std::fs::remove_file(&name);
+    let listener = UnixListener::bind(&name).with_context(what)?;
+    std::fs::set_permissions(&name, std::fs::Permissions::from_mode(0o600)).with_context(what)?;
+    std::fs::rename(&name, socket).with_context(what)?;
+    Ok(listener)
+}
+
+/// Serves until the returned task is aborted.
+pub fn serve(listener: UnixListener, report: Arc<Report>, handle: Handle, kernel: SharedKernel) -> JoinHandle<()> {
+    let service = LocalServer::new(service::Service::new(report, handle, kernel));
     let server =
         tonic::transport::Server::builder().add_service(service).serve_with_incoming(UnixListenerStream::new(listener));
-    Ok(tokio::spawn(async move {
+    tokio::spawn(async move {
         if let Err(error) = server.await {
             tracing::error!("the local API has ended: {error}");
         }
-    }))
+    })
 }

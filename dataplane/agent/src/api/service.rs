@@ -1,7 +1,7 @@
 //! The four calls of the local API.
 
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use callgate_proto::pb;
@@ -10,9 +10,10 @@ use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
-use super::{calls, explain};
+use super::{calls, explain, status};
 use crate::alg::Handle;
-use crate::standalone::Report;
+use crate::kernel::Counters;
+use crate::standalone::{Report, SharedKernel};
 
 /// Between two lists of a watch that does not say.
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(1);
@@ -23,11 +24,30 @@ const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
 pub(super) struct Service {
     report: Arc<Report>,
     handle: Handle,
+    kernel: SharedKernel,
 }
 
 impl Service {
-    pub(super) fn new(report: Arc<Report>, handle: Handle) -> Self {
-        Self { report, handle }
+    pub(super) fn new(report: Arc<Report>, handle: Handle, kernel: SharedKernel) -> Self {
+        Self { report, handle, kernel }
+    }
+
+    /// What the kernel counts; nothing while it is being stopped.
+    async fn kernel_counters(&self) -> Counters {
+        let kernel = Arc::clone(&self.kernel);
+        // A large configuration may be on its way into the kernel: wait for it elsewhere.
+        let read = tokio::task::spawn_blocking(move || {
+            let mut guard = kernel.lock().unwrap_or_else(PoisonError::into_inner);
+            guard.as_mut().map(|shared| shared.kernel.counters())
+        });
+        match read.await {
+            Ok(Some(Ok(counters))) => counters,
+            Ok(Some(Err(error))) => {
+                tracing::warn!("{error}");
+                Counters::default()
+            }
+            Ok(None) | Err(_) => Counters::default(),
+        }
     }
 }
 
@@ -38,19 +58,13 @@ fn ended() -> Status {
 #[tonic::async_trait]
 impl Local for Service {
     async fn status(&self, _: Request<pb::StatusRequest>) -> Result<Response<pb::StatusReply>, Status> {
-        let mut status = self.report.status();
         let totals = self.handle.totals().await.ok_or_else(ended)?;
-        status.connections = totals.connections as u64;
-        status.calls = totals.calls as u64;
-        let counters = totals.counters.into_iter().map(|(name, value)| pb::Counter { name, value });
-        status.counters.extend(counters);
-        status.counters.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(Response::new(status))
+        Ok(Response::new(status::reply(&self.report, totals, &self.kernel_counters().await)))
     }
 
     async fn calls(&self, _: Request<pb::CallsRequest>) -> Result<Response<pb::CallList>, Status> {
         let (all, now) = self.handle.calls().await.ok_or_else(ended)?;
-        Ok(Response::new(calls::list(all, now)))
+        Ok(Response::new(calls::list(all, now, &self.report.holders())))
     }
 
     type WatchCallsStream = Pin<Box<dyn Stream<Item = Result<pb::CallList, Status>> + Send>>;
@@ -64,7 +78,7 @@ impl Local for Service {
             0 => DEFAULT_INTERVAL,
             ms => Duration::from_millis(ms.into()).max(SHORTEST_INTERVAL),
         };
-        let handle = self.handle.clone();
+        let (handle, report) = (self.handle.clone(), Arc::clone(&self.report));
         // One list ahead: a watcher that does not read must not fill the memory.
         let (sender, lists) = tokio::sync::mpsc::channel(1);
         tokio::spawn(async move {
@@ -77,7 +91,7 @@ impl Local for Service {
                 let outline = calls::outline(&all);
                 let news = !on_change || before.as_ref() != Some(&outline);
                 before = Some(outline);
-                if news && sender.send(Ok(calls::list(all, now))).await.is_err() {
+                if news && sender.send(Ok(calls::list(all, now, &report.holders()))).await.is_err() {
                     return;
                 }
                 tokio::select! {
@@ -90,6 +104,8 @@ impl Local for Service {
     }
 
     async fn explain(&self, request: Request<pb::ExplainRequest>) -> Result<Response<pb::ExplainReply>, Status> {
-        explain::answer(&self.report.config(), &request.into_inner()).map(Response::new)
+        let (report, request) = (Arc::clone(&self.report), request.into_inner());
+        let answer = tokio::task::spawn_blocking(move || explain::answer(&report, &request, &mut explain::Kernel));
+        answer.await.map_err(|error| Status::internal(error.to_string()))?.map(Response::new)
     }
 }

@@ -1,7 +1,7 @@
 //! One host without a cluster: manifests from a directory, compiled and carried out, until a signal ends it.
 //!
 //! ```text
-//!  DIR ── watch ─► manifests (what was good stays) ─► compile ─► programme: kernel, ALG ─► ready file
+//!  DIR ── watch ─► manifests (what was good stays) ─► compile ─► programme: ALG, kernel ─► ready file
 //!                                                        └── statuses ─► report ◄── api
 //! ```
 
@@ -14,13 +14,13 @@ mod watch;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use callgate_pptp::{Change, Engine, Limits};
 use futures::FutureExt as _;
 use rand::TryRngCore;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
-pub use report::{Programmed, Report};
+pub use report::{Holders, Programmed, Report};
 
 use crate::alg::node::{Host, Shared};
 use crate::alg::{self, Setup};
@@ -35,13 +35,17 @@ use programme::Programme;
 /// a CNI or kube-proxy that changes its own all the time must not keep us busy.
 const TABLE_PAUSE: Duration = Duration::from_millis(200);
 
-/// Kernel part, shared with the thread of the ALG; `None` once it is being stopped.
+/// Kernel part, shared with the thread of the ALG and the local API; `None` once it is being stopped.
 pub(crate) type SharedKernel = Arc<Mutex<Option<Shared>>>;
+
+/// Between two looks at what nobody tells of: our nftables table, files on network file systems.
+const LOOK: Duration = Duration::from_secs(5);
 
 /// Runs until SIGTERM or SIGINT.
 ///
 /// # Errors
-/// When it cannot start; the host is then as it was found.
+/// When it cannot start; the host is then as it was found. When it cannot go on: what carries tunnels is then left in place for
+/// the next start, which goes on with them.
 pub fn run(args: &Standalone) -> Result<()> {
     if let Some(file) = &args.ready_file {
         // One of an earlier run would lie.
@@ -62,22 +66,27 @@ async fn serve(args: &Standalone) -> Result<()> {
         tracing::info!("state of another boot was discarded");
     }
     let _alone = alone::alone(&options)?;
-    let mut term = signal(SignalKind::terminate())?;
-    let mut int = signal(SignalKind::interrupt())?;
+    let mut signals = Signals::new()?;
+    // What can be wrong with flags is found out before the kernel is touched.
+    let files = watch::watch(&args.manifests)?;
+    let socket = api::bind(&args.api).await?;
 
     let record: Option<Record> = state.load("kernel.json").unwrap_or_else(|error| {
         tracing::warn!("kernel.json in the state directory cannot be read ({error}); starting without it");
         None
     });
+    let mut worth_keeping = record.is_some();
     let kept = state.kernel_record();
     let keep = Box::new(move |record: &Record| write_whole(&kept, &serde_json::to_vec(record)?));
     let kernel = Kernel::start(options.clone(), record, keep)?;
     let shared: SharedKernel = Arc::new(Mutex::new(Some(Shared { kernel, own: Vec::new() })));
-    let result = carry_out(args, &options, &state, &shared, &mut term, &mut int).await;
+    let node = Node { args, options: &options, state: &state, shared: &shared };
+    let result = node.carry_out(files, socket, &mut signals, &mut worth_keeping).await;
     if let Some(file) = &args.ready_file {
         let _ = std::fs::remove_file(file);
     }
-    if args.keep {
+    let _ = std::fs::remove_file(&args.api);
+    if args.keep || (result.is_err() && worth_keeping) {
         tracing::info!("left in place for the next start: rules, links and state");
         return result;
     }
@@ -90,95 +99,145 @@ async fn serve(args: &Standalone) -> Result<()> {
     result.and(stopped.context("putting the host back as it was"))
 }
 
-async fn carry_out(
-    args: &Standalone,
-    options: &Options,
-    state: &Arc<StateDir>,
-    shared: &SharedKernel,
-    term: &mut tokio::signal::unix::Signal,
-    int: &mut tokio::signal::unix::Signal,
-) -> Result<()> {
-    let (journal, changes, damages) = Journal::open::<Change>(state.path()).context("reading the journal")?;
-    for damage in damages {
-        tracing::error!(file = damage.file, line = damage.line, "the journal is damaged: {}", damage.problem);
+/// What everything between start and end works with.
+struct Node<'a> {
+    args: &'a Standalone,
+    options: &'a Options,
+    state: &'a Arc<StateDir>,
+    shared: &'a SharedKernel,
+}
+
+impl Node<'_> {
+    /// Runs until a signal. `worth_keeping` becomes true as soon as tunnels may depend on what is in the kernel.
+    async fn carry_out(
+        &self,
+        mut files: watch::Watch,
+        socket: tokio::net::UnixListener,
+        signals: &mut Signals,
+        worth_keeping: &mut bool,
+    ) -> Result<()> {
+        let Self { args, options, state, shared } = *self;
+        let report = Arc::new(Report::new(options.clone(), args.external_address));
+        let mut programme = Programme::new(args, Arc::clone(state), Arc::clone(shared), Arc::clone(&report));
+        let setup = self.take_over()?;
+        // The first configuration is in the kernel before the ALG reads its first packet.
+        programme.reload().await;
+        let mut running = alg::start(setup).context("starting the ALG")?;
+        *worth_keeping = true;
+        let handle = running.handle.clone();
+        programme.attach(handle.clone()).await;
+        let server = api::serve(socket, Arc::clone(&report), handle.clone(), Arc::clone(shared));
+        let mut changes = Changes::open()?;
+        let mut tables = Tables::open()?;
+        let mut look = tokio::time::interval(LOOK);
+        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        // When to look earlier; one change of nftables causes many notifications.
+        let mut early = None;
+        loop {
+            tokio::select! {
+                () = signals.wait() => break,
+                _ = &mut running.ended => bail!("the ALG's thread has ended unasked: its last words are in the log above"),
+                Some(()) = files.recv() => {
+                    files.settle().await;
+                    programme.reload().await;
+                }
+                _ = look.tick() => programme.look().await,
+                told = tables.next(), if early.is_none() => match told {
+                    Ok(()) => early = Some(tokio::time::Instant::now() + TABLE_PAUSE),
+                    Err(error) => {
+                        tracing::warn!("changes of nftables were not heard of: {error}");
+                        tables = Tables::open()?;
+                    }
+                },
+                () = tokio::time::sleep_until(early.unwrap_or_else(tokio::time::Instant::now)), if early.is_some() => {
+                    while tables.next().now_or_never().is_some() {}
+                    early = None;
+                    programme.look().await;
+                }
+                change = changes.next() => {
+                    if let Err(error) = change {
+                        tracing::warn!("changes of links and routes were not heard of: {error}");
+                        changes = Changes::open()?;
+                    }
+                    // They come in crowds: one look at routes for all of them.
+                    let _ = tokio::time::timeout(Duration::from_millis(100), drain(&mut changes)).await;
+                    handle.refresh();
+                }
+            }
+        }
+        tracing::info!("stopping");
+        signals.exit_at_the_next();
+        server.abort();
+        let _ = tokio::task::spawn_blocking(move || running.stop()).await;
+        Ok(())
     }
-    let limits = Limits {
-        port_ranges: options.external_ports.0.iter().map(|range| (range.first, range.last)).collect(),
-        half_open_per_client: args.half_open_per_client,
-        half_open_per_server: args.half_open_per_server,
-        ..Limits::default()
-    };
-    let seed = rand::rngs::OsRng.try_next_u64().context("asking the kernel for randomness")?;
-    let engine = Engine::restore(limits, seed, changes, clock::now());
-    tracing::info!(
-        connections = engine.connections().len(),
-        calls = engine.call_count(),
-        "taken over from the journal"
-    );
-    let setup = Setup {
-        engine,
-        journal,
-        node: Box::new(Host::new(Arc::clone(shared), options.sent.value, args.external_address)?),
-        tap_link: options.tap_link.clone(),
-        mark: options.sent.value,
-        interfaces: args.interfaces.clone(),
-        external_ports: options.external_ports.0.clone(),
-    };
-    // The first configuration is in the kernel before the ALG reads its first packet.
-    let report = Arc::new(Report::new(options.clone()));
-    let mut programme = Programme::new(args, Arc::clone(state), Arc::clone(shared), Arc::clone(&report));
-    programme.reload_kernel();
-    let (handle, thread) = alg::start(setup).context("starting the ALG")?;
-    programme.attach(handle.clone()).await;
-    let server = api::serve(&args.api, Arc::clone(&report), handle.clone()).await?;
-    let mut files = watch::watch(&args.manifests)?;
-    let mut changes = Changes::open()?;
-    let mut tables = Tables::open()?;
-    // When to look at our table; one change of nftables causes many notifications.
-    let mut look = None;
-    loop {
+
+    /// The ALG as the journal has it.
+    fn take_over(&self) -> Result<Setup> {
+        let Self { args, options, state, shared } = self;
+        let (journal, changes, damages) = Journal::open::<Change>(state.path()).context("reading the journal")?;
+        for damage in damages {
+            tracing::error!(file = damage.file, line = damage.line, "the journal is damaged: {}", damage.problem);
+        }
+        let limits = Limits {
+            port_ranges: options.external_ports.0.iter().map(|range| (range.first, range.last)).collect(),
+            half_open_per_client: args.half_open_per_client,
+            half_open_per_server: args.half_open_per_server,
+            ..Limits::default()
+        };
+        let seed = rand::rngs::OsRng.try_next_u64().context("asking the kernel for randomness")?;
+        let engine = Engine::restore(limits, seed, changes, clock::now());
+        tracing::info!(
+            connections = engine.connections().len(),
+            calls = engine.call_count(),
+            "taken over from the journal"
+        );
+        Ok(Setup {
+            engine,
+            journal,
+            node: Box::new(Host::new(Arc::clone(shared), options.sent.value, args.external_address)?),
+            tap_link: options.tap_link.clone(),
+            mark: options.sent.value,
+            interfaces: args.interfaces.clone(),
+            external_ports: options.external_ports.0.clone(),
+        })
+    }
+}
+
+/// Reads changes until there is an error.
+async fn drain(changes: &mut Changes) {
+    while changes.next().await.is_ok() {}
+}
+
+/// SIGTERM and SIGINT.
+struct Signals {
+    term: Signal,
+    int: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self> {
+        Ok(Self { term: signal(SignalKind::terminate())?, int: signal(SignalKind::interrupt())? })
+    }
+
+    /// Waits for either. Cancel-safe.
+    async fn wait(&mut self) {
         tokio::select! {
-            _ = term.recv() => break,
-            _ = int.recv() => break,
-            Some(()) = files.recv() => {
-                // An editor writes in several steps.
-                tokio::time::sleep(Duration::from_millis(50)).await;
-                while files.try_recv().is_ok() {}
-                files.renew();
-                programme.reload().await;
-            }
-            told = tables.next(), if look.is_none() => match told {
-                Ok(()) => look = Some(tokio::time::Instant::now() + TABLE_PAUSE),
-                Err(error) => {
-                    tracing::warn!("changes of nftables are not heard of any more: {error}");
-                    tokio::time::sleep(Duration::from_secs(1)).await;
-                }
-            },
-            () = tokio::time::sleep_until(look.unwrap_or_else(tokio::time::Instant::now)), if look.is_some() => {
-                while tables.next().now_or_never().is_some() {}
-                look = None;
-                programme.look().await;
-            }
-            change = changes.next() => match change {
-                Ok(_) => handle.refresh(),
-                Err(error) => {
-                    tracing::warn!("changes of links and routes are not heard of any more: {error}");
-                    tokio::time::sleep(Duration::from_secs(1)).await;
-                }
-            },
+            _ = self.term.recv() => {}
+            _ = self.int.recv() => {}
         }
     }
-    tracing::info!("stopping");
-    // A second signal does not wait.
-    tokio::spawn(async {
-        if let Ok(mut again) = signal(SignalKind::terminate()) {
-            again.recv().await;
-            std::process::exit(1);
-        }
-    });
-    server.abort();
-    let _ = std::fs::remove_file(&args.api);
-    handle.stop();
-    let _ = tokio::task::spawn_blocking(move || thread.join()).await;
-    Ok(())
+
+    /// From now on a signal does not wait for anything.
+    fn exit_at_the_next(&self) {
+        tokio::spawn(async {
+            if let Ok(mut again) = Self::new() {
+                again.wait().await;
+                eprintln!(
+                    "callgate-dataplane: second signal: ended at once; the next start finds and adopts what is left"
+                );
+                std::process::exit(1);
+            }
+        });
+    }
 }

@@ -83,6 +83,7 @@ impl Programme {
         let begun = Instant::now();
         let (mut world, problems) = self.manifests.read();
         world.cluster_nets.clone_from(&self.cluster_nets);
+        self.report.pods(&world.pods);
         for problem in &problems {
             let callgate_compile::manifests::Problem { file, line, object, field, message } = problem;
             tracing::warn!(file, line, object, field, "{message}");

@@ -1,13 +1,15 @@
 //! What is told about the state of things: conditions with their times, problems, the configuration that runs.
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use callgate_compile::manifests::Problem;
 use callgate_compile::status::{ObjectRef, Statuses};
+use callgate_compile::world::Pod;
 use callgate_crds::conditions::{ConditionType, Reason};
-use callgate_proto::model::NodeConfig;
+use callgate_proto::model::{NodeConfig, ObjectKey};
 use callgate_proto::pb;
 
 use crate::kernel::{Applied, Options};
@@ -23,10 +25,15 @@ pub struct Programmed {
     pub message: String,
 }
 
+/// Which pod has which address.
+pub type Holders = BTreeMap<Ipv4Addr, ObjectKey>;
+
 /// Shared between whoever programmes and whoever asks.
 pub struct Report {
     /// Numbers in use.
     pub options: Options,
+    /// `--external-address`.
+    pub external: Option<Ipv4Addr>,
     inner: RwLock<Inner>,
 }
 
@@ -40,14 +47,16 @@ struct Inner {
     since: BTreeMap<(ObjectRef, ConditionType), (bool, i64)>,
     applied: Applied,
     applies: u64,
+    holders: Arc<Holders>,
 }
 
 impl Report {
     /// Nothing is programmed yet.
-    pub fn new(options: Options) -> Self {
+    pub fn new(options: Options, external: Option<Ipv4Addr>) -> Self {
         let programmed = Programmed { value: false, since: now(), message: "starting".to_owned() };
         Self {
             options,
+            external,
             inner: RwLock::new(Inner {
                 config: Arc::default(),
                 hash: String::new(),
@@ -57,8 +66,22 @@ impl Report {
                 since: BTreeMap::new(),
                 applied: Applied::default(),
                 applies: 0,
+                holders: Arc::default(),
             }),
         }
+    }
+
+    /// Which running pod of the manifests has which address.
+    pub fn holders(&self) -> Arc<Holders> {
+        Arc::clone(&self.inner.read().unwrap_or_else(PoisonError::into_inner).holders)
+    }
+
+    /// The pods as they are now.
+    pub(super) fn pods(&self, pods: &BTreeMap<ObjectKey, Pod>) {
+        let running = pods.iter().filter(|(_, pod)| !pod.finished && !pod.host_network);
+        let holders = running.flat_map(|(key, pod)| pod.addresses.iter().map(move |address| (*address, key.clone())));
+        let holders = Arc::new(holders.collect());
+        self.inner.write().unwrap_or_else(PoisonError::into_inner).holders = holders;
     }
 
     /// What the kernel was sent last.

@@ -1,6 +1,7 @@
 //! Tells when something in the manifests' directory has changed.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use notify::{RecursiveMode, Watcher};
@@ -19,14 +20,12 @@ impl Watch {
         self.changes.recv().await
     }
 
-    /// A change that has come already.
-    pub(super) fn try_recv(&mut self) -> Result<()> {
-        Ok(self.changes.try_recv()?)
-    }
-
-    /// Before the directory is read: it may have been made anew, or its name lead to another, and a watch stays with the old
-    /// one. Where there is none at the moment, its making will be told.
-    pub(super) fn renew(&mut self) {
+    /// Waits until the change that has come is whole: editors and copies write in several steps. Then, before the directory is
+    /// read: it may have been made anew, or its name lead to another, and a watch stays with the old one. Where there is none
+    /// at the moment, its making will be told.
+    pub(super) async fn settle(&mut self) {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        while self.changes.try_recv().is_ok() {}
         let _ = self.watcher.watch(&self.dir, RecursiveMode::NonRecursive);
     }
 }

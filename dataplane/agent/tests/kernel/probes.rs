@@ -1,6 +1,6 @@
 //! Small packets between namespaces, and what became of them.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{BufRead, ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::Command;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use super::lab::Namespace;
 /// How long an answer may take that has to come.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long nothing has to come.
-const SILENCE: Duration = Duration::from_millis(400);
+const SILENCE: Duration = Duration::from_millis(600);
 
 /// What a client saw.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -284,40 +284,65 @@ pub(crate) fn error_reaches(from: &Namespace, server: &Namespace, to: &str, kind
 }
 
 /// A tcpdump in a namespace.
-pub(crate) struct Capture(std::process::Child);
+pub(crate) struct Capture {
+    child: std::process::Child,
+    namespace: Option<Namespace>,
+}
+
+/// Port of the packet that ends a capture.
+const LAST_WORD: u16 = 65_000;
 
 impl Capture {
     /// Begins, and returns when it captures.
     pub(crate) fn start(namespace: &Namespace, filter: &str) -> Self {
         let filter = filter.to_owned();
-        namespace.run(move || Self::start_here(&filter))
+        let child = namespace.run(move || tcpdump(&filter));
+        Self { child, namespace: Some(namespace.clone()) }
     }
 
     /// The same in the calling thread's namespace.
     pub(crate) fn start_here(filter: &str) -> Self {
-        let mut command = Command::new("tcpdump");
-        command.args(["-n", "-t", "-l", "--immediate-mode", "-i", "any", filter]);
-        let mut child =
-            command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap();
-        let mut said = String::new();
-        let stderr = child.stderr.as_mut().unwrap();
-        let mut octet = [0];
-        while !said.contains("listening on") {
-            stderr.read_exact(&mut octet).unwrap();
-            said.push(char::from(octet[0]));
-        }
-        Self(child)
+        Self { child: tcpdump(filter), namespace: None }
     }
 
-    /// Ends, with what was captured.
+    /// Ends, with everything captured before: a packet of our own over the loopback is the last to be printed.
     pub(crate) fn stop(mut self) -> String {
-        let pid = nix::unistd::Pid::from_raw(self.0.id().cast_signed());
-        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).unwrap();
+        let last_word = || {
+            let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+            socket.send_to(b"last", ("127.0.0.1", LAST_WORD)).unwrap();
+        };
+        match &self.namespace {
+            Some(namespace) => namespace.run(last_word),
+            None => last_word(),
+        }
         let mut captured = String::new();
-        self.0.stdout.take().unwrap().read_to_string(&mut captured).unwrap();
-        self.0.wait().unwrap();
+        for line in std::io::BufReader::new(self.child.stdout.take().unwrap()).lines() {
+            let line = line.unwrap();
+            if line.contains(&format!("127.0.0.1.{LAST_WORD}: UDP")) {
+                break;
+            }
+            captured.push_str(&line);
+            captured.push('\n');
+        }
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
         captured.trim().to_owned()
     }
+}
+
+fn tcpdump(filter: &str) -> std::process::Child {
+    let mut command = Command::new("tcpdump");
+    let filter = format!("({filter}) or (udp and dst port {LAST_WORD})");
+    command.args(["-n", "-t", "-l", "--immediate-mode", "-i", "any", &filter]);
+    let mut child = command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    let mut said = String::new();
+    let stderr = child.stderr.as_mut().unwrap();
+    let mut octet = [0];
+    while !said.contains("listening on") {
+        stderr.read_exact(&mut octet).unwrap();
+        said.push(char::from(octet[0]));
+    }
+    child
 }
 
 /// Sends one IPv4 payload of this protocol, from a raw socket.

@@ -1,0 +1,192 @@
+//! What the worker decides and keeps: engine, rules and journal, apart from the sockets so that both can be borrowed at once.
+
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
+
+use callgate_pptp::{Command, ConnectionView, Engine, Event, Now, Side, Verdict};
+use callgate_proto::model::{NodeConfig, PortRange};
+
+use super::counters::Counters;
+use super::gate::Gate;
+use super::{Totals, policy};
+use crate::sockets::{Emitter, Place, RefusedBy, Sent};
+use crate::state::Journal;
+
+/// Between two snapshots of a journal that could not be written, ms.
+const REPAIR: u64 = 5_000;
+
+/// Ways out that are made ready before the first connection asks for them.
+const LIKELY: usize = 16;
+
+/// Packets on their way out, with the side they go to.
+pub(super) type Outgoing = Vec<(Place, Side)>;
+
+/// Engine, rules and journal.
+pub(super) struct Core {
+    pub(super) engine: Engine,
+    pub(super) gate: Gate,
+    pub(super) counters: Counters,
+    journal: Journal,
+    log: SyncSender<Event>,
+    /// When the journal may be repaired again.
+    repair: Now,
+}
+
+impl Core {
+    pub(super) fn new(engine: Engine, gate: Gate, journal: Journal, log: SyncSender<Event>) -> Self {
+        Self { engine, gate, counters: Counters::default(), journal, log, repair: Now(0) }
+    }
+
+    /// One packet through the engine; the side it goes to when it is passed on in place.
+    pub(super) fn packet(&mut self, from: Side, packet: &mut [u8], out: &mut Outgoing, now: Now) -> Option<Side> {
+        let verdict = match from {
+            Side::Client => self.engine.from_client(packet, &mut self.gate, now),
+            Side::Server => {
+                if !destination(packet).is_some_and(|address| self.gate.outlets.is_ours(address)) {
+                    self.counters.rx_not_ours += 1;
+                    return None;
+                }
+                self.engine.from_server(packet, now)
+            }
+        };
+        self.carry_out(out);
+        match verdict {
+            Verdict::Forward(to) => Some(to),
+            Verdict::Consumed => None,
+        }
+    }
+
+    /// The engine's commands, in order. Nothing is sent before the journal has all that came before it.
+    pub(super) fn carry_out(&mut self, out: &mut Outgoing) {
+        while let Some(command) = self.engine.poll_command() {
+            match command {
+                Command::Persist(change) => {
+                    self.counters.journal_entries += 1;
+                    self.journal.append(&change);
+                }
+                Command::Send { to, packet } => out.push((Place::Own(packet), to)),
+                Command::Note(event) => {
+                    if self.log.try_send(event).is_err() {
+                        self.counters.events_unlogged += 1;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Changes so far are durable, or counted as lost and told.
+    pub(super) fn flush(&mut self) {
+        if let Err(error) = self.journal.flush() {
+            if self.counters.journal_errors == 0 {
+                tracing::error!(
+                    "the journal cannot be written: {error}; packets go on, a restart would end calls set up since"
+                );
+            }
+            self.counters.journal_errors += 1;
+        }
+    }
+
+    /// Hands over one batch, of which the first packet goes `to` this side; how many packets of it are done with.
+    pub(super) fn sent(
+        &mut self,
+        emitter: &mut Emitter,
+        packets: &[&[u8]],
+        to: Side,
+        made: Option<&mut Outgoing>,
+        now: Now,
+    ) -> usize {
+        match emitter.send(packets) {
+            Sent::Taken(taken) => {
+                self.counters.tx_packets += taken as u64;
+                return taken.max(1);
+            }
+            Sent::TooBig => {
+                self.counters.tx_too_big += 1;
+                let first = packets.first().copied().unwrap_or_default();
+                if let (Some(made), Some(address)) = (made, destination(first)) {
+                    let mtu = emitter.path_mtu(address).unwrap_or(1_500);
+                    self.engine.too_big(first, to, mtu, now);
+                    self.carry_out(made);
+                }
+            }
+            Sent::Refused(RefusedBy::Buffers) => self.counters.tx_no_buffers += 1,
+            Sent::Refused(RefusedBy::Route) => self.counters.tx_no_route += 1,
+            Sent::Refused(RefusedBy::Filter) => self.counters.tx_filtered += 1,
+            Sent::Refused(RefusedBy::Other(_)) => self.counters.tx_errors += 1,
+        }
+        1
+    }
+
+    /// After a start, and when routes have changed: answers to connections that are live reach us.
+    pub(super) fn reclaim(&mut self) {
+        self.gate.outlets.refresh();
+        let live = self.engine.connections();
+        self.listen(&live);
+        // All at once: the first claim replaces what the previous run left in the kernel.
+        if let Err(error) = self.gate.outlets.claim_also(&self.engine.external_addresses()) {
+            tracing::error!("cannot keep the kernel off the addresses of live connections: {error}");
+        }
+        let ends: BTreeSet<_> = live.iter().map(|view| (view.external, view.flow.server)).collect();
+        for (external, server) in ends {
+            if let Some(way) = self.gate.outlets.way(server)
+                && let Err(error) = self.gate.outlets.ready(external, way.ifindex)
+            {
+                tracing::error!(%server, %external, "cannot get ready for a live connection: {error}");
+            }
+        }
+    }
+
+    /// New rules: judges new connections by them, gives live ones their new limits, ends those whose rule is gone.
+    pub(super) fn configure(&mut self, config: Arc<NodeConfig>, now: Now) {
+        self.gate.config = Arc::clone(&config);
+        let live = self.engine.connections();
+        self.listen(&live);
+        for (server, external) in policy::likely_servers(&config, LIKELY) {
+            // Only to be early: the real connection asks again.
+            let _ = self.gate.open_way(server, external);
+        }
+        self.engine.set_policies(&mut |old| policy::renew(&config, old), now);
+    }
+
+    /// Taps read the ports of services with an ALG, and those of live connections whatever the rules say now.
+    fn listen(&mut self, live: &[ConnectionView]) {
+        let mut ports = policy::server_ports(&self.gate.config);
+        ports.extend(live.iter().map(|view| PortRange { first: view.flow.server_port, last: view.flow.server_port }));
+        self.gate.outlets.set_server_ports(policy::merged(ports));
+    }
+
+    /// Live connections and calls, and every counter.
+    pub(super) fn totals(&mut self) -> Totals {
+        self.counters.rx_outside_overflow = self.gate.outlets.overflow();
+        self.counters.taps = self.gate.outlets.taps().len() as u64;
+        let engine = self.engine.counters();
+        let both = self.counters.iter().chain(engine.iter());
+        let mut counters: Vec<(String, u64)> = both.map(|(name, value)| (name.to_owned(), value)).collect();
+        counters.sort();
+        Totals { connections: self.engine.connections().len(), calls: self.engine.call_count(), counters }
+    }
+
+    /// Shortens or repairs the journal when it is time.
+    pub(super) fn compact(&mut self, now: Now) {
+        if !self.journal.wants_compaction() || now < self.repair {
+            return;
+        }
+        self.counters.journal_snapshots += 1;
+        match self.journal.compact(self.engine.records()) {
+            Ok(()) => {}
+            Err(error) => {
+                self.counters.journal_errors += 1;
+                self.repair = now.after(REPAIR);
+                tracing::error!("the journal cannot be compacted: {error}; it is tried again in {REPAIR} ms");
+            }
+        }
+    }
+}
+
+/// Destination in an IPv4 header.
+fn destination(packet: &[u8]) -> Option<Ipv4Addr> {
+    let octets: [u8; 4] = packet.get(16..20)?.try_into().ok()?;
+    Some(octets.into())
+}
