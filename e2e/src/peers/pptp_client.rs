@@ -77,11 +77,17 @@ impl PptpClient {
 
     /// Hangs up as a user would: SIGTERM to pptp, which clears its call and stops the connection.
     ///
+    /// About one in a hundred times the data process of pptp-linux 1.10 outlives a SIGTERM that meets the end of its call manager
+    /// (seen with the call cleared and the connection closed in order on both sides): it is then killed.
+    ///
     /// # Errors
-    /// If it does not end.
+    /// If pppd's stand-in does not end.
     pub fn hang_up(&mut self) -> anyhow::Result<()> {
         self.ppp.signal(Signal::SIGTERM);
-        self.pptp.stop()?;
+        self.pptp.signal(Signal::SIGTERM);
+        if self.pptp.wait(Duration::from_secs(3)).is_err() {
+            self.pptp.kill9();
+        }
         self.ppp.stop()?;
         Ok(())
     }
