@@ -1,61 +1,47 @@
 //! What the ALG's sockets and files count, beside the engine's own counters.
 
-macro_rules! counters {
-    ($($(#[$doc:meta])* $name:ident,)*) => {
-        /// Totals since the thread started; packets unless they say otherwise.
-        #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-        pub struct Counters {
-            $($(#[$doc])* pub $name: u64,)*
-        }
-
-        impl Counters {
-            /// Every counter as (name, value), in the order of the declaration.
-            pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
-                [$((stringify!($name), self.$name),)*].into_iter()
-            }
-        }
-    };
-}
-
-counters! {
-    /// Read behind the pod-side link.
-    rx_pods,
-    /// Read on external devices.
-    rx_outside,
-    /// Reads that found packets; `rx / batches` tells how well batches fill.
-    rx_batches,
-    /// Dropped: addressed to none of our external addresses.
-    rx_not_ours,
-    /// Dropped by the kernel because the pod-side socket was full.
-    rx_pods_overflow,
-    /// Dropped by the kernel because an external device's socket was full.
-    rx_outside_overflow,
-    /// Dropped: longer than any IPv4 packet.
-    rx_truncated,
-    /// Dropped: merged by an offload that is not TCP's.
-    rx_offload,
-    /// Reads that failed, an interface that went down included.
-    rx_errors,
-    /// Handed to the kernel's routing.
-    tx_packets,
-    /// Larger than the MTU of the way out: the sender was told, or the packet cut.
-    tx_too_big,
-    /// Dropped: a queue or the socket was full.
-    tx_no_buffers,
-    /// Dropped: no route, or the device was down.
-    tx_no_route,
-    /// Dropped: a filter of the host forbids it.
-    tx_filtered,
-    /// Dropped: another error of the kernel.
-    tx_errors,
-    /// Changes of durable state written to the journal.
-    journal_entries,
-    /// Writes of the journal that failed (it is repaired by a snapshot as soon as one can be written).
-    journal_errors,
-    /// Snapshots begun.
-    journal_snapshots,
-    /// Events that were not logged because the log could not keep up.
-    events_unlogged,
-    /// External devices that are read.
-    taps,
+callgate_pptp::counters! {
+    /// Totals since the thread started; packets unless they say otherwise.
+    pub struct Counters {
+        /// Read behind the pod-side link.
+        rx_pods,
+        /// Read on external devices.
+        rx_outside,
+        /// Reads that found packets; `rx / batches` tells how well batches fill.
+        rx_batches,
+        /// Dropped: addressed to none of our external addresses.
+        rx_not_ours,
+        /// Dropped by the kernel because the pod-side socket was full.
+        rx_pods_overflow,
+        /// Dropped by the kernel because an external device's socket was full.
+        rx_outside_overflow,
+        /// Dropped: longer than any IPv4 packet.
+        rx_truncated,
+        /// Dropped: merged by an offload that is not TCP's.
+        rx_offload,
+        /// Reads that failed, an interface that went down included.
+        rx_errors,
+        /// Handed to the kernel's routing.
+        tx_packets,
+        /// Larger than the MTU of the way out: the sender was told, or the packet cut.
+        tx_too_big,
+        /// Dropped: a queue or the socket was full.
+        tx_no_buffers,
+        /// Dropped: no route, or the device was down.
+        tx_no_route,
+        /// Dropped: a filter of the host forbids it.
+        tx_filtered,
+        /// Dropped: another error of the kernel.
+        tx_errors,
+        /// Changes of durable state written to the journal.
+        journal_entries,
+        /// Writes of the journal that failed (it is repaired by a snapshot as soon as one can be written).
+        journal_errors,
+        /// Snapshots begun.
+        journal_snapshots,
+        /// Events that were not logged because the log could not keep up.
+        events_unlogged,
+        /// External devices that are read.
+        taps,
+    }
 }
