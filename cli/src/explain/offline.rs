@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 use std::path::Path;
 
-use callgate_compile::explain::{Explanation, Packet, Verdict, Why, explain as explain_packet};
+use callgate_compile::explain::{Explanation, Packet, Verdict, explain as explain_packet};
 use callgate_compile::world::STANDALONE_NODE;
 use callgate_proto::model::{Action, External, NodeConfig, ObjectKey};
 use callgate_proto::{ASSUMED_SOURCE_PORT, pb};
@@ -39,10 +39,14 @@ pub(super) fn explain(path: &Path, args: &ExplainArgs, io: &mut Io<'_>) -> Resul
     };
     let empty = NodeConfig::default();
     let config = manifests.compiled.nodes.get(STANDALONE_NODE).unwrap_or(&empty);
-    let mut reply = reply(config, &explain_packet(config, &packet));
-    reply.from_address = source.to_string();
-    reply.from_pod = pod.map(|pod| pod.to_string()).unwrap_or_default();
-    Ok(reply)
+    let explanation = explain_packet(config, &packet);
+    let (external_address, note) = external(config, &explanation);
+    Ok(pb::ExplainReply {
+        external_address,
+        from_pod: pod.map(|pod| pod.to_string()).unwrap_or_default(),
+        note,
+        ..pb::ExplainReply::from(&explanation)
+    })
 }
 
 /// The source address, its port if given, and the pod that has it if there is one.
@@ -70,39 +74,6 @@ fn origin(
             })?;
             Ok((*address, None, Some(key)))
         }
-    }
-}
-
-fn reply(config: &NodeConfig, explanation: &Explanation) -> pb::ExplainReply {
-    let name = |key: &Option<ObjectKey>| key.as_ref().map(ToString::to_string).unwrap_or_default();
-    let (external_address, note) = external(config, explanation);
-    let considered = explanation.considered.iter().map(|one| pb::Considered {
-        rule: one.rule.to_string(),
-        action: pb::Action::from(one.action).into(),
-        matched: one.why == Why::Matched,
-        reason: one.why.to_string(),
-    });
-    pb::ExplainReply {
-        verdict: verdict(explanation.verdict).into(),
-        rule: name(&explanation.rule),
-        service: name(&explanation.service),
-        alg: name(&explanation.alg),
-        external_address,
-        considered: considered.collect(),
-        note,
-        ..pb::ExplainReply::default()
-    }
-}
-
-fn verdict(verdict: Verdict) -> pb::Verdict {
-    match verdict {
-        Verdict::Cluster => pb::Verdict::Cluster,
-        Verdict::NotSelected => pb::Verdict::NotSelected,
-        Verdict::NoRule => pb::Verdict::NoRule,
-        Verdict::Rule(Action::Nat) => pb::Verdict::Nat,
-        Verdict::Rule(Action::Allow) => pb::Verdict::Allow,
-        Verdict::Rule(Action::Drop) => pb::Verdict::Drop,
-        Verdict::Rule(Action::Reject) => pb::Verdict::Reject,
     }
 }
 

@@ -58,7 +58,7 @@ pub(super) fn answer(
         external_address: external.map(|address| address.to_string()).unwrap_or_default(),
         from_pod: pod.map(|pod| pod.to_string()).unwrap_or_default(),
         note,
-        ..reply(&told)
+        ..pb::ExplainReply::from(&told)
     })
 }
 
@@ -115,32 +115,4 @@ fn external(
 fn by_source_port(config: &NodeConfig, told: &Explanation) -> bool {
     let service = config.services.iter().find(|service| Some(&service.key) == told.service.as_ref());
     service.is_some_and(|service| service.matches.iter().any(|entry| !entry.source_ports.is_empty()))
-}
-
-fn reply(told: &Explanation) -> pb::ExplainReply {
-    let verdict = match told.verdict {
-        Verdict::Cluster => pb::Verdict::Cluster,
-        Verdict::NotSelected => pb::Verdict::NotSelected,
-        Verdict::NoRule => pb::Verdict::NoRule,
-        Verdict::Rule(Action::Nat) => pb::Verdict::Nat,
-        Verdict::Rule(Action::Allow) => pb::Verdict::Allow,
-        Verdict::Rule(Action::Drop) => pb::Verdict::Drop,
-        Verdict::Rule(Action::Reject) => pb::Verdict::Reject,
-    };
-    let name = |key: &Option<ObjectKey>| key.as_ref().map(ToString::to_string).unwrap_or_default();
-    let considered = told.considered.iter().map(|considered| pb::Considered {
-        rule: considered.rule.to_string(),
-        action: pb::Action::from(considered.action).into(),
-        matched: considered.why == explain::Why::Matched,
-        reason: considered.why.to_string(),
-    });
-    pb::ExplainReply {
-        verdict: verdict.into(),
-        rule: name(&told.rule),
-        service: name(&told.service),
-        alg: name(&told.alg),
-        considered: considered.collect(),
-        from_address: told.packet.src.to_string(),
-        ..pb::ExplainReply::default()
-    }
 }

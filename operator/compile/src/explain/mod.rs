@@ -8,6 +8,7 @@
 //! `first_match` is the same walk without the telling: no allocation, for every new control connection.
 //! What only a running node knows (is the destination one of the node's own addresses, which address NAT gives) is not
 //! looked at here.
+mod reply;
 mod text;
 mod walk;
 
