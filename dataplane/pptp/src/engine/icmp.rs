@@ -3,8 +3,10 @@
 //! Protocol-unreachable about GRE is never passed on: pptpd ends every call of the address on one of them
 //! (measured; its raw sockets are connected to the peer's address).
 
-use super::Engine;
-use super::TTL;
+use std::net::Ipv4Addr;
+
+use super::call::Call;
+use super::{Engine, TTL};
 use crate::types::{Command, Flow, Now, Side, Verdict};
 use crate::wire::{gre, icmp, ipv4, tcp};
 
@@ -16,10 +18,10 @@ enum Quoted {
 
 /// Addresses, id or port the quoted packet has on the other side.
 struct Translated {
-    outer_src: std::net::Ipv4Addr,
-    outer_dst: std::net::Ipv4Addr,
-    src: std::net::Ipv4Addr,
-    dst: std::net::Ipv4Addr,
+    outer_src: Ipv4Addr,
+    outer_dst: Ipv4Addr,
+    src: Ipv4Addr,
+    dst: Ipv4Addr,
     call_id: Option<u16>,
     ports: Option<(u16, u16)>,
 }
@@ -36,17 +38,10 @@ impl Engine {
             return Verdict::Consumed;
         }
         let translated = match quoted {
-            Quoted::Gre { id } => self.calls.with_pns(dst, src, id).next().and_then(|call| {
-                let call = self.calls.get(call)?;
-                Some(Translated {
-                    outer_src: call.external,
-                    outer_dst: src,
-                    src,
-                    dst: call.external,
-                    call_id: call.data.pns.map(|pns| pns.translated),
-                    ports: None,
-                })
-            }),
+            Quoted::Gre { id } => {
+                let call = self.calls.with_pns(dst, src, id).next().and_then(|call| self.calls.get(call));
+                call.map(|call| towards_server(call, src))
+            }
             Quoted::Tcp { src_port, dst_port } => {
                 let flow = Flow { client: dst, client_port: dst_port, server: src, server_port: src_port };
                 self.by_flow.get(&flow).and_then(|&index| self.connections.get(index)).map(|connection| Translated {
@@ -73,7 +68,7 @@ impl Engine {
     pub(super) fn icmp_from_server(&mut self, packet: &mut [u8], now: Now) -> Verdict {
         let Some((quoted, src, dst)) = self.wanted(Side::Server, packet, now) else { return Verdict::Consumed };
         let outer_src = ipv4::Packet::new_unchecked(&*packet).src();
-        let clients: Vec<(std::net::Ipv4Addr, Option<(u16, u16)>)> = match quoted {
+        let clients: Vec<(Ipv4Addr, Option<(u16, u16)>)> = match quoted {
             // Two calls of different clients may have the same PAC id: each hears it.
             Quoted::Gre { id } => {
                 let calls = self.calls.with_pac(src, dst, id).filter_map(|call| self.calls.get(call));
@@ -100,12 +95,7 @@ impl Engine {
     }
 
     /// The quoted packet with its source and destination, when the error is one that may travel on.
-    fn wanted(
-        &mut self,
-        from: Side,
-        packet: &[u8],
-        now: Now,
-    ) -> Option<(Quoted, std::net::Ipv4Addr, std::net::Ipv4Addr)> {
+    fn wanted(&mut self, from: Side, packet: &[u8], now: Now) -> Option<(Quoted, Ipv4Addr, Ipv4Addr)> {
         let ip = ipv4::Packet::new_unchecked(packet);
         let Ok(error) = icmp::Packet::new_checked(packet.get(ip.header_len()..ip.total_len()).unwrap_or_default())
         else {
@@ -168,16 +158,7 @@ impl Engine {
             }
             Side::Client => {
                 let calls = self.calls.with_pns(dst, src, id).filter_map(|call| self.calls.get(call));
-                calls
-                    .map(|call| Translated {
-                        outer_src: call.external,
-                        outer_dst: src,
-                        src,
-                        dst: call.external,
-                        call_id: call.data.pns.map(|pns| pns.translated),
-                        ports: None,
-                    })
-                    .collect()
+                calls.map(|call| towards_server(call, src)).collect()
             }
         };
         for translated in senders {
@@ -206,6 +187,18 @@ impl Engine {
             self.counters.icmp_made += 1;
             self.commands.push_back(Command::Send { to: super::connection::other(to), packet: bytes });
         }
+    }
+}
+
+/// What an error about GRE from `server` to a client becomes on its way to that server.
+fn towards_server(call: &Call, server: Ipv4Addr) -> Translated {
+    Translated {
+        outer_src: call.external,
+        outer_dst: server,
+        src: server,
+        dst: call.external,
+        call_id: call.data.pns.map(|pns| pns.translated),
+        ports: None,
     }
 }
 
