@@ -55,6 +55,11 @@ impl Namespace {
     }
 }
 
+/// Index of a link of the calling thread's namespace. Not from /sys, which shows the links of the namespace it was mounted in.
+pub(crate) fn index(link: &str) -> u32 {
+    sh(&format!("ip -o link show {link}")).split(':').next().unwrap().parse().unwrap()
+}
+
 /// Runs a command line in the calling thread's namespace; it must succeed. Its output.
 pub(crate) fn sh(line: &str) -> String {
     let output = Command::new("sh").arg("-c").arg(line).output().unwrap();

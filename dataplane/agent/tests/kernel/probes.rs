@@ -5,6 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::Command;
 use std::time::Duration;
 
+use socket2::{Domain, Protocol, Socket, Type};
+
 use super::lab::Namespace;
 
 /// How long an answer may take that has to come.
@@ -136,7 +138,7 @@ impl Connection {
     pub(crate) fn open(from: &Namespace, to: &str, source_port: Option<u16>) -> Result<Self, Seen> {
         let to: SocketAddr = to.parse().unwrap();
         from.run(move || {
-            let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+            let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
             if let Some(port) = source_port {
                 socket.set_reuse_address(true).unwrap();
                 socket.bind(&SocketAddr::from(([0, 0, 0, 0], port)).into()).unwrap();
@@ -212,12 +214,21 @@ pub(crate) fn ping(from: &Namespace, to: &str) -> String {
     })
 }
 
+/// A socket for the payload of IPv4 packets of this protocol.
+pub(crate) fn raw_socket(protocol: i32) -> Socket {
+    Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::from(protocol))).unwrap()
+}
+
+/// A socket for packets that bring their own IPv4 header (protocol 255 is "raw": nothing is received).
+pub(crate) fn header_socket() -> Socket {
+    let socket = raw_socket(255);
+    socket.set_header_included_v4(true).unwrap();
+    socket
+}
+
 /// One packet of any protocol to `to`, and as whom its receiver sees the sender (a raw socket there; nothing answers).
 pub(crate) fn raw(from: &Namespace, receiver: &Namespace, to: &str, protocol: i32, payload: &'static [u8]) -> Seen {
-    let open = move || {
-        socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::RAW, Some(socket2::Protocol::from(protocol)))
-            .unwrap()
-    };
+    let open = move || raw_socket(protocol);
     let inbox = receiver.run(open);
     let to: SocketAddr = format!("{to}:0").parse().unwrap();
     from.run(move || open().send_to(payload, &to.into()).unwrap());
@@ -254,13 +265,7 @@ pub(crate) fn icmp_error(kind: u8, code: u8, quoted: &[u8]) -> Vec<u8> {
 
 /// Sends a UDP packet, lets the receiver's side answer with an ICMP error about it, and says whether the sender gets that.
 pub(crate) fn error_reaches(from: &Namespace, server: &Namespace, to: &str, kind: u8, code: u8) -> bool {
-    let raw = |protocol| {
-        move || {
-            socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::RAW, Some(socket2::Protocol::from(protocol)))
-                .unwrap()
-        }
-    };
-    let (seen_there, seen_here) = (server.run(raw(17)), from.run(raw(1)));
+    let (seen_there, seen_here) = (server.run(|| raw_socket(17)), from.run(|| raw_socket(1)));
     let to = to.to_owned();
     from.run(move || UdpSocket::bind("0.0.0.0:0").unwrap().send_to(b"long", &to).unwrap());
     seen_there.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -268,7 +273,7 @@ pub(crate) fn error_reaches(from: &Namespace, server: &Namespace, to: &str, kind
     let length = (&seen_there).read(&mut packet).unwrap();
     let error = icmp_error(kind, code, &packet[..length]);
     let back: SocketAddr = (Ipv4Addr::new(packet[12], packet[13], packet[14], packet[15]), 0).into();
-    server.run(move || raw(1)().send_to(&error, &back.into()).unwrap());
+    server.run(move || raw_socket(1).send_to(&error, &back.into()).unwrap());
     seen_here.set_read_timeout(Some(SILENCE)).unwrap();
     let mut got = [0u8; 256];
     loop {
@@ -349,9 +354,7 @@ fn tcpdump(filter: &str) -> std::process::Child {
 pub(crate) fn send_ip(from: &Namespace, to: Ipv4Addr, protocol: i32, payload: &[u8]) {
     let payload = payload.to_vec();
     from.run(move || {
-        let protocol = Some(socket2::Protocol::from(protocol));
-        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::RAW, protocol).unwrap();
-        socket.send_to(&payload, &SocketAddr::from((to, 0)).into()).unwrap();
+        raw_socket(protocol).send_to(&payload, &SocketAddr::from((to, 0)).into()).unwrap();
     });
 }
 
@@ -361,9 +364,7 @@ pub(crate) fn send_as(source: Ipv4Addr, to: Ipv4Addr, protocol: u8, payload: &[u
     packet.extend(source.octets());
     packet.extend(to.octets());
     packet.extend(payload);
-    let raw = Some(socket2::Protocol::from(255));
-    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::RAW, raw).unwrap();
-    socket.set_header_included_v4(true).unwrap();
+    let socket = header_socket();
     socket.set_mark(mark).unwrap();
     socket.send_to(&packet, &SocketAddr::from((to, 0)).into()).unwrap();
 }

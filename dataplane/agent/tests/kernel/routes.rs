@@ -5,11 +5,7 @@ use std::time::Duration;
 
 use callgate_agent::netlink::{Change, Changes, Route, Routes};
 
-use super::lab::{Lab, root, sh};
-
-fn index(link: &str) -> u32 {
-    sh(&format!("ip -o link show {link}")).split(':').next().unwrap().parse().unwrap()
-}
+use super::lab::{Lab, index, root, sh};
 
 #[test]
 fn a_route_is_what_the_kernel_would_take() {

@@ -8,7 +8,7 @@ use callgate_agent::sockets::{Reader, Tap};
 use callgate_proto::model::{Action, NodeConfig};
 
 use super::configs::{ANYWHERE, Config, POD_A, POD_B, anything, pptp};
-use super::lab::{Lab, Namespace, root, sh};
+use super::lab::{Lab, Namespace, index, root, sh};
 use super::probes::{Capture, Connection, NODE, Seen, Servers, checksum, icmp_error, raw, send_ip, tcp};
 
 /// Enhanced GRE, version 1, with key and sequence number: one PPP octet.
@@ -40,11 +40,8 @@ pub(crate) struct Inside(Tap, Reader, VecDeque<Tapped>);
 
 impl Inside {
     pub(crate) fn open() -> Self {
-        // Not from /sys, which shows the links of the namespace it was mounted in.
-        let line = sh("ip -o link show callgate1");
-        let index = line.split(':').next().unwrap().parse().unwrap();
         Self(
-            Tap::open(index, &callgate_agent::sockets::filter::pod_side()).unwrap(),
+            Tap::open(index("callgate1"), &callgate_agent::sockets::filter::pod_side()).unwrap(),
             Reader::default(),
             VecDeque::new(),
         )

@@ -6,7 +6,9 @@ use callgate_proto::model::{Action, NodeConfig};
 
 use super::configs::{ANYWHERE, Config, POD_A, POD_B, pptp, tcp, udp};
 use super::lab::{Lab, root, sh};
-use super::probes::{Capture, Connection, NODE, POD, Seen, Servers, raw, send_as, send_ip, tcp as ask, udp as ask_udp};
+use super::probes::{
+    Capture, Connection, NODE, POD, Seen, Servers, header_socket, raw, send_as, send_ip, tcp as ask, udp as ask_udp,
+};
 use super::steering::{Inside, PPTP_GRE};
 
 const A: Ipv4Addr = Ipv4Addr::new(10, 244, 1, 2);
@@ -157,9 +159,7 @@ fn fragments_of_gre_come_to_the_tap_no_larger_than_they_were() {
 fn send_fragments(lab: &Lab, whole: &[u8], size: usize) {
     let whole = whole.to_vec();
     lab.a.run(move || {
-        let raw = Some(socket2::Protocol::from(255));
-        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::RAW, raw).unwrap();
-        socket.set_header_included_v4(true).unwrap();
+        let socket = header_socket();
         for (n, part) in whole.chunks(size / 8 * 8).enumerate() {
             let at = n * (size / 8);
             let more = if (at * 8 + part.len()) < whole.len() { 0x2000 } else { 0 };

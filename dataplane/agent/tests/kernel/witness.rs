@@ -10,8 +10,8 @@ use nix::unistd::Pid;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::os::fd::AsRawFd as _;
 
-use super::lab::{Lab, Namespace, sh};
-use super::probes::checksum;
+use super::lab::{Lab, Namespace, index, sh};
+use super::probes::{checksum, header_socket};
 
 /// An answer of the gateway.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,19 +66,13 @@ impl Witness {
         // The pod is the way to all sources; no limit on ICMP errors (mask of types that are limited).
         sh("ip route add 10.244.8.0/22 via 10.244.1.2 && echo 0 > /proc/sys/net/ipv4/icmp_ratemask");
         let open = |place: &Namespace| place.run(listen);
-        let sender = lab.a.run(|| {
-            let socket = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::from(255))).unwrap();
-            socket.set_header_included_v4(true).unwrap();
-            socket
-        });
-        let steered_at =
-            sh("cat /sys/class/net/callgate1/ifindex 2>/dev/null || ip -o link show callgate1 | cut -d: -f1");
+        let sender = lab.a.run(header_socket);
         let witness = Self {
             sender,
             pod: open(&lab.a),
             server: open(&lab.server),
             gateway: listen(),
-            steered_at: steered_at.trim().parse().unwrap(),
+            steered_at: index("callgate1") as usize,
             serial: 0,
         };
         let mut cpu = CpuSet::new();
