@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io::Write as _;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::fs::MetadataExt as _;
-use std::os::unix::net::UnixDatagram;
+use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -146,8 +146,23 @@ impl Node {
     /// # Errors
     /// If it cannot be started.
     pub fn spawn(&self, name: &str, command: Command) -> anyhow::Result<Process> {
+        let (title, log) = self.title(name);
+        Process::spawn(&title, command, &log)
+    }
+
+    /// Starts a program in this node with stdin and stdout on `line`; its stderr goes to a file in `dir`.
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub fn spawn_on(&self, name: &str, command: Command, line: &UnixStream) -> anyhow::Result<Process> {
+        let (title, log) = self.title(name);
+        Process::spawn_on(&title, command, &log, line)
+    }
+
+    /// What the next process is called in errors, and its log file.
+    fn title(&self, name: &str) -> (String, PathBuf) {
         let serial = self.serial.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1;
-        Process::spawn(&format!("{name} in {}", self.name), command, &self.dir.join(format!("{serial:02}-{name}.log")))
+        (format!("{name} in {}", self.name), self.dir.join(format!("{serial:02}-{name}.log")))
     }
 
     /// Writes a sysctl of this node; `path` with slashes, below /proc/sys.

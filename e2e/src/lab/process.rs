@@ -2,6 +2,8 @@
 
 use std::fs::{self, File};
 use std::io::Read as _;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
@@ -25,16 +27,28 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts `command`; stdout (unless set before by the caller) and stderr go to `log`.
+    /// Starts `command`; stdout and stderr go to `log`.
     ///
     /// # Errors
     /// If the program cannot be started, with its name and what to install.
     pub fn spawn(name: &str, mut command: Command, log: &Path) -> anyhow::Result<Self> {
-        let file = File::create(log).with_context(|| format!("{}", log.display()))?;
-        command.stderr(Stdio::from(file.try_clone().context("log")?));
-        if command.get_envs().all(|(key, _)| key != KEEP_STDOUT) {
-            command.stdout(Stdio::from(file));
-        }
+        let file = create(log)?;
+        command.stdout(Stdio::from(file.try_clone().context("log")?));
+        Self::start(name, command, log, file)
+    }
+
+    /// Starts `command` with stdin and stdout on `line`; stderr goes to `log`.
+    ///
+    /// # Errors
+    /// As `spawn`.
+    pub fn spawn_on(name: &str, mut command: Command, log: &Path, line: &UnixStream) -> anyhow::Result<Self> {
+        let end = || anyhow::Ok(Stdio::from(OwnedFd::from(line.try_clone().context("line")?)));
+        command.stdin(end()?).stdout(end()?);
+        Self::start(name, command, log, create(log)?)
+    }
+
+    fn start(name: &str, mut command: Command, log: &Path, stderr: File) -> anyhow::Result<Self> {
+        command.stderr(Stdio::from(stderr));
         let program = command.get_program().to_string_lossy().into_owned();
         let child = command.spawn().with_context(|| format!("start {program} ({name}): is it installed?"))?;
         Ok(Self { name: name.into(), child, log: log.into(), ended: None })
@@ -126,8 +140,9 @@ impl Process {
     }
 }
 
-/// A command with this key in its environment keeps the stdout it was given.
-pub const KEEP_STDOUT: &str = "CALLGATE_LAB_KEEP_STDOUT";
+fn create(log: &Path) -> anyhow::Result<File> {
+    File::create(log).with_context(|| format!("{}", log.display()))
+}
 
 /// The last lines of a file, under its name.
 pub fn tail(path: &Path, lines: usize) -> String {

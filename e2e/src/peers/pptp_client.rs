@@ -1,9 +1,7 @@
 //! One pptp-linux client: `pptp` for the control connection and GRE, `callgate-ppp` for the link inside.
 
 use std::net::Ipv4Addr;
-use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
@@ -11,7 +9,7 @@ use nix::sys::signal::Signal;
 
 use super::program;
 use crate::lab::node::Node;
-use crate::lab::process::{KEEP_STDOUT, Process};
+use crate::lab::process::Process;
 
 /// A client that dials, is up, or has ended.
 #[derive(Debug)]
@@ -38,19 +36,12 @@ impl PptpClient {
     pub fn dial(node: &Node, server: Ipv4Addr) -> anyhow::Result<Self> {
         let mark = node.syslog.mark();
         let (a, b) = UnixStream::pair().context("socketpair")?;
-        let ends = |stream: &UnixStream| -> anyhow::Result<(Stdio, Stdio)> {
-            let copy = |s: &UnixStream| Ok::<_, anyhow::Error>(Stdio::from(OwnedFd::from(s.try_clone()?)));
-            Ok((copy(stream)?, copy(stream)?))
-        };
         let mut ppp = node.command(program("callgate-ppp")?);
-        let (stdin, stdout) = ends(&a)?;
-        ppp.arg("client").env(KEEP_STDOUT, "1").stdin(stdin).stdout(stdout);
+        ppp.arg("client");
         let mut pptp = node.command("pptp");
-        let (stdin, stdout) = ends(&b)?;
         pptp.args([&server.to_string(), "--nolaunchpppd", "--nohostroute", "--loglevel", "1"]);
-        pptp.env(KEEP_STDOUT, "1").stdin(stdin).stdout(stdout);
-        let ppp = node.spawn("ppp", ppp)?;
-        let pptp = node.spawn("pptp", pptp)?;
+        let ppp = node.spawn_on("ppp", ppp, &a)?;
+        let pptp = node.spawn_on("pptp", pptp, &b)?;
         Ok(Self { pptp, ppp, mark })
     }
 
