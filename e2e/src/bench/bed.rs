@@ -8,8 +8,9 @@ use anyhow::{Context as _, ensure};
 
 use super::calls::{self, Calls};
 use super::flood;
+use crate::gateway::baseline;
 use crate::gateway::callgate::Callgate;
-use crate::lab::names::{self, LabId};
+use crate::lab::names::LabId;
 use crate::lab::node::Node;
 
 /// The client.
@@ -43,7 +44,7 @@ impl Kind {
     }
 }
 
-/// A bed.
+/// A bed. Fields are dropped in their order: the agent ends before its namespaces.
 #[derive(Debug)]
 pub struct Bed {
     /// Its kind.
@@ -53,6 +54,8 @@ pub struct Bed {
     client: Node,
     gw: Node,
     server: Node,
+    /// The gateway's device towards the server.
+    outer: String,
     /// Threads of the kernel that do the gateway's work.
     napi: Vec<u32>,
 }
@@ -126,13 +129,7 @@ impl Bed {
         let callgate = match kind {
             Kind::Plain => None,
             Kind::KernelAlg => {
-                gw.nft(&format!(
-                    "table ip nat {{
-                        ct helper pptp {{ type \"pptp\" protocol tcp; }}
-                        chain pre {{ type filter hook prerouting priority -150; tcp dport 1723 ct helper set \"pptp\"; }}
-                        chain post {{ type nat hook postrouting priority 100; oifname \"{outer}\" masquerade; }}
-                    }}"
-                ))?;
+                baseline::kernel_alg(&gw, &outer)?;
                 for timeout in ["nf_conntrack_gre_timeout", "nf_conntrack_gre_timeout_stream"] {
                     gw.sysctl(&format!("net/netfilter/{timeout}"), "3600")?;
                 }
@@ -143,7 +140,7 @@ impl Bed {
                 Some(Callgate::start_with(&gw, MANIFESTS, &flags)?)
             }
         };
-        Ok(Self { kind, callgate, calls: Calls::default(), client, gw, server, napi })
+        Ok(Self { kind, callgate, calls: Calls::default(), client, gw, server, outer, napi })
     }
 
     /// How many calls are set up.
@@ -202,12 +199,7 @@ impl Bed {
 
     fn frames(&self, calls: usize, length: usize) -> anyhow::Result<Vec<Vec<u8>>> {
         let to = if self.kind == Kind::Plain { CLIENT } else { EXTERNAL };
-        let outer = match self.kind {
-            Kind::Plain => "bpo",
-            Kind::KernelAlg => "bko",
-            Kind::Callgate => "bco",
-        };
-        let mac = self.gw.within(|| fs::read_to_string(format!("/sys/class/net/{outer}/address")))??;
+        let mac = self.gw.within(|| fs::read_to_string(format!("/sys/class/net/{}/address", self.outer)))??;
         let ids = &self.calls.ids[..calls];
         Ok(ids
             .iter()
@@ -231,15 +223,6 @@ impl Bed {
             total += text.split(' ').next().and_then(|ns| ns.parse::<u64>().ok()).context("schedstat")?;
         }
         Ok(total)
-    }
-}
-
-impl Drop for Bed {
-    fn drop(&mut self) {
-        self.callgate = None;
-        for node in [&self.client, &self.gw, &self.server] {
-            names::remove_netns(node.netns());
-        }
     }
 }
 

@@ -2,14 +2,15 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddrV4, TcpListener, TcpStream};
-use std::os::fd::AsRawFd as _;
 
 use anyhow::{Context as _, anyhow, ensure};
-use callgate_pptp::wire::control::{COOKIE, field12, field14};
+use callgate_pptp::wire::control::{field12, field14};
 use socket2::{Domain, Socket, Type};
 
 use super::bed::{CLIENT, SERVER};
+use crate::lab::control::{call_reply, call_request, start_reply, start_request};
 use crate::lab::node::Node;
+use crate::lab::packet_socket::set_int;
 
 /// One call's Call IDs of the PNS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,34 +28,10 @@ pub struct Calls {
     pub ids: Vec<Id>,
 }
 
-fn message(kind: u8, length: u16, parts: &[(usize, &[u8])]) -> Vec<u8> {
-    let mut bytes = vec![0; usize::from(length)];
-    bytes[..2].copy_from_slice(&length.to_be_bytes());
-    bytes[3] = 1;
-    bytes[4..8].copy_from_slice(&COOKIE.to_be_bytes());
-    bytes[9] = kind;
-    for (at, part) in parts {
-        bytes[*at..at + part.len()].copy_from_slice(part);
-    }
-    bytes
-}
-
 /// Closes a socket without a word to its peer: tens of thousands of calls need more sockets than a process may have, and a call
 /// lives on as long as nobody sends FIN.
 fn vanish(socket: TcpStream) -> anyhow::Result<()> {
-    let on = 1i32;
-    // SAFETY: the value is an i32 of the length given.
-    let result = unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_TCP,
-            libc::TCP_REPAIR,
-            (&raw const on).cast(),
-            size_of::<i32>() as libc::socklen_t,
-        )
-    };
-    ensure!(result == 0, "TCP_REPAIR: {}", std::io::Error::last_os_error());
-    Ok(())
+    set_int(&socket, libc::SOL_TCP, libc::TCP_REPAIR, 1).context("TCP_REPAIR")
 }
 
 /// Sets up `count` calls. The PAC's Call ID of each is its number.
@@ -78,10 +55,10 @@ fn ask(count: usize) -> anyhow::Result<()> {
         socket.connect(&SocketAddrV4::new(SERVER, 1723).into()).with_context(|| format!("call {number}: connect"))?;
         let mut socket = TcpStream::from(socket);
         socket.set_nodelay(true)?;
-        socket.write_all(&message(1, 156, &[(12, &[1, 0])]))?;
+        socket.write_all(&start_request())?;
         let mut reply = [0; 156];
         socket.read_exact(&mut reply).with_context(|| format!("call {number}: SCCRP"))?;
-        socket.write_all(&message(7, 168, &[(12, &number.to_be_bytes())]))?;
+        socket.write_all(&call_request(number))?;
         let mut reply = [0; 32];
         socket.read_exact(&mut reply).with_context(|| format!("call {number}: OCRP"))?;
         ensure!(field14(&reply) == number && reply[16] == 1, "call {number}: refused, or another's: {reply:?}");
@@ -97,11 +74,11 @@ fn answer(listener: &TcpListener, count: usize) -> anyhow::Result<Vec<u16>> {
         socket.set_nodelay(true)?;
         let mut request = [0; 156];
         socket.read_exact(&mut request)?;
-        socket.write_all(&message(2, 156, &[(12, &[1, 0, 1])]))?;
+        socket.write_all(&start_reply())?;
         let mut request = [0; 168];
         socket.read_exact(&mut request)?;
         let id = field12(&request);
-        socket.write_all(&message(8, 32, &[(12, &number.to_be_bytes()), (14, &id.to_be_bytes()), (16, &[1])]))?;
+        socket.write_all(&call_reply(number, id))?;
         ids.push(id);
         // The client's acknowledgement of the reply has to find a socket, or the kernel answers it with RST.
         last.replace(socket).map_or(Ok(()), vanish)?;

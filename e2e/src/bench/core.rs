@@ -4,11 +4,11 @@ use std::hint::black_box;
 use std::net::Ipv4Addr;
 use std::time::Instant;
 
-use callgate_pptp::wire::control::COOKIE;
 use callgate_pptp::wire::{Seq, gre, ipv4, tcp};
 use callgate_pptp::{Admission, Admit, Command, Engine, Flow, Limits, Now, Policy, Refusal, Side, Verdict};
 
 use super::bed::{EXTERNAL, SERVER};
+use crate::lab::control::{call_reply, call_request, start_reply, start_request};
 
 /// What the engine takes, ns; each list is one value a round.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -78,18 +78,6 @@ fn ends(src: Ipv4Addr, dst: Ipv4Addr) -> ipv4::Repr {
     ipv4::Repr { src, dst, protocol: 6, tos: 0, ttl: 64, id: 0, dont_fragment: true, payload_len: 0 }
 }
 
-fn message(kind: u8, length: u16, parts: &[(usize, u16)]) -> Vec<u8> {
-    let mut bytes = vec![0; usize::from(length)];
-    bytes[..2].copy_from_slice(&length.to_be_bytes());
-    bytes[3] = 1;
-    bytes[4..8].copy_from_slice(&COOKIE.to_be_bytes());
-    bytes[9] = kind;
-    for (at, part) in parts {
-        bytes[*at..at + 2].copy_from_slice(&part.to_be_bytes());
-    }
-    bytes
-}
-
 /// One control connection a call; the engine, the translated ids, ns a message.
 fn set_up(calls: usize) -> (Engine, Vec<u16>, f64) {
     let limits = Limits { half_open_per_client: u32::MAX, half_open_per_server: u32::MAX, ..Limits::default() };
@@ -121,12 +109,12 @@ impl Script<'_> {
         self.down(tcp::Flags::SYN.with(ack), &[]);
         self.down += 1;
         self.up(ack, &[]);
-        self.up(ack, &message(1, 156, &[(12, 0x0100)]));
-        self.down(ack, &message(2, 156, &[(12, 0x0100), (14, 0x0100)]));
-        let request = self.up(ack, &message(7, 168, &[(12, number)]));
+        self.up(ack, &start_request());
+        self.down(ack, &start_reply());
+        let request = self.up(ack, &call_request(number));
         let at = request.len() - 168 + 12;
         let id = u16::from_be_bytes([request[at], request[at + 1]]);
-        self.down(ack, &message(8, 32, &[(12, number), (14, id), (16, 0x0100)]));
+        self.down(ack, &call_reply(number, id));
         id
     }
 

@@ -4,13 +4,14 @@ use std::net::Ipv4Addr;
 use std::os::fd::AsRawFd as _;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, ensure};
+use anyhow::Context as _;
 use callgate_pptp::wire::{gre, ipv4};
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::Socket;
 
 use super::bed::{CLIENT, SERVER};
 use super::calls::Id;
 use crate::lab::node::Node;
+use crate::lab::packet_socket;
 
 /// Frames a system call.
 const BATCH: usize = 64;
@@ -120,28 +121,9 @@ pub fn run(server: &Node, frames: Vec<Vec<u8>>, time: Duration) -> anyhow::Resul
 
 /// A packet socket on eth0 that goes past the queueing discipline.
 fn open() -> anyhow::Result<Socket> {
-    let socket = Socket::new(Domain::PACKET, Type::RAW, Some(Protocol::from(0)))?;
-    let on = 1i32;
-    // SAFETY: the value is an i32 of the length given.
-    let result = unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_PACKET,
-            libc::PACKET_QDISC_BYPASS,
-            (&raw const on).cast(),
-            size_of::<i32>() as libc::socklen_t,
-        )
-    };
-    ensure!(result == 0, "PACKET_QDISC_BYPASS: {}", std::io::Error::last_os_error());
-    // SAFETY: sockaddr_ll is plain data; all zeroes is a value of it.
-    let mut address: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
-    address.sll_family = libc::AF_PACKET as u16;
-    address.sll_ifindex = nix::net::if_::if_nametoindex("eth0")? as i32;
-    // SAFETY: address is a sockaddr_ll of the length given.
-    let result = unsafe {
-        libc::bind(socket.as_raw_fd(), (&raw const address).cast(), size_of::<libc::sockaddr_ll>() as libc::socklen_t)
-    };
-    ensure!(result == 0, "bind to eth0: {}", std::io::Error::last_os_error());
+    let socket = packet_socket::unbound()?;
+    packet_socket::set_int(&socket, libc::SOL_PACKET, libc::PACKET_QDISC_BYPASS, 1).context("PACKET_QDISC_BYPASS")?;
+    packet_socket::bind_to(&socket, "eth0", 0)?;
     Ok(socket)
 }
 

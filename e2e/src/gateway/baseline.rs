@@ -15,16 +15,16 @@ pub fn masquerade(gw: &Node) -> anyhow::Result<()> {
     ))
 }
 
-/// The kernel's own ALG: nf_nat_pptp behind an explicitly assigned helper.
+/// The kernel's own ALG: nf_nat_pptp behind an explicitly assigned helper, with masquerade on device `out`.
 ///
 /// # Errors
 /// If nft refuses it.
-pub fn kernel_alg(gw: &Node) -> anyhow::Result<()> {
+pub fn kernel_alg(gw: &Node, out: &str) -> anyhow::Result<()> {
     gw.nft(&format!(
         "table ip nat {{
             ct helper pptp {{ type \"pptp\" protocol tcp; }}
             chain pre {{ type filter hook prerouting priority -150; tcp dport 1723 ct helper set \"pptp\"; }}
-            chain post {{ type nat hook postrouting priority 100; oifname \"{OUT_IF}\" masquerade; }}
+            chain post {{ type nat hook postrouting priority 100; oifname \"{out}\" masquerade; }}
         }}"
     ))
 }

@@ -1,7 +1,9 @@
-//! Calls as a capture shows them: control connections put together from their segments, read message by message.
+//! Calls as a capture shows them: control connections put together from their segments, read message by message; and messages to send.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddrV4;
+
+use callgate_pptp::wire::control::COOKIE;
 
 use super::packet::{Packet, flags};
 
@@ -88,6 +90,39 @@ pub fn calls(packets: &[Packet], port: u16) -> Vec<SeenCall> {
     }
     calls.sort();
     calls
+}
+
+/// A control message to send: `length` octets, the header first, then `parts` at their offsets, zeros elsewhere.
+pub fn message(kind: u8, length: u16, parts: &[(usize, &[u8])]) -> Vec<u8> {
+    let mut bytes = vec![0; usize::from(length)];
+    bytes[..2].copy_from_slice(&length.to_be_bytes());
+    bytes[3] = 1;
+    bytes[4..8].copy_from_slice(&COOKIE.to_be_bytes());
+    bytes[9] = kind;
+    for (at, part) in parts {
+        bytes[*at..at + part.len()].copy_from_slice(part);
+    }
+    bytes
+}
+
+/// Start-Control-Connection-Request.
+pub fn start_request() -> Vec<u8> {
+    message(1, 156, &[(12, &[1, 0])])
+}
+
+/// Start-Control-Connection-Reply: the connection is open.
+pub fn start_reply() -> Vec<u8> {
+    message(2, 156, &[(12, &[1, 0, 1])])
+}
+
+/// Outgoing-Call-Request with this Call ID of the PNS.
+pub fn call_request(pns: u16) -> Vec<u8> {
+    message(7, 168, &[(12, &pns.to_be_bytes())])
+}
+
+/// Outgoing-Call-Reply with the Call IDs of PAC and PNS: the call is up.
+pub fn call_reply(pac: u16, pns: u16) -> Vec<u8> {
+    message(8, 32, &[(12, &pac.to_be_bytes()), (14, &pns.to_be_bytes()), (16, &[1])])
 }
 
 #[cfg(test)]

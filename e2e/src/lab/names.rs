@@ -77,10 +77,9 @@ fn sweep(ours: impl Fn(u32) -> bool) {
 
 /// Kills what runs in a namespace and removes it. What is gone already is no error.
 pub fn remove_netns(name: &str) {
-    if let Ok(meta) = fs::metadata(Path::new(NETNS_DIR).join(name)) {
-        for pid in pids_in(meta.ino()) {
-            let _ = kill(pid, Signal::SIGKILL);
-        }
+    let Ok(meta) = fs::metadata(Path::new(NETNS_DIR).join(name)) else { return };
+    for pid in pids_in(meta.ino()) {
+        let _ = kill(pid, Signal::SIGKILL);
     }
     drop(Command::new("ip").args(["netns", "del", name]).output());
 }

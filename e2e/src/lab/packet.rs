@@ -161,11 +161,6 @@ impl Packet {
             Body::Gre(_) | Body::Icmp { .. } | Body::Fragment { .. } | Body::Other(_) => None,
         }
     }
-
-    /// Whether it is an ICMP protocol-unreachable.
-    pub fn is_protocol_unreachable(&self) -> bool {
-        matches!(self.body, Body::Icmp { kind: 3, code: 2, .. })
-    }
 }
 
 fn icmp(at: Duration, bytes: &[u8]) -> Option<Body> {

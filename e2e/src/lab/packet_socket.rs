@@ -1,10 +1,13 @@
-//! An AF_PACKET socket on one interface, for captures. The few system calls std and nix have no words for are here.
+//! An AF_PACKET socket on one interface, for captures, and what others need of it. The few system calls std and nix have no words for are here.
 
-use std::ffi::CString;
+use std::io::Read as _;
 use std::mem::{size_of, zeroed};
-use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
+use std::os::fd::AsRawFd;
+use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
+use nix::net::if_::if_nametoindex;
+use socket2::{Domain, Protocol, Socket, Type};
 
 /// Receive buffer, bytes: enough for seconds of a busy lab while the reader waits for a CPU.
 const BUFFER: libc::c_int = 64 << 20;
@@ -12,7 +15,7 @@ const BUFFER: libc::c_int = 64 << 20;
 /// Sees every frame of one interface, both directions, once each.
 #[derive(Debug)]
 pub struct PacketSocket {
-    fd: OwnedFd,
+    socket: Socket,
 }
 
 impl PacketSocket {
@@ -21,37 +24,11 @@ impl PacketSocket {
     /// # Errors
     /// Without CAP_NET_RAW, or if there is no such interface.
     pub fn open(interface: &str) -> anyhow::Result<Self> {
-        let all = libc::ETH_P_ALL as u16;
-        let name = CString::new(interface).context("name of the interface")?;
-        // SAFETY: `name` is a NUL-terminated string that lives through the call.
-        let index = unsafe { libc::if_nametoindex(name.as_ptr()) };
-        ensure!(index != 0, "no interface {interface}");
-        // SAFETY: socket(2) takes integers only.
-        let fd = unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0) };
-        ensure!(fd >= 0, "AF_PACKET socket: {}", std::io::Error::last_os_error());
-        // SAFETY: the kernel has just given us this descriptor, nobody else owns it.
-        let socket = Self { fd: unsafe { OwnedFd::from_raw_fd(fd) } };
-        socket.set(libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, &BUFFER)?;
-        let timeout = libc::timeval { tv_sec: 0, tv_usec: 50_000 };
-        socket.set(libc::SOL_SOCKET, libc::SO_RCVTIMEO, &timeout)?;
-        // SAFETY: a sockaddr_ll of zeroes is a valid value.
-        let mut address: libc::sockaddr_ll = unsafe { zeroed() };
-        address.sll_family = libc::AF_PACKET as u16;
-        address.sll_protocol = all.to_be();
-        address.sll_ifindex = index as i32;
-        // SAFETY: the address is a sockaddr_ll and its length is given.
-        let bound = unsafe { libc::bind(fd, (&raw const address).cast(), size_of::<libc::sockaddr_ll>() as u32) };
-        ensure!(bound == 0, "bind to {interface}: {}", std::io::Error::last_os_error());
-        Ok(socket)
-    }
-
-    fn set<T>(&self, level: libc::c_int, option: libc::c_int, value: &T) -> anyhow::Result<()> {
-        // SAFETY: value and length describe one readable T.
-        let done = unsafe {
-            libc::setsockopt(self.fd.as_raw_fd(), level, option, (&raw const *value).cast(), size_of::<T>() as u32)
-        };
-        ensure!(done == 0, "setsockopt {option}: {}", std::io::Error::last_os_error());
-        Ok(())
+        let socket = unbound()?;
+        set_int(&socket, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, BUFFER)?;
+        socket.set_read_timeout(Some(Duration::from_millis(50)))?;
+        bind_to(&socket, interface, libc::ETH_P_ALL as u16)?;
+        Ok(Self { socket })
     }
 
     /// Reads one frame; `None` if there is none within 50 ms.
@@ -59,15 +36,12 @@ impl PacketSocket {
     /// # Errors
     /// What recv(2) says.
     pub fn read(&self, buffer: &mut [u8]) -> std::io::Result<Option<usize>> {
-        // SAFETY: pointer and length describe `buffer`, which is writable.
-        let length = unsafe { libc::recv(self.fd.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len(), 0) };
-        if length >= 0 {
-            return Ok(Some(length as usize));
-        }
-        let error = std::io::Error::last_os_error();
-        match error.kind() {
-            std::io::ErrorKind::WouldBlock | std::io::ErrorKind::Interrupted => Ok(None),
-            _ => Err(error),
+        match (&self.socket).read(buffer) {
+            Ok(length) => Ok(Some(length)),
+            Err(error) => match error.kind() {
+                std::io::ErrorKind::WouldBlock | std::io::ErrorKind::Interrupted => Ok(None),
+                _ => Err(error),
+            },
         }
     }
 
@@ -82,7 +56,7 @@ impl PacketSocket {
         // SAFETY: pointer and length describe `stats`, which is writable.
         let done = unsafe {
             libc::getsockopt(
-                self.fd.as_raw_fd(),
+                self.socket.as_raw_fd(),
                 libc::SOL_PACKET,
                 libc::PACKET_STATISTICS,
                 (&raw mut stats).cast(),
@@ -91,4 +65,37 @@ impl PacketSocket {
         };
         if done == 0 { Ok(stats.tp_drops) } else { Err(std::io::Error::last_os_error()) }
     }
+}
+
+/// A packet socket that receives nothing until it is bound.
+pub(crate) fn unbound() -> anyhow::Result<Socket> {
+    Socket::new(Domain::PACKET, Type::RAW, Some(Protocol::from(0))).context("AF_PACKET socket")
+}
+
+/// Binds a packet socket to one interface; it receives frames of this ethertype, none with 0.
+pub(crate) fn bind_to(socket: &Socket, interface: &str, protocol: u16) -> anyhow::Result<()> {
+    // SAFETY: a sockaddr_ll of zeroes is a valid value.
+    let mut address: libc::sockaddr_ll = unsafe { zeroed() };
+    address.sll_family = libc::AF_PACKET as u16;
+    address.sll_protocol = protocol.to_be();
+    address.sll_ifindex = if_nametoindex(interface).with_context(|| format!("no interface {interface}"))? as i32;
+    // SAFETY: the address is a sockaddr_ll and its length is given.
+    let bound =
+        unsafe { libc::bind(socket.as_raw_fd(), (&raw const address).cast(), size_of::<libc::sockaddr_ll>() as u32) };
+    ensure!(bound == 0, "bind to {interface}: {}", std::io::Error::last_os_error());
+    Ok(())
+}
+
+/// setsockopt(2) for the options whose value is an int and that std, socket2 and nix do not know.
+pub(crate) fn set_int(
+    socket: &impl AsRawFd,
+    level: libc::c_int,
+    option: libc::c_int,
+    value: libc::c_int,
+) -> anyhow::Result<()> {
+    let length = size_of::<libc::c_int>() as libc::socklen_t;
+    // SAFETY: value and length describe one readable int.
+    let done = unsafe { libc::setsockopt(socket.as_raw_fd(), level, option, (&raw const value).cast(), length) };
+    ensure!(done == 0, "setsockopt {option}: {}", std::io::Error::last_os_error());
+    Ok(())
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use callgate_e2e::gateway::baseline;
 use callgate_e2e::lab::ping;
-use callgate_e2e::lab::topology::{Lab, client_address, server_address};
+use callgate_e2e::lab::topology::{Lab, OUT_IF, client_address, server_address};
 use callgate_e2e::peers::pptp_client::PptpClient;
 use callgate_e2e::peers::pptpd::Pptpd;
 
@@ -55,7 +55,7 @@ fn the_kernels_alg_carries_both() {
     }
     let lab = Lab::new(2, 1).unwrap();
     let _server = Pptpd::start(&lab.servers[0], 0).unwrap();
-    baseline::kernel_alg(&lab.gw).unwrap();
+    baseline::kernel_alg(&lab.gw, OUT_IF).unwrap();
     let clients: Vec<PptpClient> =
         lab.clients.iter().map(|node| PptpClient::dial(node, server_address(0)).unwrap()).collect();
     let links: Vec<_> = clients.iter().zip(&lab.clients).map(|(c, node)| c.wait_up(node, UP).unwrap()).collect();

@@ -6,27 +6,16 @@ use std::time::Duration;
 
 use callgate_e2e::gateway::callgate::{CLASSIC, Callgate};
 use callgate_e2e::lab::capture::Capture;
+use callgate_e2e::lab::control::{call_reply, call_request, message, start_reply, start_request};
 use callgate_e2e::lab::topology::Lab;
 use callgate_e2e::wait;
-use callgate_pptp::wire::control::{COOKIE, field12, field14};
+use callgate_pptp::wire::control::{field12, field14};
 
 use super::chaos;
 use super::support::{can_run, server};
 
 /// How long an end may wait for what it has to get.
 const PATIENCE: Duration = Duration::from_secs(20);
-
-fn message(kind: u8, length: u16, parts: &[(usize, &[u8])]) -> Vec<u8> {
-    let mut bytes = vec![0; usize::from(length)];
-    bytes[..2].copy_from_slice(&length.to_be_bytes());
-    bytes[3] = 1;
-    bytes[4..8].copy_from_slice(&COOKIE.to_be_bytes());
-    bytes[9] = kind;
-    for (at, part) in parts {
-        bytes[*at..at + part.len()].copy_from_slice(part);
-    }
-    bytes
-}
 
 /// A lab with Callgate and a listening socket of the server.
 struct Stage {
@@ -78,15 +67,15 @@ impl Pair {
     }
 
     fn start(&mut self) {
-        self.say(true, &[&message(1, 156, &[(12, &[1, 0])])]);
-        self.say(false, &[&message(2, 156, &[(12, &[1, 0, 1])])]);
+        self.say(true, &[&start_request()]);
+        self.say(false, &[&start_reply()]);
     }
 
     /// A call; the id the server knows.
     fn call(&mut self, pns: u16, pac: u16) -> u16 {
-        let request = self.say(true, &[&message(7, 168, &[(12, &pns.to_be_bytes())])]);
+        let request = self.say(true, &[&call_request(pns)]);
         let id = field12(&request);
-        let reply = self.say(false, &[&reply(pac, id)]);
+        let reply = self.say(false, &[&call_reply(pac, id)]);
         assert_eq!((field12(&reply), field14(&reply)), (pac, pns));
         id
     }
@@ -98,10 +87,6 @@ impl Pair {
             end.read_to_end(&mut rest).is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionReset)
         })
     }
-}
-
-fn reply(pac: u16, pns: u16) -> Vec<u8> {
-    message(8, 32, &[(12, &pac.to_be_bytes()), (14, &pns.to_be_bytes()), (16, &[1])])
 }
 
 /// Puts what one end says (the client, if true) on the wire; gives what the other end got.
@@ -191,10 +176,10 @@ fn messages_glued_together_arrive_one_by_one() {
     }
     let stage = Stage::new(&[]);
     let mut pair = stage.connect(0);
-    let glued = [message(1, 156, &[(12, &[1, 0])]), message(7, 168, &[(12, &[0, 7])]), message(5, 16, &[])].concat();
+    let glued = [start_request(), call_request(7), message(5, 16, &[])].concat();
     let got = pair.say(true, &[&glued]);
     let id = field12(&got[156..]);
-    let glued = [message(2, 156, &[(12, &[1, 0, 1])]), reply(70, id), message(6, 20, &[(16, &[1])])].concat();
+    let glued = [start_reply(), call_reply(70, id), message(6, 20, &[(16, &[1])])].concat();
     let got = pair.say(false, &[&glued]);
     assert_eq!(field14(&got[156..]), 7);
     assert_eq!(stage.callgate.wait_calls(&stage.lab.gw, 1).unwrap()[0].pac_call_id, Some(70));
@@ -233,7 +218,7 @@ fn a_malformed_message_resets_both_ends_and_nobody_else() {
     let mut length = message(5, 16, &[]);
     length[1] = 15;
     let wrong_type = message(99, 16, &[]);
-    let direction = reply(1, 1);
+    let direction = call_reply(1, 1);
     for bad in [cookie, length, wrong_type, direction] {
         let mut pair = stage.connect(0);
         pair.start();
@@ -256,7 +241,7 @@ fn a_slow_first_message_never_reaches_the_server_and_such_connections_are_limite
     }
     let stage = Stage::new(&["--half-open-per-client", "2", "--half-open-per-server", "3"]);
     let mut slow = stage.connect(0);
-    slow.client.write_all(&message(1, 156, &[(12, &[1, 0])])[..155]).unwrap();
+    slow.client.write_all(&start_request()[..155]).unwrap();
     let _second = stage.connect(0);
     let refused = |client: usize| {
         let connect = stage.lab.clients[client].within(|| TcpStream::connect((server(0), 1723))).unwrap();
@@ -290,10 +275,10 @@ fn several_calls_on_one_connection_incoming_ones_and_call_id_zero_work() {
     let expected = if by_pns == 0 { 0 } else { 2 };
     assert_eq!(field12(&pair.say(false, &[&notify(by_pns)])), expected);
     // The same request again before its reply keeps its id; the PAC may reuse a live id of its own.
-    let request = message(7, 168, &[(12, &[0, 9])]);
+    let request = call_request(9);
     let (first, second) = (field12(&pair.say(true, &[&request])), field12(&pair.say(true, &[&request])));
     assert_eq!(first, second);
-    pair.say(false, &[&reply(0, first)]);
+    pair.say(false, &[&call_reply(0, first)]);
     let calls = stage.callgate.wait_calls(&stage.lab.gw, 1).unwrap();
     assert_eq!((calls[0].pns_call_id, calls[0].pac_call_id), (Some(9), Some(0)));
     pair.say(false, &[&message(9, 220, &[(12, &[0, 50])])]);
@@ -315,7 +300,7 @@ fn a_call_beyond_the_limit_is_refused_with_a_reply() {
     let mut pair = stage.connect(0);
     pair.start();
     pair.call(7, 1);
-    pair.client.write_all(&message(7, 168, &[(12, &[0, 8])])).unwrap();
+    pair.client.write_all(&call_request(8)).unwrap();
     let mut refusal = [0; 32];
     pair.client.read_exact(&mut refusal).unwrap();
     assert_eq!((field14(&refusal), refusal[9], refusal[16], refusal[17]), (8, 8, 7, 4));

@@ -3,25 +3,11 @@
 use std::process::Stdio;
 
 use callgate_e2e::gateway::callgate::{CLASSIC, Callgate};
-use callgate_e2e::lab::node::Node;
 use callgate_e2e::lab::topology::Lab;
 use callgate_e2e::peers::program;
+use callgate_e2e::traffic::surface;
 
 use super::support::{LOOK, Scene, can_run};
-
-/// Everything the agent may have touched. Statistics and flows of the lab itself are left out.
-fn everything(gw: &Node) -> Vec<String> {
-    let run = |program: &str, args: &[&str]| gw.run(program, args).unwrap();
-    let sysctls = run("sysctl", &["-a", "-r", "^net\\.(ipv4|ipv6|bridge|netfilter)\\."]);
-    let steady = |line: &&str| !["nf_conntrack_count", "_rate", "stable_secret"].iter().any(|word| line.contains(word));
-    vec![
-        run("nft", &["list", "ruleset"]),
-        run("ip", &["rule"]),
-        run("ip", &["route", "show", "table", "all"]),
-        run("ip", &["-o", "link"]),
-        sysctls.lines().filter(steady).collect::<Vec<_>>().join("\n"),
-    ]
-}
 
 #[test]
 fn after_sigterm_the_host_is_as_it_was() {
@@ -30,13 +16,13 @@ fn after_sigterm_the_host_is_as_it_was() {
     }
     let lab = Lab::new(1, 1).unwrap();
     lab.gw.sysctl("net/ipv4/ip_forward", "0").unwrap();
-    let before = everything(&lab.gw);
+    let before = surface::of(&lab.gw).unwrap();
     let mut callgate = Callgate::start(&lab.gw, CLASSIC).unwrap();
-    assert_ne!(everything(&lab.gw), before);
+    assert_ne!(surface::of(&lab.gw).unwrap(), before);
     callgate.kill9();
     callgate.run(&lab.gw).unwrap();
     callgate.stop().unwrap();
-    assert_eq!(everything(&lab.gw), before);
+    assert_eq!(surface::difference(&before, &surface::of(&lab.gw).unwrap()), "");
 }
 
 #[test]
