@@ -1,9 +1,7 @@
 //! Tells when links, addresses or routes have changed.
 
-use netlink_sys::{AsyncSocket, AsyncSocketExt, TokioSocket};
-use nix::errno::Errno;
-
 use super::Error;
+use super::subscription::Subscription;
 
 /// Multicast groups (linux/rtnetlink.h): links, IPv4 addresses, IPv4 routes, IPv4 rules.
 const GROUPS: [u32; 4] = [1, 5, 7, 8];
@@ -22,30 +20,19 @@ pub struct Change {
 }
 
 /// A subscription in the network namespace of the thread that opened it.
-pub struct Changes {
-    socket: TokioSocket,
-}
+pub struct Changes(Subscription);
 
 impl Changes {
     /// Subscribes; call it inside a tokio runtime.
     pub fn open() -> Result<Self, Error> {
-        let mut socket = TokioSocket::new(super::ROUTE).map_err(failed)?;
-        socket.socket_mut().bind_auto().map_err(failed)?;
-        for group in GROUPS {
-            socket.socket_mut().add_membership(group).map_err(failed)?;
-        }
-        Ok(Self { socket })
+        Subscription::open(super::ROUTE, &GROUPS).map(Self)
     }
 
     /// Waits for the next change. Cancel-safe.
     pub async fn next(&mut self) -> Result<Change, Error> {
         loop {
-            let datagram = match self.socket.recv_from_full().await {
-                Ok((datagram, _)) => datagram,
-                Err(error) if error.raw_os_error() == Some(Errno::ENOBUFS as i32) => {
-                    return Ok(Change { lost: true, ..Change::default() });
-                }
-                Err(error) => return Err(failed(error)),
+            let Some(datagram) = self.0.datagram().await? else {
+                return Ok(Change { lost: true, ..Change::default() });
             };
             let mut change = Change::default();
             let mut rest = &datagram[..];
@@ -64,8 +51,4 @@ impl Changes {
             }
         }
     }
-}
-
-fn failed(error: std::io::Error) -> Error {
-    Error::Socket(Errno::from_raw(error.raw_os_error().unwrap_or(0)))
 }

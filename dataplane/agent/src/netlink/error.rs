@@ -20,3 +20,10 @@ pub enum Error {
     #[error("netlink answer not understood: {0}")]
     Protocol(&'static str),
 }
+
+impl Error {
+    /// A failure of the socket itself.
+    pub(super) fn socket(error: std::io::Error) -> Self {
+        Self::Socket(nix::errno::Errno::from_raw(error.raw_os_error().unwrap_or(0)))
+    }
+}

@@ -13,6 +13,7 @@ pub(crate) mod link;
 pub(crate) mod policy;
 mod route;
 pub(crate) mod socket;
+mod subscription;
 mod sys;
 mod tables;
 

@@ -2,7 +2,7 @@
 
 use netlink_sys::{Socket as Raw, SocketAddr};
 use nix::errno::Errno;
-use nix::libc;
+use nix::sys::socket::{setsockopt, sockopt};
 
 use super::Error;
 use super::attr;
@@ -62,18 +62,18 @@ struct Message {
 impl Socket {
     /// Opens one; `protocol` as in linux/netlink.h (0 route, 12 netfilter).
     pub(crate) fn open(protocol: isize) -> Result<Self, Error> {
-        let mut raw = Raw::new(protocol).map_err(failed)?;
-        raw.bind_auto().map_err(failed)?;
-        raw.connect(&SocketAddr::new(0, 0)).map_err(failed)?;
+        let mut raw = Raw::new(protocol).map_err(Error::socket)?;
+        raw.bind_auto().map_err(Error::socket)?;
+        raw.connect(&SocketAddr::new(0, 0)).map_err(Error::socket)?;
         // Only for better words: old kernels know neither.
         let _ = raw.set_ext_ack(true);
         let _ = raw.set_cap_ack(true);
         // Dumps of routes by table; ignored by kernels and protocols that do not know it.
         let _ = raw.set_netlink_get_strict_chk(true);
         // A batch is one datagram, however long: 1,000 rules for 1,000 sources are a few megabytes.
-        for option in [libc::SO_SNDBUFFORCE, libc::SO_RCVBUFFORCE] {
-            super::sys::set_buffer(&raw, option, 256 << 20);
-        }
+        // Without CAP_NET_ADMIN the default stays.
+        let _ = setsockopt(&raw, sockopt::SndBufForce, &(256 << 20));
+        let _ = setsockopt(&raw, sockopt::RcvBufForce, &(256 << 20));
         Ok(Self { raw, sequence: 1, buffer: Vec::with_capacity(RECEIVE) })
     }
 
@@ -139,7 +139,7 @@ impl Socket {
             match self.raw.send(bytes, 0) {
                 Ok(_) => return Ok(()),
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(failed(error)),
+                Err(error) => return Err(Error::socket(error)),
             }
         }
     }
@@ -150,7 +150,7 @@ impl Socket {
             match self.raw.recv(&mut self.buffer, flags | libc::MSG_TRUNC) {
                 Ok(length) => break length,
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(failed(error)),
+                Err(error) => return Err(Error::socket(error)),
             }
         };
         if length > self.buffer.len() {
@@ -158,10 +158,6 @@ impl Socket {
         }
         split(&self.buffer)
     }
-}
-
-fn failed(error: std::io::Error) -> Error {
-    Error::Socket(Errno::from_raw(error.raw_os_error().unwrap_or(0)))
 }
 
 /// The messages of one datagram.

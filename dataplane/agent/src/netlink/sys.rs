@@ -1,24 +1,10 @@
-//! The only unsafe code of the netlink module: socket buffers above the system's maximum, and the switches of a link's offloads.
+//! The only unsafe code of the netlink module: the switches of a link's offloads.
 
 use std::os::fd::AsRawFd;
 
 use nix::errno::Errno;
 use nix::libc;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
-
-/// Sets SO_SNDBUFFORCE or SO_RCVBUFFORCE; needs CAP_NET_ADMIN, and what fails keeps the default.
-pub(super) fn set_buffer(socket: &impl AsRawFd, option: i32, bytes: i32) {
-    // SAFETY: the value is an i32 of the length given.
-    unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_SOCKET,
-            option,
-            (&raw const bytes).cast(),
-            size_of::<i32>() as libc::socklen_t,
-        );
-    }
-}
 
 /// SIOCETHTOOL (linux/sockios.h).
 const SIOCETHTOOL: libc::c_ulong = 0x8946;
