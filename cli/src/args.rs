@@ -95,7 +95,7 @@ pub struct ExplainArgs {
     #[arg(long, value_name = "IP:PORT/PROTO")]
     pub to: Target,
     /// Namespace of the pod, where --from gives none
-    #[arg(short, long, value_name = "NAMESPACE", default_value = "default")]
+    #[arg(short, long, value_name = "NAMESPACE", default_value = callgate_crds::DEFAULT_NAMESPACE)]
     pub namespace: String,
     /// Ask these manifests in place of an agent
     #[arg(short = 'f', long = "filename", value_name = "DIR", conflicts_with = "api")]

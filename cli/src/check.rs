@@ -1,12 +1,13 @@
 //! `check -f DIR`: what is wrong with manifests, offline.
 
+use callgate_compile::manifests::Problem;
 use serde::Serialize;
 
 use crate::args::CheckArgs;
 use crate::error::{Error, OK, PROBLEMS};
 use crate::human::count;
 use crate::manifests;
-use crate::output::{self, Format, ProblemView, problem_table};
+use crate::output::{self, Format, problem_table};
 use crate::run::Io;
 
 /// The answer as JSON writes it.
@@ -15,9 +16,9 @@ pub struct CheckView {
     /// Objects of ours that could be read (predefined ones not counted).
     pub objects: u64,
     /// Sorted by file and line.
-    pub problems: Vec<ProblemView>,
+    pub problems: Vec<Problem>,
     /// What is worth knowing but stands in nobody's way, such as a rule that never decides; sorted likewise.
-    pub notes: Vec<ProblemView>,
+    pub notes: Vec<Problem>,
 }
 
 /// Runs the command.

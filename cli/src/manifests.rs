@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use callgate_compile::manifests::{Parsed, parse};
+use callgate_compile::manifests::{Parsed, Problem, parse};
 use callgate_compile::status::{Finding, Kind, ObjectRef, Status};
 use callgate_compile::world::World;
 use callgate_compile::{Compiled, compile};
@@ -11,7 +11,6 @@ use callgate_crds::predefined;
 
 use crate::error::Error;
 use crate::files;
-use crate::output::ProblemView;
 
 /// What a directory of manifests comes to.
 #[derive(Debug)]
@@ -23,9 +22,9 @@ pub struct Manifests {
     /// Objects of ours in the files, also those that are refused.
     pub objects: u64,
     /// What keeps an object from running, sorted by file and line.
-    pub problems: Vec<ProblemView>,
+    pub problems: Vec<Problem>,
     /// What is worth knowing about objects that run, sorted likewise.
-    pub notes: Vec<ProblemView>,
+    pub notes: Vec<Problem>,
 }
 
 /// File and line of each object.
@@ -44,10 +43,7 @@ pub fn from_texts(texts: &[(String, String)]) -> Manifests {
     let Parsed { world, problems, refused, .. } = parse(texts, predefined());
     let compiled = compile(&world, None);
     let places = places(texts);
-    let mut bad: BTreeSet<ProblemView> = problems
-        .into_iter()
-        .map(|p| ProblemView { file: p.file, line: p.line, object: p.object, field: p.field, message: p.message })
-        .collect();
+    let mut bad: BTreeSet<Problem> = problems.into_iter().collect();
     let mut notes = BTreeSet::new();
     for (object, status) in &compiled.statuses {
         bad.extend(findings(status, false).map(|finding| view(&places, object, finding)));
@@ -68,9 +64,9 @@ fn findings(status: &Status, holds: bool) -> impl Iterator<Item = Finding> {
     })
 }
 
-fn view(places: &Places, object: &ObjectRef, Finding { field, message }: Finding) -> ProblemView {
+fn view(places: &Places, object: &ObjectRef, Finding { field, message }: Finding) -> Problem {
     let (file, line) = places.get(object).cloned().unwrap_or_default();
-    ProblemView { file, line, object: object.to_string(), field, message }
+    Problem { file, line, object: object.to_string(), field, message }
 }
 
 /// Where each object is written first, which is the one that counts: compile knows objects, not files.

@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use callgate_compile::manifests::Problem;
 use callgate_proto::pb;
 use clap::ValueEnum;
 use serde::Serialize;
@@ -36,30 +37,19 @@ pub fn json_line(out: &mut dyn Write, value: &impl Serialize) -> io::Result<()> 
     out.flush()
 }
 
-/// One problem of a manifest.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub struct ProblemView {
-    /// Relative to the directory.
-    pub file: String,
-    /// From 1; 0 is not known.
-    pub line: u32,
-    /// `Kind namespace/name`; empty where not even that can be read.
-    pub object: String,
-    /// Path of the field; empty where the whole document is meant.
-    pub field: String,
-    /// What is wrong and what to do.
-    pub message: String,
+/// A problem of a manifest as an agent tells it.
+pub fn problem(told: pb::Problem) -> Problem {
+    let pb::Problem { file, line, message, object, field } = told;
+    Problem { file, line, object, field, message }
 }
 
-impl From<pb::Problem> for ProblemView {
-    fn from(problem: pb::Problem) -> Self {
-        let pb::Problem { file, line, message, object, field } = problem;
-        Self { file, line, object, field, message }
-    }
+/// `None` for a text that is empty, as protobuf tells of what is not there.
+pub fn there(text: String) -> Option<String> {
+    Some(text).filter(|text| !text.is_empty())
 }
 
 /// `FILE:LINE OBJECT FIELD MESSAGE`, in the order given.
-pub fn problem_table(problems: &[ProblemView]) -> Table {
+pub fn problem_table(problems: &[Problem]) -> Table {
     let mut table = Table::new(&["FILE:LINE", "OBJECT", "FIELD", "MESSAGE"].map(|title| (title, Align::Left)));
     let or_dash = |text: &str| if text.is_empty() { "-".into() } else { text.to_owned() };
     for problem in problems {

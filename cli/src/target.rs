@@ -3,9 +3,8 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
-/// Protocols by name, as IANA numbers them.
-const PROTOCOLS: [(&str, u8); 7] =
-    [("icmp", 1), ("tcp", 6), ("udp", 17), ("gre", 47), ("esp", 50), ("ah", 51), ("sctp", 132)];
+use callgate_compile::explain::PROTOCOLS;
+pub use callgate_compile::explain::protocol_name;
 
 /// Where a packet goes: `IP:PORT/TCP`, `IP:PORT/UDP`, or `IP/PROTO` for a protocol without ports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,14 +24,6 @@ pub enum Origin {
     Address(Ipv4Addr, Option<u16>),
     /// A pod; without namespace the one of `-n` is meant.
     Pod(Option<String>, String),
-}
-
-/// The name of a protocol in upper case, or `IP protocol N`.
-pub fn protocol_name(number: u8) -> String {
-    match PROTOCOLS.iter().find(|(_, n)| *n == number) {
-        Some((name, _)) => name.to_ascii_uppercase(),
-        None => format!("IP protocol {number}"),
-    }
 }
 
 impl FromStr for Target {
@@ -106,7 +97,7 @@ fn protocol(name: &str) -> Result<u8, String> {
     if let Some((_, number)) = PROTOCOLS.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)) {
         return Ok(*number);
     }
-    let names: Vec<&str> = PROTOCOLS.iter().map(|(name, _)| *name).collect();
+    let names = PROTOCOLS.map(|(name, _)| name.to_ascii_lowercase());
     name.parse()
         .map_err(|_| format!("{name:?} is not a protocol: use one of {} or a number from 0 to 255", names.join(", ")))
 }

@@ -132,12 +132,17 @@ reasons! {
 }
 
 impl Reason {
+    /// The status of the condition, as Kubernetes writes it.
+    pub const fn status(self) -> &'static str {
+        if self.holds() { "True" } else { "False" }
+    }
+
     /// The condition, ready for a status list. `generation` is that of the spec it is about; `at` becomes
     /// `lastTransitionTime` unless [`crate::set_condition`] finds that nothing has changed.
     pub fn condition_with(self, message: impl Into<String>, generation: Option<i64>, at: Time) -> Condition {
         Condition {
             type_: self.condition().name().to_owned(),
-            status: if self.holds() { "True" } else { "False" }.to_owned(),
+            status: self.status().to_owned(),
             reason: self.name().to_owned(),
             message: message.into(),
             observed_generation: generation,

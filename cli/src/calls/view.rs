@@ -6,6 +6,7 @@ use callgate_proto::pb;
 use serde::Serialize;
 
 use crate::human;
+use crate::output::there;
 
 /// All live calls at one moment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -113,7 +114,7 @@ impl From<pb::Call> for CallView {
         };
         Self {
             client: End { address: call.client_address, port: call.client_port },
-            pod: Some(call.pod).filter(|pod| !pod.is_empty()),
+            pod: there(call.pod),
             server: End { address: call.server_address, port: call.server_port },
             external: End { address: call.external_address, port: call.external_port },
             pns_call_id: call.pns_call_id,

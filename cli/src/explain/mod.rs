@@ -18,7 +18,7 @@ pub use view::ExplainView;
 use crate::args::ExplainArgs;
 use crate::client::Client;
 use crate::error::Error;
-use crate::output::{self, Format};
+use crate::output::{self, Format, there};
 use crate::run::Io;
 use crate::target::Origin;
 
@@ -42,12 +42,8 @@ pub async fn run(args: &ExplainArgs, io: &mut Io<'_>) -> Result<u8, Error> {
     };
     if args.to.protocol == GRE {
         // Rules alone would tell half the truth about it.
-        reply.note = [reply.note.as_str(), GRE_NOTE]
-            .iter()
-            .filter(|note| !note.is_empty())
-            .copied()
-            .collect::<Vec<_>>()
-            .join("; ");
+        let before = there(reply.note).map(|note| note + "; ").unwrap_or_default();
+        reply.note = before + GRE_NOTE;
     }
     match args.agent.output {
         Format::Text => write!(io.out, "{}", text(&request, &reply))?,

@@ -3,9 +3,9 @@
 use std::net::Ipv4Addr;
 use std::path::Path;
 
-use callgate_compile::explain::{Explanation, Packet, Verdict, explain as explain_packet};
+use callgate_compile::explain::{Explanation, Packet, explain as explain_packet};
 use callgate_compile::world::STANDALONE_NODE;
-use callgate_proto::model::{Action, External, NodeConfig, ObjectKey};
+use callgate_proto::model::{External, NodeConfig, ObjectKey};
 use callgate_proto::{ASSUMED_SOURCE_PORT, pb};
 
 use crate::args::ExplainArgs;
@@ -40,7 +40,7 @@ pub(super) fn explain(path: &Path, args: &ExplainArgs, io: &mut Io<'_>) -> Resul
     let empty = NodeConfig::default();
     let config = manifests.compiled.nodes.get(STANDALONE_NODE).unwrap_or(&empty);
     let explanation = explain_packet(config, &packet);
-    let (external_address, note) = external(config, &explanation);
+    let (external_address, note) = external(&explanation);
     Ok(pb::ExplainReply {
         external_address,
         from_pod: pod.map(|pod| pod.to_string()).unwrap_or_default(),
@@ -78,12 +78,8 @@ fn origin(
 }
 
 /// The address NAT gives, and what to say where only a running node knows it.
-fn external(config: &NodeConfig, explanation: &Explanation) -> (String, String) {
-    if explanation.verdict != Verdict::Rule(Action::Nat) {
-        return Default::default();
-    }
-    let rule = config.rules.iter().find(|rule| Some(&rule.key) == explanation.rule.as_ref());
-    match rule.map(|rule| rule.external) {
+fn external(explanation: &Explanation) -> (String, String) {
+    match explanation.external {
         Some(External::Address(address)) => (address.to_string(), String::new()),
         Some(External::NodeAddress) => (
             String::new(),

@@ -3,6 +3,8 @@
 use callgate_proto::pb;
 use serde::Serialize;
 
+use crate::output::there;
+
 /// A packet and what happens to it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -38,10 +40,6 @@ struct ConsideredView {
     action: &'static str,
     matched: bool,
     reason: String,
-}
-
-fn there(text: String) -> Option<String> {
-    Some(text).filter(|text| !text.is_empty())
 }
 
 impl ExplainView {

@@ -2,10 +2,11 @@
 
 use std::fmt::Write as _;
 
+use callgate_compile::manifests::Problem;
 use callgate_proto::pb;
 
 use crate::human;
-use crate::output::{ProblemView, problem_table};
+use crate::output::{problem, problem_table};
 use crate::table::{Align, Table};
 
 /// Hex digits of the hash that are shown: enough to tell any two apart, short enough to read aloud.
@@ -20,7 +21,7 @@ pub fn text(reply: &pb::StatusReply, all: bool, now_unix_ms: i64) -> String {
     let objects = objects(reply, now_unix_ms).to_string();
     blocks.push(if objects.is_empty() { "no objects\n".into() } else { objects });
     if !reply.problems.is_empty() {
-        let problems: Vec<ProblemView> = reply.problems.iter().cloned().map(ProblemView::from).collect();
+        let problems: Vec<Problem> = reply.problems.iter().cloned().map(problem).collect();
         blocks.push(format!("problems in the manifests:\n{}", problem_table(&problems).indented(2)));
     }
     for (title, table) in [("counters:", counters(reply, all)), ("kernel:", features(reply))] {

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use callgate_compile::manifests::Problem;
 use callgate_proto::pb;
 use serde::Serialize;
 
 use crate::human;
-use crate::output::ProblemView;
+use crate::output::{problem, there};
 
 /// What an agent runs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -20,7 +21,7 @@ pub struct StatusView {
     connections: u64,
     calls: u64,
     objects: Vec<ObjectView>,
-    problems: Vec<ProblemView>,
+    problems: Vec<Problem>,
     counters: BTreeMap<String, u64>,
     features: Vec<FeatureView>,
 }
@@ -75,7 +76,7 @@ impl From<pb::StatusReply> for StatusView {
         Self {
             version: reply.version,
             node: reply.node,
-            config_hash: Some(reply.config_hash).filter(|hash| !hash.is_empty()),
+            config_hash: there(reply.config_hash),
             programmed: ProgrammedView {
                 value: programmed.value,
                 since: human::time(programmed.since_unix_ms),
@@ -86,7 +87,7 @@ impl From<pb::StatusReply> for StatusView {
             connections: reply.connections,
             calls: reply.calls,
             objects,
-            problems: reply.problems.into_iter().map(ProblemView::from).collect(),
+            problems: reply.problems.into_iter().map(problem).collect(),
             counters: counters(reply.counters),
             features: reply.features.into_iter().map(feature).collect(),
         }

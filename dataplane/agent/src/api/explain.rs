@@ -2,8 +2,8 @@
 
 use std::net::Ipv4Addr;
 
-use callgate_compile::explain::{self, Explanation, Packet, Verdict};
-use callgate_proto::model::{Action, External, NodeConfig, ObjectKey};
+use callgate_compile::explain::{self, Explanation, Packet};
+use callgate_proto::model::{External, NodeConfig, ObjectKey};
 use callgate_proto::{ASSUMED_SOURCE_PORT, pb};
 use tonic::Status;
 
@@ -50,7 +50,7 @@ pub(super) fn answer(
         protocol,
     };
     let told = explain::explain(&config, &packet);
-    let (external, mut note) = external(report, &config, &told, ways);
+    let (external, mut note) = external(report, &told, ways);
     if request.from_port.is_none() && note.is_empty() && by_source_port(&config, &told) {
         note = format!("the service asks for certain source ports; {ASSUMED_SOURCE_PORT} was assumed");
     }
@@ -89,17 +89,8 @@ fn port(port: Option<u32>, field: &str, absent: u16) -> Result<u16, Status> {
 }
 
 /// The address NAT gives, or why it cannot be told.
-fn external(
-    report: &Report,
-    config: &NodeConfig,
-    told: &Explanation,
-    ways: &mut dyn Ways,
-) -> (Option<Ipv4Addr>, String) {
-    if told.verdict != Verdict::Rule(Action::Nat) {
-        return (None, String::new());
-    }
-    let rule = config.rules.iter().find(|rule| Some(&rule.key) == told.rule.as_ref());
-    match (rule.map(|rule| rule.external), report.external) {
+fn external(report: &Report, told: &Explanation, ways: &mut dyn Ways) -> (Option<Ipv4Addr>, String) {
+    match (told.external, report.external) {
         (None, _) => (None, String::new()),
         (Some(External::Address(address)), _) => (Some(address), String::new()),
         // The flag is for control connections; the kernel masquerades the rest.

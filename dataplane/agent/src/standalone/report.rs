@@ -126,7 +126,7 @@ impl Report {
                     since.insert(at, (reason.holds(), time));
                     pb::Condition {
                         r#type: reason.condition().name().to_owned(),
-                        status: if reason.holds() { "True" } else { "False" }.to_owned(),
+                        status: reason.status().to_owned(),
                         reason: reason.name().to_owned(),
                         message,
                         observed_generation: status.observed_generation,

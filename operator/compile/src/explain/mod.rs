@@ -14,9 +14,10 @@ mod walk;
 
 use std::net::Ipv4Addr;
 
-use callgate_proto::model::{Action, NodeConfig, ObjectKey};
+use callgate_proto::model::{Action, External, NodeConfig, ObjectKey};
 use serde::Serialize;
 
+pub use text::{PROTOCOLS, protocol_name};
 pub use walk::{chain_of, first_match, service_matches};
 
 /// The first packet of a flow.
@@ -93,6 +94,8 @@ pub struct Explanation {
     pub verdict: Verdict,
     /// The rule that matched.
     pub rule: Option<ObjectKey>,
+    /// Where NAT takes its address from; `None` for any other verdict.
+    pub external: Option<External>,
     /// The service of it that matched.
     pub service: Option<ObjectKey>,
     /// The service's ALG: the packet goes through it.
@@ -121,6 +124,7 @@ pub fn explain(config: &NodeConfig, packet: &Packet) -> Explanation {
         packet: *packet,
         verdict,
         rule: rule.map(|rule| rule.key.clone()),
+        external: rule.filter(|rule| rule.action == Action::Nat).map(|rule| rule.external),
         service: service.map(|service| service.key.clone()),
         alg: alg.map(|alg| alg.key.clone()),
         considered: walk::consider(config, packet, outcome),

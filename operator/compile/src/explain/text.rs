@@ -100,17 +100,14 @@ fn ports(ranges: &[PortRange]) -> String {
     parts.join(",")
 }
 
-/// A protocol's name in the IANA registry, or its number.
-fn protocol_name(protocol: u8) -> String {
-    let name = match protocol {
-        1 => "ICMP",
-        6 => "TCP",
-        17 => "UDP",
-        47 => "GRE",
-        50 => "ESP",
-        51 => "AH",
-        132 => "SCTP",
-        number => return format!("IP protocol {number}"),
-    };
-    name.to_owned()
+/// Protocols that are named, by their numbers (IANA).
+pub const PROTOCOLS: [(&str, u8); 7] =
+    [("ICMP", 1), ("TCP", 6), ("UDP", 17), ("GRE", 47), ("ESP", 50), ("AH", 51), ("SCTP", 132)];
+
+/// The name of a protocol in upper case, or `IP protocol N`.
+pub fn protocol_name(number: u8) -> String {
+    match PROTOCOLS.iter().find(|(_, n)| *n == number) {
+        Some((name, _)) => (*name).to_owned(),
+        None => format!("IP protocol {number}"),
+    }
 }

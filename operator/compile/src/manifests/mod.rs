@@ -14,12 +14,13 @@ use serde::Serialize;
 use crate::status::ObjectRef;
 use crate::world::World;
 
-/// Something wrong with a manifest; printed as `FILE:LINE OBJECT FIELD MESSAGE`.
+/// Something wrong with a manifest; printed as `FILE:LINE OBJECT FIELD MESSAGE`. Its fields are the keys of the command
+/// line's JSON, in this order.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Problem {
     /// The file's name as it was given.
     pub file: String,
-    /// 1-based line: of the error where YAML itself is broken, else of the document.
+    /// 1-based line: of the error where YAML itself is broken, else of the document; 0 is not known.
     pub line: u32,
     /// `IpRule pos/tills`; empty where not even that can be read.
     pub object: String,
