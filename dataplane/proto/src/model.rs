@@ -23,6 +23,11 @@ impl ObjectKey {
     pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
         Self { namespace: namespace.into(), name: name.into() }
     }
+
+    /// Whether `text` is this key as it is printed.
+    pub fn is(&self, text: &str) -> bool {
+        text.strip_prefix(self.namespace.as_str()).and_then(|rest| rest.strip_prefix('/')) == Some(self.name.as_str())
+    }
 }
 
 impl fmt::Display for ObjectKey {
@@ -48,6 +53,18 @@ pub struct NodeConfig {
     pub chains: Vec<Vec<u32>>,
     /// Source blocks, sorted and disjoint; a source in none of them is not touched.
     pub sources: Vec<Source>,
+}
+
+impl NodeConfig {
+    /// The services of one of this configuration's rules, in their order.
+    pub fn services_of<'a>(&'a self, rule: &'a Rule) -> impl Iterator<Item = &'a Service> {
+        rule.services.iter().filter_map(|&index| self.services.get(index as usize))
+    }
+
+    /// A rule's services that go through an ALG: only NAT does.
+    pub fn alg_services_of<'a>(&'a self, rule: &'a Rule) -> impl Iterator<Item = &'a Service> {
+        self.services_of(rule).filter(|service| rule.action == Action::Nat && service.alg.is_some())
+    }
 }
 
 /// A block of source addresses and the rules that can match it.
@@ -133,6 +150,27 @@ pub struct PortRange {
     pub first: u16,
     /// Last port, not below `first`.
     pub last: u16,
+}
+
+impl PortRange {
+    /// Every port.
+    pub const ALL: Self = Self { first: 0, last: u16::MAX };
+
+    /// Sorted and disjoint; neighbours are joined.
+    #[must_use]
+    pub fn merged(mut ranges: Vec<Self>) -> Vec<Self> {
+        ranges.sort_unstable();
+        let mut merged: Vec<Self> = Vec::new();
+        for range in ranges {
+            match merged.last_mut() {
+                Some(last) if u32::from(range.first) <= u32::from(last.last) + 1 => {
+                    last.last = last.last.max(range.last);
+                }
+                Some(_) | None => merged.push(range),
+            }
+        }
+        merged
+    }
 }
 
 /// Conntrack time-outs of a service, seconds.

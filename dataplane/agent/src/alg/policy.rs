@@ -35,10 +35,10 @@ pub fn decide(config: &NodeConfig, flow: Flow) -> Option<(Policy, External)> {
 /// established flows whatever else it says now; new limits and time-outs of its service and ALG apply at once.
 #[must_use]
 pub fn renew(config: &NodeConfig, old: &Policy) -> Option<Policy> {
-    let rule = config.rules.iter().find(|rule| rule.key.to_string() == old.rule)?;
-    let services = || rule.services.iter().filter_map(|i| config.services.get(*i as usize));
-    let renewed = services()
-        .filter(|service| service.key.to_string() == old.service)
+    let rule = config.rules.iter().find(|rule| rule.key.is(&old.rule))?;
+    let renewed = config
+        .services_of(rule)
+        .filter(|service| service.key.is(&old.service))
         .find_map(|service| Some(policy(rule, service, config.algs.get(service.alg? as usize)?)));
     Some(renewed.unwrap_or_else(|| old.clone()))
 }
@@ -47,29 +47,15 @@ pub fn renew(config: &NodeConfig, old: &Policy) -> Option<Policy> {
 #[must_use]
 pub fn server_ports(config: &NodeConfig) -> Vec<PortRange> {
     let mut ranges = Vec::new();
-    for (_, service) in alg_services(config) {
+    for service in config.rules.iter().flat_map(|rule| config.alg_services_of(rule)) {
         for entry in service.matches.iter().filter(|m| m.protocol.is_none_or(|p| p == TCP)) {
             match entry.destination_ports.as_slice() {
-                [] => ranges.push(PortRange { first: 0, last: u16::MAX }),
+                [] => ranges.push(PortRange::ALL),
                 some => ranges.extend_from_slice(some),
             }
         }
     }
-    merged(ranges)
-}
-
-/// Sorted and disjoint; neighbours are joined.
-#[must_use]
-pub fn merged(mut ranges: Vec<PortRange>) -> Vec<PortRange> {
-    ranges.sort();
-    let mut result: Vec<PortRange> = Vec::new();
-    for range in ranges {
-        match result.last_mut() {
-            Some(last) if u32::from(range.first) <= u32::from(last.last) + 1 => last.last = last.last.max(range.last),
-            _ => result.push(range),
-        }
-    }
-    result
+    PortRange::merged(ranges)
 }
 
 /// One destination for each way the ALG's traffic is likely to take, at most `limit`: asked for before the first connection, so that
@@ -77,7 +63,7 @@ pub fn merged(mut ranges: Vec<PortRange>) -> Vec<PortRange> {
 #[must_use]
 pub fn likely_servers(config: &NodeConfig, limit: usize) -> Vec<(Ipv4Addr, External)> {
     let mut servers = Vec::new();
-    for (rule, _) in alg_services(config) {
+    for rule in config.rules.iter().flat_map(|rule| config.alg_services_of(rule).map(move |_| rule)) {
         // Large blocks first: they are the default route's, small ones are single servers.
         let mut blocks = rule.destinations.clone();
         blocks.sort_by_key(Ipv4Net::prefix_len);
@@ -87,14 +73,6 @@ pub fn likely_servers(config: &NodeConfig, limit: usize) -> Vec<(Ipv4Addr, Exter
     servers.dedup();
     servers.truncate(limit);
     servers
-}
-
-/// Rules that NAT, each with every service of it that has an ALG.
-fn alg_services(config: &NodeConfig) -> impl Iterator<Item = (&Rule, &Service)> {
-    config.rules.iter().filter(|rule| rule.action == Action::Nat).flat_map(|rule| {
-        let services = rule.services.iter().filter_map(|i| config.services.get(*i as usize));
-        services.filter(|service| service.alg.is_some()).map(move |service| (rule, service))
-    })
 }
 
 fn policy(rule: &Rule, service: &Service, alg: &PptpAlg) -> Policy {

@@ -36,7 +36,7 @@ pub(super) fn read(counted: &BTreeMap<String, u64>, config: &NodeConfig) -> Coun
     let mut counters =
         Counters { guarded: of("guard").unwrap_or(0), copies: of("input").unwrap_or(0), ..Counters::default() };
     for rule in &config.rules {
-        for service in rule.services.iter().filter_map(|index| config.services.get(*index as usize)) {
+        for service in config.services_of(rule) {
             if let Some(flows) = of(&names::actions(rule, service)) {
                 counters.flows.push(FlowCount { rule: rule.key.clone(), service: service.key.clone(), flows });
             }

@@ -114,7 +114,7 @@ fn wanted(config: &NodeConfig) -> Vec<TagKey> {
     let mut seen = BTreeSet::new();
     let mut keys = Vec::new();
     for rule in &config.rules {
-        for service in rule.services.iter().filter_map(|i| config.services.get(*i as usize)) {
+        for service in config.services_of(rule) {
             let Some(via) = via(rule.action, service.alg.is_some(), service.forward_icmp_errors) else { continue };
             let key = TagKey { rule: rule.key.clone(), via };
             if seen.insert(key.clone()) {

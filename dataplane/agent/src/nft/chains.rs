@@ -6,8 +6,8 @@ use callgate_proto::model::NodeConfig;
 
 use super::expr::{Compare, Expr, Load, Verdict};
 use super::layout::source_name;
+use super::names;
 use super::ruleset::{Base, Chain, Hook, Ruleset};
-use super::{names, rules};
 use crate::kernel::{Options, SENT_TAG};
 
 /// Connection state bits (linux/netfilter/nf_tables.h).
@@ -34,6 +34,9 @@ pub(super) fn rule(parts: &[&[Expr]]) -> Vec<Expr> {
     parts.concat()
 }
 
+/// Drops and counts.
+pub(super) const DROP: [Expr; 2] = [Expr::Counter, Expr::Then(Verdict::Drop)];
+
 pub(super) fn go_to(chain: &str) -> Expr {
     Expr::Then(Verdict::Goto(chain.into()))
 }
@@ -42,8 +45,13 @@ fn is(bytes: &[u8]) -> Expr {
     Expr::If(Compare::Is, bytes.to_vec())
 }
 
+/// Keeps these bits of the register.
+fn under(mask: &[u8]) -> Expr {
+    Expr::Bits { mask: mask.to_vec(), xor: vec![0; mask.len()] }
+}
+
 fn masked(value: u32, mask: u32) -> [Expr; 2] {
-    [Expr::Bits { mask: mask.to_ne_bytes().to_vec(), xor: vec![0; 4] }, is(&value.to_ne_bytes())]
+    [under(&mask.to_ne_bytes()), is(&value.to_ne_bytes())]
 }
 
 /// The transport protocol is this one.
@@ -53,11 +61,7 @@ pub(super) fn protocol(number: u8) -> [Expr; 2] {
 
 /// Connection state is one of these bits.
 pub(super) fn state(bits: u32) -> [Expr; 3] {
-    [
-        Expr::Load(Load::CtState),
-        Expr::Bits { mask: bits.to_ne_bytes().to_vec(), xor: vec![0; 4] },
-        Expr::If(Compare::Not, vec![0; 4]),
-    ]
+    [Expr::Load(Load::CtState), under(&bits.to_ne_bytes()), Expr::If(Compare::Not, vec![0; 4])]
 }
 
 /// A link name as the kernel compares it: 16 octets.
@@ -70,15 +74,14 @@ fn link(load: Load, name: &str) -> [Expr; 2] {
 /// Enhanced GRE as PPTP uses it: version 1, protocol 0x880b (RFC 2637 §4.1). The protocol comes from the IPv4 header, and two
 /// fields are two steps: anything else makes the nft tool (1.0.6) abort when it lists the rule.
 fn pptp_gre() -> Vec<Expr> {
-    let version =
-        [Expr::Load(Load::Transport(0, 2)), Expr::Bits { mask: vec![0x00, 0x07], xor: vec![0; 2] }, is(&[0, 1])];
+    let version = [Expr::Load(Load::Transport(0, 2)), under(&[0x00, 0x07]), is(&[0, 1])];
     let payload = [Expr::Load(Load::Transport(2, 2)), is(&[0x88, 0x0b])];
     rule(&[&[Expr::Load(Load::Network(9, 1)), is(&[GRE])], &version, &payload])
 }
 
 /// The tag of the connection, in its place in the mark.
 fn tag(options: &Options) -> [Expr; 2] {
-    [Expr::Load(Load::CtMark), Expr::Bits { mask: options.tag_mask.to_ne_bytes().to_vec(), xor: vec![0; 4] }]
+    [Expr::Load(Load::CtMark), under(&options.tag_mask.to_ne_bytes())]
 }
 
 /// Writes a tag into the connection mark, beside the bits of others.
@@ -102,10 +105,9 @@ fn from_outside(end: &[Expr]) -> Vec<Vec<Expr>> {
 
 /// The chains that are always there.
 pub(super) fn fixed(ruleset: &mut Ruleset, options: &Options) {
-    let drop = [Expr::Counter, Expr::Then(Verdict::Drop)];
     let sent = rule(&[&[Expr::Load(Load::Mark)], &masked(options.sent.value, options.sent.mask)]);
     let own_source = [SOURCE, Expr::In("own_addresses".into())];
-    let mut raw = vec![rule(&[&link(Load::InName, &options.tap_link), &drop])];
+    let mut raw = vec![rule(&[&link(Load::InName, &options.tap_link), &DROP])];
     raw.extend(from_outside(&[Expr::Notrack]));
     // To servers, and GRE to pods: neither has a use for conntrack. TCP to a pod belongs to the pod's own connection.
     let output_raw =
@@ -116,7 +118,7 @@ pub(super) fn fixed(ruleset: &mut Ruleset, options: &Options) {
     };
     base("prerouting_raw", "filter", Hook::Prerouting, -300, raw);
     base("output_raw", "filter", Hook::Output, -300, output_raw);
-    base("input", "filter", Hook::Input, -300, from_outside(&drop));
+    base("input", "filter", Hook::Input, -300, from_outside(&DROP));
     base("prerouting", "filter", Hook::Prerouting, -145, prerouting(options));
     base("output", "filter", Hook::Output, -145, output);
     base("forward", "filter", Hook::Forward, -5, forward(options));
@@ -146,12 +148,11 @@ fn prerouting(options: &Options) -> Vec<Vec<Expr>> {
 fn forward(options: &Options) -> Vec<Vec<Expr>> {
     let reply = [Expr::Load(Load::CtDirection), is(&[1])];
     let quiet = [Expr::In("quiet_tags".into()), go_to("quiet")];
-    let drop = [Expr::Counter, Expr::Then(Verdict::Drop)];
     let mut rules = vec![
         rule(&[&tag(options), &[Expr::In("rejected_tags".into()), go_to("refuse")]]),
         rule(&[&protocol(ICMP), &state(RELATED), &reply, &tag(options), &quiet]),
     ];
-    rules.extend(from_outside(&drop));
+    rules.extend(from_outside(&DROP));
     rules
 }
 
@@ -159,10 +160,7 @@ fn forward(options: &Options) -> Vec<Vec<Expr>> {
 /// which the flow would hang (RFC 1191).
 fn quiet() -> Vec<Vec<Expr>> {
     let too_big = [Expr::Load(Load::Transport(0, 2)), is(&[3, 4])];
-    vec![
-        rule(&[&protocol(ICMP), &too_big, &[Expr::Then(Verdict::Return)]]),
-        vec![Expr::Counter, Expr::Then(Verdict::Drop)],
-    ]
+    vec![rule(&[&protocol(ICMP), &too_big, &[Expr::Then(Verdict::Return)]]), DROP.to_vec()]
 }
 
 fn refuse() -> Vec<Vec<Expr>> {
@@ -189,13 +187,12 @@ fn guard(options: &Options) -> Vec<Vec<Expr>> {
     let own = [SOURCE, Expr::In("own_addresses".into())];
     let not_sent = [
         Expr::Load(Load::Mark),
-        Expr::Bits { mask: options.sent.mask.to_ne_bytes().to_vec(), xor: vec![0; 4] },
+        under(&options.sent.mask.to_ne_bytes()),
         Expr::If(Compare::Not, options.sent.value.to_ne_bytes().to_vec()),
     ];
-    let drop = [Expr::Counter, Expr::Then(Verdict::Drop)];
     let unreachable = [Expr::Load(Load::Transport(0, 2)), is(&[3, 2])];
     let about_gre = [Expr::Load(Load::Transport(17, 1)), is(&[GRE])];
-    vec![rule(&[&pptp_gre(), &own, &not_sent, &drop]), rule(&[&protocol(ICMP), &unreachable, &about_gre, &own, &drop])]
+    vec![rule(&[&pptp_gre(), &own, &not_sent, &DROP]), rule(&[&protocol(ICMP), &unreachable, &about_gre, &own, &DROP])]
 }
 
 /// Into the veth pair, past the CNI's FORWARD chain.
@@ -211,7 +208,7 @@ pub(super) fn sources(ruleset: &mut Ruleset, config: &NodeConfig) -> Vec<String>
     for list in &config.chains {
         let name = source_name(config, list);
         let of = list.iter().filter_map(|index| config.rules.get(*index as usize));
-        let has_alg = of.clone().any(|rule| rules::alg_services(config, rule).next().is_some());
+        let has_alg = of.clone().any(|rule| config.alg_services_of(rule).next().is_some());
         let mut body = if has_alg { alg_traffic() } else { Vec::new() };
         // What was let through, or left alone, when it began is not judged again.
         body.push(rule(&[&state(ESTABLISHED | RELATED), &[Expr::Then(Verdict::Accept)]]));

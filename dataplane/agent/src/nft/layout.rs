@@ -5,7 +5,7 @@
 
 use std::net::Ipv4Addr;
 
-use callgate_proto::model::{Action, External, NodeConfig, Rule};
+use callgate_proto::model::{Action, External, NodeConfig, PortRange, Rule};
 
 use super::chains;
 use super::encode::Batch;
@@ -62,26 +62,18 @@ fn sets(ruleset: &mut Ruleset, config: &NodeConfig, own: &[Ipv4Addr], options: &
 fn alg_sets(ruleset: &mut Ruleset, config: &NodeConfig) {
     let (mut nets, mut ranges) = (Vec::new(), Vec::new());
     for rule in &config.rules {
-        for service in rules::alg_services(config, rule) {
+        for service in config.alg_services_of(rule) {
             nets.extend(rule.destinations.iter().copied());
             for found in &service.matches {
-                match found.destination_ports.is_empty() {
-                    true => ranges.push((0, u16::MAX)),
-                    false => ranges.extend(found.destination_ports.iter().map(|range| (range.first, range.last))),
+                match found.destination_ports.as_slice() {
+                    [] => ranges.push(PortRange::ALL),
+                    some => ranges.extend_from_slice(some),
                 }
             }
         }
     }
-    ranges.sort_unstable();
-    let mut merged: Vec<(u16, u16)> = Vec::new();
-    for (first, last) in ranges {
-        match merged.last_mut() {
-            Some(open) if u32::from(first) <= u32::from(open.1) + 1 => open.1 = open.1.max(last),
-            Some(_) | None => merged.push((first, last)),
-        }
-    }
     let mut ports = Set::ranges(Key::Port);
-    merged.into_iter().for_each(|(first, last)| ports.ports(first, last));
+    PortRange::merged(ranges).into_iter().for_each(|range| ports.ports(range.first, range.last));
     let mut servers = Set::ranges(Key::Address);
     ipnet::Ipv4Net::aggregate(&nets).into_iter().for_each(|net| servers.block(net, None));
     ruleset.sets.insert("alg_server_ports".into(), ports);

@@ -2,7 +2,9 @@
 
 use callgate_proto::model::{Action, Match, NodeConfig, PortRange, Rule, Service};
 
-use super::chains::{DESTINATION, INVALID, NEW, TCP, UDP, UNTRACKED, go_to, protocol, rule as join, set_tag, state};
+use super::chains::{
+    DESTINATION, DROP, INVALID, NEW, TCP, UDP, UNTRACKED, go_to, protocol, rule as join, set_tag, state,
+};
 use super::expr::{Compare, Expr, Load, Verdict};
 use super::ruleset::{Key, Ruleset, Set};
 use super::{names, timeouts};
@@ -10,12 +12,6 @@ use crate::kernel::{Options, Tags, via};
 
 /// SCTP, DCCP and UDP-Lite have their ports where TCP and UDP have them.
 const WITH_PORTS: [u8; 5] = [TCP, UDP, 33, 132, 136];
-
-/// A rule's services that go through an ALG: only NAT does.
-pub(super) fn alg_services<'a>(config: &'a NodeConfig, rule: &'a Rule) -> impl Iterator<Item = &'a Service> {
-    let indices = if rule.action == Action::Nat { &rule.services[..] } else { &[] };
-    indices.iter().filter_map(|index| config.services.get(*index as usize)).filter(|service| service.alg.is_some())
-}
 
 /// The chain that counts a service's sessions over all rules that use it. The ALG counts its own, and answers.
 pub(super) fn limit(ruleset: &mut Ruleset, service: &Service) {
@@ -39,7 +35,7 @@ pub(super) fn rule(ruleset: &mut Ruleset, config: &NodeConfig, rule: &Rule, tags
         ruleset.sets.insert(name.clone(), set);
         rules.push(vec![DESTINATION, Expr::NotIn(name), Expr::Then(Verdict::Return)]);
     }
-    for service in rule.services.iter().filter_map(|index| config.services.get(*index as usize)) {
+    for service in config.services_of(rule) {
         let name = names::actions(rule, service);
         for (number, found) in service.matches.iter().enumerate() {
             let mut exprs = matching(ruleset, service, number, found);
@@ -55,10 +51,9 @@ pub(super) fn rule(ruleset: &mut Ruleset, config: &NodeConfig, rule: &Rule, tags
 fn actions(rule: &Rule, service: &Service, tags: &Tags, options: &Options) -> Vec<Vec<Expr>> {
     let mut rules = Vec::new();
     let steered = rule.action == Action::Nat && service.alg.is_some();
-    let drop = [Expr::Counter, Expr::Then(Verdict::Drop)];
     match rule.action {
         // What conntrack does not follow cannot be translated, and without its tag not be answered: it would leave as it is.
-        Action::Nat | Action::Reject if !steered => rules.push(join(&[&state(INVALID | UNTRACKED), &drop])),
+        Action::Nat | Action::Reject if !steered => rules.push(join(&[&state(INVALID | UNTRACKED), &DROP])),
         Action::Nat | Action::Allow | Action::Drop | Action::Reject => {}
     }
     if matches!(rule.action, Action::Nat | Action::Allow) && !steered {
@@ -114,7 +109,7 @@ fn ports(ruleset: &mut Ruleset, name: impl FnOnce() -> String, offset: u32, rang
     let load = Expr::Load(Load::Transport(offset, 2));
     let compare = |compare, port: u16| Expr::If(compare, port.to_be_bytes().to_vec());
     match ranges {
-        [] | [PortRange { first: 0, last: u16::MAX }] => Vec::new(),
+        [] | [PortRange::ALL] => Vec::new(),
         [range] if range.first == range.last => vec![load, compare(Compare::Is, range.first)],
         [range] => vec![load, compare(Compare::AtLeast, range.first), compare(Compare::AtMost, range.last)],
         ranges => {

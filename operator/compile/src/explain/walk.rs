@@ -85,15 +85,11 @@ pub(super) fn consider(config: &NodeConfig, packet: &Packet, outcome: Outcome) -
             } else if !within(&rule.destinations, packet.dst) {
                 Why::Destination
             } else {
-                Why::Services(services_of(config, rule).map(|s| (s.key.clone(), text::matches(s))).collect())
+                Why::Services(config.services_of(rule).map(|s| (s.key.clone(), text::matches(s))).collect())
             };
             Considered { rule: rule.key.clone(), action: rule.action, why }
         })
         .collect()
-}
-
-fn services_of<'a>(config: &'a NodeConfig, rule: &'a Rule) -> impl Iterator<Item = &'a Service> {
-    rule.services.iter().filter_map(|&index| config.services.get(index as usize))
 }
 
 fn matching_service(config: &NodeConfig, rule: &Rule, packet: &Packet) -> Option<(u32, Option<u32>)> {
