@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 
-use callgate_pptp::{Command, ConnectionView, Engine, Event, Now, Side, Verdict};
+use callgate_pptp::{Command, Engine, Event, Now, Side, Verdict};
 use callgate_proto::model::{NodeConfig, PortRange};
 
 use super::counters::Counters;
@@ -95,7 +95,6 @@ impl Core {
         packets: &[&[u8]],
         to: Side,
         made: Option<&mut Outgoing>,
-        now: Now,
     ) -> usize {
         match emitter.send(packets) {
             Sent::Taken(taken) => {
@@ -107,7 +106,7 @@ impl Core {
                 let first = packets.first().copied().unwrap_or_default();
                 if let (Some(made), Some(address)) = (made, destination(first)) {
                     let mtu = emitter.path_mtu(address).unwrap_or(1_500);
-                    self.engine.too_big(first, to, mtu, now);
+                    self.engine.too_big(first, to, mtu);
                     self.carry_out(made);
                 }
             }
@@ -122,13 +121,12 @@ impl Core {
     /// After a start, and when routes have changed: answers to connections that are live reach us.
     pub(super) fn reclaim(&mut self) {
         self.gate.outlets.refresh();
-        let live = self.engine.connections();
-        self.listen(&live);
+        self.listen();
         // All at once: the first claim replaces what the previous run left in the kernel.
         if let Err(error) = self.gate.outlets.claim_also(&self.engine.external_addresses()) {
             tracing::error!("cannot keep the kernel off the addresses of live connections: {error}");
         }
-        let ends: BTreeSet<_> = live.iter().map(|view| (view.external, view.flow.server)).collect();
+        let ends: BTreeSet<_> = self.engine.connection_ends().map(|(external, flow)| (external, flow.server)).collect();
         for (external, server) in ends {
             if let Some(way) = self.gate.outlets.way(server)
                 && let Err(error) = self.gate.outlets.ready(external, way.ifindex)
@@ -141,8 +139,7 @@ impl Core {
     /// New rules: judges new connections by them, gives live ones their new limits, ends those whose rule is gone.
     pub(super) fn configure(&mut self, config: Arc<NodeConfig>, now: Now) {
         self.gate.config = Arc::clone(&config);
-        let live = self.engine.connections();
-        self.listen(&live);
+        self.listen();
         for (server, external) in policy::likely_servers(&config, LIKELY) {
             // Only to be early: the real connection asks again.
             let _ = self.gate.open_way(server, external);
@@ -151,10 +148,11 @@ impl Core {
     }
 
     /// Taps read the ports of services with an ALG, and those of live connections whatever the rules say now.
-    fn listen(&mut self, live: &[ConnectionView]) {
+    fn listen(&mut self) {
         let mut ports = policy::server_ports(&self.gate.config);
-        ports.extend(live.iter().map(|view| PortRange { first: view.flow.server_port, last: view.flow.server_port }));
-        self.gate.outlets.set_server_ports(policy::merged(ports));
+        let live = self.engine.connection_ends().map(|(_, flow)| flow.server_port);
+        ports.extend(live.map(|port| PortRange { first: port, last: port }));
+        self.gate.outlets.set_server_ports(PortRange::merged(ports));
     }
 
     /// Live connections and calls, and every counter.
@@ -165,7 +163,7 @@ impl Core {
         let both = self.counters.iter().chain(engine.iter());
         let mut counters: Vec<(String, u64)> = both.map(|(name, value)| (name.to_owned(), value)).collect();
         counters.sort();
-        Totals { connections: self.engine.connections().len(), calls: self.engine.call_count(), counters }
+        Totals { connections: self.engine.connection_count(), calls: self.engine.call_count(), counters }
     }
 
     /// Shortens or repairs the journal when it is time.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender};
 use std::thread::JoinHandle;
 
-use callgate_pptp::{Event, Now, Side};
+use callgate_pptp::{Event, Side};
 use callgate_proto::model::NodeConfig;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::EventFd;
@@ -69,7 +69,7 @@ impl Worker {
                 let mut out = std::mem::take(&mut self.out);
                 self.core.engine.handle_timeout(now);
                 self.core.carry_out(&mut out);
-                self.send(out, now);
+                self.send(out);
             }
             if ready.pods {
                 self.read(&Arc::clone(&self.pods), Side::Client);
@@ -114,7 +114,7 @@ impl Worker {
                     let now = clock::now();
                     self.core.configure(config, now);
                     self.core.carry_out(&mut out);
-                    self.send(out, now);
+                    self.send(out);
                     let _ = reply.send(());
                 }
                 Request::Calls(reply) => drop(reply.send((self.core.engine.calls(), clock::now()))),
@@ -155,7 +155,7 @@ impl Worker {
                 Side::Client => core.counters.rx_pods += frames as u64,
                 Side::Server => core.counters.rx_outside += frames as u64,
             }
-            self.send(out, now);
+            self.send(out);
             // Less than a batch: nothing waits any more.
             if frames < SEND_BATCH {
                 return;
@@ -164,18 +164,18 @@ impl Worker {
     }
 
     /// Makes the journal durable, then hands the packets to the kernel.
-    fn send(&mut self, mut out: Outgoing, now: Now) {
+    fn send(&mut self, mut out: Outgoing) {
         self.core.flush();
         let mut made = Outgoing::new();
-        self.hand_over(&out, Some(&mut made), now);
+        self.hand_over(&out, Some(&mut made));
         // What was made because something did not fit is small, or already cut.
-        self.hand_over(&made, None, now);
+        self.hand_over(&made, None);
         out.clear();
         self.out = out;
     }
 
     /// Batch by batch; what does not fit goes to the engine, if `made` is there for its answer.
-    fn hand_over(&mut self, out: &Outgoing, mut made: Option<&mut Outgoing>, now: Now) {
+    fn hand_over(&mut self, out: &Outgoing, mut made: Option<&mut Outgoing>) {
         let Self { core, emitter, reader, .. } = self;
         let mut rest = out.as_slice();
         while let Some((_, to)) = rest.first() {
@@ -184,7 +184,7 @@ impl Worker {
             for (packet, (place, _)) in packets.iter_mut().zip(rest) {
                 *packet = reader.bytes(place);
             }
-            let done = core.sent(emitter, &packets[..count], *to, made.as_deref_mut(), now);
+            let done = core.sent(emitter, &packets[..count], *to, made.as_deref_mut());
             rest = &rest[done..];
         }
     }

@@ -188,7 +188,7 @@ impl Node<'_> {
         let seed = rand::rngs::OsRng.try_next_u64().context("asking the kernel for randomness")?;
         let engine = Engine::restore(limits, seed, changes, clock::now());
         tracing::info!(
-            connections = engine.connections().len(),
+            connections = engine.connection_count(),
             calls = engine.call_count(),
             "taken over from the journal"
         );

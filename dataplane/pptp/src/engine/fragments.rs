@@ -34,10 +34,7 @@ pub(super) struct Way {
 impl Way {
     /// One hop less, and the addresses of the other side.
     pub(super) fn apply(&self, packet: &mut [u8]) {
-        let mut ip = ipv4::Packet::new_unchecked(packet);
-        ip.decrement_ttl();
-        ip.rewrite_src(self.src);
-        ip.rewrite_dst(self.dst);
+        ipv4::Packet::new_unchecked(packet).readdress(self.src, self.dst);
     }
 }
 
@@ -112,12 +109,7 @@ impl Engine {
     }
 
     fn arm_fragments(&mut self, at: Now) {
-        if self.fragments.armed.is_none_or(|armed| at < armed) {
-            if let Some(armed) = self.fragments.armed.replace(at) {
-                self.timers.clear(armed, Timer::Fragments);
-            }
-            self.timers.set(at, Timer::Fragments);
-        }
+        self.timers.no_later(&mut self.fragments.armed, at, Timer::Fragments);
     }
 
     pub(super) fn later_fragment(&mut self, from: Side, packet: &mut [u8], now: Now) -> Verdict {

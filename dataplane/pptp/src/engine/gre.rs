@@ -61,11 +61,10 @@ impl Engine {
 
     /// The server may speak before its reply has reached the client. The client cannot: it does not know the id yet.
     fn hold(&mut self, from: Side, serial: u64, packet: &[u8], now: Now) -> Verdict {
-        let total: usize = self.held.values().map(Vec::len).sum();
         let queue = self.held.get(&serial).map_or(0, Vec::len);
         if from == Side::Client
-            || total >= self.limits.early_gre_total as usize
             || queue >= self.limits.early_gre_packets as usize
+            || self.held.values().map(Vec::len).sum::<usize>() >= self.limits.early_gre_total as usize
         {
             self.counters.drop_gre_held += 1;
             return Verdict::Consumed;

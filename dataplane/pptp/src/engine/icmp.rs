@@ -205,9 +205,7 @@ fn towards_server(call: &Call, server: Ipv4Addr) -> Translated {
 /// Gives the error and the packet it quotes the addresses and ids of the other side, one hop less, right checksums.
 fn rewrite(packet: &mut [u8], to: &Translated) {
     let mut ip = ipv4::Packet::new_unchecked(packet);
-    ip.decrement_ttl();
-    ip.rewrite_src(to.outer_src);
-    ip.rewrite_dst(to.outer_dst);
+    ip.readdress(to.outer_src, to.outer_dst);
     let mut error = icmp::Packet::new_unchecked(ip.payload_mut());
     let quoted = error.original_mut();
     let mut original = ipv4::Packet::new_unchecked(&mut *quoted);

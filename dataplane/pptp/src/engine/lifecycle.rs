@@ -16,13 +16,12 @@ use crate::wire::tcp;
 
 impl Engine {
     /// Adds a call to the tables and counts.
-    pub(super) fn add_call(&mut self, connection: u32, data: super::call::CallData) -> Option<u32> {
-        let of = self.connections.get(connection)?;
+    pub(super) fn add_call(&mut self, connection: u32, data: super::call::CallData) {
+        let Some(of) = self.connections.get(connection) else { return };
         let ends = (of.flow.client, of.external, of.flow.server);
         *self.calls_of_alg.entry(of.data.policy.alg.clone()).or_default() += 1;
         let call = self.calls.insert(connection, ends, data);
         self.arm_call(call);
-        Some(call)
     }
 
     /// Takes a call out; its translated Call ID rests.

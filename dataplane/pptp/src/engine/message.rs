@@ -20,6 +20,7 @@ use super::connection::other;
 use super::event::{CallEnd, CallRefusal, Event};
 use super::view::{CallDirection, CallState};
 use crate::types::{Now, Side};
+use crate::wire::bytes::{put, u8_at};
 use crate::wire::control::{
     CallDisconnectNotify, ControlType, DisconnectResult, GeneralError, IncomingCallReply, IncomingResult, Malformed,
     OutgoingCallReply, OutgoingResult, Sender, field12, field14, set_field12, set_field14, validate,
@@ -317,9 +318,7 @@ impl Engine {
             Err(why) => {
                 self.refuse(index, pns, why);
                 // The server hears "general error, no resource"; the client that its call is over.
-                for (place, octet) in bytes.iter_mut().zip(incoming_refusal(pac, IncomingResult::GeneralError)) {
-                    *place = octet;
-                }
+                put(bytes, 0, &incoming_refusal(pac, IncomingResult::GeneralError));
                 let notify = disconnect(pac, DisconnectResult::GeneralError, GeneralError::NoResource);
                 self.inject(Side::Client, index, notify, now);
                 self.end_call(call, CallEnd::NotAccepted { result: 2, error: 4 }, now);
@@ -387,7 +386,7 @@ impl Engine {
 
 /// Result and error code of types 8 and 10.
 fn outcome(bytes: &[u8]) -> (u8, u8) {
-    (bytes.get(RESULT).copied().unwrap_or(0), bytes.get(RESULT + 1).copied().unwrap_or(0))
+    (u8_at(bytes, RESULT), u8_at(bytes, RESULT + 1))
 }
 
 /// A refusal of an outgoing call, as from the PAC.

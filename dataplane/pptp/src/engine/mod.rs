@@ -214,13 +214,6 @@ impl Engine {
     fn arm(&mut self, index: u32) {
         let Some(at) = self.deadline(index) else { return };
         let Some(connection) = self.connections.get_mut(index) else { return };
-        // An earlier entry is harmless: when it fires, the deadline is looked at again.
-        if connection.armed.is_none_or(|armed| at < armed) {
-            let timer = Timer::Connection(index, connection.id);
-            if let Some(armed) = connection.armed.replace(at) {
-                self.timers.clear(armed, timer);
-            }
-            self.timers.set(at, timer);
-        }
+        self.timers.no_later(&mut connection.armed, at, Timer::Connection(index, connection.id));
     }
 }

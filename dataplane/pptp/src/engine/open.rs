@@ -49,9 +49,7 @@ impl Engine {
             Err(why) => {
                 self.counters.connections_refused += 1;
                 self.note(Event::Refused { flow, why });
-                let reset = reset_for(packet);
-                self.counters.tcp_resets_sent += u64::from(reset.is_some());
-                self.send(Side::Client, reset);
+                self.answer_with_reset(packet);
                 return Verdict::Consumed;
             }
         };
@@ -59,6 +57,13 @@ impl Engine {
         self.arm(index);
         self.persist_before(start, index);
         self.forward_handshake(index, Side::Server, packet)
+    }
+
+    /// Tells the client by RST that nobody knows its segment.
+    pub(super) fn answer_with_reset(&mut self, packet: &[u8]) {
+        let reset = reset_for(packet);
+        self.counters.tcp_resets_sent += u64::from(reset.is_some());
+        self.send(Side::Client, reset);
     }
 
     fn admission(&mut self, flow: Flow, admit: &mut dyn Admit, now: Now) -> Result<(Admission, u16), OpenRefusal> {
@@ -177,7 +182,7 @@ impl Engine {
 }
 
 /// The RST that answers a segment nobody knows (RFC 9293 §3.5.2), in the name of its destination.
-pub(super) fn reset_for(packet: &[u8]) -> Option<Vec<u8>> {
+fn reset_for(packet: &[u8]) -> Option<Vec<u8>> {
     let ip = ipv4::Packet::new_checked(packet).ok()?;
     let segment = tcp::Packet::new_checked(ip.payload()).ok()?;
     if segment.rst() {

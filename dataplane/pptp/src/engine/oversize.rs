@@ -1,13 +1,13 @@
 //! A packet that does not fit the way out: told to its sender, or cut into fragments.
 
 use super::Engine;
-use crate::types::{Command, Now, Side};
+use crate::types::{Command, Side};
 use crate::wire::ipv4;
 
 impl Engine {
     /// The shell could not send `packet` (as rewritten) to `to` because it exceeds `mtu`: with DF set the sender is
     /// told by ICMP fragmentation-needed, without it fragments are queued as commands.
-    pub fn too_big(&mut self, packet: &[u8], to: Side, mtu: u16, _now: Now) {
+    pub fn too_big(&mut self, packet: &[u8], to: Side, mtu: u16) {
         let Ok(ip) = ipv4::Packet::new_checked(packet) else { return };
         if ip.dont_fragment() {
             self.send_too_big(packet, to, mtu);
@@ -22,7 +22,7 @@ impl Engine {
         self.counters.fragmented += 1;
         let (offset, more, id) = (ip.fragment_offset(), ip.more_fragments(), ip.id());
         let id = if ip.is_fragment() { id } else { self.fragments.id_for(to, id) };
-        let payload = packet.get(header_len..ip.total_len()).unwrap_or_default();
+        let payload = ip.payload();
         let header = packet.get(..header_len).unwrap_or_default();
         let count = payload.len().div_ceil(room);
         for (number, part) in payload.chunks(room).enumerate() {

@@ -97,8 +97,8 @@ impl Engine {
         })
     }
 
-    /// After a change of configuration: `look_up` gives for a policy in use its new text, or `None` when the rule,
-    /// service or ALG is gone; then its connections end and both sides are told.
+    /// After a change of configuration: `look_up` gives for a policy in use, asked once, its new text, or `None` when the
+    /// rule, service or ALG is gone; then its connections end and both sides are told.
     pub fn set_policies(&mut self, look_up: &mut dyn FnMut(&Policy) -> Option<Policy>, now: Now) {
         let live: Vec<u32> = self
             .connections
@@ -106,15 +106,20 @@ impl Engine {
             .filter(|(_, connection)| connection.ended.is_none() && connection.leaving.is_none())
             .map(|(index, _)| index)
             .collect();
+        // Connections share their policies: each is looked up once. The policy is kept beside its answer, so that its
+        // place in memory is not used for another meanwhile.
+        let mut answers: BTreeMap<*const Policy, (Arc<Policy>, Option<Policy>)> = BTreeMap::new();
         for index in live {
-            let Some(connection) = self.connections.get_mut(index) else { continue };
-            let old = &connection.data.policy;
-            match look_up(old) {
-                Some(new) if new == **old => {}
+            let Some(connection) = self.connections.get(index) else { continue };
+            let old = Arc::clone(&connection.data.policy);
+            let answer = answers.entry(Arc::as_ptr(&old)).or_insert_with(|| (Arc::clone(&old), look_up(&old)));
+            match answer.1.clone() {
+                Some(new) if new == *old => {}
                 Some(new) => self.replace_policy(index, new),
                 None => self.shut(index, super::event::CloseReason::RuleRemoved, now),
             }
         }
+        drop(answers);
         self.policies.retain(|_, policy| Arc::strong_count(policy) > 1);
     }
 

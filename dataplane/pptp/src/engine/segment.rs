@@ -3,7 +3,6 @@
 use super::Engine;
 use super::connection::{Connection, other};
 use super::event::CloseReason;
-use super::open::reset_for;
 use super::view::ConnectionState;
 use crate::stream::{Next, Outgoing, Received, Stream};
 use crate::types::{Admit, Flow, Now, Side, Verdict};
@@ -36,9 +35,7 @@ impl Engine {
         }
         // So that it connects again instead of waiting for its own time-out.
         self.counters.tcp_unknown_client += 1;
-        let reset = reset_for(packet);
-        self.counters.tcp_resets_sent += u64::from(reset.is_some());
-        self.send(Side::Client, reset);
+        self.answer_with_reset(packet);
         Verdict::Consumed
     }
 
@@ -68,10 +65,8 @@ impl Engine {
     }
 
     fn segment(&mut self, from: Side, index: u32, packet: &mut [u8], now: Now) -> Verdict {
-        let copy = packet.to_vec();
-        let ip = ipv4::Packet::new_unchecked(&copy[..]);
-        let bytes = copy.get(ip.header_len()..ip.total_len()).unwrap_or_default();
-        let segment = tcp::Packet::new_unchecked(bytes);
+        let ip = ipv4::Packet::new_unchecked(&*packet);
+        let segment = tcp::Packet::new_unchecked(ip.payload());
         let Some(connection) = self.connections.get_mut(index) else { return Verdict::Consumed };
         if connection.ended.is_some_and(|ended| ended.by_reset) {
             // Its end was told by RST; who did not hear it, is told again.
@@ -86,7 +81,7 @@ impl Engine {
             return self.reset(from, index, &segment, packet, now);
         }
         if segment.syn() {
-            return self.syn_ack(from, index, packet, &segment, ip.tos(), now);
+            return self.syn_ack(from, index, packet, now);
         }
         if connection.data.down.is_none() || !segment.flags().contains(ACK) {
             self.counters.drop_tcp_early += 1;
@@ -98,7 +93,7 @@ impl Engine {
             && connection.stream(to).is_some_and(|stream| is_acknowledgeable(ack, stream.out_next()));
         let Some(out_seq) = connection.stream(from).and_then(|stream| stream.map_empty(seq)).filter(|_| near) else {
             self.counters.drop_tcp_window += 1;
-            self.note_dropped(from, &copy, "TCP segment outside the window of its connection", now);
+            self.note_dropped(from, packet, "TCP segment outside the window of its connection", now);
             return Verdict::Consumed;
         };
         connection.heard(from, &segment, ip.tos(), now);
@@ -243,15 +238,9 @@ impl Engine {
         self.send(to, packet);
     }
 
-    fn syn_ack(
-        &mut self,
-        from: Side,
-        index: u32,
-        packet: &mut [u8],
-        segment: &tcp::Packet<&[u8]>,
-        tos: u8,
-        now: Now,
-    ) -> Verdict {
+    fn syn_ack(&mut self, from: Side, index: u32, packet: &mut [u8], now: Now) -> Verdict {
+        let ip = ipv4::Packet::new_unchecked(&*packet);
+        let segment = tcp::Packet::new_unchecked(ip.payload());
         let start = self.commands.len();
         let Some(connection) = self.connections.get_mut(index) else { return Verdict::Consumed };
         let right = from == Side::Server
@@ -265,7 +254,7 @@ impl Engine {
             self.note_dropped(from, packet, "SYN in the middle of a connection", now);
             return Verdict::Consumed;
         }
-        connection.heard(from, segment, tos, now);
+        connection.heard(from, &segment, ip.tos(), now);
         if connection.data.down.is_none() {
             connection.data.down = Some(Stream::new(segment.seq() + 1));
             self.persist_before(start, index);
@@ -335,9 +324,7 @@ fn pass_empty(connection: &mut Connection, to: Side, packet: &mut [u8], seq: Seq
 pub(super) fn readdress(connection: &Connection, to: Side, packet: &mut [u8]) {
     let ((src, src_port), (dst, dst_port)) = connection.ends(to);
     let mut ip = ipv4::Packet::new_unchecked(packet);
-    ip.decrement_ttl();
-    ip.rewrite_src(src);
-    ip.rewrite_dst(dst);
+    ip.readdress(src, dst);
     let mut segment = tcp::Packet::new_unchecked(ip.payload_mut());
     segment.set_src_port(src_port);
     segment.set_dst_port(dst_port);

@@ -49,30 +49,31 @@ impl Engine {
         let data = &connection.data;
         let streams = [data.up.poll_timeout(), data.down.as_ref().and_then(|down| down.poll_timeout())];
         let leave = connection.leaving.map(|(at, _)| at);
-        streams.into_iter().flatten().chain(leave).chain(self.silence_deadline(index)).min()
+        streams.into_iter().flatten().chain(leave).chain(self.silence_deadline(index).map(|(at, _)| at)).min()
     }
 
-    fn silence_deadline(&self, index: u32) -> Option<Now> {
+    /// When silence ends a connection, and why it then does.
+    fn silence_deadline(&self, index: u32) -> Option<(Now, CloseReason)> {
         let connection = self.connections.get(index)?;
         let (data, limits) = (&connection.data, &self.limits);
-        let (last, _) = connection.silence();
+        let (last, silent) = connection.silence();
         if connection.leaving.is_some() {
             return None;
         }
-        let at = if data.state == ConnectionState::Opening {
-            data.created.after(limits.handshake_timeout_ms)
+        let (at, reason) = if data.state == ConnectionState::Opening {
+            (data.created.after(limits.handshake_timeout_ms), CloseReason::NotEstablished)
         } else if !data.started {
-            data.connected.after(limits.first_message_timeout_ms)
+            (data.connected.after(limits.first_message_timeout_ms), CloseReason::FirstMessageTimeout)
         } else if data.state == ConnectionState::Closing {
-            last.after(limits.half_closed_timeout_ms)
+            (last.after(limits.half_closed_timeout_ms), CloseReason::HalfClosed)
         } else if data.policy.echo_timeout_ms > 0 {
-            last.after(data.policy.echo_timeout_ms)
+            (last.after(data.policy.echo_timeout_ms), CloseReason::EchoTimeout(silent))
         } else if self.calls.of_connection(index).next().is_none() {
-            last.after(limits.callless_timeout_ms)
+            (last.after(limits.callless_timeout_ms), CloseReason::Unused)
         } else {
             return None;
         };
-        Some(at.max(connection.grace))
+        Some((at.max(connection.grace), reason))
     }
 
     fn connection_due(&mut self, index: u32, now: Now) {
@@ -103,77 +104,49 @@ impl Engine {
                 }
             }
         }
-        if self.silence_deadline(index).is_none_or(|at| at > now) {
-            return;
-        }
-        let Some(connection) = self.connections.get(index) else { return };
-        let (_, silent) = connection.silence();
-        let data = &connection.data;
-        let reason = if !data.started {
-            if data.state == ConnectionState::Opening {
-                CloseReason::NotEstablished
-            } else {
-                self.counters.first_message_timeouts += 1;
-                CloseReason::FirstMessageTimeout
-            }
-        } else if data.state == ConnectionState::Closing {
-            CloseReason::HalfClosed
-        } else if data.policy.echo_timeout_ms > 0 {
-            CloseReason::EchoTimeout(silent)
-        } else {
-            CloseReason::Unused
-        };
+        let Some((_, reason)) = self.silence_deadline(index).filter(|(at, _)| *at <= now) else { return };
+        self.counters.first_message_timeouts += u64::from(reason == CloseReason::FirstMessageTimeout);
         self.shut(index, reason, now);
     }
 
-    /// When a call has to be looked at next.
-    fn call_deadline(&self, index: u32) -> Option<Now> {
+    /// When a call has to be looked at next, and how it ends if nothing came in between.
+    fn call_deadline(&self, index: u32) -> Option<(Now, CallEnd)> {
         let call = self.calls.get(index)?;
         let connection = self.connections.get(call.connection)?;
         let idle = connection.data.policy.idle_timeout_ms;
         if let Some(clearing) = call.data.clearing {
-            return Some(clearing.after(self.limits.linger_ms));
+            return Some((clearing.after(self.limits.linger_ms), CallEnd::Cleared(Side::Client)));
         }
         match call.data.state {
             CallState::Requested | CallState::Accepted => {
-                Some(call.data.created.after(self.limits.call_setup_timeout_ms).max(connection.grace))
+                let at = call.data.created.after(self.limits.call_setup_timeout_ms);
+                Some((at.max(connection.grace), CallEnd::SetupTimeout))
             }
-            CallState::Up if idle > 0 => Some(call.data.last_payload().0.after(idle).max(connection.grace)),
+            CallState::Up if idle > 0 => {
+                let (last, silent) = call.data.last_payload();
+                Some((last.after(idle).max(connection.grace), CallEnd::IdleTimeout(silent)))
+            }
             CallState::Up => None,
         }
     }
 
     pub(super) fn arm_call(&mut self, index: u32) {
-        let Some(at) = self.call_deadline(index) else { return };
+        let Some((at, _)) = self.call_deadline(index) else { return };
         let Some(call) = self.calls.get_mut(index) else { return };
-        if call.armed.is_none_or(|armed| at < armed) {
-            let timer = Timer::Call(index, call.serial);
-            if let Some(armed) = call.armed.replace(at) {
-                self.timers.clear(armed, timer);
-            }
-            self.timers.set(at, timer);
-        }
+        self.timers.no_later(&mut call.armed, at, Timer::Call(index, call.serial));
     }
 
     fn call_due(&mut self, index: u32, now: Now) {
-        if self.call_deadline(index).is_none_or(|at| at > now) {
-            return;
-        }
+        let Some((_, reason)) = self.call_deadline(index).filter(|(at, _)| *at <= now) else { return };
         let Some(call) = self.calls.get(index) else { return };
         if call.data.clearing.is_some() {
             let connection = call.connection;
             let start = self.commands.len();
-            self.end_call(index, CallEnd::Cleared(Side::Client), now);
+            self.end_call(index, reason, now);
             self.persist_before(start, connection);
             return;
         }
         self.counters.calls_timed_out += 1;
-        match call.data.state {
-            CallState::Requested | CallState::Accepted => self.clear_call(index, CallEnd::SetupTimeout, now),
-            CallState::Up => {
-                let (_, silent) = call.data.last_payload();
-                self.clear_call(index, CallEnd::IdleTimeout(silent), now);
-            }
-        }
+        self.clear_call(index, reason, now);
     }
 }

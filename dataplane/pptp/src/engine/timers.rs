@@ -34,6 +34,17 @@ impl Timers {
         self.queue.remove(&(at, timer));
     }
 
+    /// Wakes `timer` at `at` at the latest; `armed` is when its owner knows it will be woken. An earlier entry is harmless:
+    /// when it fires, the owner looks at its deadline again.
+    pub(crate) fn no_later(&mut self, armed: &mut Option<Now>, at: Now, timer: Timer) {
+        if armed.is_none_or(|armed| at < armed) {
+            if let Some(before) = armed.replace(at) {
+                self.clear(before, timer);
+            }
+            self.set(at, timer);
+        }
+    }
+
     /// The earliest deadline.
     pub(crate) fn next(&self) -> Option<Now> {
         self.queue.first().map(|&(at, _)| at)

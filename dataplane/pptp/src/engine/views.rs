@@ -4,15 +4,15 @@ use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
 use super::Engine;
+use super::connection::Connection;
 use super::view::{CallView, ConnectionView};
+use crate::types::Flow;
 
 impl Engine {
     /// Live control connections, sorted by flow.
     pub fn connections(&self) -> Vec<ConnectionView> {
         let mut views: Vec<ConnectionView> = self
-            .connections
-            .iter()
-            .filter(|(_, connection)| connection.ended.is_none())
+            .live()
             .map(|(index, connection)| ConnectionView {
                 id: connection.id,
                 flow: connection.flow,
@@ -60,6 +60,20 @@ impl Engine {
             .collect();
         views.sort_by_key(|view| (view.flow, view.pns_id, view.pac_id));
         views
+    }
+
+    fn live(&self) -> impl Iterator<Item = (u32, &Connection)> {
+        self.connections.iter().filter(|(_, connection)| connection.ended.is_none())
+    }
+
+    /// How many control connections are live.
+    pub fn connection_count(&self) -> usize {
+        self.live().count()
+    }
+
+    /// External address and flow of each live control connection, in no order.
+    pub fn connection_ends(&self) -> impl Iterator<Item = (Ipv4Addr, Flow)> {
+        self.live().map(|(_, connection)| (connection.external, connection.flow))
     }
 
     /// How many calls are live.

@@ -218,6 +218,13 @@ impl<T: AsRef<[u8]> + AsMut<[u8]>> Packet<T> {
         self.set_checksum(value);
     }
 
+    /// What forwarding and NAT do to a header: one hop less, and these addresses; the checksum is carried along.
+    pub fn readdress(&mut self, src: Ipv4Addr, dst: Ipv4Addr) {
+        self.decrement_ttl();
+        self.rewrite_src(src);
+        self.rewrite_dst(dst);
+    }
+
     /// Takes one hop off and carries the checksum along; false, and nothing done, if none is left to take.
     pub fn decrement_ttl(&mut self) -> bool {
         let ttl = self.ttl();

@@ -94,13 +94,13 @@ fn a_packet_that_does_not_fit_is_told_to_its_sender_or_cut() {
     let mut header = ipv4::Packet::new_unchecked(&mut big[..]);
     header.set_fragment(true, false, 0);
     header.fill_checksum();
-    pair.engine.too_big(&big, Side::Server, 1_000, pair.now);
+    pair.engine.too_big(&big, Side::Server, 1_000);
     pair.settle(Verdict::Consumed, vec![]);
     let told: Vec<_> = pair.at_client.drain(..).map(|packet| read(&packet)).collect();
     assert_eq!(told, [(EXTERNAL, client_addr(0), 1_000, client_addr(0), SERVER, 100)]);
 
     let without_df = gre_packet(SERVER, client_addr(0), 5, 1, &[7; 1_400]);
-    pair.engine.too_big(&without_df, Side::Client, 1_000, pair.now);
+    pair.engine.too_big(&without_df, Side::Client, 1_000);
     pair.settle(Verdict::Consumed, vec![]);
     assert_eq!(reassemble(&pair.at_client), without_df[20..]);
     assert!(pair.at_client.iter().all(|fragment| fragment.len() <= 1_000));
