@@ -9,7 +9,7 @@ use callgate_proto::model::NodeConfig;
 
 use super::SharedKernel;
 use super::manifests::Manifests;
-use super::report::Report;
+use super::report::{Report, Runs};
 use crate::alg::Handle;
 use crate::args::Standalone;
 use crate::state::StateDir;
@@ -112,8 +112,7 @@ impl Programme {
                 );
                 self.last_good = Some(compiled.last_good);
                 self.running = Some(Arc::clone(&config));
-                self.report.applied(applied);
-                self.report.update(&compiled.statuses, problems, Ok((config, hash)));
+                self.report.update(&compiled.statuses, problems, Ok(Runs { config, hash, applied }));
                 self.save();
             }
             Err(error) => {

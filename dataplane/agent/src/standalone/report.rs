@@ -28,6 +28,15 @@ pub struct Programmed {
 /// Which pod has which address.
 pub type Holders = BTreeMap<Ipv4Addr, ObjectKey>;
 
+/// What the kernel has taken.
+pub(super) struct Runs {
+    pub(super) config: Arc<NodeConfig>,
+    /// Its content hash.
+    pub(super) hash: String,
+    /// What had to be sent for it.
+    pub(super) applied: Applied,
+}
+
 /// Shared between whoever programmes and whoever asks.
 pub struct Report {
     /// Numbers in use.
@@ -84,20 +93,9 @@ impl Report {
         self.inner.write().unwrap_or_else(PoisonError::into_inner).holders = holders;
     }
 
-    /// What the kernel was sent last.
-    pub(super) fn applied(&self, applied: Applied) {
-        let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
-        inner.applied = applied;
-        inner.applies += 1;
-    }
-
-    /// A new state of things; `result` is what runs now with its hash, or why the kernel refused it.
-    pub(super) fn update(
-        &self,
-        statuses: &Statuses,
-        problems: Vec<Problem>,
-        result: Result<(Arc<NodeConfig>, String), String>,
-    ) {
+    /// A new state of things, all of it at once: whoever counts applies must never see one with the objects of the apply
+    /// before. `result` is what runs now, or why the kernel refused it.
+    pub(super) fn update(&self, statuses: &Statuses, problems: Vec<Problem>, result: Result<Runs, String>) {
         let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
         let (value, message) = match &result {
             Ok(_) => (true, String::new()),
@@ -107,8 +105,9 @@ impl Report {
             inner.programmed.since = now();
         }
         inner.programmed = Programmed { value, message, ..inner.programmed.clone() };
-        if let Ok((config, hash)) = result {
-            (inner.config, inner.hash) = (config, hash);
+        if let Ok(Runs { config, hash, applied }) = result {
+            (inner.config, inner.hash, inner.applied) = (config, hash, applied);
+            inner.applies += 1;
         }
         inner.problems = problems;
         let failure = (!value).then(|| inner.programmed.message.clone());
