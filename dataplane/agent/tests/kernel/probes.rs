@@ -3,6 +3,8 @@
 use std::io::{BufRead, ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
@@ -310,16 +312,24 @@ impl Capture {
         Self { child: tcpdump(filter), namespace: None }
     }
 
-    /// Ends, with everything captured before: a packet of our own over the loopback is the last to be printed.
+    /// Ends, with everything captured before: a packet of our own over the loopback is the last to be printed. It is repeated,
+    /// because a busy machine may lose one.
     pub(crate) fn stop(mut self) -> String {
-        let last_word = || {
-            let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-            socket.send_to(b"last", ("127.0.0.1", LAST_WORD)).unwrap();
+        let over = Arc::new(AtomicBool::new(false));
+        let last_words = {
+            let over = Arc::clone(&over);
+            move || {
+                let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+                while !over.load(Ordering::Relaxed) {
+                    socket.send_to(b"last", ("127.0.0.1", LAST_WORD)).unwrap();
+                    std::thread::park_timeout(Duration::from_millis(100));
+                }
+            }
         };
-        match &self.namespace {
-            Some(namespace) => namespace.run(last_word),
-            None => last_word(),
-        }
+        let speaker = match &self.namespace {
+            Some(namespace) => namespace.spawn(last_words),
+            None => std::thread::spawn(last_words),
+        };
         let mut captured = String::new();
         for line in std::io::BufReader::new(self.child.stdout.take().unwrap()).lines() {
             let line = line.unwrap();
@@ -329,6 +339,9 @@ impl Capture {
             captured.push_str(&line);
             captured.push('\n');
         }
+        over.store(true, Ordering::Relaxed);
+        speaker.thread().unpark();
+        speaker.join().unwrap();
         self.child.kill().unwrap();
         self.child.wait().unwrap();
         captured.trim().to_owned()
@@ -338,7 +351,8 @@ impl Capture {
 fn tcpdump(filter: &str) -> std::process::Child {
     let mut command = Command::new("tcpdump");
     let filter = format!("({filter}) or (udp and dst port {LAST_WORD})");
-    command.args(["-n", "-t", "-l", "--immediate-mode", "-i", "any", &filter]);
+    // Short frames and a large ring: with the defaults the ring has a few dozen places.
+    command.args(["-n", "-t", "-l", "--immediate-mode", "-s", "192", "-B", "4096", "-i", "any", &filter]);
     let mut child = command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap();
     let mut said = String::new();
     let stderr = child.stderr.as_mut().unwrap();
