@@ -97,6 +97,24 @@ impl Selector {
         self.0.iter().all(|requirement| requirement.holds(labels))
     }
 
+    /// The labels it looks at.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|requirement| requirement.key.as_str())
+    }
+
+    /// A label and the only value that is selected, where it asks for one.
+    pub(crate) fn must_have(&self) -> Option<(&str, &str)> {
+        self.0.iter().find_map(|requirement| match &requirement.test {
+            Test::In(values) if values.len() == 1 => Some((requirement.key.as_str(), values.first()?.as_str())),
+            Test::In(_) | Test::NotIn(_) | Test::Exists | Test::DoesNotExist => None,
+        })
+    }
+
+    /// Whether it selects everything, because it demands nothing.
+    pub(crate) fn is_everything(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Whether it surely selects whatever `other` selects. `false` may also mean that this cannot be told from the
     /// selectors alone.
     pub(crate) fn covers(&self, other: &Self) -> bool {

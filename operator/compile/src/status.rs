@@ -93,7 +93,7 @@ pub struct Status {
     pub nodes: BTreeSet<String>,
     /// Pods (and, in standalone, pods and CIDRs) an `IpRule` selects; 0 for other kinds.
     pub clients: u32,
-    /// The object itself is not usable, and what runs is its last good version.
+    /// Something about the object is wrong now, and what runs is its last good version.
     pub last_good: bool,
 }
 

@@ -11,6 +11,9 @@ use k8s_openapi::api::core::v1 as core;
 /// Name of the only node of a host without a cluster.
 pub const STANDALONE_NODE: &str = "standalone";
 
+/// The label every namespace has: its name.
+pub const NAME_LABEL: &str = "kubernetes.io/metadata.name";
+
 /// Labels of a pod or a namespace.
 pub type Labels = BTreeMap<String, String>;
 
@@ -26,8 +29,7 @@ pub struct World {
     pub cluster_nets: Vec<Ipv4Net>,
     /// Nodes by name. Ignored in standalone.
     pub nodes: BTreeSet<String>,
-    /// Labels of namespaces by name. One that is missing has only the label every namespace has,
-    /// `kubernetes.io/metadata.name`.
+    /// Labels of namespaces by name. One that is missing has only the label every namespace has, [`NAME_LABEL`].
     pub namespaces: BTreeMap<String, Labels>,
     /// Pods by namespace and name.
     pub pods: BTreeMap<ObjectKey, Pod>,
@@ -58,6 +60,13 @@ impl World {
             services: BTreeMap::new(),
             rules: BTreeMap::new(),
         }
+    }
+
+    /// Labels of a namespace, with the one that the API server gives to every namespace.
+    pub(crate) fn labels_of(&self, namespace: &str) -> Labels {
+        let mut labels = self.namespaces.get(namespace).cloned().unwrap_or_default();
+        labels.insert(NAME_LABEL.to_owned(), namespace.to_owned());
+        labels
     }
 }
 

@@ -39,3 +39,7 @@ impl Admit for Gate {
         Ok(Admission { external: self.open_way(flow.server, external)?, policy })
     }
 }
+
+#[cfg(test)]
+#[path = "gate_tests.rs"]
+mod tests;

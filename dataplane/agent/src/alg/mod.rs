@@ -13,6 +13,8 @@ pub mod node;
 mod notes;
 mod outlets;
 pub mod policy;
+#[cfg(test)]
+pub(crate) mod scripted;
 mod worker;
 
 use std::io;

@@ -92,7 +92,7 @@ fn policy(rule: &Rule, service: &Service, alg: &PptpAlg) -> Policy {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use callgate_proto::model::{ControlConnection, Match, ObjectKey, Source};
 
     use super::*;
@@ -103,7 +103,7 @@ mod tests {
 
     /// Rule `tills` for 10.0.0.0/24 to anywhere but 198.51.100.0/24, service `pptp` (port 1723) with ALG `alg`, behind it a rule
     /// `web` without ALG for port 80.
-    fn config() -> NodeConfig {
+    pub(crate) fn config() -> NodeConfig {
         let service = |name: &str, port, alg| Service {
             key: key(name),
             matches: vec![Match {
@@ -142,11 +142,11 @@ mod tests {
         }
     }
 
-    fn flow(client: [u8; 4], server: [u8; 4], server_port: u16) -> Flow {
+    pub(crate) fn flow(client: [u8; 4], server: [u8; 4], server_port: u16) -> Flow {
         Flow { client: client.into(), client_port: 40_000, server: server.into(), server_port }
     }
 
-    fn expected() -> Policy {
+    pub(crate) fn expected() -> Policy {
         Policy {
             rule: "pos/tills".into(),
             service: "pos/pptp".into(),

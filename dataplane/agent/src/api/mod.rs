@@ -55,3 +55,6 @@ pub fn serve(listener: UnixListener, report: Arc<Report>, handle: Handle, kernel
         }
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,24 +5,42 @@ use std::path::{Path, PathBuf};
 
 use callgate_compile::manifests::{Parsed, Problem, parse};
 use callgate_compile::world::World;
+use serde::{Deserialize, Serialize};
+
+/// What outlives the process, by file name.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Saved {
+    /// Last text that was YAML, whatever it said.
+    yaml: BTreeMap<String, String>,
+    /// Last text without any problem: an object that is refused after a restart goes on as it was there.
+    sound: BTreeMap<String, String>,
+}
 
 /// The directory, and what was good of it.
 pub(super) struct Manifests {
     dir: PathBuf,
-    /// Last text of each file that was YAML.
-    good: BTreeMap<String, String>,
-    /// The world as it was last compiled.
-    world: Option<World>,
+    saved: Saved,
+    /// The files as they were last read.
+    files: Vec<(String, String)>,
+    /// The world as it was last compiled, in this run or the one before.
+    world: World,
 }
 
 impl Manifests {
-    pub(super) fn new(dir: &Path, good: BTreeMap<String, String>) -> Self {
-        Self { dir: dir.to_owned(), good, world: None }
+    pub(super) fn new(dir: &Path, saved: Saved) -> Self {
+        let sound: Vec<_> = saved.sound.clone().into_iter().collect();
+        let world = parse(&sound, callgate_crds::predefined()).world;
+        Self { dir: dir.to_owned(), saved, files: Vec::new(), world }
     }
 
-    /// Last text of each file that was YAML, to be saved.
-    pub(super) fn good(&self) -> &BTreeMap<String, String> {
-        &self.good
+    /// To be saved after each `read`.
+    pub(super) fn saved(&self) -> &Saved {
+        &self.saved
+    }
+
+    /// Whether the files are others than those last read; for file systems that do not tell.
+    pub(super) fn changed(&self) -> bool {
+        self.files(&mut Vec::new()) != self.files
     }
 
     /// Reads everything anew.
@@ -32,37 +50,38 @@ impl Manifests {
         let predefined = callgate_crds::predefined();
         let mut parsed = parse(&files, predefined);
         problems.extend(std::mem::take(&mut parsed.problems));
-        let names: std::collections::BTreeSet<&String> = files.iter().map(|(name, _)| name).collect();
-        self.good.retain(|name, _| names.contains(name));
+        let Saved { yaml, sound } = &mut self.saved;
+        for texts in [&mut *yaml, &mut *sound] {
+            texts.retain(|name, _| files.iter().any(|(file, _)| file == name));
+        }
         if !parsed.broken_files.is_empty() {
-            let mended: Vec<(String, String)> = files
-                .iter()
-                .map(|(name, text)| {
-                    let broken = parsed.broken_files.contains(name);
-                    // A broken file that never was good: what can be read of it counts.
-                    let text = if broken { self.good.get(name).unwrap_or(text) } else { text };
-                    (name.clone(), text.clone())
-                })
-                .collect();
             for name in &parsed.broken_files {
-                let what = if self.good.contains_key(name) { "what it held before goes on" } else { "it is left out" };
+                let what = if yaml.contains_key(name) { "what it held before goes on" } else { "it is left out" };
                 tracing::warn!(file = name, "is broken: {what}");
             }
-            let refused = parsed.refused.clone();
-            parsed = Parsed { refused, ..parse(&mended, predefined) };
+            let mended = files.iter().map(|(name, text)| {
+                let broken = parsed.broken_files.contains(name);
+                // A broken file that never was good: what can be read of it counts.
+                let text = if broken { yaml.get(name).unwrap_or(text) } else { text };
+                (name.clone(), text.clone())
+            });
+            parsed = Parsed { refused: parsed.refused.clone(), ..parse(&mended.collect::<Vec<_>>(), predefined) };
         }
         for (name, text) in &files {
-            if !problems.iter().any(|problem| problem.file == *name && problem.message.starts_with("is not YAML")) {
-                self.good.insert(name.clone(), text.clone());
+            let of = |problem: &&Problem| problem.file == *name;
+            if !problems.iter().filter(of).any(|problem| problem.message.starts_with("is not YAML")) {
+                yaml.insert(name.clone(), text.clone());
+            }
+            if !problems.iter().any(|problem| of(&problem)) {
+                sound.insert(name.clone(), text.clone());
             }
         }
-        if let Some(previous) = &self.world {
-            for object in parsed.keep_refused(previous) {
-                tracing::warn!(%object, "is refused: it goes on as it was");
-            }
+        for object in parsed.keep_refused(&self.world) {
+            tracing::warn!(%object, "is refused: it goes on as it was");
         }
         problems.sort();
-        self.world = Some(parsed.world.clone());
+        self.files = files;
+        self.world = parsed.world.clone();
         (parsed.world, problems)
     }
 
@@ -82,7 +101,7 @@ impl Manifests {
             Err(error) => {
                 let message = format!("cannot be read ({error}): make it readable; what it held before goes on");
                 problem(&self.dir.display().to_string(), message);
-                return self.good.clone().into_iter().collect();
+                return self.saved.yaml.clone().into_iter().collect();
             }
         };
         let mut files = Vec::new();
@@ -100,7 +119,7 @@ impl Manifests {
                         Ok(_) => "is not UTF-8 text; a manifest has to be".to_owned(),
                     };
                     problem(&name, why);
-                    files.extend(self.good.get(&name).map(|text| (name, text.clone())));
+                    files.extend(self.saved.yaml.get(&name).map(|text| (name, text.clone())));
                 }
             }
         }
@@ -108,3 +127,7 @@ impl Manifests {
         files
     }
 }
+
+#[cfg(test)]
+#[path = "manifests_tests.rs"]
+mod tests;

@@ -38,7 +38,7 @@ const TABLE_PAUSE: Duration = Duration::from_millis(200);
 /// Kernel part, shared with the thread of the ALG and the local API; `None` once it is being stopped.
 pub(crate) type SharedKernel = Arc<Mutex<Option<Shared>>>;
 
-/// Between two looks at what nobody tells of: our nftables table, files on network file systems.
+/// Between two looks at what nobody tells of: files on network file systems, a kernel that refused and may not any more.
 const LOOK: Duration = Duration::from_secs(5);
 
 /// Runs until SIGTERM or SIGINT.
@@ -141,7 +141,7 @@ impl Node<'_> {
                     files.settle().await;
                     programme.reload().await;
                 }
-                _ = look.tick() => programme.look().await,
+                _ = look.tick() => programme.tick().await,
                 told = tables.next(), if early.is_none() => match told {
                     Ok(()) => early = Some(tokio::time::Instant::now() + TABLE_PAUSE),
                     Err(error) => {

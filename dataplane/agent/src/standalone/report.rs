@@ -93,6 +93,15 @@ impl Report {
         self.inner.write().unwrap_or_else(PoisonError::into_inner).holders = holders;
     }
 
+    /// As if `config` ran and `holders` were the pods.
+    #[cfg(test)]
+    pub(crate) fn put(&self, config: NodeConfig, holders: impl IntoIterator<Item = (ObjectKey, Ipv4Addr)>) {
+        let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
+        inner.hash = config.content_hash();
+        inner.config = Arc::new(config);
+        inner.holders = Arc::new(holders.into_iter().map(|(pod, address)| (address, pod)).collect());
+    }
+
     /// A new state of things, all of it at once: whoever counts applies must never see one with the objects of the apply
     /// before. `result` is what runs now, or why the kernel refused it.
     pub(super) fn update(&self, statuses: &Statuses, problems: Vec<Problem>, result: Result<Runs, String>) {

@@ -1,96 +1,95 @@
 //! Rules against each other: equal matches in one order conflict, wider earlier rules shadow narrower later ones.
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use callgate_crds::conditions::Reason;
 use callgate_proto::model::{Match, ObjectKey, PortRange};
 
-use super::{Candidate, MAX_TAGS, issue};
+use super::{Candidate, issue};
 use crate::address::Ranges;
-use crate::resolve::{GoodRule, GoodSource, Issue, PodScope, Pods};
+use crate::resolve::{GoodRule, GoodSource, Issue, Pods};
+
+/// What a rule matches, ready to be compared with what others match.
+struct Extent<'a> {
+    key: &'a ObjectKey,
+    order: u32,
+    pods: Option<&'a Pods>,
+    networks: Ranges,
+    destinations: Ranges,
+    matches: BTreeSet<&'a Match>,
+}
 
 /// Takes losers of conflicts out of `sorted` (which is in match order) and says who won; tells who is shadowed.
 pub(crate) fn contest(sorted: &mut Vec<Candidate>) -> Vec<(ObjectKey, Issue)> {
     let mut issues = Vec::new();
-    let mut winners: Vec<Candidate> = Vec::new();
-    let mut tags = 0;
-    for candidate in sorted.drain(..) {
-        let equal = winners
-            .iter()
-            .rev()
-            .find(|winner| winner.rule.order == candidate.rule.order && same_match(&winner.rule, &candidate.rule));
-        if let Some(winner) = equal {
+    let mut winners: Vec<Extent<'_>> = Vec::new();
+    let mut lost: BTreeSet<ObjectKey> = BTreeSet::new();
+    // Whatever is equal in all of this matches the same packets in the same place.
+    let mut places: BTreeMap<(u32, &GoodSource, Ranges, BTreeSet<&Match>), &ObjectKey> = BTreeMap::new();
+    for candidate in sorted.iter() {
+        let extent = extent(candidate);
+        let place = (extent.order, &candidate.rule.source, extent.destinations.clone(), extent.matches.clone());
+        if let Some(winner) = places.get(&place) {
             let message = format!(
-                "IpRule {} has the same order {} and matches exactly the same, and won: give them different orders, or \
-                 delete one",
-                winner.key, candidate.rule.order
+                "IpRule {winner} has the same order {} and matches exactly the same, and won: give them different \
+                 orders, or delete one",
+                extent.order
             );
-            issues.push((candidate.key, issue(Reason::Conflicted, "spec.order", message)));
+            issues.push((candidate.key.clone(), issue(Reason::Conflicted, "spec.order", message)));
+            lost.insert(candidate.key.clone());
             continue;
         }
-        let wanted = tags_of(&candidate.rule);
-        if tags + wanted > MAX_TAGS {
-            let message = format!(
-                "the rules before it use all {MAX_TAGS} numbers by which a node tells flows apart: join rules that differ \
-                 only in source, destination or service"
-            );
-            issues.push((candidate.key, issue(Reason::TooMany, "spec", message)));
-            continue;
-        }
-        tags += wanted;
-        if let Some(winner) = winners.iter().find(|winner| covers(&winner.rule, &candidate.rule)) {
+        places.insert(place, &candidate.key);
+        if let Some(winner) = winners.iter().find(|winner| winner.covers(&extent)) {
             let message = format!(
                 "IpRule {} (order {}) comes first and matches everything this rule could match: give this one a lower \
                  order, or narrow that one",
-                winner.key, winner.rule.order
+                winner.key, winner.order
             );
             issues.push((candidate.key.clone(), issue(Reason::Shadowed, "spec.order", message)));
         }
-        winners.push(candidate);
+        winners.push(extent);
     }
-    *sorted = winners;
+    drop((places, winners));
+    sorted.retain(|candidate| !lost.contains(&candidate.key));
     issues
 }
 
-/// How many ways of treating a flow the rule needs: through the ALG, with and without ICMP errors.
-fn tags_of(rule: &GoodRule) -> usize {
-    let ways = rule.services.iter().map(|leaf| (leaf.alg.is_some(), leaf.forward_icmp_errors));
-    ways.collect::<BTreeSet<_>>().len()
+/// Services of `rule` with an ALG that never decide, because services listed before them take all their packets past it.
+/// As (index of the field, the service, the one before it).
+pub(crate) fn passed_over(rule: &GoodRule) -> Option<(&ObjectKey, &ObjectKey)> {
+    rule.services.iter().enumerate().filter(|(_, leaf)| leaf.alg.is_some()).find_map(|(at, leaf)| {
+        let takes = |before: &&crate::resolve::Leaf| {
+            before.alg != leaf.alg
+                && leaf.matches.iter().all(|narrow| before.matches.iter().any(|wide| match_covers(wide, narrow)))
+        };
+        rule.services.iter().take(at).find(takes).map(|before| (&leaf.key, &before.key))
+    })
 }
 
-fn same_match(a: &GoodRule, b: &GoodRule) -> bool {
-    let matches = |rule: &GoodRule| -> BTreeSet<Match> {
-        rule.services.iter().flat_map(|leaf| leaf.matches.iter().cloned()).collect()
-    };
-    a.source == b.source && a.destinations == b.destinations && matches(a) == matches(b)
+fn extent(candidate: &Candidate) -> Extent<'_> {
+    let rule = &candidate.rule;
+    Extent {
+        key: &candidate.key,
+        order: rule.order,
+        pods: rule.source.pods.as_ref(),
+        networks: Ranges::of(&rule.source.cidrs),
+        destinations: Ranges::of(&rule.destinations),
+        matches: rule.services.iter().flat_map(|leaf| &leaf.matches).collect(),
+    }
 }
 
-/// Whether whatever `b` matches is surely matched by `a`.
-fn covers(a: &GoodRule, b: &GoodRule) -> bool {
-    source_covers(&a.source, &b.source)
-        && Ranges::of(&b.destinations).is_subset(&Ranges::of(&a.destinations))
-        && b.services
-            .iter()
-            .flat_map(|leaf| &leaf.matches)
-            .all(|narrow| a.services.iter().flat_map(|leaf| &leaf.matches).any(|wide| match_covers(wide, narrow)))
-}
-
-fn source_covers(a: &GoodSource, b: &GoodSource) -> bool {
-    let cidrs = b.cidrs.is_empty() || Ranges::of(&b.cidrs).is_subset(&Ranges::of(&a.cidrs));
-    let pods = match (&a.pods, &b.pods) {
-        (_, None) => true,
-        (None, Some(_)) => false,
-        (Some(wide), Some(narrow)) => pods_cover(wide, narrow),
-    };
-    cidrs && pods
-}
-
-fn pods_cover(wide: &Pods, narrow: &Pods) -> bool {
-    let scope = match (&wide.scope, &narrow.scope) {
-        (PodScope::Own(a), PodScope::Own(b)) => a == b,
-        (PodScope::Labelled(a), PodScope::Labelled(b)) => a.covers(b),
-        (PodScope::Own(_), PodScope::Labelled(_)) | (PodScope::Labelled(_), PodScope::Own(_)) => false,
-    };
-    scope && wide.labels.covers(&narrow.labels)
+impl Extent<'_> {
+    /// Whether whatever `other` matches is surely matched by this one. Cheap questions first: every pair is asked.
+    fn covers(&self, other: &Extent<'_>) -> bool {
+        let pods = match (self.pods, other.pods) {
+            (_, None) => true,
+            (None, Some(_)) => false,
+            (Some(wide), Some(narrow)) => wide.covers(narrow),
+        };
+        pods && other.networks.is_subset(&self.networks)
+            && other.destinations.is_subset(&self.destinations)
+            && other.matches.iter().all(|narrow| self.matches.iter().any(|wide| match_covers(wide, narrow)))
+    }
 }
 
 fn match_covers(wide: &Match, narrow: &Match) -> bool {

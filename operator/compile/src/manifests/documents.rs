@@ -8,35 +8,61 @@ pub(super) struct Document {
     pub(super) value: Result<Value, (u32, String)>,
 }
 
-/// Splits at `---` lines and parses each part by itself, so that one broken document does not hide the others.
+/// Splits at `---` lines and parses each part by itself, so that one broken document does not hide the others. In YAML
+/// such a line ends a document wherever it stands, also within a block of text.
 pub(super) fn documents(text: &str) -> Vec<Document> {
     let mut parts: Vec<(u32, String)> = vec![(1, String::new())];
-    for (index, line) in text.lines().enumerate() {
-        let marker = line == "---" || line.starts_with("--- ") || line.starts_with("---\t") || line == "...";
-        if marker {
-            parts.push((index as u32 + 2, String::new()));
-        } else if let Some((_, part)) = parts.last_mut() {
-            part.push_str(line);
-            part.push('\n');
+    for (number, line) in (1..).zip(text.lines()) {
+        match (after_marker(line), parts.last_mut()) {
+            (Some(rest), _) if rest.trim().is_empty() => parts.push((number + 1, String::new())),
+            // The document begins on the line of its marker; blanks in the marker's place keep columns right.
+            (Some(rest), _) => parts.push((number, format!("   {rest}\n"))),
+            (None, Some((_, part))) => part.extend([line, "\n"]),
+            (None, None) => {}
         }
     }
     parts.into_iter().filter(|(_, part)| !is_empty(part)).map(|(line, part)| document(line, &part)).collect()
 }
 
+/// What follows on the line of a document's beginning or end; `None` for every other line.
+fn after_marker(line: &str) -> Option<&str> {
+    let rest = line.strip_prefix("---").or_else(|| line.strip_prefix("..."))?;
+    (rest.is_empty() || rest.starts_with([' ', '\t'])).then_some(rest)
+}
+
 fn is_empty(part: &str) -> bool {
-    part.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#'))
+    part.lines().all(says_nothing)
+}
+
+fn says_nothing(line: &str) -> bool {
+    line.trim().is_empty() || line.trim_start().starts_with('#')
 }
 
 fn document(line: u32, part: &str) -> Document {
+    let length = part.lines().count().max(1) as u32;
     let value = serde_saphyr::from_str::<Value>(part).map_err(|error| {
-        let at = error.location().map_or(1, |location| location.line());
-        let words = error.to_string();
-        let first = words.lines().next().unwrap_or("not YAML").to_owned();
-        (line + (at.max(1) as u32) - 1, first)
+        // An end that comes too early is reported one line after the last.
+        let at = error.location().map_or(1, |location| location.line() as u32).clamp(1, length);
+        (line + at - 1, words(&error.to_string()))
     });
     // The first line that says something, so that an editor lands on the object.
-    let skip = part.lines().take_while(|line| line.trim().is_empty() || line.trim_start().starts_with('#')).count();
+    let skip = part.lines().take_while(|line| says_nothing(line)).count();
     Document { line: line + skip as u32, value }
+}
+
+/// The first line of the parser's message without its place, which counts from the document's first line and not the
+/// file's.
+fn words(error: &str) -> String {
+    let first = error.lines().next().unwrap_or_default();
+    let message = first.strip_prefix("error: ").unwrap_or(first);
+    let placed = message.strip_prefix("line ").and_then(|rest| rest.split_once(": "));
+    let message = match placed {
+        Some((place, message)) if place.bytes().all(|b| b.is_ascii_digit() || b.is_ascii_lowercase() || b == b' ') => {
+            message
+        }
+        Some(_) | None => message,
+    };
+    if message.is_empty() { "it cannot be parsed".to_owned() } else { message.to_owned() }
 }
 
 #[cfg(test)]
@@ -48,5 +74,22 @@ mod tests {
         let text = "# only a comment\n---\na: 1\n---\n\n# why\nb: 2\n--- # again\nc: [\n";
         let found: Vec<(u32, bool)> = documents(text).iter().map(|d| (d.line, d.value.is_ok())).collect();
         assert_eq!(found, [(3, true), (7, true), (9, false)]);
+    }
+
+    #[test]
+    fn a_document_may_begin_on_the_line_of_its_marker() {
+        let found: Vec<(u32, Option<Value>)> = documents("--- {a: 1}\n--- # none\n...\n--- !!map\nb: 2\n")
+            .into_iter()
+            .map(|d| (d.line, d.value.ok()))
+            .collect();
+        assert_eq!(found, [(1, Some(serde_json::json!({"a": 1}))), (4, Some(serde_json::json!({"b": 2})))]);
+    }
+
+    #[test]
+    fn an_error_has_the_line_of_the_file_and_says_nothing_of_another() {
+        let found: Vec<_> = documents("a: 1\n---\n\nb: [\n").into_iter().filter_map(|d| d.value.err()).collect();
+        let [(line, message)] = &found[..] else { panic!("{found:?}") };
+        assert_eq!(*line, 4);
+        assert!(!message.contains("line") && !message.starts_with("error"), "{message}");
     }
 }

@@ -1,16 +1,14 @@
 //! PptpAlg objects as the data plane needs them.
-use std::collections::BTreeMap;
-
 use callgate_crds::conditions::Reason;
 use callgate_crds::fields::Duration;
 use callgate_crds::{ControlConnection, PptpAlgSpec, Validation};
 use callgate_proto::model::{self, ObjectKey};
 
-use super::Report;
+use super::{Algs, Report};
 use crate::world::World;
 
 /// Every PptpAlg with its report; the value is there only where the report is good.
-pub(crate) fn algs(world: &World) -> BTreeMap<ObjectKey, (Option<model::PptpAlg>, Report)> {
+pub(crate) fn algs(world: &World) -> Algs {
     world.algs.iter().map(|(key, object)| (key.clone(), alg(key, &object.spec))).collect()
 }
 

@@ -3,39 +3,38 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use callgate_crds::conditions::Reason;
 use callgate_crds::{ServiceRef, ServiceSpec};
-use callgate_proto::model::{self, ObjectKey};
+use callgate_proto::model::ObjectKey;
 
 use super::leaf::{Leaf, leaf};
-use super::{Report, lookup};
-use crate::world::{Object, World};
+use super::{Algs, Report, Services, lookup};
+use crate::world::World;
 
 /// Levels of groups in groups; deeper ones are nobody's intention.
 const MAX_DEPTH: usize = 8;
 
-type Algs = BTreeMap<ObjectKey, (Option<model::PptpAlg>, Report)>;
-type Resolved = BTreeMap<ObjectKey, (Option<Vec<Leaf>>, Report)>;
+/// Leaves of one group, or of one rule: each is a chain in the kernel.
+pub(super) const MAX_LEAVES: usize = 1024;
 
 /// Every Service with the leaves it stands for; they are there only where the report is good.
-pub(crate) fn services(world: &World, algs: &Algs) -> Resolved {
-    let mut resolved: Resolved = world
-        .services
-        .iter()
-        .filter(|(_, object)| object.spec.members.is_empty())
+///
+/// Each group is put together once, of members that are put together before: nesting costs no more than its size.
+pub(crate) fn services(world: &World, algs: &Algs) -> Services {
+    let leaves = world.services.iter().filter(|(_, object)| !is_group(&object.spec));
+    let mut services: Services = leaves
         .map(|(key, object)| {
             let (leaf, report) = leaf(world, algs, key, &object.spec);
             (key.clone(), (leaf.map(|leaf| vec![leaf]), report))
         })
         .collect();
-    let leaves = resolved.clone();
-    for (key, object) in world.services.iter().filter(|(_, object)| !object.spec.members.is_empty()) {
-        let mut report = Report::default();
-        let mut found = Vec::new();
-        flatten(world, &leaves, key, object, &mut vec![key.clone()], &mut found, &mut report);
-        let mut seen = BTreeSet::new();
-        found.retain(|leaf: &Leaf| seen.insert(leaf.key.clone()));
-        resolved.insert(key.clone(), (report.is_good().then_some(found), report));
+    let mut depths = BTreeMap::new();
+    let Order { inner_first, circles } = order(world);
+    for key in inner_first {
+        let Some(object) = world.services.get(&key) else { continue };
+        let group = Group { world, key: &key, spec: &object.spec, circles: &circles };
+        let flat = group.flatten(&services, &mut depths);
+        services.insert(key, flat);
     }
-    resolved
+    services
 }
 
 /// Where a service is looked up when an object of `namespace` names it.
@@ -55,49 +54,118 @@ pub(super) fn not_found(world: &World, namespace: &str, named: &ServiceRef, plac
     format!("there is no Service {} in {places}{hint}: create it, or correct the name", named.name)
 }
 
-fn flatten(
-    world: &World,
-    leaves: &Resolved,
-    key: &ObjectKey,
-    group: &Object<ServiceSpec>,
-    path: &mut Vec<ObjectKey>,
-    found: &mut Vec<Leaf>,
-    report: &mut Report,
-) {
-    for (index, member) in group.spec.members.iter().enumerate() {
-        // Deeper down the field is the outermost group's member that leads there.
-        let field = format!("spec.members[{index}].name");
-        let at = match find(world, &key.namespace, member) {
-            Ok(at) => at,
-            Err(places) => {
-                report.add(Reason::ServiceNotFound, field, not_found(world, &key.namespace, member, &places));
+fn is_group(spec: &ServiceSpec) -> bool {
+    !spec.members.is_empty()
+}
+
+/// One group on its way to its leaves.
+struct Group<'a> {
+    world: &'a World,
+    key: &'a ObjectKey,
+    spec: &'a ServiceSpec,
+    circles: &'a Circles,
+}
+
+impl Group<'_> {
+    fn flatten(&self, done: &Services, depths: &mut BTreeMap<ObjectKey, usize>) -> (Option<Vec<Leaf>>, Report) {
+        let mut report = Report::default();
+        let mut found: Vec<Leaf> = Vec::new();
+        let mut seen = BTreeSet::new();
+        let mut depth = 1;
+        for (index, member) in self.spec.members.iter().enumerate() {
+            let field = format!("spec.members[{index}].name");
+            let at = match find(self.world, &self.key.namespace, member) {
+                Ok(at) => at,
+                Err(places) => {
+                    let message = not_found(self.world, &self.key.namespace, member, &places);
+                    report.add(Reason::ServiceNotFound, field, message);
+                    continue;
+                }
+            };
+            if let Some(circle) = self.circles.get(&(self.key.clone(), at.clone())) {
+                let message = format!("the group contains itself: {circle}; remove the member that closes the circle");
+                report.add(Reason::GroupCycle, field, message);
                 continue;
             }
-        };
-        if path.contains(&at) {
-            let circle: Vec<String> = path.iter().chain([&at]).map(ToString::to_string).collect();
-            let message =
-                format!("the group contains itself: {}; remove the member that closes the circle", circle.join(" > "));
-            report.add(Reason::GroupCycle, field, message);
+            let inner = depths.get(&at).copied().unwrap_or_default();
+            match done.get(&at) {
+                Some((Some(_), _)) if inner >= MAX_DEPTH => {
+                    let message =
+                        format!("groups are nested more than {MAX_DEPTH} levels deep: name the services directly");
+                    report.add(Reason::GroupTooDeep, field, message);
+                }
+                Some((Some(of), _)) => {
+                    depth = depth.max(inner + 1);
+                    found.extend(of.iter().filter(|leaf| seen.insert(leaf.key.clone())).cloned());
+                }
+                Some((None, _)) | None => {
+                    let message = format!("Service {at} is not accepted: mend it first, its status says what is wrong");
+                    report.add(Reason::RefNotAccepted, field, message);
+                }
+            }
+        }
+        if found.len() > MAX_LEAVES {
+            let message = format!("the group comes to {} services, {MAX_LEAVES} at most: split it", found.len());
+            report.add(Reason::Invalid, "spec.members", message);
+        }
+        depths.insert(self.key.clone(), depth);
+        (report.is_good().then_some(found), report)
+    }
+}
+
+/// For a group and a member of it that leads back to it: the circle, in words. Without these members there is none.
+type Circles = BTreeMap<(ObjectKey, ObjectKey), String>;
+
+/// Groups in the order in which they can be put together.
+#[derive(Default)]
+struct Order {
+    inner_first: Vec<ObjectKey>,
+    circles: Circles,
+}
+
+/// Walks the groups depth first, with a stack of its own: people may nest as deep as they like.
+fn order(world: &World) -> Order {
+    let mut order = Order::default();
+    let mut seen: BTreeSet<ObjectKey> = BTreeSet::new();
+    for (root, _) in world.services.iter().filter(|(_, object)| is_group(&object.spec)) {
+        if !seen.insert(root.clone()) {
             continue;
         }
-        match (leaves.get(&at), world.services.get(&at)) {
-            (Some((Some(of), _)), _) => found.extend(of.iter().cloned()),
-            (Some((None, _)), _) => {
-                let message = format!("Service {at} is not accepted: mend it first, its status says what is wrong");
-                report.add(Reason::RefNotAccepted, field, message);
-            }
-            (None, Some(_)) if path.len() >= MAX_DEPTH => {
-                let message =
-                    format!("groups are nested more than {MAX_DEPTH} levels deep: name the services directly");
-                report.add(Reason::GroupTooDeep, field, message);
-            }
-            (None, Some(inner)) => {
-                path.push(at.clone());
-                flatten(world, leaves, &at, inner, path, found, report);
+        let mut path = vec![(root.clone(), inner_groups(world, root))];
+        let mut places = BTreeMap::from([(root.clone(), 0)]);
+        while let Some((key, rest)) = path.last_mut() {
+            let Some(next) = rest.pop() else {
+                places.remove(key);
+                order.inner_first.push(key.clone());
                 path.pop();
+                continue;
+            };
+            if let Some(&place) = places.get(&next) {
+                let closing = (key.clone(), next);
+                order.circles.entry(closing).or_insert_with(|| circle(path.get(place..).unwrap_or_default()));
+            } else if seen.insert(next.clone()) {
+                places.insert(next.clone(), path.len());
+                let inner = inner_groups(world, &next);
+                path.push((next, inner));
             }
-            (None, None) => {}
         }
     }
+    order
+}
+
+/// The members of a group that are groups; the first is last.
+fn inner_groups(world: &World, key: &ObjectKey) -> Vec<ObjectKey> {
+    let members = world.services.get(key).map(|object| &object.spec.members[..]).unwrap_or_default();
+    let found = members.iter().rev().filter_map(|member| find(world, &key.namespace, member).ok());
+    found.filter(|at| world.services.get(at).is_some_and(|object| is_group(&object.spec))).collect()
+}
+
+/// `a > b > a`; a long one with its first groups and its last.
+fn circle(path: &[(ObjectKey, Vec<ObjectKey>)]) -> String {
+    let mut words: Vec<String> = path.iter().take(MAX_DEPTH).map(|(key, _)| key.to_string()).collect();
+    if let Some((last, _)) = path.get(MAX_DEPTH..).and_then(<[_]>::last) {
+        words.extend(["…".to_owned(), last.to_string()]);
+    }
+    words.extend(path.first().map(|(key, _)| key.to_string()));
+    words.join(" > ")
 }

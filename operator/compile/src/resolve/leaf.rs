@@ -1,13 +1,11 @@
 //! A leaf Service: its protocols and ports, its limits, its ALG.
-use std::collections::BTreeMap;
-
 use callgate_crds::conditions::Reason;
 use callgate_crds::fields::{Duration, PortRange, Ports, ProtocolMatch};
 use callgate_crds::{ServiceSpec, Timeouts};
 use callgate_proto::model::{self, Match, ObjectKey};
 use serde::{Deserialize, Serialize};
 
-use super::{Report, lookup};
+use super::{Algs, Report, lookup};
 use crate::world::World;
 
 /// IP protocol numbers.
@@ -27,12 +25,7 @@ pub(crate) struct Leaf {
 }
 
 /// The leaf at `key`; the value is there only where the report is good.
-pub(super) fn leaf(
-    world: &World,
-    algs: &BTreeMap<ObjectKey, (Option<model::PptpAlg>, Report)>,
-    key: &ObjectKey,
-    spec: &ServiceSpec,
-) -> (Option<Leaf>, Report) {
+pub(super) fn leaf(world: &World, algs: &Algs, key: &ObjectKey, spec: &ServiceSpec) -> (Option<Leaf>, Report) {
     let mut report = Report::default();
     let matches = matches(spec, &mut report);
     let alg = spec.alg_ref.as_ref().and_then(|named| {

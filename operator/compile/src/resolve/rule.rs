@@ -1,5 +1,5 @@
 //! An IpRule with everything it names: what it comes to, or what is wrong with it.
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use callgate_crds::conditions::Reason;
 use callgate_crds::fields::Cidr;
@@ -9,10 +9,10 @@ use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
 use super::leaf::Leaf;
-use super::{Report, group};
+use super::{Algs, Report, Rules, Services, group};
 use crate::address::Ranges;
 use crate::selector::Selector;
-use crate::world::{Labels, Object, Pod, World};
+use crate::world::{Labels, Object, World};
 
 /// A rule that can be carried out, with copies of all it names: it outlives them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,29 +50,30 @@ pub(crate) enum PodScope {
 }
 
 impl Pods {
-    /// Whether this pod is one of them.
-    pub(crate) fn select(&self, world: &World, key: &ObjectKey, pod: &Pod) -> bool {
-        let in_scope = match &self.scope {
-            PodScope::Own(namespace) => key.namespace == *namespace,
-            PodScope::Labelled(selector) => {
-                let mut labels: Labels = world.namespaces.get(&key.namespace).cloned().unwrap_or_default();
-                labels.insert("kubernetes.io/metadata.name".into(), key.namespace.clone());
-                selector.selects(&labels)
-            }
+    /// Whether whatever `narrow` selects is surely selected by this, whatever namespaces and pods there will be.
+    pub(crate) fn covers(&self, narrow: &Self) -> bool {
+        let scope = match (&self.scope, &narrow.scope) {
+            (PodScope::Own(a), PodScope::Own(b)) => a == b,
+            (PodScope::Labelled(a), PodScope::Labelled(b)) => a.covers(b),
+            (PodScope::Labelled(a), PodScope::Own(_)) => a.is_everything(),
+            (PodScope::Own(_), PodScope::Labelled(_)) => false,
         };
-        in_scope && self.labels.selects(&pod.labels)
+        scope && self.labels.covers(&narrow.labels)
     }
 }
 
-type Algs = BTreeMap<ObjectKey, (Option<model::PptpAlg>, Report)>;
-type Services = BTreeMap<ObjectKey, (Option<Vec<Leaf>>, Report)>;
+impl PodScope {
+    /// Whether `namespace`, which has these labels, is one of them.
+    pub(crate) fn contains(&self, namespace: &str, labels: &Labels) -> bool {
+        match self {
+            Self::Own(own) => own == namespace,
+            Self::Labelled(selector) => selector.selects(labels),
+        }
+    }
+}
 
 /// Every IpRule with its report; the value is there only where the report is good.
-pub(crate) fn rules(
-    world: &World,
-    algs: &Algs,
-    services: &Services,
-) -> BTreeMap<ObjectKey, (Option<GoodRule>, Report)> {
+pub(crate) fn rules(world: &World, algs: &Algs, services: &Services) -> Rules {
     world.rules.iter().map(|(key, object)| (key.clone(), rule(world, algs, services, key, object))).collect()
 }
 
@@ -108,10 +109,8 @@ fn rule(
         );
         report.add(Reason::AlgNotAllowed, "spec.action", message);
     }
-    let used = leaves.iter().filter_map(|leaf| leaf.alg.as_ref());
-    let mut used: Vec<model::PptpAlg> = used.filter_map(|key| algs.get(key)?.0.clone()).collect();
-    used.sort_by(|a, b| a.key.cmp(&b.key));
-    used.dedup();
+    let used: BTreeSet<&ObjectKey> = leaves.iter().filter_map(|leaf| leaf.alg.as_ref()).collect();
+    let used = used.into_iter().filter_map(|key| algs.get(key)?.0.clone()).collect();
     let good =
         GoodRule { order: spec.order, action, source, destinations, services: leaves, algs: used, log: spec.log };
     (report.is_good().then_some(good), report)
@@ -181,6 +180,7 @@ fn named_services(
     report: &mut Report,
 ) -> Vec<Leaf> {
     let mut leaves: Vec<Leaf> = Vec::new();
+    let mut seen = BTreeSet::new();
     for (index, named) in spec.services.iter().enumerate() {
         let field = format!("spec.services[{index}].name");
         let at = match group::find(world, &key.namespace, named) {
@@ -193,17 +193,21 @@ fn named_services(
         };
         match services.get(&at) {
             Some((Some(of), _)) => {
-                for leaf in of {
-                    if !leaves.iter().any(|known| known.key == leaf.key) {
-                        leaves.push(leaf.clone());
-                    }
-                }
+                leaves.extend(of.iter().filter(|leaf| seen.insert(leaf.key.clone())).cloned());
             }
             Some((None, _)) | None => {
                 let message = format!("Service {at} is not accepted: mend it first, its status says what is wrong");
                 report.add(Reason::RefNotAccepted, field, message);
             }
         }
+    }
+    if leaves.len() > group::MAX_LEAVES {
+        let message = format!(
+            "they come to {} services with their groups, {} at most: make several rules of it",
+            leaves.len(),
+            group::MAX_LEAVES
+        );
+        report.add(Reason::Invalid, "spec.services", message);
     }
     leaves
 }

@@ -1,0 +1,109 @@
+//! Manifests: what is broken or refused goes on as it was, across a restart too.
+
+use callgate_proto::model::ObjectKey;
+use tempfile::TempDir;
+
+use super::*;
+
+fn rule(name: &str, order: &str) -> String {
+    format!(
+        "apiVersion: callgate.io/v1alpha1\nkind: IpRule\nmetadata: {{name: {name}, namespace: pos}}\nspec:\n  order: {order}\n  \
+         action: Drop\n  source: {{cidrs: [10.0.0.0/24]}}\n  destination: {{cidrs: [203.0.113.0/24]}}\n  services: [{{name: http}}]\n"
+    )
+}
+
+fn write(dir: &TempDir, name: &str, text: &str) {
+    std::fs::write(dir.path().join(name), text).unwrap();
+}
+
+/// Names of the rules with their order.
+fn rules(world: &World) -> Vec<(String, i64)> {
+    world.rules.iter().map(|(key, rule)| (key.name.clone(), i64::from(rule.spec.order))).collect()
+}
+
+fn expected(list: &[(&str, i64)]) -> Vec<(String, i64)> {
+    list.iter().map(|(name, order)| ((*name).to_owned(), *order)).collect()
+}
+
+fn files(problems: &[Problem]) -> Vec<&str> {
+    problems.iter().map(|problem| problem.file.as_str()).collect()
+}
+
+#[test]
+fn yaml_and_yml_are_read_hidden_files_directories_and_others_are_not() {
+    let dir = TempDir::new().unwrap();
+    write(&dir, "a.yaml", &rule("a", "1"));
+    write(&dir, "b.yml", &rule("b", "2"));
+    write(&dir, ".c.yaml", &rule("c", "3"));
+    write(&dir, "d.txt", &rule("d", "4"));
+    std::fs::create_dir(dir.path().join("e.yaml")).unwrap();
+    let (world, problems) = Manifests::new(dir.path(), Saved::default()).read();
+    assert_eq!((rules(&world), problems), (expected(&[("a", 1), ("b", 2)]), vec![]));
+    assert!(world.services.contains_key(&ObjectKey::new("callgate-system", "http")), "predefined objects need no file");
+}
+
+#[test]
+fn a_file_that_is_no_yaml_any_more_goes_on_as_it_was_and_one_that_is_removed_does_not() {
+    let dir = TempDir::new().unwrap();
+    let mut manifests = Manifests::new(dir.path(), Saved::default());
+    write(&dir, "a.yaml", &rule("a", "1"));
+    write(&dir, "b.yaml", &rule("b", "2"));
+    manifests.read();
+    write(&dir, "a.yaml", "spec: [");
+    let (world, problems) = manifests.read();
+    assert_eq!((rules(&world), files(&problems)), (expected(&[("a", 1), ("b", 2)]), vec!["a.yaml"]));
+    std::fs::remove_file(dir.path().join("a.yaml")).unwrap();
+    let (world, problems) = manifests.read();
+    assert_eq!((rules(&world), problems), (expected(&[("b", 2)]), vec![]));
+}
+
+#[test]
+fn an_object_that_is_refused_goes_on_as_it_was_while_its_neighbours_follow_the_file() {
+    let dir = TempDir::new().unwrap();
+    let mut manifests = Manifests::new(dir.path(), Saved::default());
+    write(&dir, "a.yaml", &[rule("a", "1"), rule("b", "2")].join("---\n"));
+    manifests.read();
+    write(&dir, "a.yaml", &[rule("a", "first"), rule("b", "3")].join("---\n"));
+    let (world, problems) = manifests.read();
+    assert_eq!((rules(&world), files(&problems)), (expected(&[("a", 1), ("b", 3)]), vec!["a.yaml"]));
+}
+
+#[test]
+fn what_went_on_before_a_restart_goes_on_after_it() {
+    let dir = TempDir::new().unwrap();
+    let mut manifests = Manifests::new(dir.path(), Saved::default());
+    write(&dir, "broken.yaml", &rule("a", "1"));
+    write(&dir, "refused.yaml", &rule("b", "2"));
+    manifests.read();
+    write(&dir, "broken.yaml", "spec: [");
+    write(&dir, "refused.yaml", &rule("b", "second"));
+    manifests.read();
+    let text = serde_json::to_vec(manifests.saved()).unwrap();
+    let (world, problems) = Manifests::new(dir.path(), serde_json::from_slice(&text).unwrap()).read();
+    assert_eq!(rules(&world), expected(&[("a", 1), ("b", 2)]));
+    assert_eq!(files(&problems), ["broken.yaml", "refused.yaml"]);
+}
+
+#[test]
+fn a_directory_that_cannot_be_read_changes_nothing_and_is_told() {
+    let dir = TempDir::new().unwrap();
+    let mut manifests = Manifests::new(dir.path(), Saved::default());
+    write(&dir, "a.yaml", &rule("a", "1"));
+    manifests.read();
+    std::fs::remove_dir_all(dir.path()).unwrap();
+    let (world, problems) = manifests.read();
+    assert_eq!(rules(&world), expected(&[("a", 1)]));
+    assert_eq!(files(&problems), [dir.path().to_str().unwrap()]);
+}
+
+#[test]
+fn a_change_is_noticed_without_being_told() {
+    let dir = TempDir::new().unwrap();
+    let mut manifests = Manifests::new(dir.path(), Saved::default());
+    write(&dir, "a.yaml", &rule("a", "1"));
+    assert!(manifests.changed());
+    manifests.read();
+    assert!(!manifests.changed());
+    write(&dir, "a.yaml", &rule("a", "2"));
+    assert!(manifests.changed());
+}

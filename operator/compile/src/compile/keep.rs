@@ -1,0 +1,57 @@
+//! What goes on running although something about it is wrong now: the last good configuration.
+use std::collections::BTreeMap;
+
+use callgate_proto::model::{self, ObjectKey};
+use serde::{Deserialize, Serialize};
+
+use super::Candidate;
+use crate::resolve::{Algs, GoodRule, Leaf, Services};
+
+/// The rules as they run, each with copies of what it names. Opaque; can be saved and given to the next compile, also
+/// of the next process.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastGood {
+    rules: Vec<(ObjectKey, GoodRule)>,
+}
+
+impl LastGood {
+    /// What runs from now on.
+    pub(super) fn of(candidates: Vec<Candidate>) -> Self {
+        Self { rules: candidates.into_iter().map(|candidate| (candidate.key, candidate.rule)).collect() }
+    }
+
+    /// The rules by name.
+    pub(super) fn by_key(&self) -> BTreeMap<&ObjectKey, &GoodRule> {
+        self.rules.iter().map(|(key, rule)| (key, rule)).collect()
+    }
+}
+
+/// `rule` as it ran, with today's version of every service and ALG that is good today: a kept rule follows what can be
+/// followed, and no two rules of a node ever hold different versions of one service.
+pub(super) fn refreshed(rule: &GoodRule, algs: &Algs, services: &Services) -> GoodRule {
+    let mut rule = rule.clone();
+    for leaf in &mut rule.services {
+        if let Some(today) = today(services, &leaf.key) {
+            leaf.clone_from(today);
+        }
+    }
+    let named = rule.services.iter().filter_map(|leaf| leaf.alg.as_ref());
+    let mut used: BTreeMap<&ObjectKey, &model::PptpAlg> = BTreeMap::new();
+    for key in named {
+        let today = algs.get(key).and_then(|(alg, _)| alg.as_ref());
+        if let Some(alg) = today.or_else(|| rule.algs.iter().find(|alg| alg.key == *key)) {
+            used.insert(key, alg);
+        }
+    }
+    let used: Vec<model::PptpAlg> = used.into_values().cloned().collect();
+    rule.algs = used;
+    rule
+}
+
+/// The leaf called `key`, where it is good today and still a leaf.
+fn today<'a>(services: &'a Services, key: &ObjectKey) -> Option<&'a Leaf> {
+    match services.get(key)?.0.as_deref() {
+        Some([leaf]) if leaf.key == *key => Some(leaf),
+        Some(_) | None => None,
+    }
+}

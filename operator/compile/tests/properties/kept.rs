@@ -1,0 +1,73 @@
+//! What goes on running follows what can still be followed, and one object has one version on a node.
+
+use callgate_compile::status::{Kind, ObjectRef};
+use callgate_compile::world::World;
+use callgate_compile::{Compiled, LastGood, compile};
+use callgate_crds::Action;
+use callgate_crds::conditions::Reason;
+use callgate_proto::model::{NodeConfig, ObjectKey};
+
+use super::worlds::{from_nets, object, rule, tcp};
+
+fn key(name: &str) -> ObjectKey {
+    ObjectKey::new("pos", name)
+}
+
+/// Rule `a` names services `kept` and `lost`, rule `b` names `kept`.
+fn world() -> World {
+    World {
+        services: [(key("kept"), object(tcp("80"))), (key("lost"), object(tcp("25")))].into(),
+        rules: [
+            (key("a"), object(rule(1, Action::Nat, from_nets(&["10.0.0.0/9"]), &["kept", "lost"]))),
+            (key("b"), object(rule(2, Action::Nat, from_nets(&["10.128.0.0/9"]), &["kept"]))),
+        ]
+        .into(),
+        ..World::standalone()
+    }
+}
+
+fn config(compiled: &Compiled) -> &NodeConfig {
+    let config = &compiled.nodes["standalone"];
+    assert_eq!(NodeConfig::decode(&config.encode()).as_ref(), Ok(config));
+    config
+}
+
+#[test]
+fn a_kept_rule_takes_up_changes_of_services_that_are_still_there() {
+    let before = compile(&world(), None);
+    let mut now = world();
+    now.services.remove(&key("lost"));
+    now.services.insert(key("kept"), object(tcp("8080")));
+    let after = compile(&now, Some(&before.last_good));
+    let mut expected = config(&before).clone();
+    expected.services[0].matches[0].destination_ports =
+        vec![callgate_proto::model::PortRange { first: 8080, last: 8080 }];
+    assert_eq!(config(&after), &expected);
+    let status = &after.statuses[&ObjectRef { kind: Kind::IpRule, key: key("a") }];
+    assert_eq!(
+        status.conditions.iter().map(|c| c.reason).collect::<Vec<_>>(),
+        [Reason::Accepted, Reason::LastGoodKept]
+    );
+    assert!(status.last_good && status.conditions[1].message.ends_with("What ran before goes on running."));
+}
+
+#[test]
+fn a_rule_that_became_unusable_itself_goes_on_and_says_so() {
+    let before = compile(&world(), None);
+    let mut now = world();
+    if let Some(a) = now.rules.get_mut(&key("a")) {
+        a.spec.destination.except = a.spec.destination.cidrs.clone();
+    }
+    let after = compile(&now, Some(&before.last_good));
+    assert_eq!(config(&after), config(&before));
+    let status = &after.statuses[&ObjectRef { kind: Kind::IpRule, key: key("a") }];
+    assert_eq!(status.conditions[0].reason, Reason::NoDestination);
+    assert!(status.last_good && status.conditions[0].message.ends_with("What ran before goes on running."));
+}
+
+#[test]
+fn what_is_kept_can_be_saved_and_read_again() {
+    let last_good = compile(&world(), None).last_good;
+    let text = serde_json::to_string(&last_good).unwrap();
+    assert_eq!(serde_json::from_str::<LastGood>(&text).unwrap(), last_good);
+}

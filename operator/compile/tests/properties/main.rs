@@ -1,0 +1,12 @@
+//! What holds for every world: the oracle, any text, the cluster, size, what is kept.
+
+// A test program: a panic is its way to fail.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod any_text;
+mod cluster;
+mod explained;
+mod kept;
+mod oracle;
+mod size;
+mod worlds;
