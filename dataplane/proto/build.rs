@@ -2,7 +2,7 @@
 
 use std::error::Error;
 
-const FILES: [&str; 2] = ["callgate/v1/config.proto", "callgate/v1/api.proto"];
+const FILES: [&str; 3] = ["callgate/v1/config.proto", "callgate/v1/api.proto", "callgate/v1/control.proto"];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");

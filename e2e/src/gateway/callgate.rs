@@ -207,6 +207,16 @@ impl Callgate {
         value.with_context(|| format!("there is no counter {name}: {counters}"))
     }
 
+    /// Control connections in the table.
+    ///
+    /// # Errors
+    /// If the agent does not answer.
+    pub fn connections(&self, gw: &Node) -> anyhow::Result<u64> {
+        let text = self.kubectl(gw, &["status", "-o", "json"])?;
+        let status: serde_json::Value = serde_json::from_str(&text)?;
+        status["connections"].as_u64().with_context(|| text.clone())
+    }
+
     /// Waits until this many calls are up.
     ///
     /// # Errors

@@ -161,6 +161,11 @@ impl Packet {
             Body::Gre(_) | Body::Icmp { .. } | Body::Fragment { .. } | Body::Other(_) => None,
         }
     }
+
+    /// Whether it is an ICMP destination-unreachable of code 2 (RFC 792): one about GRE ends calls.
+    pub fn is_protocol_unreachable(&self) -> bool {
+        matches!(self.body, Body::Icmp { kind: 3, code: 2, .. })
+    }
 }
 
 fn icmp(at: Duration, bytes: &[u8]) -> Option<Body> {

@@ -3,8 +3,11 @@
 use std::time::Duration;
 
 use callgate_e2e::gateway::baseline;
+use callgate_e2e::lab::capture::Capture;
+use callgate_e2e::lab::control;
+use callgate_e2e::lab::packet::Packet;
 use callgate_e2e::lab::ping;
-use callgate_e2e::lab::topology::{Lab, OUT_IF, client_address, server_address};
+use callgate_e2e::lab::topology::{EXTERNAL, Lab, OUT_IF, client_address, server_address};
 use callgate_e2e::peers::pptp_client::PptpClient;
 use callgate_e2e::peers::pptpd::Pptpd;
 
@@ -18,11 +21,37 @@ fn plain_masquerade_carries_nobody() {
     let lab = Lab::new(2, 1).unwrap();
     let _server = Pptpd::start(&lab.servers[0], 0).unwrap();
     baseline::masquerade(&lab.gw).unwrap();
+    let outside = Capture::start(&lab.gw, OUT_IF).unwrap();
     let clients: Vec<PptpClient> =
         lab.clients.iter().map(|node| PptpClient::dial(node, server_address(0)).unwrap()).collect();
     for (client, node) in clients.iter().zip(&lab.clients) {
         assert!(client.wait_up(node, Duration::from_secs(6)).is_err());
     }
+    // The server grants the calls; its GRE matches no flow, and the gateway's ICMP ends them.
+    let packets = outside.stop().unwrap();
+    assert!(!control::calls(&packets, 1723).is_empty(), "no call was granted");
+    let refused = |packet: &Packet| packet.source == EXTERNAL && packet.is_protocol_unreachable();
+    assert!(packets.iter().any(refused), "the gateway sent no protocol-unreachable");
+}
+
+#[test]
+fn a_nat_whose_first_client_keeps_the_gre_lets_no_second_one_in() {
+    if !can_run("a_nat_whose_first_client_keeps_the_gre_lets_no_second_one_in") {
+        return;
+    }
+    let lab = Lab::new(2, 1).unwrap();
+    let _server = Pptpd::start(&lab.servers[0], 0).unwrap();
+    baseline::gre_by_address(&lab.gw).unwrap();
+    baseline::gre_goes_to(&lab.gw, server_address(0), client_address(0)).unwrap();
+    let first = PptpClient::dial(&lab.clients[0], server_address(0)).unwrap();
+    let link = first.wait_up(&lab.clients[0], UP).unwrap();
+    let outside = Capture::start(&lab.gw, OUT_IF).unwrap();
+    let second = PptpClient::dial(&lab.clients[1], server_address(0)).unwrap();
+    assert!(second.wait_up(&lab.clients[1], Duration::from_secs(6)).is_err());
+    // Its call is granted, it is only LCP that stays without an answer.
+    assert_eq!(control::calls(&outside.stop().unwrap(), 1723).len(), 1);
+    let pinged = ping::all([(&lab.clients[0], link.remote)], LOOK).unwrap();
+    assert_eq!(pinged[0].loss_percent(), 0);
 }
 
 #[test]

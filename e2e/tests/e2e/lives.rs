@@ -1,8 +1,12 @@
 //! Clients and servers come and go: the others notice nothing, and nothing stays behind.
 
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use callgate_e2e::gateway::callgate::CLASSIC;
+use callgate_e2e::lab::node::Node;
 use callgate_e2e::lab::ping;
+use callgate_e2e::lab::topology::client_address;
 use callgate_e2e::peers::pptp_client::PptpClient;
 use callgate_e2e::peers::pptpd::{Pptpd, inner_address};
 use callgate_e2e::wait;
@@ -57,6 +61,7 @@ fn a_client_killed_without_warning_harms_nobody_and_leaves_nothing() {
         return;
     }
     let mut scene = Scene::new(3, 1);
+    scene.lab.gw.sysctl("net/netfilter/nf_conntrack_gre_timeout", "2").unwrap();
     let links = scene.dial_all();
     let staying: Vec<ping::Ping> = (0..2)
         .map(|index| ping::Ping::start(&scene.lab.clients[index], links[index].remote, Duration::from_secs(5)).unwrap())
@@ -69,6 +74,51 @@ fn a_client_killed_without_warning_harms_nobody_and_leaves_nothing() {
     // The dead client's kernel answers the server's FIN or echo with RST.
     scene.callgate.wait_calls(&scene.lab.gw, 2).unwrap();
     assert_eq!(scene.callgate.counter(&scene.lab.gw, "calls_ended").unwrap(), 1);
+    assert_eq!(scene.callgate.connections(&scene.lab.gw).unwrap(), 2);
+    // Its last GRE packet's flow ends with the kernel's own time-out: nothing renews it.
+    wait::until_true("its flows are gone", Duration::from_secs(10), || {
+        Ok(flows(&scene.lab.gw, client_address(2)).is_empty())
+    })
+    .unwrap();
+}
+
+/// Flows of a client in the gateway's conntrack that are not on their way out.
+fn flows(gw: &Node, client: Ipv4Addr) -> Vec<String> {
+    let all = gw.run("conntrack", &["-L"]).unwrap();
+    let ending = ["TIME_WAIT", "CLOSE", "LAST_ACK"];
+    all.lines()
+        .filter(|line| line.contains(&format!("src={client} ")) && !ending.iter().any(|state| line.contains(state)))
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn a_client_that_vanishes_from_the_network_harms_nobody_and_its_call_times_out() {
+    if !can_run("a_client_that_vanishes_from_the_network_harms_nobody_and_its_call_times_out") {
+        return;
+    }
+    let idle = CLASSIC.replace("idleTimeout: 0s}          # 0s: never", "idleTimeout: 4s}");
+    let mut scene = Scene::with(3, 1, &idle);
+    let links = scene.dial_all();
+    let staying: Vec<ping::Ping> = (0..2)
+        .map(|index| {
+            ping::Ping::start(&scene.lab.clients[index], links[index].remote, Duration::from_secs(60)).unwrap()
+        })
+        .collect();
+    // Nothing of it is ever heard again: no FIN, no RST, no answer to ARP.
+    scene.lab.clients[2].ip("link set eth0 down").unwrap();
+    let left = scene.callgate.wait_calls(&scene.lab.gw, 2).unwrap();
+    assert!(left.iter().all(|call| call.client.address != client_address(2)), "{left:?}");
+    // The server is told: of three PPP ends two are left.
+    wait::until_true("the server hears of it", Duration::from_secs(10), || {
+        Ok(scene.lab.servers[0].syslog.find(0, "callgate-ppp").iter().filter(|line| line.contains(": down ")).count()
+            == 1)
+    })
+    .unwrap();
+    for mut ping in staying {
+        ping.stop_now();
+        assert_eq!(ping.finish().unwrap().loss_percent(), 0);
+    }
 }
 
 #[test]

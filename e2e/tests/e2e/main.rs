@@ -3,14 +3,17 @@
 // A test program: a panic is its way to fail.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod agreement;
 mod bad_input;
 mod baselines;
 mod chaos;
+mod labs;
 mod lives;
 mod many_clients;
 mod mppe;
 mod raw;
 mod scripted;
+mod small_segments;
 mod support;
 mod surroundings;
 mod survival;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use callgate_e2e::gateway::callgate::CLASSIC;
 use callgate_e2e::lab::capture::Capture;
+use callgate_e2e::lab::ping;
 use callgate_e2e::lab::topology::OUT_IF;
 use callgate_e2e::wait;
 
@@ -62,9 +63,16 @@ fn a_silent_call_stays_and_an_idle_time_out_ends_it() {
     }
     let silence = Duration::from_secs(if cfg!(feature = "long") { 600 } else { 10 });
     let mut scene = Scene::new(1, 1);
+    // The kernel's own idea of how long a GRE flow lives must not matter, shorter than any silence.
+    for name in ["gre_timeout", "gre_timeout_stream"] {
+        scene.lab.gw.sysctl(&format!("net/netfilter/nf_conntrack_{name}"), "2").unwrap();
+    }
     let links = scene.dial_all();
     // Our PPP sends nothing by itself.
     wait::let_pass(silence);
+    // The server speaks first: no packet of the client has opened the way anew.
+    let first = ping::all([(&scene.lab.servers[0], links[0].local)], LOOK).unwrap();
+    assert_eq!(first[0].loss_percent(), 0, "{}", scene.callgate.log());
     scene.all_live(&links, LOOK);
 
     let idle = CLASSIC.replace("idleTimeout: 0s}          # 0s: never", "idleTimeout: 2s}");
