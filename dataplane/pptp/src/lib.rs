@@ -16,7 +16,7 @@ pub mod wire;
 
 pub use engine::{
     CallDirection, CallEnd, CallIds, CallRefusal, CallState, CallView, CallsByObject, Change, CloseReason,
-    ConnectionRecord, ConnectionState, ConnectionView, Counters, Engine, Event, Limits, OpenRefusal, Quarantined, QuarantinedWhat,
-    Severity, Traffic,
+    ConnectionRecord, ConnectionState, ConnectionView, Counters, Engine, Event, Limits, OpenRefusal, Quarantined,
+    QuarantinedWhat, Severity, Traffic,
 };
 pub use types::*;

@@ -43,9 +43,15 @@ impl Address {
     /// # Errors
     /// Names the flag and the remedy.
     pub(super) fn check(&self) -> Result<()> {
-        let port = self.operator.rsplit_once(':').and_then(|(host, port)| port.parse::<u16>().ok().filter(|_| !host.is_empty()));
+        let port = self
+            .operator
+            .rsplit_once(':')
+            .and_then(|(host, port)| port.parse::<u16>().ok().filter(|_| !host.is_empty()));
         if port.is_none() {
-            bail!("--operator {}: is not HOST:PORT; write for instance callgate-operator.callgate.svc:9740", self.operator);
+            bail!(
+                "--operator {}: is not HOST:PORT; write for instance callgate-operator.callgate.svc:9740",
+                self.operator
+            );
         }
         self.endpoint().map(|_| ())
     }
@@ -76,7 +82,8 @@ impl Address {
         };
         let what = || format!("--ca-file {}: needs one or more PEM certificates", self.ca_file.display());
         let endpoint = self.endpoint()?.tls_config(tls).with_context(what)?;
-        let channel = endpoint.connect().await.with_context(|| format!("connecting to the operator at {}", self.operator))?;
+        let channel =
+            endpoint.connect().await.with_context(|| format!("connecting to the operator at {}", self.operator))?;
         let client = ControlClient::new(channel).max_decoding_message_size(LARGEST).max_encoding_message_size(LARGEST);
         Ok(Connected { client, token, ca })
     }
@@ -120,7 +127,8 @@ mod tests {
             let (ca_file, token_file) = (PathBuf::new(), PathBuf::new());
             Address { operator: operator.to_owned(), server_name: None, ca_file, token_file }.check().is_ok()
         };
-        let judged = ["op.ns.svc:9740", "10.96.0.9:9740", "[fd00::1]:9740", "op", "op:x", ":9740", "op:99999"].map(check);
+        let judged =
+            ["op.ns.svc:9740", "10.96.0.9:9740", "[fd00::1]:9740", "op", "op:x", ":9740", "op:99999"].map(check);
         assert_eq!(judged, [true, true, true, false, false, false, false]);
     }
 }

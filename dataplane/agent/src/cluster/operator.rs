@@ -45,7 +45,16 @@ impl Operator {
         let held = stored.as_ref().map(|snapshot| snapshot.holders.clone()).unwrap_or_default();
         let (_, snapshots) = watch::channel(None);
         let (outcomes, _) = mpsc::unbounded_channel();
-        Self { store, link: Some(link), snapshots, outcomes, latest: stored.map(Arc::new), held, said: None, task: None }
+        Self {
+            store,
+            link: Some(link),
+            snapshots,
+            outcomes,
+            latest: stored.map(Arc::new),
+            held,
+            said: None,
+            task: None,
+        }
     }
 
     fn say(&mut self, outcome: pb::Outcome) {

@@ -169,7 +169,9 @@ async fn say(to: &Sender<pb::AgentMessage>, kind: Ours) -> Result<()> {
 /// What the operator's refusal means for whoever reads the log.
 fn refused(status: Status) -> anyhow::Error {
     let remedy = match status.code() {
-        Code::Unauthenticated => ": look at --token-file: its audience, its age, and whether the API server vouches for it",
+        Code::Unauthenticated => {
+            ": look at --token-file: its audience, its age, and whether the API server vouches for it"
+        }
         Code::PermissionDenied => ": look at NODE_NAME, and whether the token is this agent's own",
         Code::Unimplemented => ": the operator is older than this agent",
         _ => "",

@@ -82,7 +82,9 @@ impl Snapshot {
     /// The same without what belongs to pods: after a reboot their addresses are given out anew.
     pub(super) fn without_pods(mut self) -> Self {
         let mut config = (*self.config).clone();
-        config.sources.retain(|source| !(source.net.prefix_len() == 32 && self.holders.contains_key(&source.net.addr())));
+        config
+            .sources
+            .retain(|source| !(source.net.prefix_len() == 32 && self.holders.contains_key(&source.net.addr())));
         self.hash = config.content_hash();
         (self.config, self.holders) = (Arc::new(config), BTreeMap::new());
         self

@@ -39,7 +39,8 @@ impl Store {
             Err(error) => return Err(error.to_string()),
         };
         // Its length comes first: a message cut short between two fields would still be one.
-        let whole = bytes.split_first_chunk::<8>().filter(|(length, rest)| u64::from_be_bytes(**length) == rest.len() as u64);
+        let whole =
+            bytes.split_first_chunk::<8>().filter(|(length, rest)| u64::from_be_bytes(**length) == rest.len() as u64);
         let (_, rest) = whole.ok_or_else(|| format!("{FILE} is cut short"))?;
         let message = pb::Snapshot::decode(rest).map_err(|error| error.to_string())?;
         let snapshot = Snapshot::checked(message, &self.node)?;

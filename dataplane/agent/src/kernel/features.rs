@@ -3,8 +3,8 @@
 use callgate_proto::pb::Feature;
 
 use super::Options;
-use crate::netlink::socket::Socket;
 use crate::netlink::conntrack;
+use crate::netlink::socket::Socket;
 use crate::nft::probe::{self, PARTS, Part};
 use crate::sockets;
 

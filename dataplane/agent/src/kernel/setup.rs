@@ -143,8 +143,10 @@ fn pair(socket: &mut Socket, options: &Options, made: &mut Made) -> Result<Link,
     for name in [near, far] {
         let link = named(socket, name)?;
         silent(socket, &link)?;
-        let readied = link::ready(socket, &link, link.mtu.max(mtu)).map_err(Error::netlink(format!("readying link {name}")));
-        made.mended |= readied?;
+        let readied =
+            link::ready(socket, &link, link.mtu.max(mtu)).map_err(Error::netlink(format!("readying link {name}")));
+        // A larger MTU is no mending: another link has come.
+        made.mended |= readied? && !link.up;
     }
     named(socket, near)
 }

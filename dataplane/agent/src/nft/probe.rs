@@ -51,10 +51,13 @@ pub(crate) fn missing(socket: &mut Socket, table: &str) -> Result<BTreeMap<Part,
         match about.as_deref() {
             // Everything before it was understood.
             Some(Batch::NEVER) => return Ok(missing),
-            Some(name) => match PARTS.into_iter().find(|part| name == chain(*part) || *part == Part::Timeouts && name == TIMEOUTS) {
-                Some(part) => drop(missing.insert(part, refused.error.to_string())),
-                None => return Err(refused.error),
-            },
+            Some(name) => {
+                match PARTS.into_iter().find(|part| name == chain(*part) || *part == Part::Timeouts && name == TIMEOUTS)
+                {
+                    Some(part) => drop(missing.insert(part, refused.error.to_string())),
+                    None => return Err(refused.error),
+                }
+            }
             None => return Err(refused.error),
         }
     }

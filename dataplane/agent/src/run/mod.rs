@@ -77,7 +77,9 @@ async fn serve<S: Source>(
     // What can be wrong with flags is found out before the kernel is touched.
     let source = open(&state)?;
     let health = match args.health_address {
-        Some(address) => Some(tokio::net::TcpListener::bind(address).await.context(format!("--health-address {address}"))?),
+        Some(address) => {
+            Some(tokio::net::TcpListener::bind(address).await.context(format!("--health-address {address}"))?)
+        }
         None => None,
     };
     let socket = api::bind(&args.api).await?;

@@ -54,7 +54,7 @@ impl<S: Source> Programme<S> {
         if let Some(handle) = &self.handle {
             handle.configure(Arc::clone(&wanted.config)).await;
         }
-        match self.into_kernel(&wanted) {
+        match self.put(&wanted) {
             None => {}
             Some(Ok(applied)) => {
                 if let Some(handle) = &self.handle
@@ -76,7 +76,7 @@ impl<S: Source> Programme<S> {
     }
 
     /// `None` while the agent is being stopped.
-    fn into_kernel(&self, wanted: &Wanted) -> Option<Result<Applied, kernel::Error>> {
+    fn put(&self, wanted: &Wanted) -> Option<Result<Applied, kernel::Error>> {
         let mut guard = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
         let shared = guard.as_mut()?;
         let own = shared.own.clone();
@@ -136,11 +136,15 @@ impl<S: Source> Programme<S> {
         };
         match mended {
             None | Some(Ok(false)) => {}
-            Some(Ok(true)) => tracing::warn!("somebody had taken links, routes or rules of ours away: they are put back"),
+            Some(Ok(true)) => {
+                tracing::warn!("somebody had taken links, routes or rules of ours away: they are put back")
+            }
             Some(Err(error)) => {
                 // Said once, and by the tick that tries again.
                 if self.report.is_programmed() {
-                    tracing::error!("links, routes or rules of ours cannot be put back; what is steered is dropped: {error}");
+                    tracing::error!(
+                        "links, routes or rules of ours cannot be put back; what is steered is dropped: {error}"
+                    );
                 }
                 self.report.broken(error.to_string());
                 self.ready.set(false);

@@ -61,7 +61,7 @@ impl Place {
 
     /// The agent's next stream and what it said of itself.
     async fn attached(&mut self) -> (Stream, pb::Hello) {
-        let mut stream = tokio::time::timeout(PATIENCE, self.streams.recv()).await.expect("no agent in time").unwrap();
+        let mut stream = tokio::time::timeout(PATIENCE, self.streams.recv()).await.unwrap().unwrap();
         let Some(Ours::Hello(hello)) = stream.next().await else { panic!("no hello") };
         (stream, hello)
     }
@@ -111,7 +111,10 @@ async fn acknowledged(stream: &mut Stream, config: &NodeConfig) {
 
 /// The first line of an answer to a probe.
 fn probe(path: &str) -> String {
-    let shell = format!("exec 3<>/dev/tcp/{}; printf 'GET {path} HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n' >&3; head -1 <&3", HEALTH.replace(':', "/"));
+    let shell = format!(
+        "exec 3<>/dev/tcp/{}; printf 'GET {path} HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n' >&3; head -1 <&3",
+        HEALTH.replace(':', "/")
+    );
     let output = Command::new("bash").args(["-c", &shell]).output().unwrap();
     String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }
@@ -230,7 +233,10 @@ fn what_others_take_away_while_the_agent_runs_is_put_back() {
         let whole = way();
         for damage in super::mending::DAMAGES {
             sh(damage);
-            until(damage, || Command::new("ip").args(["link", "show", "callgate0"]).output().unwrap().status.success() && way() == whole);
+            until(damage, || {
+                Command::new("ip").args(["link", "show", "callgate0"]).output().unwrap().status.success()
+                    && way() == whole
+            });
         }
         agent.end(Signal::SIGTERM);
         place.cleanup();

@@ -91,7 +91,9 @@ fn only_flows_of_ours_that_the_source_began_are_forgotten() {
     let left = || {
         let list = sh("conntrack -L -p tcp 2>/dev/null");
         let count = |from: &str, port: &str| {
-            list.lines().filter(|line| line.contains(&format!("src={from} dst=192.0.2.10 ")) && line.contains(port)).count()
+            list.lines()
+                .filter(|line| line.contains(&format!("src={from} dst=192.0.2.10 ")) && line.contains(port))
+                .count()
         };
         ["10.244.1.2", "10.244.2.2"].map(|from| ["dport=80 ", "dport=443 "].map(|port| count(from, port)))
     };

@@ -75,11 +75,8 @@ impl Engine {
         }
         let mut by = CallsByObject::default();
         for (policy, count) in counted.into_values() {
-            let names = [
-                (&mut by.rules, &policy.rule),
-                (&mut by.services, &policy.service),
-                (&mut by.algs, &policy.alg),
-            ];
+            let names =
+                [(&mut by.rules, &policy.rule), (&mut by.services, &policy.service), (&mut by.algs, &policy.alg)];
             for (counts, name) in names {
                 *counts.entry(name.clone()).or_default() += count;
             }

@@ -60,7 +60,7 @@ impl Stream {
     /// What it says next; `None` at its end.
     pub(crate) async fn next(&mut self) -> Option<Ours> {
         let message = tokio::time::timeout(PATIENCE, self.from_agent.message()).await;
-        message.expect("the agent said nothing in time").unwrap_or(None).map(|message| message.kind.unwrap())
+        message.unwrap().unwrap_or(None).map(|message| message.kind.unwrap())
     }
 
     /// What it says next that is no report.

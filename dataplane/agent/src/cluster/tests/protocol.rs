@@ -129,7 +129,13 @@ async fn questions_are_answered_as_the_local_api_answers_them() {
     lab.report.put(config, [(callgate_proto::model::ObjectKey::new("pos", "till"), [10, 0, 0, 2].into())]);
     let (mut stream, _) = lab.attached().await;
     let explain = |from: &str| {
-        let packet = pb::ExplainRequest { from: from.into(), from_port: None, to: "203.0.113.7".into(), to_port: Some(80), protocol: 6 };
+        let packet = pb::ExplainRequest {
+            from: from.into(),
+            from_port: None,
+            to: "203.0.113.7".into(),
+            to_port: Some(80),
+            protocol: 6,
+        };
         Some(Asked::Explain(packet))
     };
     let questions = [
