@@ -87,3 +87,15 @@ async fn without_an_operator_the_snapshot_on_disk_is_what_is_wanted() {
     let wanted = source.wanted().await.unwrap();
     assert_eq!((wanted.config.sources.len(), wanted.holders.len()), (stored.config.sources.len() - 1, 0));
 }
+
+#[tokio::test]
+async fn a_ca_that_comes_after_the_start_is_waited_for_without_counting_a_failure() {
+    let mut lab = Lab::new().await;
+    let (first, _) = lab.attached().await;
+    let (ca, aside) = (lab.dir.path().join("ca.pem"), lab.dir.path().join("aside.pem"));
+    std::fs::rename(&ca, &aside).unwrap();
+    drop(first);
+    std::fs::rename(&aside, &ca).unwrap();
+    let (_second, hello) = lab.attached().await;
+    assert_eq!((hello.node.as_str(), lab.count("operator_failures")), (NODE, 0));
+}
