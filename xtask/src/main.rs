@@ -1,4 +1,4 @@
-//! `cargo xtask`: demo, test, bench and generated files, the same for people and for CI.
+//! `cargo xtask`: demo, test, bench, images and generated files, the same for people and for CI.
 //!
 //! ```text
 //!  demo ─┐                       ┌─ packages   what Debian has to provide
@@ -9,9 +9,12 @@
 #![forbid(unsafe_code)]
 
 mod bench;
+mod chart;
 mod checks;
 mod demo;
 mod generate;
+mod helm;
+mod images;
 mod packages;
 mod process;
 mod tally;
@@ -38,7 +41,9 @@ enum Command {
     Test(test::Args),
     /// Measure Callgate, plain forwarding and the kernel's own ALG, interleaved in one run
     Bench(bench::Args),
-    /// Write the files that are made from code (CRDs, condition tables)
+    /// Make the container images as OCI layouts in tars, the same bytes at every run
+    Images(images::Args),
+    /// Write the files that are made from code (CRDs, condition tables, parts of the chart)
     Generate(generate::Args),
 }
 
@@ -47,6 +52,7 @@ fn main() -> ExitCode {
         Command::Demo(args) => demo::run(&args),
         Command::Test(args) => test::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Images(args) => images::run(&args),
         Command::Generate(args) => generate::run(&args),
     };
     match result {

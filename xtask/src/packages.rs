@@ -23,9 +23,18 @@ const LAB: &[(&str, &str)] = &[
     ("user-mode-linux", "a kernel with PPP and MPPE as a process"),
 ];
 
-/// Makes sure that the lab packages are there. Says what it does; does nothing when all are installed.
+/// What the test client's image is made from.
+pub(crate) const TEST_CLIENT: &[(&str, &str)] =
+    &[("busybox-static", "shell and tools in one file"), ("pptp-linux", "real client")];
+
+/// Makes sure that the lab packages are there.
 pub(crate) fn ensure_lab() -> Result<()> {
-    let missing: Vec<&str> = LAB.iter().map(|(name, _)| *name).filter(|name| !installed(name)).collect();
+    ensure(LAB)
+}
+
+/// Makes sure that these packages are there. Says what it does; does nothing when all are installed.
+pub(crate) fn ensure(packages: &[(&str, &str)]) -> Result<()> {
+    let missing: Vec<&str> = packages.iter().map(|(name, _)| *name).filter(|name| !installed(name)).collect();
     if missing.is_empty() {
         return Ok(());
     }

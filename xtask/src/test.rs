@@ -1,13 +1,13 @@
 //! `cargo xtask test`: every check and every test, then one line that adds them up.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
 use crate::tally::Tally;
-use crate::{bin_dir, checks, demo, generate, packages, process, root};
+use crate::{bin_dir, checks, demo, generate, helm, packages, process, root};
 
 /// What to run.
 #[derive(clap::Args)]
@@ -43,7 +43,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         tree_checks(&mut steps, &mut tally);
     }
     steps.run("build", demo::build)?;
-    steps.run("unit tests", || unit(args, &skips, &mut tally))?;
+    let helm = steps.run("helm", helm::ensure)?;
+    steps.run("unit tests", || unit(args, &skips, helm.as_deref(), &mut tally))?;
     steps.run("labs", || labs(args, &skips, &mut tally))?;
     sweep();
     tally.skips(&skips, ci);
@@ -113,11 +114,12 @@ fn cargo(args: &[&str], envs: &[(&str, &str)]) -> Result<()> {
     Ok(())
 }
 
-fn unit(args: &Args, skips: &PathBuf, tally: &mut Tally) -> Result<()> {
+fn unit(args: &Args, skips: &Path, helm: Option<&Path>, tally: &mut Tally) -> Result<()> {
     let mut command = Command::new("cargo");
     command.args(["test", "--locked", "--workspace", "--exclude", "callgate-e2e", "--no-fail-fast"]);
     command.args(args.only.as_slice());
     command.env("CALLGATE_SKIPS", skips).env("CALLGATE_BIN_DIR", bin_dir("debug")).current_dir(root());
+    command.envs(helm.map(|helm| (helm::VARIABLE, helm)));
     libtest("unit", command, UNIT_LIMIT, tally)
 }
 
