@@ -3,6 +3,7 @@
 //! ```text
 //!  helm install, upgrade ─► Job ─► predefined   waits for the kinds, applies the services everybody names
 //!  helm test ─────────────► Pod ─► selftest     makes a rule, proves by a packet that it is in force
+//!  dataplane.cleanup ─► DaemonSet ─► idle       stays, so that a node that is clean counts as ready
 //! ```
 #![forbid(unsafe_code)]
 
@@ -14,6 +15,7 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use clap::{Parser, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Flags, mostly out of the pod's own fields.
 #[derive(Debug, Parser)]
@@ -35,16 +37,22 @@ enum Command {
     Predefined(predefined::Args),
     /// Make a rule for this pod alone and see whether packets obey it
     Selftest(selftest::Args),
+    /// Do nothing until SIGTERM
+    Idle,
 }
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     let args = Args::parse();
+    if matches!(args.command, Command::Idle) {
+        return idle().await;
+    }
     let work = async {
         let client = kube::Client::try_default().await.context("find the API server; this runs as a pod, by helm")?;
         match &args.command {
             Command::Predefined(more) => predefined::run(client, &args.namespace, more).await,
             Command::Selftest(more) => selftest::run(client, &args.namespace, more).await,
+            Command::Idle => Ok(()),
         }
     };
     let outcome = tokio::time::timeout(Duration::from_secs(args.timeout), work).await;
@@ -54,6 +62,20 @@ async fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("FAILED: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The first process of a container is not ended by a signal that it does not ask for.
+async fn idle() -> ExitCode {
+    match signal(SignalKind::terminate()) {
+        Ok(mut term) => {
+            term.recv().await;
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("FAILED: wait for SIGTERM: {error}");
             ExitCode::FAILURE
         }
     }
