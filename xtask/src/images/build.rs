@@ -1,6 +1,5 @@
 //! Builds the programs of the images: static, for this machine's architecture, without paths of this machine in them.
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -13,25 +12,24 @@ use crate::{bin_dir, process, root};
 /// A cold release build on two busy cores takes a quarter of an hour.
 const LIMIT: Duration = Duration::from_secs(3600);
 
-/// Builds what the recipes need and says where it is.
+/// Builds what the recipes need and says where it is. One build an image, so that no image gets features that another needs.
 pub(super) fn binaries(recipes: &[&Recipe], profile: &str) -> Result<PathBuf> {
     static_libc()?;
     let triple = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
-    let mut cargo = Command::new("cargo");
-    // With --target, build scripts and proc macros (which cannot be static) are built without RUSTFLAGS.
-    cargo.args(["build", "--locked", "--profile", profile, "--target", &triple]).current_dir(root());
-    let bins: BTreeSet<(&str, &str)> = recipes.iter().flat_map(|recipe| recipe.programs).copied().collect();
-    for (package, bin) in &bins {
-        cargo.args(["-p", package, "--bin", bin]);
-    }
-    cargo
-        .env("RUSTFLAGS", flags()?)
-        .env("CARGO_PROFILE_DEV_STRIP", "debuginfo")
-        .env("CARGO_PROFILE_RELEASE_STRIP", "debuginfo");
-    println!("==> building {} static programs ({profile}; the first time takes several minutes)", bins.len());
-    let status = process::run(cargo, LIMIT)?;
-    if !status.success() {
-        bail!("the build ended with {status}");
+    for recipe in recipes {
+        println!("==> building {} ({profile}; the first time takes several minutes)", recipe.name);
+        let mut cargo = Command::new("cargo");
+        // With --target, build scripts and proc macros (which cannot be static) are built without RUSTFLAGS.
+        cargo.args(["build", "--locked", "--profile", profile, "--target", &triple]).current_dir(root());
+        for (package, bin) in recipe.programs {
+            cargo.args(["-p", package, "--bin", bin]);
+        }
+        cargo.env("RUSTFLAGS", flags()?);
+        cargo.env("CARGO_PROFILE_DEV_STRIP", "debuginfo").env("CARGO_PROFILE_RELEASE_STRIP", "debuginfo");
+        let status = process::run(cargo, LIMIT)?;
+        if !status.success() {
+            bail!("the build of {} ended with {status}", recipe.name);
+        }
     }
     Ok(bin_dir(&triple).join(if profile == "dev" { "debug" } else { profile }))
 }

@@ -3,7 +3,7 @@
 //! ```text
 //!  build (static binaries) ─┐
 //!  debian (test client)  ───┼─► set: which files ─► layout: layer, config, manifest, index ─► NAME.tar
-//!  sbom (cargo metadata) ───┘        (pure)                      (pure)                     └► NAME.cdx.json
+//!  sbom (cargo tree) ───────┘        (pure)                      (pure)                     └► NAME.cdx.json
 //! ```
 
 mod build;

@@ -16,7 +16,9 @@ pub(super) struct Recipe {
     description: &'static str,
     licences: &'static str,
     user: &'static str,
-    /// Package and binary; each is put into `/` and the first one is the entry point.
+    /// Where its programs are.
+    folder: &'static str,
+    /// Package and binary; the first one is the entry point.
     pub(super) programs: &'static [(&'static str, &'static str)],
     /// Has real peers and a shell out of the host's Debian packages.
     pub(super) debian: bool,
@@ -30,6 +32,7 @@ pub(super) const RECIPES: &[Recipe] = &[
         licences: "Apache-2.0",
         // The number that distroless and others use for nobody in particular.
         user: "65532:65532",
+        folder: "/",
         programs: &[("callgate-operator", "callgate-operator"), ("callgate-hook", "callgate-hook")],
         debian: false,
     },
@@ -39,6 +42,7 @@ pub(super) const RECIPES: &[Recipe] = &[
         licences: "Apache-2.0",
         // File capabilities would be needed for anybody else; the chart takes all others away from root.
         user: "0:0",
+        folder: "/",
         // The command line reads the agent's socket: `kubectl exec` has no shell to help with here.
         programs: &[("callgate-agent", "callgate-dataplane"), ("kubectl-callgate", "kubectl-callgate")],
         debian: false,
@@ -48,6 +52,8 @@ pub(super) const RECIPES: &[Recipe] = &[
         description: "For Callgate's own tests only: pptp-linux, a userland PPP and busybox",
         licences: "Apache-2.0 AND GPL-2.0-only AND GPL-2.0-or-later AND LGPL-2.1-or-later",
         user: "0:0",
+        // Found by its name from a shell.
+        folder: "/usr/bin/",
         programs: &[("callgate-e2e", "callgate-ppp")],
         debian: true,
     },
@@ -64,9 +70,10 @@ impl Recipe {
             let path = bin_dir.join(bin);
             let content = std::fs::read(&path).with_context(|| format!("read {}", path.display()))?;
             elf::must_be_static(bin, &content)?;
-            files.insert(format!("/{bin}"), File::program(content));
+            files.insert(format!("{}{bin}", self.folder), File::program(content));
         }
-        let mut entrypoint: Vec<String> = self.programs.iter().take(1).map(|(_, bin)| format!("/{bin}")).collect();
+        let mut entrypoint: Vec<String> =
+            self.programs.iter().take(1).map(|(_, bin)| format!("{}{bin}", self.folder)).collect();
         let mut packages = Vec::new();
         if self.debian {
             packages = debian::add_to(&mut files)?;
