@@ -184,3 +184,28 @@ fn every_flag_in_the_chart_is_one_of_the_programs() {
         }
     }
 }
+
+#[test]
+fn the_dashboard_asks_only_for_what_the_operator_counts() {
+    let dashboard = std::fs::read_to_string(root().join("charts/callgate/files/dashboard.json")).expect("dashboard");
+    let source = std::fs::read_to_string(root().join("operator/src/metrics.rs")).expect("the operator's metrics");
+    let dashboard: Value = serde_json::from_str(&dashboard).expect("JSON");
+    let targets = dashboard["panels"]
+        .as_array()
+        .expect("panels")
+        .iter()
+        .flat_map(|panel| panel["targets"].as_array().expect("targets"));
+    let mut seen = 0;
+    for target in targets {
+        let query = target["expr"].as_str().expect("a query");
+        for word in query.split(|c: char| !c.is_ascii_alphanumeric() && c != '_') {
+            let Some(name) = word.strip_prefix("callgate_operator_") else { continue };
+            // What the exposition adds to the registered name.
+            let name =
+                ["_total", "_bucket", "_seconds"].iter().fold(name, |name, end| name.strip_suffix(end).unwrap_or(name));
+            assert!(source.contains(&format!("\"{name}\"")), "{word} in {query}");
+            seen += 1;
+        }
+    }
+    assert!(seen > 0);
+}
