@@ -3,14 +3,12 @@
 //! Server, started by pptpctrl (pptpd.conf: `ppp /path/to/callgate-ppp`):
 //! `callgate-ppp local SPEED LOCAL:REMOTE ipparam IP remotenumber IP`.
 //! Client, on the other end of a socket pair or pty from `pptp SERVER --nolaunchpppd`: `callgate-ppp client`.
-//! Both in one, for a container: `callgate-ppp dial SERVER [ARGUMENTS OF PPTP]`.
 
 use std::net::Ipv4Addr;
 use std::os::unix::net::UnixDatagram;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use callgate_e2e::ppp::dial;
 use callgate_e2e::ppp::ipcp::Ipcp;
 use callgate_e2e::ppp::run::{End, run};
 use nix::sys::signal::{SigHandler, Signal, signal};
@@ -24,21 +22,7 @@ fn main() -> ExitCode {
     // pptpctrl leaves SIGCHLD ignored: then nobody can wait for `ip`.
     // SAFETY: the default action takes no handler; nothing else runs yet.
     let _ = unsafe { signal(Signal::SIGCHLD, SigHandler::SigDfl) };
-    let dialled = match args.as_slice() {
-        [word, server, more @ ..] if word == "dial" => dial::dial(server, more).map(Some),
-        [..] => Ok(None),
-    };
-    let (dialled, ended) = match dialled {
-        Ok(dialled) => {
-            let ipcp = if dialled.is_some() { Ok(Ipcp::client()) } else { addresses(&args) };
-            (dialled, ipcp.and_then(|ipcp| run(ipcp, magic(), &mut |line| log.say(line))))
-        }
-        Err(error) => (None, Err(error)),
-    };
-    if let Some(pptp) = dialled {
-        pptp.hang_up();
-    }
-    match ended {
+    match addresses(&args).and_then(|ipcp| run(ipcp, std::process::id(), &mut |line| log.say(line))) {
         Ok(End::LineClosed) => {
             log.say("down the line was closed");
             ExitCode::SUCCESS
@@ -52,12 +36,6 @@ fn main() -> ExitCode {
     }
 }
 
-/// A number that no other end of a link has (RFC 1661 section 6.4): process ids alone repeat, the first of every container is 1.
-fn magic() -> u32 {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    std::process::id() ^ now.subsec_nanos().rotate_left(16)
-}
-
 /// What pptpctrl's arguments, or `client`, say about addresses.
 fn addresses(args: &[String]) -> anyhow::Result<Ipcp> {
     if args.first().is_some_and(|first| first == "client") {
@@ -67,9 +45,7 @@ fn addresses(args: &[String]) -> anyhow::Result<Ipcp> {
         let (local, remote) = arg.split_once(':')?;
         Some((local.parse::<Ipv4Addr>().ok()?, remote.parse::<Ipv4Addr>().ok()?))
     });
-    let (local, remote) = pair.context(
-        "usage: callgate-ppp client | callgate-ppp dial SERVER ... | callgate-ppp local SPEED LOCAL:REMOTE ...",
-    )?;
+    let (local, remote) = pair.context("usage: callgate-ppp client | callgate-ppp local SPEED LOCAL:REMOTE ...")?;
     Ok(Ipcp::server(local, remote))
 }
 

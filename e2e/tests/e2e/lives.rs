@@ -9,7 +9,6 @@ use callgate_e2e::lab::ping;
 use callgate_e2e::lab::topology::client_address;
 use callgate_e2e::peers::pptp_client::PptpClient;
 use callgate_e2e::peers::pptpd::{Pptpd, inner_address};
-use callgate_e2e::peers::program;
 use callgate_e2e::wait;
 
 use super::support::{LOOK, Scene, UP, can_run, server};
@@ -33,26 +32,6 @@ fn one_client_holds_tunnels_to_three_servers() {
     let pinged = ping::all((0..3).map(|index| (node, inner_address(index))), LOOK).unwrap();
     assert_eq!(pinged.iter().map(ping::Pinged::loss_percent).collect::<Vec<_>>(), [0, 0, 0]);
     assert_eq!(scene.callgate.wait_calls(&scene.lab.gw, 3).unwrap().len(), 3);
-}
-
-#[test]
-fn client_and_link_as_one_process_dial_and_hang_up_in_order() {
-    if !can_run("client_and_link_as_one_process_dial_and_hang_up_in_order") {
-        return;
-    }
-    let scene = Scene::new(1, 1);
-    let node = &scene.lab.clients[0];
-    let mark = node.syslog.mark();
-    let mut dial = node.command(program("callgate-ppp").unwrap());
-    dial.arg("dial").arg(server(0).to_string());
-    let mut client = node.spawn("dial", dial).unwrap();
-    node.syslog.wait(mark, "up local ", UP).unwrap();
-    assert_eq!(ping::all([(node, inner_address(0))].into_iter(), LOOK).unwrap()[0].loss_percent(), 0);
-    assert_eq!(scene.callgate.wait_calls(&scene.lab.gw, 1).unwrap().len(), 1);
-    client.stop().unwrap();
-    assert_eq!(scene.callgate.wait_calls(&scene.lab.gw, 0).unwrap().len(), 0);
-    // Sent upon the signal, not by a time-out: the call was cleared by its client.
-    assert_eq!(scene.callgate.counter(&scene.lab.gw, "calls_timed_out").unwrap(), 0);
 }
 
 #[test]
