@@ -1,17 +1,18 @@
 //! Makes a rule that rejects, and proves by a packet that it is in force when its status says so.
 //!
 //! ```text
-//!  this pod ── connect 192.0.2.1:9 ──► not refused      (before)
+//!  this pod ── connect 198.51.100.1:9 ──► not refused      (before)
 //!  IpRule (Reject, this pod only) ──► operator ──► agent ──► Programmed=True
-//!  this pod ── connect 192.0.2.1:9 ──► refused at once  (the node's own answer)
+//!  this pod ── connect 198.51.100.1:9 ──► refused at once  (the node's own answer)
 //!  rule deleted ──► not refused                         (after)
 //! ```
-//! Nothing leaves for a real server: 192.0.2.0/24 is for documentation (RFC 5737) and routed nowhere.
+//! Nothing leaves for a real server: 198.51.100.0/24 is for documentation (RFC 5737) and routed nowhere.
 
 mod objects;
 mod probe;
 mod verdict;
 
+use std::net::SocketAddrV4;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
@@ -32,6 +33,9 @@ pub(crate) struct Args {
     /// metadata.uid of this pod: its objects go when it goes
     #[arg(long, env = "POD_UID")]
     pod_uid: String,
+    /// Address and port where nobody is: outside the cluster, and asked for nothing but a refusal
+    #[arg(long, env = "CALLGATE_TARGET", default_value_t = probe::NOBODY)]
+    target: SocketAddrV4,
 }
 
 /// The whole check; says each step.
@@ -39,12 +43,12 @@ pub(crate) async fn run(client: Client, namespace: &str, args: &Args) -> Result<
     let rules: Api<IpRule> = Api::namespaced(client.clone(), namespace);
     let services: Api<Service> = Api::namespaced(client, namespace);
 
-    println!("connecting to {} without a rule", probe::TARGET);
-    match probe::connect().await? {
+    println!("connecting to {} without a rule", args.target);
+    match probe::connect(args.target).await? {
         Answer::Refused => bail!(
             "{} refuses connections although no rule says so: something else in this network answers for it, and the test \
              would prove nothing",
-            probe::TARGET
+            args.target
         ),
         Answer::Accepted | Answer::Unanswered => {}
     }
@@ -52,7 +56,7 @@ pub(crate) async fn run(client: Client, namespace: &str, args: &Args) -> Result<
     let apply = PatchParams::apply("callgate-selftest").force();
     println!("making the rule {namespace}/{}", objects::NAME);
     services
-        .patch(objects::NAME, &apply, &Patch::Apply(objects::service(&args.pod, &args.pod_uid)))
+        .patch(objects::NAME, &apply, &Patch::Apply(objects::service(args.target, &args.pod, &args.pod_uid)))
         .await
         .context("make the Service; are the kinds installed (crds.install) and may this pod make it (rbac.create)?")?;
     let started = Instant::now();
@@ -69,7 +73,7 @@ pub(crate) async fn run(client: Client, namespace: &str, args: &Args) -> Result<
     outcome?;
 
     println!("rule deleted; connecting until nobody refuses");
-    while probe::connect().await? == Answer::Refused {
+    while probe::connect(args.target).await? == Answer::Refused {
         tokio::time::sleep(LOOK_AGAIN).await;
     }
     println!("passed");
@@ -79,7 +83,7 @@ pub(crate) async fn run(client: Client, namespace: &str, args: &Args) -> Result<
 /// Makes the rule, waits until it says that it is in force, and looks whether it is. Gives the nodes that run it.
 async fn enforced(rules: &Api<IpRule>, apply: &PatchParams, args: &Args) -> Result<String> {
     let made = rules
-        .patch(objects::NAME, apply, &Patch::Apply(objects::rule(&args.pod, &args.pod_uid)))
+        .patch(objects::NAME, apply, &Patch::Apply(objects::rule(args.target, &args.pod, &args.pod_uid)))
         .await
         .context("make the rule")?;
     let generation = made.metadata.generation.unwrap_or_default();
@@ -92,11 +96,11 @@ async fn enforced(rules: &Api<IpRule>, apply: &PatchParams, args: &Args) -> Resu
             Verdict::Waiting(_) => tokio::time::sleep(LOOK_AGAIN).await,
         }
     };
-    match probe::connect().await? {
+    match probe::connect(args.target).await? {
         Answer::Refused => Ok(nodes),
         Answer::Accepted | Answer::Unanswered => bail!(
             "the rule says Programmed, but a connection to {} is not refused: packets do not take the way the status says",
-            probe::TARGET
+            args.target
         ),
     }
 }

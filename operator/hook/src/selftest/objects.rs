@@ -1,8 +1,8 @@
 //! The objects of the test: a service nobody else uses, and a rule for this pod alone.
 
-use serde_json::{Value, json};
+use std::net::SocketAddrV4;
 
-use super::probe::TARGET;
+use serde_json::{Value, json};
 
 /// Name of both.
 pub(super) const NAME: &str = "callgate-selftest";
@@ -11,17 +11,17 @@ pub(super) const NAME: &str = "callgate-selftest";
 const LABEL: (&str, &str) = ("app.kubernetes.io/component", "selftest");
 
 /// TCP to the port that is probed.
-pub(super) fn service(pod: &str, uid: &str) -> Value {
+pub(super) fn service(target: SocketAddrV4, pod: &str, uid: &str) -> Value {
     json!({
         "apiVersion": callgate_crds::API_VERSION,
         "kind": "Service",
         "metadata": metadata(pod, uid),
-        "spec": { "protocol": "TCP", "destinationPorts": TARGET.port().to_string() },
+        "spec": { "protocol": "TCP", "destinationPorts": target.port().to_string() },
     })
 }
 
 /// Refuses it, before every other rule.
-pub(super) fn rule(pod: &str, uid: &str) -> Value {
+pub(super) fn rule(target: SocketAddrV4, pod: &str, uid: &str) -> Value {
     json!({
         "apiVersion": callgate_crds::API_VERSION,
         "kind": "IpRule",
@@ -30,7 +30,7 @@ pub(super) fn rule(pod: &str, uid: &str) -> Value {
             "order": 0,
             "action": "Reject",
             "source": { "podSelector": { "matchLabels": { LABEL.0: LABEL.1 } } },
-            "destination": { "cidrs": [format!("{}/32", TARGET.ip())] },
+            "destination": { "cidrs": [format!("{}/32", target.ip())] },
             "services": [{ "name": NAME }],
         },
     })
@@ -48,11 +48,12 @@ fn metadata(pod: &str, uid: &str) -> Value {
 mod tests {
     use callgate_crds::{Kind, schema};
 
+    use super::super::probe::NOBODY;
     use super::*;
 
     #[test]
     fn both_objects_are_what_the_api_server_takes() {
-        assert_eq!(schema::validate(Kind::Service, &mut service("p", "u")), []);
-        assert_eq!(schema::validate(Kind::IpRule, &mut rule("p", "u")), []);
+        assert_eq!(schema::validate(Kind::Service, &mut service(NOBODY, "p", "u")), []);
+        assert_eq!(schema::validate(Kind::IpRule, &mut rule(NOBODY, "p", "u")), []);
     }
 }

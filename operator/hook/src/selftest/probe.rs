@@ -7,8 +7,8 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use tokio::net::TcpStream;
 
-/// RFC 5737 TEST-NET-1, and the port called discard (RFC 863): nobody is there.
-pub(super) const TARGET: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, 1), 9);
+/// RFC 5737 TEST-NET-2, and the port called discard (RFC 863): nobody is there.
+pub(super) const NOBODY: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(198, 51, 100, 1), 9);
 
 /// A refusal by the node comes within a millisecond; the first retransmission of a SYN is after 1 s (RFC 6298).
 const PATIENCE: Duration = Duration::from_millis(1500);
@@ -25,11 +25,7 @@ pub(super) enum Answer {
 }
 
 /// Tries once.
-pub(super) async fn connect() -> Result<Answer> {
-    connect_to(TARGET).await
-}
-
-async fn connect_to(target: SocketAddrV4) -> Result<Answer> {
+pub(super) async fn connect(target: SocketAddrV4) -> Result<Answer> {
     match tokio::time::timeout(PATIENCE, TcpStream::connect(target)).await {
         Err(_) => Ok(Answer::Unanswered),
         Ok(Ok(_)) => Ok(Answer::Accepted),
@@ -50,9 +46,9 @@ mod tests {
         let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("listen");
         let port = listener.local_addr().expect("address").port();
         let target = SocketAddrV4::new(Ipv4Addr::LOCALHOST, port);
-        let with = connect_to(target).await.expect("with");
+        let with = connect(target).await.expect("with");
         drop(listener);
-        let without = connect_to(target).await.expect("without");
+        let without = connect(target).await.expect("without");
         assert_eq!((with, without), (Answer::Accepted, Answer::Refused));
     }
 }
