@@ -95,6 +95,7 @@ async fn a_call_is_told_with_its_pod_its_ids_and_its_age() {
         rule: "pos/tills".into(),
         service: "pos/pptp".into(),
         alg: "pos/alg".into(),
+        node: String::new(),
     };
     assert_eq!(list.calls, [expected]);
 }
