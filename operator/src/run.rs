@@ -101,9 +101,16 @@ impl Leader<'_> {
         let _keeping = [
             keeping,
             Task(tokio::spawn(last_good::keep(client.clone(), args.namespace.clone(), to_keep))),
-            Task(tokio::spawn(local::serve(people, Arc::clone(&hub), latest.clone(), self.settings(), watched.clone()))),
+            Task(tokio::spawn(local::serve(
+                people,
+                Arc::clone(&hub),
+                latest.clone(),
+                self.settings(),
+                watched.clone(),
+            ))),
         ];
-        let mut compiler = Compiler { hub: &hub, watched, settings: self.settings(), last_good: first, nets: Vec::new() };
+        let mut compiler =
+            Compiler { hub: &hub, watched, settings: self.settings(), last_good: first, nets: Vec::new() };
         let mut changes = watched.changes();
         changes.mark_unchanged();
         let now = compiler.compile(metrics);

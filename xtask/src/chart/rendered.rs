@@ -5,7 +5,7 @@ use std::process::{Command, Output};
 
 use serde_json::{Value, json};
 
-use crate::{bin_dir, helm, root};
+use crate::{bin_dir, root, tools};
 
 /// The API server the chart is rendered for.
 const KUBERNETES: &str = "1.34.4";
@@ -15,9 +15,9 @@ const SETS: [&str; 4] = ["default", "small", "everything", "cleanup"];
 
 /// Helm; `None` where it is missing, after a line for the tally: CI counts that as a failure.
 fn helm_or_skip(test: &str) -> Option<PathBuf> {
-    let found = helm::find();
+    let found = tools::helm();
     if found.is_none() {
-        skip(&format!("{test}: no helm; `cargo xtask test` builds it where there is Go"));
+        skip(&format!("{test}: no helm; `cargo xtask test` builds it where there is Go 1.24"));
     }
     found
 }
