@@ -79,9 +79,8 @@ impl Service {
         }
         // Nodes that have something to do and no agent: what they carry is not known.
         let busy = self.hub.board.latest();
-        let absent = busy.iter().filter(|(node, snapshot)| {
-            !snapshot.config.sources.is_empty() && !lists.contains_key(*node)
-        });
+        let absent =
+            busy.iter().filter(|(node, snapshot)| !snapshot.config.sources.is_empty() && !lists.contains_key(*node));
         missing.extend(absent.map(|(node, _)| node.clone()));
         missing.sort();
         missing.dedup();
@@ -164,3 +163,6 @@ impl Local for Service {
         Ok(Response::new(reply))
     }
 }
+
+#[cfg(test)]
+mod tests;

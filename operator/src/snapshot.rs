@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
-use callgate_crds::Kind;
 use callgate_compile::status::ObjectRef;
+use callgate_crds::Kind;
 use callgate_proto::model::{NodeConfig, ObjectKey};
 use callgate_proto::pb;
 

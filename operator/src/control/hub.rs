@@ -126,7 +126,9 @@ impl Hub {
         let silent = || Status::unavailable(format!("the agent of node {node} did not answer in time"));
         match tokio::time::timeout(ANSWER_TIMEOUT, asked).await.map_err(|_| silent())?? {
             pb::answer::Kind::Refusal(refusal) => Err(Status::new(Code::from_i32(refusal.code), refusal.message)),
-            answer @ (pb::answer::Kind::Status(_) | pb::answer::Kind::Calls(_) | pb::answer::Kind::Explain(_)) => Ok(answer),
+            answer @ (pb::answer::Kind::Status(_) | pb::answer::Kind::Calls(_) | pb::answer::Kind::Explain(_)) => {
+                Ok(answer)
+            }
         }
     }
 

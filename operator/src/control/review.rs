@@ -44,7 +44,10 @@ mod tests {
     use super::*;
 
     fn expected() -> Expected {
-        Expected { audience: "callgate-operator".to_owned(), user: "system:serviceaccount:callgate-system:agent".to_owned() }
+        Expected {
+            audience: "callgate-operator".to_owned(),
+            user: "system:serviceaccount:callgate-system:agent".to_owned(),
+        }
     }
 
     fn good() -> Value {

@@ -37,7 +37,8 @@ pub(super) fn origin(world: &World, from: &str) -> Result<Origin, Status> {
             };
             let key = ObjectKey::new(namespace, name);
             let pod = world.pods.get(&key);
-            let pod = pod.ok_or_else(|| Status::not_found(format!("--from {from}: there is no running pod of that name")))?;
+            let pod =
+                pod.ok_or_else(|| Status::not_found(format!("--from {from}: there is no running pod of that name")))?;
             if pod.host_network {
                 return Err(Status::failed_precondition(format!(
                     "--from {from}: the pod uses its node's network, and no rule selects such pods"
@@ -56,7 +57,8 @@ pub(super) fn origin(world: &World, from: &str) -> Result<Origin, Status> {
 /// What the node's configuration says, without its agent: the external address is not known then.
 pub(super) fn from_wanted(config: &NodeConfig, request: &pb::ExplainRequest) -> Result<pb::ExplainReply, Status> {
     let address = |field: &str, text: &str| {
-        text.parse().map_err(|_| Status::invalid_argument(format!("{field} {text:?} is not an IPv4 address: write one")))
+        text.parse()
+            .map_err(|_| Status::invalid_argument(format!("{field} {text:?} is not an IPv4 address: write one")))
     };
     let port = |field: &str, port: Option<u32>, absent: u16| {
         let wrong = |_| Status::invalid_argument(format!("{field} is not a port: write 0 to 65535"));

@@ -119,12 +119,7 @@ fn node(name: &str, wanted: Option<&Arc<Snapshot>>, agent: Option<&Agent>) -> pb
         version: agent.map(|agent| agent.hello.version.clone()).unwrap_or_default(),
         config_hash: running,
         wanted_hash,
-        programmed: Some(pb::Programmed {
-            value,
-            since_unix_ms: 0,
-            reason: reason.name().to_owned(),
-            message,
-        }),
+        programmed: Some(pb::Programmed { value, since_unix_ms: 0, reason: reason.name().to_owned(), message }),
         connections: agent.map_or(0, |agent| agent.report.connections),
         calls: agent.map_or(0, |agent| agent.report.calls),
     }
@@ -151,9 +146,9 @@ fn object(reference: &ObjectRef, status: &ObjectStatus) -> pb::ObjectStatus {
         ("nodes_programmed", status.nodes_programmed),
         ("nodes_total", status.nodes_total),
     ];
-    let counters = counted.into_iter().filter_map(|(name, value)| {
-        Some(pb::Counter { name: name.to_owned(), value: u64::from(value?) })
-    });
+    let counters = counted
+        .into_iter()
+        .filter_map(|(name, value)| Some(pb::Counter { name: name.to_owned(), value: u64::from(value?) }));
     pb::ObjectStatus {
         kind: reference.kind.name().to_owned(),
         namespace: reference.key.namespace.clone(),

@@ -64,7 +64,10 @@ fn an_address_that_changes_hands_is_news_although_the_configuration_is_the_same(
     let after = board.latest()["a"].clone();
     assert_eq!(before.hash, after.hash);
     let holder = |pod: &str, uid: &str| pb::Holder { address: 0x0a00_0001, pod: pod.to_owned(), uid: uid.to_owned() };
-    assert_eq!((&before.holders[..], &after.holders[..]), (&[holder("pos/till", "1")][..], &[holder("pos/next", "2")][..]));
+    assert_eq!(
+        (&before.holders[..], &after.holders[..]),
+        (&[holder("pos/till", "1")][..], &[holder("pos/next", "2")][..])
+    );
 }
 
 #[test]

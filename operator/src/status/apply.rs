@@ -120,7 +120,9 @@ impl Writer {
                 // Deleted meanwhile.
                 Ok(Err(Error::Api(status))) if status.code == 404 => continue,
                 Ok(Err(error)) => tracing::warn!("writing the status of {}: {error}", write.name()),
-                Err(_) => tracing::warn!("writing the status of {}: the API server did not answer in time", write.name()),
+                Err(_) => {
+                    tracing::warn!("writing the status of {}: the API server did not answer in time", write.name())
+                }
             }
             if !written {
                 // The next look tries again.

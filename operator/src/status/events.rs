@@ -37,7 +37,11 @@ fn weight(new: &Condition, old: Option<&Condition>) -> Option<bool> {
     // Said by another condition of the same object, or only a matter of time.
     let silent = matches!(
         reason,
-        Reason::Pending | Reason::NotAccepted | Reason::UnresolvedRefs | Reason::LastGoodRuns | Reason::NothingToProgram
+        Reason::Pending
+            | Reason::NotAccepted
+            | Reason::UnresolvedRefs
+            | Reason::LastGoodRuns
+            | Reason::NothingToProgram
     );
     let good_news = *reason == Reason::Programmed || old.is_some_and(|old| old.status != "True");
     let notable = matches!(reason, Reason::Shadowed | Reason::SourcesExcluded);
@@ -65,15 +69,18 @@ mod tests {
     use super::*;
 
     fn status(reasons: &[(Reason, &str)]) -> ObjectStatus {
-        let conditions = reasons.iter().map(|(reason, message)| {
-            reason.condition_with(*message, Some(1), Time(jiff::Timestamp::UNIX_EPOCH))
-        });
+        let conditions = reasons
+            .iter()
+            .map(|(reason, message)| reason.condition_with(*message, Some(1), Time(jiff::Timestamp::UNIX_EPOCH)));
         ObjectStatus { conditions: conditions.collect(), ..ObjectStatus::default() }
     }
 
     fn told(before: &[(Reason, &str)], after: &[(Reason, &str)]) -> Vec<String> {
         let notes = notes(&status(before), &status(after));
-        notes.iter().map(|note| format!("{}{}: {}", if note.warning { "!" } else { "" }, note.reason, note.text)).collect()
+        notes
+            .iter()
+            .map(|note| format!("{}{}: {}", if note.warning { "!" } else { "" }, note.reason, note.text))
+            .collect()
     }
 
     #[test]

@@ -65,7 +65,8 @@ fn ran(generation: i64, before: &ObjectStatus) -> bool {
     let pending = |condition: &Condition| {
         condition.type_ == ConditionType::Programmed.name() && condition.reason != Reason::LastGoodRuns.name()
     };
-    before.conditions.iter().any(is) || (before.conditions.iter().any(going_on) && before.conditions.iter().any(pending))
+    before.conditions.iter().any(is)
+        || (before.conditions.iter().any(going_on) && before.conditions.iter().any(pending))
 }
 
 /// Live calls over all nodes.

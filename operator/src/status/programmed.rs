@@ -42,7 +42,8 @@ pub fn programmed(object: &ObjectRef, status: &Status, ran_before: bool, view: V
 fn decide(status: &Status, ran_before: bool, lacks: &[(&String, Lack)]) -> (Reason, String) {
     let accepted = status.conditions.first().is_some_and(callgate_compile::status::Condition::holds);
     if !accepted {
-        let kept = if status.last_good { "Its last good version goes on running." } else { "See the condition Accepted." };
+        let kept =
+            if status.last_good { "Its last good version goes on running." } else { "See the condition Accepted." };
         return (Reason::NotAccepted, kept.to_owned());
     }
     if status.nodes.is_empty() {

@@ -94,7 +94,10 @@ fn a_pod_in_its_nodes_network_claims_nothing_and_is_told_about() {
     let host = pod("host", "till", json!({"spec": {"hostNetwork": true}}));
     assert_eq!(sources(&[pod("till", "till", json!({})), host.clone()]), ["10.244.0.7/32 pos/till"]);
     let compiled = callgate_compile::compile(&world(&facts(&[host]), &settings()), None);
-    let status = compiled.statuses.values().find(|status| status.conditions.len() == 2 && !status.conditions[0].findings.is_empty());
+    let status = compiled
+        .statuses
+        .values()
+        .find(|status| status.conditions.len() == 2 && !status.conditions[0].findings.is_empty());
     assert_eq!(status.unwrap().conditions[0].reason.name(), "SourcesExcluded");
 }
 

@@ -20,14 +20,22 @@ fn key() -> ObjectKey {
 fn watched() -> Watched {
     let watched = Watched::empty();
     watched.absorb(&watcher::Event::Apply(()), |facts, event| {
-        facts.nodes.absorb(event, |()| cluster_key("a"), |()| NodeFact { uid: "node-uid".to_owned(), ..NodeFact::default() });
+        facts.nodes.absorb(
+            event,
+            |()| cluster_key("a"),
+            |()| NodeFact { uid: "node-uid".to_owned(), ..NodeFact::default() },
+        );
         if let Some(table) = facts.told.get_mut(Kind::Service as usize) {
             table.absorb(event, |()| key(), |()| Told { uid: "web-uid".to_owned(), status: ObjectStatus::default() });
         }
-        facts.services.absorb(event, |()| key(), |()| {
-            let spec = serde_json::from_value(json!({"protocol": "TCP"})).unwrap();
-            Object { meta: Meta { generation: 7, ..Meta::default() }, spec }
-        })
+        facts.services.absorb(
+            event,
+            |()| key(),
+            |()| {
+                let spec = serde_json::from_value(json!({"protocol": "TCP"})).unwrap();
+                Object { meta: Meta { generation: 7, ..Meta::default() }, spec }
+            },
+        )
     });
     watched
 }

@@ -17,7 +17,12 @@ fn hello(features: &[(&str, bool, &str)]) -> pb::Hello {
         available: *available,
         detail: (*detail).to_owned(),
     });
-    pb::Hello { version: "1".to_owned(), kernel: "6.1".to_owned(), features: features.collect(), ..pb::Hello::default() }
+    pb::Hello {
+        version: "1".to_owned(),
+        kernel: "6.1".to_owned(),
+        features: features.collect(),
+        ..pb::Hello::default()
+    }
 }
 
 /// `True Reason: message`.
@@ -50,8 +55,16 @@ fn ready_follows_the_agent_and_what_it_has_answered() {
 #[test]
 fn a_kernel_that_lacks_something_is_degraded_and_says_what_that_costs() {
     let (mut fleet, snapshot) = (Fleet::default(), Arc::new(Snapshot::new(NodeConfig::default(), vec![])));
-    fleet.attach("a", 1, hello(&[("nftables", true, ""), ("tcx", false, "packets take the slow path")]), Timestamp::UNIX_EPOCH);
+    fleet.attach(
+        "a",
+        1,
+        hello(&[("nftables", true, ""), ("tcx", false, "packets take the slow path")]),
+        Timestamp::UNIX_EPOCH,
+    );
     fleet.sent("a", 1, &snapshot);
     fleet.outcome("a", 1, pb::Outcome { hash: snapshot.hash.clone(), failure: None });
-    assert_eq!(told(&fleet, &snapshot), "True Degraded: Runs what it should, without tcx (packets take the slow path).");
+    assert_eq!(
+        told(&fleet, &snapshot),
+        "True Degraded: Runs what it should, without tcx (packets take the slow path)."
+    );
 }

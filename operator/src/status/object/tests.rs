@@ -54,7 +54,8 @@ impl Case {
         world.nodes = ["a".to_owned(), "b".to_owned()].into();
         world.pods = [(key("one"), pod("a", "10.0.0.1")), (key("two"), pod("b", "10.0.1.1"))].into();
         world.algs.insert(key("pptp"), object::<PptpAlgSpec>(1, json!({})));
-        let service = json!({"protocol": "TCP", "destinationPorts": "1723", "algRef": {"kind": "PptpAlg", "name": "pptp"}});
+        let service =
+            json!({"protocol": "TCP", "destinationPorts": "1723", "algRef": {"kind": "PptpAlg", "name": "pptp"}});
         world.services.insert(key("pptp"), object::<ServiceSpec>(1, service));
         let rule = json!({"order": 100, "action": "NAT", "services": [{"name": "pptp"}],
             "source": {"podSelector": {"matchLabels": {"app": "till"}}}});
