@@ -1,11 +1,12 @@
 //! What `callgate-operator` can be told: flags, and the same as environment variables.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use clap::{Parser, ValueEnum};
 use ipnet::Ipv4Net;
 use jiff::SignedDuration;
 
+use crate::endpoint::Place;
 use crate::tls::Lifetimes;
 
 /// Callgate's operator: compiles objects, gives every node its configuration, writes status.
@@ -18,8 +19,11 @@ pub struct Args {
     /// Name of this pod: it stands in the Lease and in events
     #[arg(long, env = "CALLGATE_POD_NAME", value_name = "NAME", default_value = "callgate-operator")]
     pub pod_name: String,
+    /// Address of this pod: where the Service leads while this operator leads. Left out: nobody is told
+    #[arg(long, env = "CALLGATE_POD_IP", value_name = "IP")]
+    pub pod_ip: Option<IpAddr>,
     /// Where agents connect (gRPC over TLS)
-    #[arg(long, env = "CALLGATE_LISTEN", value_name = "ADDRESS", default_value = "0.0.0.0:8443")]
+    #[arg(long, env = "CALLGATE_LISTEN", value_name = "ADDRESS", default_value = "0.0.0.0:9443")]
     pub listen: SocketAddr,
     /// Where probes and Prometheus connect (plain HTTP)
     #[arg(long, env = "CALLGATE_HTTP", value_name = "ADDRESS", default_value = "0.0.0.0:8080")]
@@ -34,7 +38,7 @@ pub struct Args {
     #[arg(long = "server-name", env = "CALLGATE_SERVER_NAMES", value_name = "NAME", value_delimiter = ',')]
     pub server_names: Vec<String>,
     /// Service account of the agents, in the operator's namespace
-    #[arg(long, env = "CALLGATE_AGENT_ACCOUNT", value_name = "NAME", default_value = "callgate-agent")]
+    #[arg(long, env = "CALLGATE_AGENT_ACCOUNT", value_name = "NAME", default_value = "callgate-dataplane")]
     pub agent_account: String,
     /// Audience that agents' tokens must be for
     #[arg(long, env = "CALLGATE_AUDIENCE", value_name = "AUDIENCE", default_value = "callgate-operator")]
@@ -75,6 +79,16 @@ impl Args {
     /// How long certificates last.
     pub fn lifetimes(&self) -> Lifetimes {
         Lifetimes { authority: self.ca_lifetime, overlap: self.ca_overlap, leaf: self.cert_lifetime }
+    }
+
+    /// Where the Service is to lead.
+    pub fn place(&self) -> Option<Place> {
+        Some(Place {
+            namespace: self.namespace.clone(),
+            service: self.service.clone(),
+            pod: self.pod_name.clone(),
+            address: SocketAddr::new(self.pod_ip?, self.listen.port()),
+        })
     }
 
     /// Every name the server is dialled by.

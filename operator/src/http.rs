@@ -17,8 +17,10 @@ use crate::metrics::Metrics;
 /// How far the operator is, for probes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Phase {
-    /// It does not serve agents, and why.
+    /// It can neither lead nor stand by yet, and why.
     Waiting(String),
+    /// Another one leads, and this one would take over.
+    Standby,
     /// It leads and serves.
     Serving,
     /// It is about to end.
@@ -76,6 +78,7 @@ fn answer(method: &Method, path: &str, phase: &Phase, metrics: &Metrics) -> Resp
         (&Method::GET | &Method::HEAD, "/healthz") => (StatusCode::OK, "text/plain", "ok\n".to_owned()),
         (&Method::GET | &Method::HEAD, "/readyz") => match phase {
             Phase::Serving => (StatusCode::OK, "text/plain", "ok\n".to_owned()),
+            Phase::Standby => (StatusCode::OK, "text/plain", "ok: another operator leads\n".to_owned()),
             Phase::Waiting(why) => (StatusCode::SERVICE_UNAVAILABLE, "text/plain", format!("{why}\n")),
             Phase::Stopping => (StatusCode::SERVICE_UNAVAILABLE, "text/plain", "stopping\n".to_owned()),
         },
@@ -98,12 +101,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_alive_from_the_start_and_ready_only_while_it_serves() {
+    fn it_is_alive_from_the_start_and_ready_while_it_serves_or_stands_by() {
         let metrics = Metrics::default();
         let status = |path: &str, phase: &Phase| answer(&Method::GET, path, phase, &metrics).status().as_u16();
-        let waiting = Phase::Waiting("another operator leads".to_owned());
-        let told = [&waiting, &Phase::Serving, &Phase::Stopping].map(|p| (status("/healthz", p), status("/readyz", p)));
-        assert_eq!(told, [(200, 503), (200, 200), (200, 503)]);
+        let waiting = Phase::Waiting("starting".to_owned());
+        let phases = [&waiting, &Phase::Standby, &Phase::Serving, &Phase::Stopping];
+        let told = phases.map(|phase| (status("/healthz", phase), status("/readyz", phase)));
+        assert_eq!(told, [(200, 503), (200, 200), (200, 200), (200, 503)]);
         assert_eq!(answer(&Method::POST, "/metrics", &waiting, &metrics).status().as_u16(), 405);
         assert_eq!(status("/", &waiting), 404);
     }

@@ -14,6 +14,7 @@
 
 pub mod args;
 pub mod control;
+pub mod endpoint;
 pub mod facts;
 pub mod fleet;
 pub mod http;

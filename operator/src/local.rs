@@ -163,3 +163,6 @@ impl Local for Service {
         Ok(Response::new(reply))
     }
 }
+
+#[cfg(test)]
+mod tests;

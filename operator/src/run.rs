@@ -47,28 +47,38 @@ async fn live(args: Args) -> Result<()> {
     let mut signals = Signals::new()?;
     let (health, metrics) = (Health::default(), Arc::new(Metrics::default()));
     let probes = TcpListener::bind(args.http).await.with_context(|| format!("--http {}", args.http))?;
-    let agents = TcpListener::bind(args.listen).await.with_context(|| format!("--listen {}", args.listen))?;
     let people = TcpListener::bind(args.local).await.with_context(|| format!("--local {}", args.local))?;
     tokio::spawn(http::serve(probes, health.clone(), Arc::clone(&metrics)));
     let client = Client::try_default().await.context("finding the API server")?;
     let watched = Watched::start(&client);
     let mut holder = Holder::new(client.clone(), &args.namespace, &args.lease, &args.pod_name);
-    health.set(Phase::Waiting("another operator leads, or the Lease cannot be had".to_owned()));
+    let hub = Arc::new(Hub::new(Arc::clone(&metrics)));
+    let (published, latest) = watch::channel(None);
+    let settings = Settings { namespace: args.namespace.clone(), cluster_cidrs: args.cluster_cidrs.clone() };
+    let desk = local::Desk {
+        hub: Arc::clone(&hub),
+        published: latest,
+        settings: settings.clone(),
+        watched: watched.clone(),
+        leader: holder.leader(),
+    };
+    let _people = Task(tokio::spawn(local::serve(people, desk)));
+    let leader =
+        Leader { args: &args, client, watched, health: health.clone(), metrics: Arc::clone(&metrics), hub, settings };
     tokio::select! {
         () = holder.acquire() => {}
+        never = leader.stand_by() => match never {},
         () = signals.wait() => return Ok(()),
     }
     tracing::info!("leading");
     metrics.leader.set(1);
-    let leader = Leader { args: &args, client, watched, health: health.clone(), metrics: Arc::clone(&metrics) };
     let result = tokio::select! {
-        result = leader.lead(agents, people, &mut signals) => result,
+        result = leader.lead(published, &mut signals) => result,
         () = holder.keep() => {
             // Another may lead already: nothing may be written any more, not even a farewell.
             bail!("the Lease was lost: ending, so that the next start begins anew");
         }
     };
-    health.set(Phase::Stopping);
     holder.release().await;
     result
 }
@@ -80,18 +90,26 @@ struct Leader<'a> {
     watched: Watched,
     health: Health,
     metrics: Arc<Metrics>,
+    hub: Arc<Hub>,
+    settings: Settings,
 }
 
 impl Leader<'_> {
+    /// Says that it could take over, once everything is read that leading takes.
+    async fn stand_by(&self) -> Infallible {
+        self.read().await;
+        self.health.set(Phase::Standby);
+        pending().await
+    }
+
     /// Leads until a signal.
-    async fn lead(&self, agents: TcpListener, people: TcpListener, signals: &mut Signals) -> Result<()> {
-        let Self { args, client, watched, health, metrics } = self;
+    async fn lead(&self, published: watch::Sender<Latest>, signals: &mut Signals) -> Result<()> {
+        let Self { args, client, watched, health, metrics, hub, settings } = self;
+        let agents = TcpListener::bind(args.listen).await.with_context(|| format!("--listen {}", args.listen))?;
         let names = Names { namespace: args.namespace.clone(), ca: args.ca.clone(), server: args.names() };
         let keeper = Keeper::start(client.clone(), names, args.lifetimes(), Timestamp::now()).await?;
         let tls = keeper.subscribe();
         let keeping = Task(tokio::spawn(keeper.run()));
-        let hub = Arc::new(Hub::new(Arc::clone(metrics)));
-        let (published, latest) = watch::channel(None);
         // Nothing is served before everything was read: an agent must not be told that there is nothing to do.
         let first = tokio::select! {
             first = self.first() => first,

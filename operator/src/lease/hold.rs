@@ -7,6 +7,7 @@ use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::api::{Api, ObjectMeta, PostParams};
 use kube::{Client, Error};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::{Decision, RENEW_DEADLINE, RETRY, Seen, decide};
@@ -17,6 +18,8 @@ pub struct Holder {
     name: String,
     me: String,
     seen: Seen,
+    /// Who leads, as last read.
+    leader: watch::Sender<String>,
 }
 
 /// How long one request may take.
@@ -26,7 +29,13 @@ impl Holder {
     /// A candidate called `me` (the pod's name) for Lease `namespace/name`.
     pub fn new(client: Client, namespace: &str, name: &str, me: &str) -> Self {
         let api = Api::namespaced(client, namespace);
-        Self { api, name: name.to_owned(), me: me.to_owned(), seen: Seen::default() }
+        let leader = watch::channel(String::new()).0;
+        Self { api, name: name.to_owned(), me: me.to_owned(), seen: Seen::default(), leader }
+    }
+
+    /// Name of the pod that leads; empty while that is not known.
+    pub fn leader(&self) -> watch::Receiver<String> {
+        self.leader.subscribe()
     }
 
     /// Waits until it leads.
@@ -99,7 +108,10 @@ impl Holder {
         let spec = lease.spec.take().unwrap_or_default();
         self.seen.note(&spec, Instant::now());
         match decide(&spec, &self.me, &self.seen, Instant::now(), &stamp) {
-            Decision::Wait => Ok(false),
+            Decision::Wait => {
+                self.leader.send_replace(spec.holder_identity.unwrap_or_default());
+                Ok(false)
+            }
             Decision::Write(new) => {
                 // The resourceVersion that was read goes along: of two who write at once one is refused.
                 lease.spec = Some(new);

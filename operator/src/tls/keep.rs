@@ -150,3 +150,6 @@ fn read(secret: &Secret) -> Result<Authority> {
     })?;
     Ok(Authority { current, next: pair(NEXT), old: text(OLD) })
 }
+
+#[cfg(test)]
+mod tests;
