@@ -97,7 +97,12 @@ spec:
     pub fn hang_up(&self, cluster: &Cluster) -> anyhow::Result<()> {
         let start = Instant::now();
         self.exec(cluster, "pkill -TERM callgate-ppp; while pgrep callgate-ppp >/dev/null; do sleep 0.1; done")?;
-        anyhow::ensure!(start.elapsed() < Duration::from_secs(30), "{} took {:?} to hang up", self.name, start.elapsed());
+        anyhow::ensure!(
+            start.elapsed() < Duration::from_secs(30),
+            "{} took {:?} to hang up",
+            self.name,
+            start.elapsed()
+        );
         Ok(())
     }
 }
