@@ -42,6 +42,8 @@ fn api_server(node: &Node, authority: &Authority) -> anyhow::Result<Process> {
         addresses::SERVICES,
         "--authorization-mode=Node,RBAC",
         "--enable-admission-plugins=NodeRestriction",
+        // Nobody here knows the nodes' names.
+        "--kubelet-preferred-address-types=InternalIP",
         "--allow-privileged=true",
         "--service-account-issuer",
         &format!("https://kubernetes.default.svc.{}", addresses::DOMAIN),
@@ -57,8 +59,7 @@ fn api_server(node: &Node, authority: &Authority) -> anyhow::Result<Process> {
         ("--kubelet-client-certificate", &to_kubelet.certificate),
         ("--kubelet-client-key", &to_kubelet.key),
         ("--kubelet-certificate-authority", &authority.certificate()),
-        // The key file of a pair holds both halves.
-        ("--service-account-key-file", &tokens.key),
+        ("--service-account-key-file", &tokens.certificate),
         ("--service-account-signing-key-file", &tokens.key),
     ] {
         command.arg(flag).arg(file);

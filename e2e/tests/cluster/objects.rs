@@ -5,6 +5,9 @@ use std::path::{Path, PathBuf};
 
 use super::shared::{POD, SOON, Shared};
 
+/// A field without a value is as good as none for standalone. The API server refuses it where the field is a list or a mapping.
+const STRICTER: &str = "fields-without-a-value.yaml";
+
 fn tree(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
 }
@@ -54,19 +57,34 @@ fn the_kinds_the_predefined_services_and_good_manifests_are_taken() {
         let output =
             shared.kubectl().output(&["apply", "--server-side", "--dry-run=server", "-f", path.to_str().unwrap()], "");
         let output = output.unwrap();
-        assert!(output.status.success(), "{}: {}", path.display(), String::from_utf8_lossy(&output.stderr));
+        let said = String::from_utf8_lossy(&output.stderr);
+        if path.ends_with(STRICTER) {
+            assert!(said.contains("must be of type object: \"null\""), "{}: {said}", path.display());
+        } else {
+            assert!(output.status.success(), "{}: {said}", path.display());
+        }
     }
 }
 
-/// What has to be in the API server's words for a file that says `# expect: FIELD: TEXT`: the text where it is ours (a CEL rule's
-/// message), else the field's name.
-fn wanted(expected: &str, ours: &str) -> String {
-    let (field, text) = expected.split_once(": ").unwrap_or((expected, ""));
-    if !text.is_empty() && ours.contains(text) {
-        return text.to_owned();
+/// Files about which the API server does not name the field.
+const IN_ITS_OWN_WORDS: [(&str, &str); 4] = [
+    ("api-version-of-a-later-release.yaml", "no matches for kind \"Service\" in version \"callgate.io/v1\""),
+    ("label-that-is-a-number.yaml", "metadata.labels of type string"),
+    ("name-missing.yaml", "resource name may not be empty"),
+    ("namespace-with-a-dot.yaml", "namespaces \"pos.example\" not found"),
+];
+
+/// What has to be in the API server's words for a file that says `# expect: FIELD: TEXT`: the field, and the text where it is ours (a
+/// CEL rule's message).
+fn wanted<'a>(name: &str, expected: &'a str, ours: &str) -> Vec<&'a str> {
+    if let Some((_, words)) = IN_ITS_OWN_WORDS.iter().find(|(file, _)| *file == name) {
+        return vec![words];
     }
-    let last = field.rsplit('.').next().unwrap_or_default();
-    last.split('[').next().unwrap_or_default().to_owned()
+    match expected.split_once(": ") {
+        Some((field, text)) if ours.contains(text) => vec![field, text],
+        Some((field, _)) => vec![field],
+        None => vec![expected],
+    }
 }
 
 #[test]
@@ -86,15 +104,15 @@ fn the_api_server_refuses_every_manifest_of_wrong_shape_and_says_what_is_wrong()
     for path in &files {
         let text = fs::read_to_string(path).unwrap();
         let expected = text.lines().find_map(|line| line.strip_prefix("# expect: ")).unwrap();
-        let wanted = wanted(expected, &ours);
-        by_rule += usize::from(wanted.contains(' '));
+        let wanted = wanted(path.file_name().unwrap().to_str().unwrap(), expected, &ours);
+        by_rule += usize::from(wanted.len() == 2);
         let args = ["apply", "--server-side", "--dry-run=server", "-f", path.to_str().unwrap()];
         let output = shared.kubectl().output(&args, "").unwrap();
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        if output.status.success() || !said.contains(&wanted) {
+        if output.status.success() || !wanted.iter().all(|words| said.contains(words)) {
             wrong.push(format!("{}: refused {}, wanted {wanted:?}: {said}", path.display(), !output.status.success()));
         }
     }
     assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), files.len(), wrong.join("\n"));
-    assert!(by_rule >= 15, "{by_rule} files are refused by a rule of ours");
+    assert!(by_rule >= 30, "{by_rule} files are refused by a rule of ours");
 }

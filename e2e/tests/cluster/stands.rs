@@ -52,7 +52,7 @@ fn pods_on_every_node_start_run_commands_and_reach_each_other_and_the_api() {
         // By its name, through kube-proxy, over TCP.
         let said = shared.k(&format!("-n stands exec {pod} -- nslookup kubernetes.default.svc.{}", addresses::DOMAIN));
         assert!(said.contains(&addresses::API_SERVICE.to_string()), "{said}");
-        shared.k(&format!("-n stands exec {pod} -- nc -z -w 5 kubernetes.default 443"));
+        shared.k(&format!("-n stands exec {pod} -- nc -w 5 kubernetes.default 443"));
     }
 }
 
@@ -67,7 +67,8 @@ fn what_leaves_with_a_pod_address_is_counted_by_the_router_and_gets_nowhere() {
     let before = outside.leaked().unwrap();
     for machine in &shared.cluster().machines {
         machine.node.run("ping", &["-n", "-c", "2", "-i", "0.2", "-W", "5", &server]).unwrap();
-        machine.node.run("busybox", &["nc", "-z", "-w", "5", &server, "1723"]).unwrap();
+        let connect = format!("exec 3<>/dev/tcp/{server}/1723");
+        machine.node.run("timeout", &["5", "bash", "-c", &connect]).unwrap();
     }
     assert_eq!(outside.leaked().unwrap(), before);
     // Pods have not.
