@@ -66,12 +66,14 @@ impl Place {
         (stream, hello)
     }
 
-    fn cleanup(&self) {
+    /// Puts the host back; what it says if it does not.
+    fn cleanup(&self) -> Result<(), String> {
         let output = Command::new(env!("CARGO_BIN_EXE_callgate-dataplane"))
             .args(["cleanup", "--state-dir", &self.path("state"), "--api", &self.path("api.sock")])
+            .env("RUST_LOG", "off")
             .output()
             .unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        output.status.success().then_some(()).ok_or_else(|| String::from_utf8_lossy(&output.stderr).into_owned())
     }
 }
 
@@ -157,7 +159,7 @@ fn with_two_capabilities_and_a_read_only_proc_sys_an_agent_does_all_its_work() {
         let told = sh("timeout 1 ip monitor link rule route || true");
         assert!(!told.contains("callgate") && !told.contains("7411"), "{told}");
         agent.end(Signal::SIGTERM);
-        place.cleanup();
+        place.cleanup().unwrap();
         assert!(!place.dir.path().join("state").exists());
     });
     assert_eq!(surface(), before);
@@ -189,7 +191,7 @@ fn a_rollout_keeps_flows_and_the_next_agent_runs_the_last_snapshot_before_it_rea
             assert_eq!((surface(), flow.still()), (running.clone(), NODE), "{signal}");
         }
         agent.end(Signal::SIGTERM);
-        place.cleanup();
+        place.cleanup().unwrap();
     });
 }
 
@@ -215,7 +217,7 @@ fn an_address_that_changes_hands_keeps_no_flow_of_the_pod_before() {
             assert_eq!(tracked(), flows, "{uid}");
         }
         agent.end(Signal::SIGTERM);
-        place.cleanup();
+        place.cleanup().unwrap();
     });
 }
 
@@ -242,6 +244,36 @@ fn what_others_take_away_while_the_agent_runs_is_put_back() {
             });
         }
         agent.end(Signal::SIGTERM);
-        place.cleanup();
+        place.cleanup().unwrap();
     });
+}
+
+#[test]
+fn a_host_without_an_agent_needs_no_cleaning_and_a_running_agent_is_not_pulled_away() {
+    if !root() {
+        return;
+    }
+    let _lab = Lab::new();
+    sh("sysctl -qw net.ipv4.ip_forward=1");
+    let before = surface();
+    here(async {
+        let mut place = Place::new().await;
+        // Twice: the second finds what the first left, which is nothing.
+        place.cleanup().unwrap();
+        place.cleanup().unwrap();
+        assert_eq!(surface(), before);
+        let mut agent = place.start();
+        let (mut stream, _) = place.attached().await;
+        stream.tell(snapshot(&config(), "u1")).await;
+        acknowledged(&mut stream, &config()).await;
+        let running = surface();
+        let refused = place.cleanup().unwrap_err();
+        assert!(refused.contains(" is in use by another callgate-dataplane (process "), "{refused}");
+        assert_eq!(surface(), running);
+        // Killed, so that it could put nothing back, and its state lost: the names alone are enough.
+        agent.end(Signal::SIGKILL);
+        std::fs::remove_file(place.path("state/kernel.json")).unwrap();
+        place.cleanup().unwrap();
+    });
+    assert_eq!(surface(), before);
 }
