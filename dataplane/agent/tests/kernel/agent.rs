@@ -26,17 +26,17 @@ const CONFINED: &str = "mount --bind /proc/sys /proc/sys && mount -o remount,bin
     exec setpriv --no-new-privs --bounding-set=-all,+net_admin,+net_raw \"$@\"";
 
 /// A directory with what an agent needs, and the operator it finds.
-struct Place {
+pub(crate) struct Place {
     dir: TempDir,
     port: u16,
     streams: mpsc::Receiver<Stream>,
 }
 
 /// One running agent.
-struct Agent(Child);
+pub(crate) struct Agent(Child);
 
 impl Place {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let dir = TempDir::new().unwrap();
         let authority = Authority::new("ca");
         let (sender, streams) = mpsc::channel(4);
@@ -50,7 +50,7 @@ impl Place {
         self.dir.path().join(name).display().to_string()
     }
 
-    fn start(&self) -> Agent {
+    pub(crate) fn start(&self) -> Agent {
         let mut command = Command::new("unshare");
         command.args(["--mount", "sh", "-c", CONFINED, "sh", env!("CARGO_BIN_EXE_callgate-dataplane"), "agent"]);
         command.args(["--operator", &format!("127.0.0.1:{}", self.port), "--server-name", fake::NAME]);
@@ -60,14 +60,14 @@ impl Place {
     }
 
     /// The agent's next stream and what it said of itself.
-    async fn attached(&mut self) -> (Stream, pb::Hello) {
+    pub(crate) async fn attached(&mut self) -> (Stream, pb::Hello) {
         let mut stream = tokio::time::timeout(PATIENCE, self.streams.recv()).await.unwrap().unwrap();
         let Some(Ours::Hello(hello)) = stream.next().await else { panic!("no hello") };
         (stream, hello)
     }
 
     /// Puts the host back; what it says if it does not.
-    fn cleanup(&self) -> Result<(), String> {
+    pub(crate) fn cleanup(&self) -> Result<(), String> {
         let output = Command::new(env!("CARGO_BIN_EXE_callgate-dataplane"))
             .args(["cleanup", "--state-dir", &self.path("state"), "--api", &self.path("api.sock")])
             .env("RUST_LOG", "off")
@@ -78,7 +78,7 @@ impl Place {
 }
 
 impl Agent {
-    fn end(&mut self, signal: Signal) {
+    pub(crate) fn end(&mut self, signal: Signal) {
         kill(Pid::from_raw(self.0.id().cast_signed()), signal).unwrap();
         let status = self.0.wait().unwrap();
         assert_eq!(status.success(), signal == Signal::SIGTERM, "{status}");
@@ -97,7 +97,7 @@ fn config() -> NodeConfig {
     NodeConfig { node: "node-a".into(), algs: Vec::new(), ..config }
 }
 
-fn snapshot(config: &NodeConfig, uid: &str) -> Theirs {
+pub(crate) fn snapshot(config: &NodeConfig, uid: &str) -> Theirs {
     let address = Ipv4Addr::new(10, 244, 1, 2).into();
     Theirs::Snapshot(pb::Snapshot {
         config: Some(config.into()),
@@ -106,7 +106,7 @@ fn snapshot(config: &NodeConfig, uid: &str) -> Theirs {
     })
 }
 
-async fn acknowledged(stream: &mut Stream, config: &NodeConfig) {
+pub(crate) async fn acknowledged(stream: &mut Stream, config: &NodeConfig) {
     let expected = Ours::Outcome(pb::Outcome { hash: config.content_hash(), failure: None });
     assert_eq!(stream.next_but_reports().await, Some(expected));
 }
@@ -131,7 +131,7 @@ fn until(what: &str, holds: impl Fn() -> bool) {
 }
 
 /// Runs a test with a runtime that keeps to the calling thread, and so to its namespace.
-fn here<T>(test: impl Future<Output = T>) -> T {
+pub(crate) fn here<T>(test: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(test)
 }
 
