@@ -40,7 +40,7 @@ impl Link {
     pub(super) async fn run(self, mut ends: Ends) {
         let mut attempt = 0;
         loop {
-            self.mounted().await;
+            self.mounted(&ends.report).await;
             match self.once(&mut ends, &mut attempt).await {
                 Ok(End::Rotated) => {
                     tracing::info!("--ca-file has changed: connecting anew with what it holds now");
@@ -63,10 +63,11 @@ impl Link {
     }
 
     /// Waits for CA and token to be there. That is looked at often and counts as no failure: a file costs nobody anything.
-    async fn mounted(&self) {
+    async fn mounted(&self, report: &Report) {
         let mut told = false;
         while let Some(missing) = self.address.missing() {
             if !told {
+                report.count("operator_mounts_awaited");
                 tracing::warn!("{missing} is not there: waiting for it; what runs goes on");
                 told = true;
             }
