@@ -49,7 +49,7 @@ pub enum OpenRefusal {
 }
 
 /// Why a connection ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum CloseReason {
     /// FIN in both directions; who began.
     Finished(Side),

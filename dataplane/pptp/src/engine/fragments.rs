@@ -90,13 +90,15 @@ impl Engine {
         self.fragments.known.insert(key, known);
         self.arm_fragments(until);
         known.apply(packet);
-        if self.fragments.early.iter().all(|(of, ..)| *of != key) {
+        // A fragment is the packet's only if it came from the same side: addresses alone can be forged.
+        let from = super::connection::other(way.to);
+        if self.fragments.early.iter().all(|(of, side, ..)| (*of, *side) != (key, from)) {
             return Verdict::Forward(way.to);
         }
         // The first one first: it is no use to a receiver to have to wait for it.
         self.commands.push_back(Command::Send { to: way.to, packet: packet.to_vec() });
         for early in std::mem::take(&mut self.fragments.early) {
-            if early.0 != key {
+            if (early.0, early.1) != (key, from) {
                 self.fragments.early.push(early);
                 continue;
             }
