@@ -122,7 +122,7 @@ async fn json_keeps_exact_numbers_and_null_for_what_is_not_known() {
 
 #[tokio::test]
 async fn without_calls_it_says_so() {
-    let empty = pb::CallList { calls: vec![], taken_unix_ms: common::NOW };
+    let empty = pb::CallList { taken_unix_ms: common::NOW, ..pb::CallList::default() };
     assert_eq!(calls(empty.clone(), "").await.out, "no live calls\n");
     let json = "{\n  \"taken\": \"2026-11-21T10:00:00Z\",\n  \"calls\": []\n}\n";
     assert_eq!(calls(empty, " -o json").await.out, json);

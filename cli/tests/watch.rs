@@ -23,7 +23,7 @@ fn line(place: &Place, options: &str) -> String {
 }
 
 fn none(seconds: i64) -> pb::CallList {
-    pb::CallList { calls: vec![], taken_unix_ms: common::NOW + seconds * 1000 }
+    pb::CallList { taken_unix_ms: common::NOW + seconds * 1000, ..pb::CallList::default() }
 }
 
 fn one() -> pb::CallList {

@@ -13,11 +13,13 @@ pub enum ConditionType {
     ResolvedRefs,
     /// Every node that must run it has acknowledged this generation.
     Programmed,
+    /// Of an EgressNode: its agent is there and runs what it should.
+    Ready,
 }
 
 impl ConditionType {
     /// Every type, in the order a reader wants them.
-    pub const ALL: [Self; 3] = [Self::Accepted, Self::ResolvedRefs, Self::Programmed];
+    pub const ALL: [Self; 4] = [Self::Accepted, Self::ResolvedRefs, Self::Programmed, Self::Ready];
 
     /// The `type` field.
     pub const fn name(self) -> &'static str {
@@ -25,6 +27,7 @@ impl ConditionType {
             Self::Accepted => "Accepted",
             Self::ResolvedRefs => "ResolvedRefs",
             Self::Programmed => "Programmed",
+            Self::Ready => "Ready",
         }
     }
 
@@ -36,6 +39,7 @@ impl ConditionType {
             Self::Programmed => {
                 "Every node that must run it has acknowledged this generation; never set from intent alone."
             }
+            Self::Ready => "Of an EgressNode only: its agent is there and runs what it should.",
         }
     }
 }
@@ -126,9 +130,15 @@ reasons! {
     Programmed true NothingToProgram: "No node has to run it: no rule uses it, or no pod is selected.", "";
     Programmed false Pending: "Not every node has acknowledged this generation yet.", "Wait; nodesProgrammed and nodesTotal tell how far it is.";
     Programmed false NotAccepted: "It is not accepted, so no node runs it.", "See the condition Accepted of the same object.";
+    Programmed false LastGoodRuns: "What runs is its last good version, not this generation.", "See the conditions Accepted and ResolvedRefs of the same object.";
     Programmed false ApplyFailed: "A node could not put it into effect.", "The message has the node and the kernel's error.";
     Programmed false NodeUnreachable: "A node that must run it has not answered.", "See the agent on the node named in the message.";
     Programmed false AlgUnavailable: "The ALG cannot work on a node, for example because a kernel helper already treats PPTP there.", "Do what the message says on that node.";
+    Ready true AgentReady: "Its agent is attached and runs what it should.", "";
+    Ready true Degraded: "Its agent is attached and runs what it should, but the kernel lacks something.", "The message says what is missing and what that costs.";
+    Ready false AgentMissing: "No agent of this node is attached to the operator.", "See the agent's pod on that node, and its log.";
+    Ready false Converging: "Its agent has not yet put the last snapshot into effect.", "Wait; where it lasts, see the agent's log.";
+    Ready false SnapshotRefused: "Its agent could not put the last snapshot into effect; what ran before goes on.", "The message has the object and the kernel's error.";
 }
 
 impl Reason {

@@ -1,9 +1,10 @@
 //! The files made from this crate: a definition a kind, all of them in one, and the table of conditions.
 
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use serde_json::Value;
 
-use crate::Kind;
 use crate::conditions::{ConditionType, TABLE};
+use crate::definitions;
 
 /// The command that writes the files, for headers and messages.
 pub const COMMAND: &str = "cargo xtask generate";
@@ -24,7 +25,7 @@ pub enum GenerateError {
     #[error("definition of {kind} as JSON")]
     Json {
         /// Which.
-        kind: Kind,
+        kind: String,
         /// Why.
         source: serde_json::Error,
     },
@@ -32,7 +33,7 @@ pub enum GenerateError {
     #[error("definition of {kind} as YAML")]
     Yaml {
         /// Which.
-        kind: Kind,
+        kind: String,
         /// Why.
         source: serde_saphyr::ser::Error,
     },
@@ -42,13 +43,14 @@ pub enum GenerateError {
 pub fn files() -> Result<Vec<GeneratedFile>, GenerateError> {
     let mut files = vec![GeneratedFile { path: "docs/conditions.md".to_owned(), content: conditions() }];
     let mut all = header("Every kind of Callgate, for kubectl apply --server-side.");
-    for kind in Kind::ALL {
-        let yaml = definition(kind)?;
+    for definition in definitions() {
+        let names = &definition.spec.names;
+        let yaml = yaml(&definition)?;
         all.push_str("---\n");
         all.push_str(&yaml);
         files.push(GeneratedFile {
-            path: format!("crds/generated/{}.yaml", kind.plural()),
-            content: header(&format!("The kind {kind} ({}).", kind.plural())) + &yaml,
+            path: format!("crds/generated/{}.yaml", names.plural),
+            content: header(&format!("The kind {} ({}).", names.kind, names.plural)) + &yaml,
         });
     }
     files.push(GeneratedFile { path: "crds/generated/all.yaml".to_owned(), content: all });
@@ -60,10 +62,11 @@ fn header(title: &str) -> String {
     format!("# {title}\n# Made from crds/src by `{COMMAND}`: change it there.\n")
 }
 
-fn definition(kind: Kind) -> Result<String, GenerateError> {
-    let mut value = serde_json::to_value(kind.definition()).map_err(|source| GenerateError::Json { kind, source })?;
+fn yaml(definition: &CustomResourceDefinition) -> Result<String, GenerateError> {
+    let kind = || definition.spec.names.kind.clone();
+    let mut value = serde_json::to_value(definition).map_err(|source| GenerateError::Json { kind: kind(), source })?;
     whole_numbers(&mut value);
-    serde_saphyr::to_string(&value).map_err(|source| GenerateError::Yaml { kind, source })
+    serde_saphyr::to_string(&value).map_err(|source| GenerateError::Yaml { kind: kind(), source })
 }
 
 /// Writes `65535.0` as `65535`: bounds are floats in the type of a definition, and all of ours are whole.
@@ -87,7 +90,7 @@ fn conditions() -> String {
         "<!-- Made from crds/src/conditions.rs by `{COMMAND}`: change it there. -->\n\
          # Conditions\n\n\
          Read this when `kubectl get` or `kubectl-callgate status` shows a reason and you want to know what to do.\n\n\
-         Every object has the conditions below, each with `observedGeneration`: a condition of an older generation says \
+         Every object has the conditions Accepted, ResolvedRefs (where it names others) and Programmed, each with `observedGeneration`: a condition of an older generation says \
          nothing about what you have just applied. Reasons are stable; messages are for people and name the object, the \
          field and the remedy.\n"
     );

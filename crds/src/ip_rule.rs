@@ -30,13 +30,13 @@ use crate::{ObjectStatus, ServiceRef};
     printcolumn = r#"{"name":"Service","type":"string","jsonPath":".spec.services[*].name","description":"First service"}"#,
     printcolumn = r#"{"name":"Accepted","type":"string","jsonPath":".status.conditions[?(@.type==\"Accepted\")].status"}"#,
     printcolumn = r#"{"name":"Programmed","type":"string","jsonPath":".status.conditions[?(@.type==\"Programmed\")].status"}"#,
-    printcolumn = r#"{"name":"Reason","type":"string","jsonPath":".status.conditions[?(@.type==\"Accepted\")].reason"}"#,
+    printcolumn = r#"{"name":"Reason","type":"string","jsonPath":".status.reason","description":"The reason that matters most"}"#,
+    printcolumn = r#"{"name":"Nodes","type":"string","jsonPath":".status.nodes","description":"Nodes that run this generation, of those that must"}"#,
     printcolumn = r#"{"name":"Calls","type":"integer","jsonPath":".status.liveCalls","description":"Live PPTP calls that this rule let through"}"#,
     printcolumn = r#"{"name":"Source","type":"string","jsonPath":".spec.source","priority":1}"#,
     printcolumn = r#"{"name":"Destination","type":"string","jsonPath":".spec.destination.cidrs","priority":1}"#,
     printcolumn = r#"{"name":"Gateway","type":"string","jsonPath":".spec.gatewayRef.name","priority":1}"#,
-    printcolumn = r#"{"name":"Clients","type":"integer","jsonPath":".status.clients","priority":1,"description":"Source addresses the rule applies to"}"#,
-    printcolumn = r#"{"name":"Nodes","type":"integer","jsonPath":".status.nodesProgrammed","priority":1,"description":"Nodes that run this generation"}"#,
+    printcolumn = r#"{"name":"Clients","type":"integer","jsonPath":".status.clients","description":"Source addresses the rule applies to"}"#,
     printcolumn = r#"{"name":"Message","type":"string","jsonPath":".status.conditions[?(@.type==\"Accepted\")].message","priority":1}"#,
     printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#
 )]

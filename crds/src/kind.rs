@@ -7,7 +7,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 };
 use kube::CustomResourceExt;
 
-/// One of the object kinds of [`crate::GROUP`].
+/// One of the object kinds of [`crate::GROUP`] that people write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
     /// How PPTP is treated.
@@ -53,12 +53,23 @@ impl Kind {
             Self::Service => crate::Service::crd(),
             Self::IpRule => crate::IpRule::crd(),
         };
-        for version in &mut definition.spec.versions {
-            if let Some(schema) = version.schema.as_mut().and_then(|schema| schema.open_api_v3_schema.as_mut()) {
-                tidy(schema);
-            }
-        }
+        tidy_versions(&mut definition);
         definition
+    }
+}
+
+/// The definitions of every resource of ours: the kinds that people write, and those that the system writes.
+pub fn definitions() -> Vec<CustomResourceDefinition> {
+    let mut node = crate::EgressNode::crd();
+    tidy_versions(&mut node);
+    Kind::ALL.into_iter().map(Kind::definition).chain([node]).collect()
+}
+
+fn tidy_versions(definition: &mut CustomResourceDefinition) {
+    for version in &mut definition.spec.versions {
+        if let Some(schema) = version.schema.as_mut().and_then(|schema| schema.open_api_v3_schema.as_mut()) {
+            tidy(schema);
+        }
     }
 }
 

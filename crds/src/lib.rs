@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 pub mod conditions;
+mod egress_node;
 pub mod fields;
 pub mod generate;
 mod ip_rule;
@@ -23,8 +24,9 @@ mod service;
 pub mod shape;
 mod status;
 
+pub use egress_node::{EgressNode, EgressNodeSpec, EgressNodeStatus, NodeCounter, NodeFeature};
 pub use ip_rule::{Action, Destination, GatewayRef, IpRule, IpRuleSpec, Source};
-pub use kind::Kind;
+pub use kind::{Kind, definitions};
 pub use pptp_alg::{ControlConnection, PptpAlg, PptpAlgSpec, Validation};
 pub use predefined::predefined;
 pub use service::{AlgKind, AlgRef, DEFAULT_MAX_SESSIONS, Service, ServiceRef, ServiceSpec, Timeouts};

@@ -35,6 +35,14 @@ pub struct ObjectStatus {
     #[schemars(extend("format" = "int64"))]
     pub clients: Option<u32>,
 
+    /// The reason that matters most: of the first condition that is not True, or of Programmed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+
+    /// nodesProgrammed and nodesTotal as one text for people, such as "2/3".
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nodes: Option<String>,
+
     /// Live PPTP calls that use the object.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "int64"))]

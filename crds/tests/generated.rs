@@ -4,8 +4,8 @@
 
 use std::path::Path;
 
-use callgate_crds::Kind;
 use callgate_crds::generate::{self, COMMAND};
+use callgate_crds::{Kind, definitions};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 
 fn committed(path: &str) -> String {
@@ -23,12 +23,20 @@ fn committed_files_are_those_the_code_makes() {
 fn the_generated_yaml_reads_back_as_the_definition_it_was_made_from() {
     let all: Vec<CustomResourceDefinition> =
         serde_saphyr::from_multiple(&committed("crds/generated/all.yaml")).unwrap();
-    assert_eq!(all, Kind::ALL.map(Kind::definition));
-    for kind in Kind::ALL {
-        let path = format!("crds/generated/{}.yaml", kind.plural());
+    assert_eq!(all, definitions());
+    for definition in definitions() {
+        let path = format!("crds/generated/{}.yaml", definition.spec.names.plural);
         let one: CustomResourceDefinition = serde_saphyr::from_str(&committed(&path)).unwrap();
-        assert_eq!(one, kind.definition());
+        assert_eq!(one, definition);
     }
+}
+
+#[test]
+fn egress_nodes_are_of_the_cluster_and_in_the_category_too() {
+    let definition = definitions().pop().unwrap();
+    let names = definition.spec.names;
+    let told = (names.plural.as_str(), definition.spec.scope.as_str(), names.categories, names.short_names);
+    assert_eq!(told, ("egressnodes", "Cluster", Some(vec!["callgate".to_owned()]), Some(vec!["cgn".to_owned()])));
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! `cargo xtask`: demo, test, bench, cluster and generated files, the same for people and for CI.
+//! `cargo xtask`: demo, test, bench, cluster, images and generated files, the same for people and for CI.
 //!
 //! ```text
 //!  demo ─┐                       ┌─ packages   what Debian has to provide
@@ -10,10 +10,12 @@
 #![forbid(unsafe_code)]
 
 mod bench;
+mod chart;
 mod checks;
 mod cluster;
 mod demo;
 mod generate;
+mod images;
 mod packages;
 mod process;
 mod tally;
@@ -44,7 +46,9 @@ enum Command {
     /// A real Kubernetes cluster on this machine: up, kubectl, down
     #[command(subcommand)]
     Cluster(cluster::Args),
-    /// Write the files that are made from code (CRDs, condition tables)
+    /// Make the container images as OCI layouts in tars, the same bytes at every run
+    Images(images::Args),
+    /// Write the files that are made from code (CRDs, condition tables, parts of the chart)
     Generate(generate::Args),
 }
 
@@ -54,6 +58,7 @@ fn main() -> ExitCode {
         Command::Test(args) => test::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Cluster(args) => cluster::run(&args),
+        Command::Images(args) => images::run(&args),
         Command::Generate(args) => generate::run(&args),
     };
     match result {

@@ -33,6 +33,10 @@ const CLUSTER: &[(&str, &str)] = &[
     ("util-linux", "nsenter"),
 ];
 
+/// What the test client's image is made from.
+pub(crate) const TEST_CLIENT: &[(&str, &str)] =
+    &[("busybox-static", "shell and tools in one file"), ("pptp-linux", "real client")];
+
 /// Makes sure that the lab packages are there.
 pub(crate) fn ensure_lab() -> Result<()> {
     ensure(LAB)

@@ -44,6 +44,11 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         tree_checks(&mut steps, &mut tally);
     }
     steps.run("build", demo::build)?;
+    // Not part of a demo; the chart's flags are compared with theirs.
+    let more = ["build", "--locked", "-p", "callgate-operator", "-p", "callgate-hook", "--bins"];
+    steps.run("build of what runs in pods", || cargo(&more, &[]))?;
+    // Without Go the chart's tests skip themselves.
+    steps.run("helm", tools::ensure_helm)?;
     steps.run("unit tests", || unit(args, &skips, &mut tally))?;
     steps.run("labs", || labs(args, &skips, &mut tally))?;
     let tools = match nix::unistd::geteuid().is_root() {

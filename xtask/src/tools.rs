@@ -56,7 +56,22 @@ const KWOK: Module = Module { name: "kwok", ldflags: "-s -w", programs: &[("kwok
 
 /// Builds what is missing; the value for `VARIABLE`. `None` without Go, which is said.
 pub(crate) fn ensure(with_kwok: bool) -> Result<Option<OsString>> {
-    let modules: Vec<&Module> = MODULES.iter().chain(with_kwok.then_some(&KWOK)).collect();
+    ensure_all(MODULES.iter().chain(with_kwok.then_some(&KWOK)))
+}
+
+/// Builds helm alone if it is missing: all that the chart's own tests need.
+pub(crate) fn ensure_helm() -> Result<Option<OsString>> {
+    ensure_all(MODULES.iter().filter(|module| module.name == "helm"))
+}
+
+/// Helm, where it has been built before.
+#[cfg(test)]
+pub(crate) fn helm() -> Option<PathBuf> {
+    let module = MODULES.iter().find(|module| module.name == "helm")?;
+    Some(dir_of(module).ok()?.join("helm")).filter(|path| path.is_file())
+}
+
+fn ensure_all<'a>(modules: impl Iterator<Item = &'a Module>) -> Result<Option<OsString>> {
     let mut dirs = Vec::new();
     for module in modules {
         let dir = dir_of(module)?;

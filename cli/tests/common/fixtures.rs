@@ -60,7 +60,7 @@ pub fn calls() -> pb::CallList {
         ..call.clone()
     };
     // Not in order: the command sorts.
-    pb::CallList { calls: vec![incoming, second, call], taken_unix_ms: NOW }
+    pb::CallList { calls: vec![incoming, second, call], taken_unix_ms: NOW, ..pb::CallList::default() }
 }
 
 /// The same, with pods known.
@@ -155,6 +155,7 @@ pub fn status() -> pb::StatusReply {
             pb::Feature { name: "nftables".into(), available: true, detail: "kernel 6.18".into() },
             pb::Feature { name: "tcx".into(), available: false, detail: String::new() },
         ],
+        ..pb::StatusReply::default()
     }
 }
 

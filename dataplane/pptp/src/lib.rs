@@ -15,8 +15,8 @@ pub mod types;
 pub mod wire;
 
 pub use engine::{
-    CallDirection, CallEnd, CallIds, CallRefusal, CallState, CallView, Change, CloseReason, ConnectionRecord,
-    ConnectionState, ConnectionView, Counters, Engine, Event, Limits, OpenRefusal, Quarantined, QuarantinedWhat,
-    Severity, Traffic,
+    CallDirection, CallEnd, CallIds, CallRefusal, CallState, CallView, CallsByObject, Change, CloseReason,
+    ConnectionRecord, ConnectionState, ConnectionView, Counters, Engine, Event, Limits, OpenRefusal, Quarantined,
+    QuarantinedWhat, Severity, Traffic,
 };
 pub use types::*;

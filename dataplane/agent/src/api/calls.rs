@@ -5,12 +5,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use callgate_pptp::{CallDirection, CallState, CallView, Now, Traffic};
 use callgate_proto::pb;
 
-use crate::standalone::Holders;
+use crate::run::Holders;
 
 /// The list as it was at `now`; `holders` are the pods that have the addresses.
 pub(super) fn list(calls: Vec<CallView>, now: Now, holders: &Holders) -> pb::CallList {
     let taken = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64);
-    pb::CallList { calls: calls.into_iter().map(|call| one(call, now, holders)).collect(), taken_unix_ms: taken }
+    let calls = calls.into_iter().map(|call| one(call, now, holders)).collect();
+    pb::CallList { calls, taken_unix_ms: taken, ..pb::CallList::default() }
 }
 
 /// What a change of makes watchers hear of it: which calls there are, and their states.
@@ -49,5 +50,7 @@ fn one(call: CallView, now: Now, holders: &Holders) -> pb::Call {
         rule: call.rule,
         service: call.service,
         alg: call.alg,
+        // The operator adds it where it tells of all nodes.
+        node: String::new(),
     }
 }

@@ -120,6 +120,8 @@ impl Lab {
         lab.server.sh("ip addr add 198.51.100.10/32 dev lo && ip addr add 198.51.100.11/32 dev lo");
         lab.server.sh("ip route add default via 192.0.2.1");
         sh("ip route add default via 192.0.2.10");
+        // The kernel tells of a new carrier a little later; a look at the host before that is another one after it.
+        sh("timeout 10 sh -c 'while ip route show table all | grep -q linkdown; do :; done'");
         lab
     }
 

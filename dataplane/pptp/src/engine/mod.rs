@@ -15,6 +15,7 @@ mod call;
 mod calls;
 mod connection;
 mod counters;
+mod departed;
 mod event;
 mod fragments;
 mod gre;
@@ -41,7 +42,7 @@ pub use counters::Counters;
 pub use event::{CallEnd, CallIds, CallRefusal, CloseReason, Event, OpenRefusal, Severity};
 pub use limits::Limits;
 pub use record::{Change, ConnectionRecord, Quarantined, QuarantinedWhat};
-pub use view::{CallDirection, CallState, CallView, ConnectionState, ConnectionView, Traffic};
+pub use view::{CallDirection, CallState, CallView, CallsByObject, ConnectionState, ConnectionView, Traffic};
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::Ipv4Addr;

@@ -1,0 +1,84 @@
+//! What the operator knows of the cluster: of each object only what matters, and the world made of it.
+//!
+//! ```text
+//!  watchers (one a kind) ──► Tables ──► addresses: one pod each ──┐
+//!                              │                                  ├──► World ──► compile
+//!                              └──────► cluster networks ─────────┘
+//! ```
+//! Nothing here waits or asks: `watch` feeds it, `lead` reads it.
+
+mod address;
+mod cluster;
+mod node;
+mod pod;
+mod table;
+mod world;
+
+use callgate_compile::status::ObjectRef;
+use callgate_compile::world::{Labels, Object};
+use callgate_crds::{IpRuleSpec, ObjectStatus, PptpAlgSpec, ServiceSpec};
+use callgate_proto::model::ObjectKey;
+use ipnet::Ipv4Net;
+
+pub use cluster::{ClusterNet, cluster_nets};
+pub use node::NodeFact;
+pub use pod::PodFact;
+pub use table::{Change, Table};
+pub(crate) use world::holders_of;
+pub use world::{Settings, holders_by_address, world};
+
+/// An object of ours as the API server has it: where to write its status, and what stands there.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Told {
+    /// `metadata.uid`, for events.
+    pub uid: String,
+    /// Its status as read; empty where it has none yet.
+    pub status: ObjectStatus,
+}
+
+/// Everything that is watched. Tables of cluster-scoped kinds are filed under an empty namespace.
+#[derive(Debug, Default)]
+pub struct Facts {
+    /// Pods that have not finished.
+    pub pods: Table<PodFact>,
+    /// Labels of namespaces.
+    pub namespaces: Table<Labels>,
+    /// Nodes.
+    pub nodes: Table<NodeFact>,
+    /// IPv4 networks of ServiceCIDR objects.
+    pub service_cidrs: Table<Vec<Ipv4Net>>,
+    /// PptpAlg objects.
+    pub algs: Table<Object<PptpAlgSpec>>,
+    /// Service objects (ours).
+    pub services: Table<Object<ServiceSpec>>,
+    /// IpRule objects.
+    pub rules: Table<Object<IpRuleSpec>>,
+    /// What stands in the status of each of ours, by kind.
+    pub told: [Table<Told>; 3],
+}
+
+impl Facts {
+    /// Kinds that have not been read in whole yet, by the name of their resource.
+    pub fn missing(&self) -> Vec<&'static str> {
+        let synced = [
+            ("pods", self.pods.is_synced()),
+            ("namespaces", self.namespaces.is_synced()),
+            ("nodes", self.nodes.is_synced()),
+            ("servicecidrs", self.service_cidrs.is_synced()),
+            ("pptpalgs", self.algs.is_synced()),
+            ("ipservices", self.services.is_synced()),
+            ("iprules", self.rules.is_synced()),
+        ];
+        synced.into_iter().filter(|(_, synced)| !synced).map(|(name, _)| name).collect()
+    }
+
+    /// What stands in the status of an object; `None` where it is gone.
+    pub fn told(&self, object: &ObjectRef) -> Option<&Told> {
+        self.told.get(object.kind as usize)?.get(&object.key)
+    }
+}
+
+/// The key of a cluster-scoped object.
+pub fn cluster_key(name: &str) -> ObjectKey {
+    ObjectKey::new("", name)
+}

@@ -1,0 +1,132 @@
+//! The Lease in the API server: acquired, renewed, given up.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use kube::api::{Api, ObjectMeta, PostParams};
+use kube::{Client, Error};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::{Decision, RENEW_DEADLINE, RETRY, Seen, decide};
+
+/// One candidate.
+pub struct Holder {
+    api: Api<Lease>,
+    name: String,
+    me: String,
+    seen: Seen,
+    /// Who leads, as last read.
+    leader: watch::Sender<String>,
+}
+
+/// How long one request may take.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+impl Holder {
+    /// A candidate called `me` (the pod's name) for Lease `namespace/name`.
+    pub fn new(client: Client, namespace: &str, name: &str, me: &str) -> Self {
+        let api = Api::namespaced(client, namespace);
+        let leader = watch::channel(String::new()).0;
+        Self { api, name: name.to_owned(), me: me.to_owned(), seen: Seen::default(), leader }
+    }
+
+    /// Name of the pod that leads; empty while that is not known.
+    pub fn leader(&self) -> watch::Receiver<String> {
+        self.leader.subscribe()
+    }
+
+    /// Waits until it leads.
+    pub async fn acquire(&mut self) {
+        let mut told = false;
+        loop {
+            match self.look().await {
+                Ok(true) => return,
+                Ok(false) if !told => {
+                    tracing::info!(lease = self.name, "another operator leads; waiting");
+                    told = true;
+                }
+                Ok(false) => {}
+                // Another candidate wrote first.
+                Err(Error::Api(status)) if status.code == 409 => {}
+                Err(error) => tracing::warn!("Lease {}: {error}", self.name),
+            }
+            pause().await;
+        }
+    }
+
+    /// Renews for as long as it can. Returns when it does not lead any more.
+    pub async fn keep(&mut self) {
+        let mut renewed = Instant::now();
+        while renewed.elapsed() < RENEW_DEADLINE {
+            pause().await;
+            match self.look().await {
+                Ok(true) => renewed = Instant::now(),
+                Ok(false) => return,
+                Err(error) => tracing::warn!("renewing Lease {}: {error}", self.name),
+            }
+        }
+    }
+
+    /// Gives it up, so that another need not wait.
+    pub async fn release(&self) {
+        let result = tokio::time::timeout(TIMEOUT, async {
+            let mut lease = self.api.get(&self.name).await?;
+            let spec = lease.spec.get_or_insert_default();
+            if spec.holder_identity.as_deref() == Some(&self.me) {
+                spec.holder_identity = Some(String::new());
+                self.api.replace(&self.name, &PostParams::default(), &lease).await?;
+            }
+            Ok::<(), Error>(())
+        });
+        if let Ok(Err(error)) = result.await {
+            tracing::warn!("giving up Lease {}: {error}", self.name);
+        }
+    }
+
+    /// One look, and one write where there is something to write. Whether it leads now.
+    pub async fn look(&mut self) -> Result<bool, Error> {
+        match tokio::time::timeout(TIMEOUT, self.look_once()).await {
+            Ok(result) => result,
+            Err(_) => Err(Error::Service("the API server did not answer in time".into())),
+        }
+    }
+
+    async fn look_once(&mut self) -> Result<bool, Error> {
+        let stamp = MicroTime(Timestamp::now());
+        let Some(mut lease) = self.api.get_opt(&self.name).await? else {
+            let now = Instant::now();
+            let Decision::Write(spec) = decide(&LeaseSpec::default(), &self.me, &self.seen, now, &stamp) else {
+                return Ok(false);
+            };
+            let metadata = ObjectMeta { name: Some(self.name.clone()), ..ObjectMeta::default() };
+            self.api.create(&PostParams::default(), &Lease { metadata, spec: Some(spec) }).await?;
+            return Ok(true);
+        };
+        let spec = lease.spec.take().unwrap_or_default();
+        self.seen.note(&spec, Instant::now());
+        match decide(&spec, &self.me, &self.seen, Instant::now(), &stamp) {
+            Decision::Wait => {
+                self.leader.send_replace(spec.holder_identity.unwrap_or_default());
+                Ok(false)
+            }
+            Decision::Write(new) => {
+                // The resourceVersion that was read goes along: of two who write at once one is refused.
+                lease.spec = Some(new);
+                self.api.replace(&self.name, &PostParams::default(), &lease).await?;
+                Ok(true)
+            }
+        }
+    }
+}
+
+/// Candidates that started together must not write together.
+async fn pause() {
+    let jitter = Timestamp::now().subsec_nanosecond().unsigned_abs() % 500_000_000;
+    tokio::time::sleep(RETRY + Duration::from_nanos(jitter.into())).await;
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,168 @@
+//! The people's API: the same four calls that an agent serves, about all nodes, made of what the agents answer.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use callgate_proto::pb;
+use callgate_proto::pb::local_server::{Local, LocalServer};
+use callgate_proto::pb::{answer, question};
+use futures::future::join_all;
+use jiff::Timestamp;
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
+use tokio_stream::Stream;
+use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
+use tonic::{Request, Response, Status};
+
+use crate::control::Hub;
+use crate::facts::{Settings, cluster_nets};
+use crate::publish::Published;
+use crate::watch::Watched;
+
+mod explain;
+mod merge;
+
+/// Between two lists of a watch that does not say.
+const DEFAULT_INTERVAL: Duration = Duration::from_secs(1);
+/// The shortest time between two lists: each asks every agent.
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(500);
+
+/// What answers are made of.
+#[derive(Clone)]
+struct Service {
+    hub: Arc<Hub>,
+    published: watch::Receiver<Option<Arc<Published>>>,
+    settings: Settings,
+    watched: Watched,
+}
+
+/// Serves until it is dropped.
+pub async fn serve(
+    listener: TcpListener,
+    hub: Arc<Hub>,
+    published: watch::Receiver<Option<Arc<Published>>>,
+    settings: Settings,
+    watched: Watched,
+) {
+    let service = LocalServer::new(Service { hub, published, settings, watched });
+    let server = tonic::transport::Server::builder().add_service(service);
+    if let Err(error) = server.serve_with_incoming(TcpListenerStream::new(listener)).await {
+        tracing::error!("the API for people has ended: {error}");
+    }
+}
+
+impl Service {
+    fn published(&self) -> Result<Arc<Published>, Status> {
+        let latest = self.published.borrow().clone();
+        latest.ok_or_else(|| Status::unavailable("nothing is compiled yet: ask again in a moment"))
+    }
+
+    /// Everybody's calls.
+    async fn all_calls(&self) -> Result<pb::CallList, Status> {
+        let published = self.published()?;
+        let ask = |node: String| async move {
+            let answer = self.hub.ask(&node, question::Kind::Calls(pb::CallsRequest {})).await;
+            (node, answer)
+        };
+        let mut lists = BTreeMap::new();
+        let mut missing = Vec::new();
+        for (node, answer) in join_all(self.hub.attached().into_iter().map(ask)).await {
+            match answer {
+                Ok(answer::Kind::Calls(list)) => drop(lists.insert(node, list)),
+                Ok(answer::Kind::Status(_) | answer::Kind::Explain(_) | answer::Kind::Refusal(_)) | Err(_) => {
+                    missing.push(node);
+                }
+            }
+        }
+        // Nodes that have something to do and no agent: what they carry is not known.
+        let busy = self.hub.board.latest();
+        let absent =
+            busy.iter().filter(|(node, snapshot)| !snapshot.config.sources.is_empty() && !lists.contains_key(*node));
+        missing.extend(absent.map(|(node, _)| node.clone()));
+        missing.sort();
+        missing.dedup();
+        let taken = Timestamp::now().as_millisecond();
+        Ok(merge::calls(lists, missing, &published.world, taken))
+    }
+}
+
+#[tonic::async_trait]
+impl Local for Service {
+    async fn status(&self, _: Request<pb::StatusRequest>) -> Result<Response<pb::StatusReply>, Status> {
+        let published = self.published()?;
+        let wanted = self.hub.board.latest();
+        let (nets, told) = {
+            let facts = self.watched.facts();
+            let told = published.compiled.statuses.keys().map(|object| {
+                let status = facts.told(object).map(|told| told.status.clone()).unwrap_or_default();
+                (object.clone(), status)
+            });
+            (cluster_nets(&facts, &self.settings.cluster_cidrs), told.collect::<BTreeMap<_, _>>())
+        };
+        Ok(Response::new(self.hub.with_fleet(|fleet| merge::status(&told, &wanted, fleet, &nets))))
+    }
+
+    async fn calls(&self, _: Request<pb::CallsRequest>) -> Result<Response<pb::CallList>, Status> {
+        self.all_calls().await.map(Response::new)
+    }
+
+    type WatchCallsStream = Pin<Box<dyn Stream<Item = Result<pb::CallList, Status>> + Send>>;
+
+    async fn watch_calls(
+        &self,
+        request: Request<pb::WatchCallsRequest>,
+    ) -> Result<Response<Self::WatchCallsStream>, Status> {
+        let pb::WatchCallsRequest { interval_ms, on_change } = request.into_inner();
+        let interval = match interval_ms {
+            0 => DEFAULT_INTERVAL,
+            ms => Duration::from_millis(ms.into()).max(SHORTEST_INTERVAL),
+        };
+        let service = self.clone();
+        let (sender, lists) = mpsc::channel(1);
+        tokio::spawn(async move {
+            let mut before = None;
+            loop {
+                let list = service.all_calls().await;
+                let (outline, failed) = (list.as_ref().ok().map(merge::outline), list.is_err());
+                let news = !on_change || before != outline;
+                before = outline;
+                if (news || failed) && sender.send(list).await.is_err() || failed {
+                    return;
+                }
+                tokio::select! {
+                    () = tokio::time::sleep(interval) => {}
+                    () = sender.closed() => return,
+                }
+            }
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(lists))))
+    }
+
+    async fn explain(&self, request: Request<pb::ExplainRequest>) -> Result<Response<pb::ExplainReply>, Status> {
+        let published = self.published()?;
+        let mut request = request.into_inner();
+        let origin = explain::origin(&published.world, &request.from)?;
+        request.from = Ipv4Addr::to_string(&origin.address);
+        let asked = self.hub.ask(&origin.node, question::Kind::Explain(request.clone())).await;
+        let mut reply = match asked {
+            Ok(answer::Kind::Explain(reply)) => reply,
+            Ok(answer::Kind::Status(_) | answer::Kind::Calls(_) | answer::Kind::Refusal(_)) => {
+                return Err(Status::internal(format!("the agent of node {} answered something else", origin.node)));
+            }
+            // Without its agent: what it should do, and that this is not what it says itself.
+            Err(error) if error.code() == tonic::Code::Unavailable => {
+                let wanted = self.hub.board.latest().remove(&origin.node).ok_or(error)?;
+                explain::from_wanted(&wanted.config, &request)?
+            }
+            Err(error) => return Err(error),
+        };
+        (reply.node, reply.from_pod) = (origin.node, origin.pod);
+        Ok(Response::new(reply))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,127 @@
+//! Many agents' answers as one, and questions that find their node.
+
+use std::collections::BTreeMap;
+
+use callgate_compile::world::{Pod, World};
+use callgate_proto::model::{NodeConfig, ObjectKey};
+use callgate_proto::pb;
+use tonic::Code;
+
+use super::explain::{Origin, from_wanted, origin};
+use super::merge;
+use crate::facts::ClusterNet;
+use crate::fleet::Fleet;
+use crate::snapshot::Snapshot;
+
+fn pod(node: Option<&str>, address: &str, host_network: bool) -> Pod {
+    Pod {
+        uid: String::new(),
+        labels: BTreeMap::new(),
+        addresses: address.parse().into_iter().collect(),
+        only_ipv6: false,
+        node: node.map(str::to_owned),
+        host_network,
+        finished: false,
+    }
+}
+
+fn world() -> World {
+    let key = |name: &str| ObjectKey::new("pos", name);
+    let mut world = World::cluster();
+    world.pods = [
+        (key("till"), pod(Some("a"), "10.0.0.2", false)),
+        (key("host"), pod(Some("a"), "172.18.0.2", true)),
+        (key("new"), pod(Some("a"), "", false)),
+        (key("pending"), pod(None, "10.0.0.9", false)),
+    ]
+    .into();
+    world
+}
+
+fn call(client: &str, outside: u32) -> pb::Call {
+    let address = "203.0.113.9".to_owned();
+    pb::Call {
+        client_address: client.to_owned(),
+        server_address: address,
+        pns_call_id_outside: Some(outside),
+        ..pb::Call::default()
+    }
+}
+
+#[test]
+fn calls_of_all_nodes_are_one_list_in_order_with_node_and_pod() {
+    let list = |calls: &[pb::Call]| pb::CallList { calls: calls.to_vec(), ..pb::CallList::default() };
+    let mut known = call("10.0.0.30", 1);
+    known.pod = "pos/known".to_owned();
+    let lists = BTreeMap::from([
+        ("a".to_owned(), list(&[call("10.0.0.10", 5), call("10.0.0.2", 4)])),
+        ("b".to_owned(), list(&[known, call("10.0.0.2", 3)])),
+    ]);
+    let merged = merge::calls(lists, vec!["c".to_owned()], &world(), 7);
+    let told: Vec<String> =
+        merged.calls.iter().map(|call| format!("{} {} {}", call.client_address, call.node, call.pod)).collect();
+    assert_eq!(told, ["10.0.0.2 b pos/till", "10.0.0.2 a pos/till", "10.0.0.10 a ", "10.0.0.30 b pos/known"]);
+    assert_eq!((merged.missing_nodes, merged.taken_unix_ms), (vec!["c".to_owned()], 7));
+}
+
+#[test]
+fn a_watcher_hears_of_calls_and_not_of_their_counters() {
+    let list = |packets| {
+        let traffic = pb::Traffic { packets, ..pb::Traffic::default() };
+        let call = pb::Call { tx: Some(traffic), age_ms: packets, ..call("10.0.0.2", 1) };
+        pb::CallList { calls: vec![call], taken_unix_ms: packets as i64, ..pb::CallList::default() }
+    };
+    assert_eq!(merge::outline(&list(1)), merge::outline(&list(2)));
+    assert_ne!(merge::outline(&list(1)), merge::outline(&pb::CallList::default()));
+}
+
+#[test]
+fn a_pod_is_found_by_name_and_by_address_and_what_is_none_says_why() {
+    let expected = Origin { address: "10.0.0.2".parse().unwrap(), pod: "pos/till".to_owned(), node: "a".to_owned() };
+    assert_eq!(origin(&world(), "pos/till").unwrap(), expected);
+    assert_eq!(origin(&world(), "10.0.0.2").unwrap(), expected);
+    let codes = ["till", "pos/gone", "192.0.2.1", "pos/host", "pos/new", "pos/pending"]
+        .map(|from| origin(&world(), from).unwrap_err().code());
+    let no = Code::FailedPrecondition;
+    assert_eq!(codes, [Code::InvalidArgument, Code::NotFound, Code::NotFound, no, no, no]);
+}
+
+#[test]
+fn without_its_agent_a_node_is_explained_by_what_it_should_do_and_says_so() {
+    let request = pb::ExplainRequest {
+        from: "10.0.0.2".to_owned(),
+        to: "203.0.113.9".to_owned(),
+        protocol: 6,
+        to_port: Some(1723),
+        from_port: None,
+    };
+    let reply = from_wanted(&NodeConfig::default(), &request).unwrap();
+    assert_eq!(reply.verdict(), pb::Verdict::NotSelected);
+    assert!(reply.note.contains("not attached"), "{}", reply.note);
+    let wrong = pb::ExplainRequest { protocol: 256, ..request };
+    assert_eq!(from_wanted(&NodeConfig::default(), &wrong).unwrap_err().code(), Code::InvalidArgument);
+}
+
+#[test]
+fn status_tells_nodes_sums_counters_and_names_the_clusters_networks() {
+    let snapshot = std::sync::Arc::new(Snapshot::new(NodeConfig::default(), vec![]));
+    let wanted = BTreeMap::from([("a".to_owned(), snapshot.clone()), ("idle".to_owned(), snapshot.clone())]);
+    let mut fleet = Fleet::default();
+    for (node, value) in [("a", 2), ("b", 3)] {
+        fleet.attach(node, 1, pb::Hello::default(), jiff::Timestamp::UNIX_EPOCH);
+        let counters = vec![pb::Counter { name: "refused".to_owned(), value }];
+        fleet.report(node, 1, pb::Report { counters, calls: value, ..pb::Report::default() });
+    }
+    let net = ClusterNet { net: "10.96.0.0/12".parse().unwrap(), found: "ServiceCIDR kubernetes".to_owned() };
+    let reply = merge::status(&BTreeMap::new(), &wanted, &fleet, &[net]);
+    let nodes: Vec<(&str, &str)> = reply
+        .nodes
+        .iter()
+        .map(|node| (node.node.as_str(), node.programmed.as_ref().unwrap().reason.as_str()))
+        .collect();
+    // b is attached and nothing is wanted of it; a has not answered; nothing is to be done on idle.
+    assert_eq!(nodes, [("a", "Pending"), ("b", "Programmed"), ("idle", "Programmed")]);
+    assert_eq!((reply.calls, reply.counters[0].value), (5, 5));
+    assert_eq!(reply.programmed.unwrap().message, "not in force on a");
+    assert_eq!(reply.cluster_nets[0].found, "ServiceCIDR kubernetes");
+}

@@ -1,0 +1,122 @@
+//! What the operator counts, for Prometheus.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use callgate_proto::pb;
+use prometheus_client::encoding::{EncodeLabelSet, text};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
+use prost::Message as _;
+
+use crate::tls::Handshakes;
+
+/// One label.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Reason {
+    reason: String,
+}
+
+/// One label.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Result_ {
+    result: &'static str,
+}
+
+/// All of them.
+pub struct Metrics {
+    registry: Registry,
+    /// Agents attached now.
+    pub agents: Gauge,
+    /// 1 while this operator leads.
+    pub leader: Gauge,
+    /// How long a compile takes, publication included.
+    pub compile: Histogram,
+    /// Handshakes with agents.
+    pub handshakes: Arc<Handshakes>,
+    refusals: Family<Reason, Counter>,
+    outcomes: Family<Result_, Counter>,
+    snapshots: Counter,
+    snapshot_bytes: Counter,
+    status_writes: Family<Result_, Counter>,
+    handshake_counts: [(Counter, AtomicU64); 2],
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut registry = Registry::with_prefix("callgate_operator");
+        // 1 ms to 4 s.
+        let compile = Histogram::new(exponential_buckets(0.001, 2.0, 13));
+        let metrics = Self {
+            agents: Gauge::default(),
+            leader: Gauge::default(),
+            compile,
+            handshakes: Arc::default(),
+            refusals: Family::default(),
+            outcomes: Family::default(),
+            snapshots: Counter::default(),
+            snapshot_bytes: Counter::default(),
+            status_writes: Family::default(),
+            handshake_counts: Default::default(),
+            registry: Registry::default(),
+        };
+        registry.register("agents_attached", "Agents attached now", metrics.agents.clone());
+        registry.register("leader", "1 while this operator leads", metrics.leader.clone());
+        let compile = metrics.compile.clone();
+        registry.register_with_unit("compile", "Compile and publication", Unit::Seconds, compile);
+        registry.register("agent_refusals", "Agents not let in, by reason", metrics.refusals.clone());
+        registry.register("snapshot_outcomes", "Snapshots answered by agents", metrics.outcomes.clone());
+        registry.register("snapshots_sent", "Snapshots sent to agents", metrics.snapshots.clone());
+        registry.register("snapshot_sent_bytes", "Bytes of snapshots sent to agents", metrics.snapshot_bytes.clone());
+        registry.register("status_writes", "Writes of status, by result", metrics.status_writes.clone());
+        let [done, failed] = &metrics.handshake_counts;
+        registry.register("tls_handshakes", "TLS handshakes with agents", done.0.clone());
+        registry.register("tls_handshakes_failed", "TLS handshakes that failed", failed.0.clone());
+        Self { registry, ..metrics }
+    }
+}
+
+impl Metrics {
+    /// An agent was not let in.
+    pub fn refused(&self, reason: &str) {
+        self.refusals.get_or_create(&Reason { reason: reason.to_owned() }).inc();
+    }
+
+    /// How many were refused for this reason.
+    pub fn refusals(&self, reason: &str) -> u64 {
+        self.refusals.get_or_create(&Reason { reason: reason.to_owned() }).get()
+    }
+
+    /// A snapshot was sent.
+    pub fn sent(&self, snapshot: &pb::Snapshot) {
+        self.snapshots.inc();
+        self.snapshot_bytes.inc_by(snapshot.encoded_len() as u64);
+    }
+
+    /// A snapshot was answered.
+    pub fn outcome(&self, applied: bool) {
+        let result = if applied { "applied" } else { "refused" };
+        self.outcomes.get_or_create(&Result_ { result }).inc();
+    }
+
+    /// A status was written, or could not be.
+    pub fn status_written(&self, done: bool) {
+        self.status_writes.get_or_create(&Result_ { result: if done { "done" } else { "failed" } }).inc();
+    }
+
+    /// The text that Prometheus reads (OpenMetrics).
+    pub fn text(&self) -> String {
+        let totals = [&self.handshakes.done, &self.handshakes.failed];
+        for ((counter, seen), total) in self.handshake_counts.iter().zip(totals) {
+            let total = total.load(Ordering::Relaxed);
+            counter.inc_by(total.saturating_sub(seen.swap(total, Ordering::Relaxed)));
+        }
+        let mut text = String::new();
+        // Writing to a String cannot fail.
+        let _ = text::encode(&mut text, &self.registry);
+        text
+    }
+}

@@ -1,0 +1,270 @@
+//! The life of an operator: watch, wait for the Lease, lead until a signal or until the Lease is lost.
+
+use std::future::pending;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use callgate_compile::{LastGood, compile};
+use jiff::Timestamp;
+use kube::Client;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::args::Args;
+use crate::control::{self, Expected, Guard, Hub};
+use crate::facts::{self, Settings, cluster_nets};
+use crate::http::{self, Health, Phase};
+use crate::lease::Holder;
+use crate::metrics::Metrics;
+use crate::publish::Published;
+use crate::status::apply::Writer;
+use crate::tls::{Keeper, Names};
+use crate::watch::Watched;
+use crate::{last_good, local};
+
+/// Changes come in crowds: what comes within this time of the first is compiled with it.
+const CROWD: Duration = Duration::from_millis(20);
+/// While compiling takes longer than that, it may have this share of the time.
+const COMPILE_SHARE: u32 = 2;
+/// How long streams may take to end when the operator does.
+const FAREWELL: Duration = Duration::from_secs(3);
+/// Between two tries to read what ran before.
+const PAUSE: Duration = Duration::from_secs(2);
+
+/// Runs until SIGTERM or SIGINT.
+///
+/// # Errors
+/// When it cannot start, and when it has lost the Lease: whoever started it starts it again.
+pub fn run(args: Args) -> Result<()> {
+    // kube and rustls would each pick one; it is to be the same.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(live(args))
+}
+
+async fn live(args: Args) -> Result<()> {
+    let mut signals = Signals::new()?;
+    let (health, metrics) = (Health::default(), Arc::new(Metrics::default()));
+    let probes = TcpListener::bind(args.http).await.with_context(|| format!("--http {}", args.http))?;
+    let people = TcpListener::bind(args.local).await.with_context(|| format!("--local {}", args.local))?;
+    tokio::spawn(http::serve(probes, health.clone(), Arc::clone(&metrics)));
+    let client = Client::try_default().await.context("finding the API server")?;
+    let watched = Watched::start(&client);
+    let mut holder = Holder::new(client.clone(), &args.namespace, &args.lease, &args.pod_name);
+    let hub = Arc::new(Hub::new(Arc::clone(&metrics)));
+    let (published, latest) = watch::channel(None);
+    let settings = Settings { namespace: args.namespace.clone(), cluster_cidrs: args.cluster_cidrs.clone() };
+    let desk = local::Desk {
+        hub: Arc::clone(&hub),
+        published: latest,
+        settings: settings.clone(),
+        watched: watched.clone(),
+        leader: holder.leader(),
+    };
+    let _people = Task(tokio::spawn(local::serve(people, desk)));
+    let leader =
+        Leader { args: &args, client, watched, health: health.clone(), metrics: Arc::clone(&metrics), hub, settings };
+    tokio::select! {
+        () = holder.acquire() => {}
+        never = leader.stand_by() => match never {},
+        () = signals.wait() => return Ok(()),
+    }
+    tracing::info!("leading");
+    metrics.leader.set(1);
+    let result = tokio::select! {
+        result = leader.lead(published, &mut signals) => result,
+        () = holder.keep() => {
+            // Another may lead already: nothing may be written any more, not even a farewell.
+            bail!("the Lease was lost: ending, so that the next start begins anew");
+        }
+    };
+    holder.release().await;
+    result
+}
+
+/// What leading takes.
+struct Leader<'a> {
+    args: &'a Args,
+    client: Client,
+    watched: Watched,
+    health: Health,
+    metrics: Arc<Metrics>,
+    hub: Arc<Hub>,
+    settings: Settings,
+}
+
+impl Leader<'_> {
+    /// Says that it could take over, once everything is read that leading takes.
+    async fn stand_by(&self) -> Infallible {
+        self.read().await;
+        self.health.set(Phase::Standby);
+        pending().await
+    }
+
+    /// Leads until a signal.
+    async fn lead(&self, published: watch::Sender<Latest>, signals: &mut Signals) -> Result<()> {
+        let Self { args, client, watched, health, metrics, hub, settings } = self;
+        let agents = TcpListener::bind(args.listen).await.with_context(|| format!("--listen {}", args.listen))?;
+        let names = Names { namespace: args.namespace.clone(), ca: args.ca.clone(), server: args.names() };
+        let keeper = Keeper::start(client.clone(), names, args.lifetimes(), Timestamp::now()).await?;
+        let tls = keeper.subscribe();
+        let keeping = Task(tokio::spawn(keeper.run()));
+        // Nothing is served before everything was read: an agent must not be told that there is nothing to do.
+        let first = tokio::select! {
+            first = self.first() => first,
+            () = signals.wait() => return Ok(()),
+        };
+        let (kept, to_keep) = watch::channel(Arc::new(first.clone().unwrap_or_default()));
+        let _keeping = [
+            keeping,
+            Task(tokio::spawn(last_good::keep(client.clone(), args.namespace.clone(), to_keep))),
+            Task(tokio::spawn(local::serve(
+                people,
+                Arc::clone(&hub),
+                latest.clone(),
+                self.settings(),
+                watched.clone(),
+            ))),
+        ];
+        let mut compiler =
+            Compiler { hub: &hub, watched, settings: self.settings(), last_good: first, nets: Vec::new() };
+        let mut changes = watched.changes();
+        changes.mark_unchanged();
+        let now = compiler.compile(metrics);
+        kept.send_replace(Arc::new(now.compiled.last_good.clone()));
+        published.send_replace(Some(Arc::new(now)));
+        let writer = Writer::new(client.clone(), Arc::clone(&hub), watched.clone(), Timestamp::now(), &args.pod_name);
+        let _writing = Task(tokio::spawn(writer.run(latest)));
+        let expected = Expected {
+            audience: args.audience.clone(),
+            user: format!("system:serviceaccount:{}:{}", args.namespace, args.agent_account),
+        };
+        let guard = Guard::new(client.clone(), expected);
+        let (stop, stopping) = tokio::sync::oneshot::channel::<()>();
+        let handshakes = Arc::clone(&metrics.handshakes);
+        let end = async {
+            // Sent or dropped: both mean to stop.
+            let _ = stopping.await;
+        };
+        let mut server = Task(tokio::spawn(control::serve(agents, tls, handshakes, guard, Arc::clone(&hub), end)));
+        health.set(Phase::Serving);
+        let result = loop {
+            tokio::select! {
+                () = signals.wait() => break Ok(()),
+                ended = &mut server.0 => break Err(anyhow::anyhow!("the server of agents has ended: {ended:?}")),
+                _ = changes.changed() => {}
+            }
+            tokio::time::sleep(CROWD).await;
+            changes.mark_unchanged();
+            let began = Instant::now();
+            let now = compiler.compile(metrics);
+            if *kept.borrow().as_ref() != now.compiled.last_good {
+                kept.send_replace(Arc::new(now.compiled.last_good.clone()));
+            }
+            published.send_replace(Some(Arc::new(now)));
+            tokio::time::sleep((began.elapsed() * COMPILE_SHARE).saturating_sub(CROWD)).await;
+        };
+        tracing::info!("stopping");
+        health.set(Phase::Stopping);
+        drop(stop);
+        // Streams are told that it is over; agents go on with what they have.
+        hub.hang_up();
+        let _ = tokio::time::timeout(FAREWELL, &mut server.0).await;
+        result
+    }
+
+    fn settings(&self) -> Settings {
+        Settings { namespace: self.args.namespace.clone(), cluster_cidrs: self.args.cluster_cidrs.clone() }
+    }
+
+    /// Waits until every kind has been read, and reads what ran before.
+    async fn first(&self) -> Option<LastGood> {
+        let mut changes = self.watched.changes();
+        let mut told = Instant::now();
+        loop {
+            let missing = self.watched.facts().missing();
+            if missing.is_empty() {
+                break;
+            }
+            let why = format!("not read yet: {}", missing.join(", "));
+            if told.elapsed() >= Duration::from_secs(10) {
+                tracing::warn!("{why}: are the definitions installed, and may this service account list them?");
+                told = Instant::now();
+            }
+            self.health.set(Phase::Waiting(why));
+            let _ = tokio::time::timeout(PAUSE, changes.changed()).await;
+        }
+        loop {
+            match last_good::load(&self.client, &self.args.namespace).await {
+                Ok(last_good) => return last_good,
+                Err(error) => {
+                    tracing::error!("what ran before cannot be read: {error:#}");
+                    self.health.set(Phase::Waiting(format!("{error:#}")));
+                    tokio::time::sleep(PAUSE).await;
+                }
+            }
+        }
+    }
+}
+
+/// Compiles and publishes.
+struct Compiler<'a> {
+    hub: &'a Hub,
+    watched: &'a Watched,
+    settings: Settings,
+    last_good: Option<LastGood>,
+    nets: Vec<facts::ClusterNet>,
+}
+
+impl Compiler<'_> {
+    fn compile(&mut self, metrics: &Metrics) -> Published {
+        let began = Instant::now();
+        let (world, nets) = {
+            let facts = self.watched.facts();
+            (facts::world(&facts, &self.settings), cluster_nets(&facts, &self.settings.cluster_cidrs))
+        };
+        if nets != self.nets {
+            let told: Vec<String> = nets.iter().map(|net| format!("{} ({})", net.net, net.found)).collect();
+            tracing::info!("networks of the cluster, which are never looked at: {}", told.join(", "));
+            self.nets = nets;
+        }
+        let compiled = compile(&world, self.last_good.as_ref());
+        self.last_good = Some(compiled.last_good.clone());
+        let changed = self.hub.board.publish(&world, &compiled.nodes);
+        self.hub.change(|fleet| fleet.retain(|node| world.nodes.contains(node)));
+        let took = began.elapsed();
+        metrics.compile.observe(took.as_secs_f64());
+        tracing::debug!(?took, pods = world.pods.len(), nodes = changed.len(), "compiled");
+        Published { world: Arc::new(world), compiled: Arc::new(compiled) }
+    }
+}
+
+/// A task that ends with whoever holds it.
+struct Task<T>(tokio::task::JoinHandle<T>);
+
+impl<T> Drop for Task<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// SIGTERM and SIGINT.
+struct Signals {
+    term: Signal,
+    int: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self> {
+        Ok(Self { term: signal(SignalKind::terminate())?, int: signal(SignalKind::interrupt())? })
+    }
+
+    /// Waits for either. Cancel-safe.
+    async fn wait(&mut self) {
+        tokio::select! {
+            told = self.term.recv() => if told.is_none() { pending().await },
+            told = self.int.recv() => if told.is_none() { pending().await },
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! What is told about each object: decided by pure functions, written in one place.
+//!
+//! ```text
+//!   Statuses (compile) ─┐
+//!   latest snapshots ───┼─► object: conditions, counters ─┐
+//!   fleet (answers) ────┤                                 ├─► difference? ─► server-side apply, events
+//!   what stands there ──┴─► node: EgressNode ─────────────┘
+//! ```
+//! Programmed follows from what agents have answered, never from what they were sent.
+
+pub mod apply;
+pub mod events;
+pub mod node;
+pub mod object;
+mod programmed;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::fleet::Fleet;
+use crate::snapshot::Snapshot;
+
+pub use programmed::{Progress, programmed};
+
+/// Everything that is known at one moment.
+#[derive(Debug, Clone, Copy)]
+pub struct View<'a> {
+    /// What every node should run.
+    pub wanted: &'a BTreeMap<String, Arc<Snapshot>>,
+    /// What agents have said.
+    pub fleet: &'a Fleet,
+    /// When this operator began to serve agents.
+    pub serving_since: Timestamp,
+    /// Now.
+    pub now: Timestamp,
+}
+
+/// How long an agent may be away (a rolled DaemonSet, a broken connection) before what it answered is not relied on any more.
+pub const GRACE: SignedDuration = SignedDuration::from_secs(30);
+
+/// How long after its start an operator waits for agents before it writes that they are missing: they come back within a
+/// few seconds, and every condition would move twice for nothing.
+pub const START_HOLD: SignedDuration = SignedDuration::from_secs(10);
+
+impl View<'_> {
+    /// Whether there is nothing to wait for any more: every node that has something to do has its agent, or has had time.
+    pub fn is_settled(&self) -> bool {
+        let waiting = |node: &String, snapshot: &Snapshot| {
+            !snapshot.config.sources.is_empty() && self.fleet.get(node).is_none_or(|agent| agent.stream.is_none())
+        };
+        self.now.duration_since(self.serving_since) >= START_HOLD
+            || !self.wanted.iter().any(|(node, snapshot)| waiting(node, snapshot))
+    }
+}

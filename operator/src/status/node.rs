@@ -1,0 +1,109 @@
+//! The status of one EgressNode.
+
+use callgate_crds::conditions::Reason;
+use callgate_crds::{EgressNodeStatus, NodeCounter, NodeFeature, set_condition};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::View;
+use crate::fleet::Agent;
+
+/// Most entries of a list of counters or features: what the schema allows.
+const MOST_COUNTERS: usize = 256;
+const MOST_FEATURES: usize = 64;
+
+/// What the status of `node` is to be, where `before` stands there now.
+pub fn status(node: &str, before: &EgressNodeStatus, view: View<'_>) -> EgressNodeStatus {
+    let agent = view.fleet.get(node);
+    let wanted = view.wanted.get(node);
+    let (reason, message) = ready(node, agent, view);
+    let mut conditions = before.conditions.clone();
+    set_condition(&mut conditions, reason.condition_with(message, None, Time(view.now)));
+    let mut status = EgressNodeStatus {
+        conditions,
+        wanted_hash: wanted.map(|snapshot| snapshot.hash.clone()),
+        rules: wanted.map(|snapshot| snapshot.config.rules.len() as u32),
+        clients: wanted.map(|snapshot| snapshot.config.sources.len() as u32),
+        ..EgressNodeStatus::default()
+    };
+    if let Some(agent) = agent {
+        describe(&mut status, agent);
+    }
+    status
+}
+
+/// Whether the two differ in more than in what is counted all the time.
+pub fn differs_in_substance(one: &EgressNodeStatus, other: &EgressNodeStatus) -> bool {
+    let substance = |status: &EgressNodeStatus| EgressNodeStatus {
+        counters: Vec::new(),
+        connections: None,
+        live_calls: None,
+        ..status.clone()
+    };
+    substance(one) != substance(other)
+}
+
+fn ready(node: &str, agent: Option<&Agent>, view: View<'_>) -> (Reason, String) {
+    let Some(agent) = agent.filter(|agent| agent.stream.is_some()) else {
+        let message = format!("No agent is attached: see the agent's pod on node {node}, and its log.");
+        return (Reason::AgentMissing, message);
+    };
+    let Some(wanted) = view.wanted.get(node).filter(|wanted| wanted.hash != agent.running) else {
+        let missing: Vec<String> = agent
+            .hello
+            .features
+            .iter()
+            .filter(|feature| !feature.available)
+            .map(|feature| match feature.detail.is_empty() {
+                true => feature.name.clone(),
+                false => format!("{} ({})", feature.name, feature.detail),
+            })
+            .collect();
+        return match missing.is_empty() {
+            true => (Reason::AgentReady, "Runs what it should.".to_owned()),
+            false => (Reason::Degraded, format!("Runs what it should, without {}.", missing.join(", "))),
+        };
+    };
+    match agent.refused.as_ref().filter(|(hash, _)| *hash == wanted.hash) {
+        None => (Reason::Converging, "The last snapshot is not yet in effect.".to_owned()),
+        Some((_, failure)) => {
+            let object = if failure.object.is_empty() { String::new() } else { format!("{}: ", failure.object) };
+            let message = failure.message.trim_end_matches('.');
+            (Reason::SnapshotRefused, format!("{object}{message}. What ran before goes on."))
+        }
+    }
+}
+
+fn describe(status: &mut EgressNodeStatus, agent: &Agent) {
+    let text = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+    let count = |count: u64| Some(u32::try_from(count).unwrap_or(u32::MAX));
+    status.version = text(&agent.hello.version);
+    status.kernel = text(&agent.hello.kernel);
+    status.path = text(&agent.report.path);
+    status.config_hash = text(&agent.running);
+    status.connections = count(agent.report.connections);
+    status.live_calls = count(agent.report.calls);
+    status.features = agent
+        .hello
+        .features
+        .iter()
+        .take(MOST_FEATURES)
+        .map(|feature| NodeFeature {
+            name: feature.name.clone(),
+            available: feature.available,
+            detail: feature.detail.clone(),
+        })
+        .collect();
+    let counted = agent.report.counters.iter().filter(|counter| counter.value > 0).take(MOST_COUNTERS);
+    status.counters = counted
+        .map(|counter| NodeCounter {
+            name: counter.name.clone(),
+            value: i64::try_from(counter.value).unwrap_or(i64::MAX),
+        })
+        .collect();
+    // The list is a map by name: the API server refuses one that has a name twice.
+    status.features.dedup_by(|a, b| a.name == b.name);
+    status.counters.dedup_by(|a, b| a.name == b.name);
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,70 @@
+//! What an EgressNode says of an agent that is there, away, behind, or short of something.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use callgate_proto::model::NodeConfig;
+use callgate_proto::pb;
+use jiff::Timestamp;
+
+use super::*;
+use crate::fleet::Fleet;
+use crate::snapshot::Snapshot;
+
+fn hello(features: &[(&str, bool, &str)]) -> pb::Hello {
+    let features = features.iter().map(|(name, available, detail)| pb::Feature {
+        name: (*name).to_owned(),
+        available: *available,
+        detail: (*detail).to_owned(),
+    });
+    pb::Hello {
+        version: "1".to_owned(),
+        kernel: "6.1".to_owned(),
+        features: features.collect(),
+        ..pb::Hello::default()
+    }
+}
+
+/// `True Reason: message`.
+fn told(fleet: &Fleet, snapshot: &Arc<Snapshot>) -> String {
+    let wanted = BTreeMap::from([("a".to_owned(), Arc::clone(snapshot))]);
+    let (serving_since, now) = (Timestamp::UNIX_EPOCH, Timestamp::UNIX_EPOCH);
+    let view = View { wanted: &wanted, fleet, serving_since, now };
+    let status = status("a", &EgressNodeStatus::default(), view);
+    let [condition] = &status.conditions[..] else { panic!("{status:?}") };
+    format!("{} {}: {}", condition.status, condition.reason, condition.message)
+}
+
+#[test]
+fn ready_follows_the_agent_and_what_it_has_answered() {
+    let (mut fleet, snapshot) = (Fleet::default(), Arc::new(Snapshot::new(NodeConfig::default(), vec![])));
+    let missing = "False AgentMissing: No agent is attached: see the agent's pod on node a, and its log.";
+    assert_eq!(told(&fleet, &snapshot), missing);
+    fleet.attach("a", 1, hello(&[]), Timestamp::UNIX_EPOCH);
+    assert_eq!(told(&fleet, &snapshot), "False Converging: The last snapshot is not yet in effect.");
+    fleet.sent("a", 1, &snapshot);
+    let failure = pb::Failure { object: "IpRule a/b".into(), reason: "ApplyFailed".into(), message: "no".into() };
+    fleet.outcome("a", 1, pb::Outcome { hash: snapshot.hash.clone(), failure: Some(failure) });
+    assert_eq!(told(&fleet, &snapshot), "False SnapshotRefused: IpRule a/b: no. What ran before goes on.");
+    fleet.outcome("a", 1, pb::Outcome { hash: snapshot.hash.clone(), failure: None });
+    assert_eq!(told(&fleet, &snapshot), "True AgentReady: Runs what it should.");
+    fleet.detach("a", 1, Timestamp::UNIX_EPOCH);
+    assert_eq!(told(&fleet, &snapshot), missing);
+}
+
+#[test]
+fn a_kernel_that_lacks_something_is_degraded_and_says_what_that_costs() {
+    let (mut fleet, snapshot) = (Fleet::default(), Arc::new(Snapshot::new(NodeConfig::default(), vec![])));
+    fleet.attach(
+        "a",
+        1,
+        hello(&[("nftables", true, ""), ("tcx", false, "packets take the slow path")]),
+        Timestamp::UNIX_EPOCH,
+    );
+    fleet.sent("a", 1, &snapshot);
+    fleet.outcome("a", 1, pb::Outcome { hash: snapshot.hash.clone(), failure: None });
+    assert_eq!(
+        told(&fleet, &snapshot),
+        "True Degraded: Runs what it should, without tcx (packets take the slow path)."
+    );
+}

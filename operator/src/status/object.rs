@@ -1,0 +1,100 @@
+//! The status of one object as it is to stand in the API server.
+
+use callgate_compile::status::{ObjectRef, Status};
+use callgate_crds::conditions::{ConditionType, Reason};
+use callgate_crds::{Kind, ObjectStatus, set_condition};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+
+use super::{View, programmed};
+
+/// What the status of `object` is to be, where `before` stands there now.
+pub fn status(object: &ObjectRef, said: &Status, before: &ObjectStatus, view: View<'_>) -> ObjectStatus {
+    let progress = programmed(object, said, ran(said.observed_generation, before), view);
+    let mut conditions: Vec<(Reason, String)> =
+        said.conditions.iter().map(|condition| (condition.reason, condition.message.clone())).collect();
+    conditions.push((progress.reason, progress.message));
+    let matters = conditions.iter().find(|(reason, _)| !reason.holds()).or_else(|| noteworthy(&conditions));
+    let reason = matters.map(|(reason, _)| reason.name().to_owned());
+    let now = Time(view.now);
+    let mut list = before.conditions.clone();
+    // A condition that is no longer told of (a service that names nothing any more) goes.
+    list.retain(|old| conditions.iter().any(|(reason, _)| reason.condition().name() == old.type_));
+    for (reason, message) in conditions {
+        let message = shortened(message);
+        set_condition(&mut list, reason.condition_with(message, Some(said.observed_generation), now.clone()));
+    }
+    let calls = live_calls(object, view);
+    ObjectStatus {
+        observed_generation: Some(said.observed_generation),
+        conditions: list,
+        nodes_programmed: Some(progress.programmed),
+        nodes_total: Some(progress.total),
+        clients: (object.kind == Kind::IpRule).then_some(said.clients),
+        reason,
+        nodes: Some(format!("{}/{}", progress.programmed, progress.total)),
+        live_calls: Some(calls),
+    }
+}
+
+/// Whether the two differ in more than in what is counted all the time.
+pub fn differs_in_substance(one: &ObjectStatus, other: &ObjectStatus) -> bool {
+    let substance = |status: &ObjectStatus| ObjectStatus { live_calls: None, clients: None, ..status.clone() };
+    substance(one) != substance(other)
+}
+
+/// Where all is well: what is still worth knowing, else how far it is.
+fn noteworthy(conditions: &[(Reason, String)]) -> Option<&(Reason, String)> {
+    let first = conditions.first().filter(|(reason, _)| *reason != Reason::Accepted);
+    first.or_else(|| conditions.last())
+}
+
+/// Whether `before` says that this generation was in force.
+fn ran(generation: i64, before: &ObjectStatus) -> bool {
+    let is = |condition: &Condition| {
+        condition.type_ == ConditionType::Programmed.name()
+            && condition.status == "True"
+            && condition.reason == Reason::Programmed.name()
+            && condition.observed_generation == Some(generation)
+    };
+    // It may be on its way to a node again: what ran then was still this generation.
+    let going_on = |condition: &Condition| {
+        condition.type_ == ConditionType::ResolvedRefs.name()
+            && condition.reason == Reason::LastGoodKept.name()
+            && condition.observed_generation == Some(generation)
+    };
+    let pending = |condition: &Condition| {
+        condition.type_ == ConditionType::Programmed.name() && condition.reason != Reason::LastGoodRuns.name()
+    };
+    before.conditions.iter().any(is)
+        || (before.conditions.iter().any(going_on) && before.conditions.iter().any(pending))
+}
+
+/// Live calls over all nodes.
+fn live_calls(object: &ObjectRef, view: View<'_>) -> u32 {
+    let name = object.key.to_string();
+    let of = |report: &callgate_proto::pb::Report| -> u64 {
+        let calls = |list: &[callgate_proto::pb::ObjectCalls]| {
+            list.iter().find(|calls| calls.name == name).map_or(0, |calls| calls.calls)
+        };
+        match object.kind {
+            Kind::IpRule => report.rules.iter().find(|calls| calls.rule == name).map_or(0, |calls| calls.calls),
+            Kind::Service => calls(&report.services),
+            Kind::PptpAlg => calls(&report.algs),
+        }
+    };
+    let total: u64 = view.fleet.agents().values().map(|agent| of(&agent.report)).sum();
+    u32::try_from(total).unwrap_or(u32::MAX)
+}
+
+/// The API server takes at most 32768 characters of a condition's message.
+const LONGEST_MESSAGE: usize = 32_768;
+
+fn shortened(message: String) -> String {
+    if message.chars().count() <= LONGEST_MESSAGE {
+        return message;
+    }
+    message.chars().take(LONGEST_MESSAGE - 1).chain(['…']).collect()
+}
+
+#[cfg(test)]
+mod tests;

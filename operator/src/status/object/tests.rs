@@ -1,0 +1,292 @@
+//! Programmed is what agents have answered; times move only with the status.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use callgate_compile::compile;
+use callgate_compile::world::{Labels, Meta, Object, Pod, World};
+use callgate_crds::{IpRuleSpec, PptpAlgSpec, ServiceSpec};
+use callgate_proto::model::ObjectKey;
+use callgate_proto::pb;
+use jiff::Timestamp;
+use serde_json::json;
+
+use super::*;
+use crate::fleet::Fleet;
+use crate::publish::Board;
+use crate::snapshot::Snapshot;
+
+/// A cluster of two nodes with a till each, the classic three objects, and agents that answer when told to.
+struct Case {
+    world: World,
+    board: Board,
+    fleet: Fleet,
+    last_good: Option<callgate_compile::LastGood>,
+    statuses: callgate_compile::status::Statuses,
+    now: Timestamp,
+    before: ObjectStatus,
+}
+
+fn key(name: &str) -> ObjectKey {
+    ObjectKey::new("pos", name)
+}
+
+fn pod(node: &str, address: &str) -> Pod {
+    let labels: Labels = [("app".to_owned(), "till".to_owned())].into();
+    Pod {
+        uid: address.to_owned(),
+        labels,
+        addresses: vec![address.parse().unwrap()],
+        only_ipv6: false,
+        node: Some(node.to_owned()),
+        host_network: false,
+        finished: false,
+    }
+}
+
+fn object<S: serde::de::DeserializeOwned>(generation: i64, spec: serde_json::Value) -> Object<S> {
+    Object { meta: Meta { generation, ..Meta::default() }, spec: serde_json::from_value(spec).unwrap() }
+}
+
+impl Case {
+    fn new() -> Self {
+        let mut world = World::cluster();
+        world.nodes = ["a".to_owned(), "b".to_owned()].into();
+        world.pods = [(key("one"), pod("a", "10.0.0.1")), (key("two"), pod("b", "10.0.1.1"))].into();
+        world.algs.insert(key("pptp"), object::<PptpAlgSpec>(1, json!({})));
+        let service =
+            json!({"protocol": "TCP", "destinationPorts": "1723", "algRef": {"kind": "PptpAlg", "name": "pptp"}});
+        world.services.insert(key("pptp"), object::<ServiceSpec>(1, service));
+        let rule = json!({"order": 100, "action": "NAT", "services": [{"name": "pptp"}],
+            "source": {"podSelector": {"matchLabels": {"app": "till"}}}});
+        world.rules.insert(key("tills"), object::<IpRuleSpec>(1, rule));
+        let mut case = Self {
+            world,
+            board: Board::default(),
+            fleet: Fleet::default(),
+            last_good: None,
+            statuses: BTreeMap::new(),
+            now: "2026-01-01T00:00:00Z".parse().unwrap(),
+            before: ObjectStatus::default(),
+        };
+        case.compile();
+        case
+    }
+
+    fn compile(&mut self) {
+        let compiled = compile(&self.world, self.last_good.as_ref());
+        self.board.publish(&self.world, &compiled.nodes);
+        (self.last_good, self.statuses) = (Some(compiled.last_good), compiled.statuses);
+    }
+
+    fn wanted(&self, node: &str) -> Arc<Snapshot> {
+        Arc::clone(&self.board.latest()[node])
+    }
+
+    fn attach(&mut self, node: &str) {
+        self.fleet.attach(node, 1, pb::Hello::default(), self.now);
+    }
+
+    fn applied(&mut self, node: &str) {
+        let wanted = self.wanted(node);
+        self.fleet.sent(node, 1, &wanted);
+        assert!(self.fleet.outcome(node, 1, pb::Outcome { hash: wanted.hash.clone(), failure: None }));
+    }
+
+    fn refused(&mut self, node: &str, reason: &str) {
+        let wanted = self.wanted(node);
+        self.fleet.sent(node, 1, &wanted);
+        let failure = pb::Failure {
+            object: "IpRule pos/other".to_owned(),
+            reason: reason.to_owned(),
+            message: "the kernel says no.".to_owned(),
+        };
+        assert!(self.fleet.outcome(node, 1, pb::Outcome { hash: wanted.hash.clone(), failure: Some(failure) }));
+    }
+
+    /// The status of the rule now; it is then what stands in the API server.
+    fn status(&mut self) -> ObjectStatus {
+        let object = ObjectRef { kind: Kind::IpRule, key: key("tills") };
+        let wanted = self.board.latest();
+        let serving_since = "2026-01-01T00:00:00Z".parse().unwrap();
+        let view = View { wanted: &wanted, fleet: &self.fleet, serving_since, now: self.now };
+        self.before = status(&object, &self.statuses[&object], &self.before, view);
+        self.before.clone()
+    }
+
+    /// `True(Programmed) 2/2`.
+    fn told(&mut self) -> String {
+        let status = self.status();
+        let programmed = status.conditions.iter().find(|condition| condition.type_ == "Programmed").unwrap();
+        format!("{}({}) {}", programmed.status, programmed.reason, status.nodes.unwrap())
+    }
+
+    fn later(&mut self, seconds: i64) {
+        self.now += jiff::SignedDuration::from_secs(seconds);
+    }
+}
+
+#[test]
+fn it_is_programmed_when_every_node_has_answered_and_not_before() {
+    let mut case = Case::new();
+    assert_eq!(case.told(), "False(Pending) 0/2");
+    case.attach("a");
+    case.attach("b");
+    assert_eq!(case.told(), "False(Pending) 0/2");
+    case.applied("a");
+    assert_eq!(case.told(), "False(Pending) 1/2");
+    case.applied("b");
+    assert_eq!(case.told(), "True(Programmed) 2/2");
+}
+
+#[test]
+fn a_new_generation_waits_for_new_answers_and_observed_generation_follows() {
+    let mut case = Case::new();
+    for node in ["a", "b"] {
+        case.attach(node);
+        case.applied(node);
+    }
+    case.told();
+    let rule = case.world.rules.get_mut(&key("tills")).unwrap();
+    (rule.meta.generation, rule.spec.order) = (2, 200);
+    rule.spec.log = true;
+    case.compile();
+    assert_eq!(case.told(), "False(Pending) 0/2");
+    case.applied("a");
+    case.applied("b");
+    let status = case.status();
+    assert_eq!(case.told(), "True(Programmed) 2/2");
+    assert!(status.conditions.iter().all(|condition| condition.observed_generation == Some(2)));
+}
+
+#[test]
+fn a_new_generation_that_changes_nothing_on_the_nodes_is_programmed_at_once() {
+    let mut case = Case::new();
+    for node in ["a", "b"] {
+        case.attach(node);
+        case.applied(node);
+    }
+    case.told();
+    case.world.rules.get_mut(&key("tills")).unwrap().meta.generation = 2;
+    case.compile();
+    assert_eq!(case.told(), "True(Programmed) 2/2");
+}
+
+#[test]
+fn a_pod_that_comes_makes_its_node_wait() {
+    let mut case = Case::new();
+    for node in ["a", "b"] {
+        case.attach(node);
+        case.applied(node);
+    }
+    case.world.pods.insert(key("three"), pod("b", "10.0.1.2"));
+    case.compile();
+    assert_eq!(case.told(), "False(Pending) 1/2");
+    case.applied("b");
+    assert_eq!(case.told(), "True(Programmed) 2/2");
+}
+
+#[test]
+fn transition_times_move_only_when_the_status_moves() {
+    let mut case = Case::new();
+    let time = |status: &ObjectStatus, type_: &str| {
+        status.conditions.iter().find(|c| c.type_ == type_).unwrap().last_transition_time.0
+    };
+    let first = case.status();
+    case.later(1);
+    case.attach("a");
+    case.attach("b");
+    case.applied("a");
+    let second = case.status();
+    assert_eq!(time(&first, "Programmed"), time(&second, "Programmed"));
+    case.later(1);
+    case.applied("b");
+    let third = case.status();
+    assert_eq!(time(&third, "Programmed"), case.now);
+    assert_eq!(time(&third, "Accepted"), time(&first, "Accepted"));
+}
+
+#[test]
+fn a_refusal_names_node_object_and_reason() {
+    let mut case = Case::new();
+    case.attach("a");
+    case.attach("b");
+    case.applied("a");
+    case.refused("b", "ApplyFailed");
+    assert_eq!(case.told(), "False(ApplyFailed) 1/2");
+    let expected = "Node b: the kernel says no (because of IpRule pos/other); what ran before goes on.";
+    assert_eq!(case.before.conditions[1].message, expected);
+    case.refused("b", "AlgUnavailable");
+    assert_eq!(case.told(), "False(AlgUnavailable) 1/2");
+    assert_eq!(case.before.reason.as_deref(), Some("AlgUnavailable"));
+}
+
+#[test]
+fn an_agent_that_is_away_for_a_moment_changes_nothing_and_for_long_it_does() {
+    let mut case = Case::new();
+    for node in ["a", "b"] {
+        case.attach(node);
+        case.applied(node);
+    }
+    case.fleet.detach("b", 1, case.now);
+    case.later(29);
+    assert_eq!(case.told(), "True(Programmed) 2/2");
+    case.later(1);
+    assert_eq!(case.told(), "False(NodeUnreachable) 1/2");
+    assert_eq!(case.before.conditions[1].message, "Node b: its agent is away since 2026-01-01T00:00:00Z.");
+}
+
+#[test]
+fn a_node_without_an_agent_is_waited_for_and_then_told() {
+    let mut case = Case::new();
+    case.attach("a");
+    case.applied("a");
+    assert_eq!(case.told(), "False(Pending) 1/2");
+    case.later(30);
+    assert_eq!(case.told(), "False(NodeUnreachable) 1/2");
+    assert_eq!(case.before.conditions[1].message, "Node b: no agent has come.");
+}
+
+#[test]
+fn what_it_names_goes_and_the_generation_that_ran_is_still_programmed() {
+    let mut case = Case::new();
+    for node in ["a", "b"] {
+        case.attach(node);
+        case.applied(node);
+    }
+    case.told();
+    case.world.services.clear();
+    case.compile();
+    assert_eq!(case.told(), "True(Programmed) 2/2");
+    assert_eq!(case.before.reason.as_deref(), Some("LastGoodKept"));
+    assert_eq!(case.told(), "True(Programmed) 2/2");
+    // A generation that came after never ran.
+    case.world.rules.get_mut(&key("tills")).unwrap().meta.generation = 2;
+    case.compile();
+    assert_eq!(case.told(), "False(LastGoodRuns) 2/2");
+    assert_eq!(case.told(), "False(LastGoodRuns) 2/2");
+}
+
+#[test]
+fn a_rule_nobody_is_selected_by_has_nothing_to_program() {
+    let mut case = Case::new();
+    case.world.pods.clear();
+    case.compile();
+    assert_eq!(case.told(), "True(NothingToProgram) 0/0");
+    assert_eq!(case.before.reason.as_deref(), Some("NoSources"));
+}
+
+#[test]
+fn live_calls_and_clients_are_counted_over_all_nodes_and_are_no_substance() {
+    let mut case = Case::new();
+    case.attach("a");
+    case.attach("b");
+    let before = case.status();
+    for (node, calls) in [("a", 2), ("b", 3)] {
+        let rules = vec![pb::RuleCalls { rule: "pos/tills".to_owned(), calls }];
+        case.fleet.report(node, 1, pb::Report { rules, ..pb::Report::default() });
+    }
+    let after = case.status();
+    assert_eq!((after.live_calls, after.clients), (Some(5), Some(2)));
+    assert!(!differs_in_substance(&before, &after));
+}

@@ -1,0 +1,96 @@
+//! The condition Programmed of one object: which of the nodes that must run it have said that they do.
+
+use callgate_compile::status::{ObjectRef, Status};
+use callgate_crds::conditions::Reason;
+
+use super::{GRACE, View};
+
+/// How far an object is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Progress {
+    /// The reason of the condition.
+    pub reason: Reason,
+    /// Its message.
+    pub message: String,
+    /// Nodes that run this generation.
+    pub programmed: u32,
+    /// Nodes that must.
+    pub total: u32,
+}
+
+/// Why a node does not run an object yet.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Lack {
+    /// It could not: with the reason and the message of the agent.
+    Refused(Reason, String),
+    /// It is not there.
+    Absent(String),
+    /// It has not answered.
+    Waiting,
+}
+
+/// Decides. `ran_before` is whether this very generation was Programmed when everything it names was still there.
+pub fn programmed(object: &ObjectRef, status: &Status, ran_before: bool, view: View<'_>) -> Progress {
+    let total = status.nodes.len() as u32;
+    let lacks: Vec<(&String, Lack)> =
+        status.nodes.iter().filter_map(|node| Some((node, lack(object, node, view)?))).collect();
+    let programmed = total - lacks.len() as u32;
+    let (reason, message) = decide(status, ran_before, &lacks);
+    Progress { reason, message, programmed, total }
+}
+
+fn decide(status: &Status, ran_before: bool, lacks: &[(&String, Lack)]) -> (Reason, String) {
+    let accepted = status.conditions.first().is_some_and(callgate_compile::status::Condition::holds);
+    if !accepted {
+        let kept =
+            if status.last_good { "Its last good version goes on running." } else { "See the condition Accepted." };
+        return (Reason::NotAccepted, kept.to_owned());
+    }
+    if status.nodes.is_empty() {
+        return (Reason::NothingToProgram, "No rule uses it, or no pod is selected.".to_owned());
+    }
+    if status.last_good && !ran_before {
+        return (Reason::LastGoodRuns, "Its last good version runs: see the condition ResolvedRefs.".to_owned());
+    }
+    // What needs a person first, then what only needs time; of many nodes the first by name stands for all.
+    let Some((node, first)) = lacks.iter().min_by(|a, b| (&a.1, a.0).cmp(&(&b.1, b.0))) else {
+        return (Reason::Programmed, "In force on every node that must run it.".to_owned());
+    };
+    let others = match lacks.len() - 1 {
+        0 => String::new(),
+        more => format!(" {more} more nodes do not run it either."),
+    };
+    match first {
+        Lack::Refused(reason, message) => (*reason, format!("Node {node}: {message}.{others}")),
+        Lack::Absent(why) => (Reason::NodeUnreachable, format!("Node {node}: {why}.{others}")),
+        Lack::Waiting => (Reason::Pending, format!("Node {node} has not yet put it into effect.{others}")),
+    }
+}
+
+fn lack(object: &ObjectRef, node: &str, view: View<'_>) -> Option<Lack> {
+    // A node without a snapshot has nothing that could be in force.
+    let Some(wanted) = view.wanted.get(node) else { return Some(Lack::Waiting) };
+    let Some(agent) = view.fleet.get(node) else {
+        let hold = view.now.duration_since(view.serving_since) < GRACE;
+        return Some(if hold { Lack::Waiting } else { Lack::Absent("no agent has come".to_owned()) });
+    };
+    let away = agent.stream.is_none().then(|| view.now.duration_since(agent.since));
+    if away.is_some_and(|away| away >= GRACE) {
+        return Some(Lack::Absent(format!("its agent is away since {}", agent.since.strftime("%Y-%m-%dT%H:%M:%SZ"))));
+    }
+    if agent.stamp.as_ref().is_some_and(|stamp| stamp.fulfils(&wanted.stamp, object)) {
+        return None;
+    }
+    let refused = agent.refused.as_ref().filter(|(hash, _)| *hash == wanted.hash);
+    Some(refused.map_or(Lack::Waiting, |(_, failure)| {
+        let reason = match failure.reason == Reason::AlgUnavailable.name() {
+            true => Reason::AlgUnavailable,
+            false => Reason::ApplyFailed,
+        };
+        let because = match failure.object.is_empty() || failure.object == object.to_string() {
+            true => String::new(),
+            false => format!(" (because of {})", failure.object),
+        };
+        Lack::Refused(reason, format!("{}{because}; what ran before goes on", failure.message.trim_end_matches('.')))
+    }))
+}
