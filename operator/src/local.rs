@@ -32,32 +32,35 @@ const SHORTEST_INTERVAL: Duration = Duration::from_millis(500);
 
 /// What answers are made of.
 #[derive(Clone)]
-struct Service {
-    hub: Arc<Hub>,
-    published: watch::Receiver<Option<Arc<Published>>>,
-    settings: Settings,
-    watched: Watched,
+pub struct Desk {
+    /// The agents.
+    pub hub: Arc<Hub>,
+    /// What was compiled last; nothing while another operator leads.
+    pub published: watch::Receiver<Option<Arc<Published>>>,
+    /// Of the command line.
+    pub settings: Settings,
+    /// The facts.
+    pub watched: Watched,
+    /// Name of the pod that leads.
+    pub leader: watch::Receiver<String>,
 }
 
 /// Serves until it is dropped.
-pub async fn serve(
-    listener: TcpListener,
-    hub: Arc<Hub>,
-    published: watch::Receiver<Option<Arc<Published>>>,
-    settings: Settings,
-    watched: Watched,
-) {
-    let service = LocalServer::new(Service { hub, published, settings, watched });
+pub async fn serve(listener: TcpListener, desk: Desk) {
+    let service = LocalServer::new(desk);
     let server = tonic::transport::Server::builder().add_service(service);
     if let Err(error) = server.serve_with_incoming(TcpListenerStream::new(listener)).await {
         tracing::error!("the API for people has ended: {error}");
     }
 }
 
-impl Service {
+impl Desk {
     fn published(&self) -> Result<Arc<Published>, Status> {
         let latest = self.published.borrow().clone();
-        latest.ok_or_else(|| Status::unavailable("nothing is compiled yet: ask again in a moment"))
+        latest.ok_or_else(|| match self.leader.borrow().as_str() {
+            "" => Status::unavailable("nothing is compiled yet: ask again in a moment"),
+            leader => Status::failed_precondition(format!("another operator leads: ask pod {leader}")),
+        })
     }
 
     /// Everybody's calls.
@@ -90,7 +93,7 @@ impl Service {
 }
 
 #[tonic::async_trait]
-impl Local for Service {
+impl Local for Desk {
     async fn status(&self, _: Request<pb::StatusRequest>) -> Result<Response<pb::StatusReply>, Status> {
         let published = self.published()?;
         let wanted = self.hub.board.latest();
@@ -129,7 +132,10 @@ impl Local for Service {
                 let (outline, failed) = (list.as_ref().ok().map(merge::outline), list.is_err());
                 let news = !on_change || before != outline;
                 before = outline;
-                if (news || failed) && sender.send(list).await.is_err() || failed {
+                if (news || failed) && sender.send(list).await.is_err() {
+                    return;
+                }
+                if failed {
                     return;
                 }
                 tokio::select! {

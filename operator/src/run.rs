@@ -1,5 +1,6 @@
 //! The life of an operator: watch, wait for the Lease, lead until a signal or until the Lease is lost.
 
+use std::convert::Infallible;
 use std::future::pending;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,6 +15,7 @@ use tokio::sync::watch;
 
 use crate::args::Args;
 use crate::control::{self, Expected, Guard, Hub};
+use crate::endpoint::Place;
 use crate::facts::{self, Settings, cluster_nets};
 use crate::http::{self, Health, Phase};
 use crate::lease::Holder;
@@ -22,7 +24,10 @@ use crate::publish::Published;
 use crate::status::apply::Writer;
 use crate::tls::{Keeper, Names};
 use crate::watch::Watched;
-use crate::{last_good, local};
+use crate::{endpoint, last_good, local};
+
+/// The latest compile.
+type Latest = Option<Arc<Published>>;
 
 /// Changes come in crowds: what comes within this time of the first is compiled with it.
 const CROWD: Duration = Duration::from_millis(20);
@@ -116,26 +121,15 @@ impl Leader<'_> {
             () = signals.wait() => return Ok(()),
         };
         let (kept, to_keep) = watch::channel(Arc::new(first.clone().unwrap_or_default()));
-        let _keeping = [
-            keeping,
-            Task(tokio::spawn(last_good::keep(client.clone(), args.namespace.clone(), to_keep))),
-            Task(tokio::spawn(local::serve(
-                people,
-                Arc::clone(&hub),
-                latest.clone(),
-                self.settings(),
-                watched.clone(),
-            ))),
-        ];
-        let mut compiler =
-            Compiler { hub: &hub, watched, settings: self.settings(), last_good: first, nets: Vec::new() };
+        let _keeping = [keeping, Task(tokio::spawn(last_good::keep(client.clone(), args.namespace.clone(), to_keep)))];
+        let mut compiler = Compiler { hub, watched, settings, last_good: first, nets: Vec::new() };
         let mut changes = watched.changes();
         changes.mark_unchanged();
-        let now = compiler.compile(metrics);
+        let now = tokio::task::block_in_place(|| compiler.compile(metrics));
         kept.send_replace(Arc::new(now.compiled.last_good.clone()));
         published.send_replace(Some(Arc::new(now)));
-        let writer = Writer::new(client.clone(), Arc::clone(&hub), watched.clone(), Timestamp::now(), &args.pod_name);
-        let _writing = Task(tokio::spawn(writer.run(latest)));
+        let writer = Writer::new(client.clone(), Arc::clone(hub), watched.clone(), Timestamp::now(), &args.pod_name);
+        let _writing = Task(tokio::spawn(writer.run(published.subscribe())));
         let expected = Expected {
             audience: args.audience.clone(),
             user: format!("system:serviceaccount:{}:{}", args.namespace, args.agent_account),
@@ -147,7 +141,8 @@ impl Leader<'_> {
             // Sent or dropped: both mean to stop.
             let _ = stopping.await;
         };
-        let mut server = Task(tokio::spawn(control::serve(agents, tls, handshakes, guard, Arc::clone(&hub), end)));
+        let mut server = Task(tokio::spawn(control::serve(agents, tls, handshakes, guard, Arc::clone(hub), end)));
+        let _announcing = Task(tokio::spawn(announce(client.clone(), args.place())));
         health.set(Phase::Serving);
         let result = loop {
             tokio::select! {
@@ -158,7 +153,7 @@ impl Leader<'_> {
             tokio::time::sleep(CROWD).await;
             changes.mark_unchanged();
             let began = Instant::now();
-            let now = compiler.compile(metrics);
+            let now = tokio::task::block_in_place(|| compiler.compile(metrics));
             if *kept.borrow().as_ref() != now.compiled.last_good {
                 kept.send_replace(Arc::new(now.compiled.last_good.clone()));
             }
@@ -168,24 +163,26 @@ impl Leader<'_> {
         tracing::info!("stopping");
         health.set(Phase::Stopping);
         drop(stop);
+        if let Some(place) = args.place() {
+            let withdrawn = tokio::time::timeout(FAREWELL, endpoint::withdraw(client, &place)).await;
+            if !matches!(withdrawn, Ok(Ok(()))) {
+                tracing::warn!("the Service leads here until another operator leads: {withdrawn:?}");
+            }
+        }
         // Streams are told that it is over; agents go on with what they have.
         hub.hang_up();
         let _ = tokio::time::timeout(FAREWELL, &mut server.0).await;
         result
     }
 
-    fn settings(&self) -> Settings {
-        Settings { namespace: self.args.namespace.clone(), cluster_cidrs: self.args.cluster_cidrs.clone() }
-    }
-
-    /// Waits until every kind has been read, and reads what ran before.
-    async fn first(&self) -> Option<LastGood> {
+    /// Waits until every kind has been read.
+    async fn read(&self) {
         let mut changes = self.watched.changes();
         let mut told = Instant::now();
         loop {
             let missing = self.watched.facts().missing();
             if missing.is_empty() {
-                break;
+                return;
             }
             let why = format!("not read yet: {}", missing.join(", "));
             if told.elapsed() >= Duration::from_secs(10) {
@@ -195,6 +192,11 @@ impl Leader<'_> {
             self.health.set(Phase::Waiting(why));
             let _ = tokio::time::timeout(PAUSE, changes.changed()).await;
         }
+    }
+
+    /// Waits until every kind has been read, and reads what ran before.
+    async fn first(&self) -> Option<LastGood> {
+        self.read().await;
         loop {
             match last_good::load(&self.client, &self.args.namespace).await {
                 Ok(last_good) => return last_good,
@@ -208,11 +210,20 @@ impl Leader<'_> {
     }
 }
 
+/// Leads the Service here, again and again until it is done.
+async fn announce(client: Client, place: Option<Place>) {
+    let Some(place) = place else { return };
+    while let Err(error) = endpoint::announce(&client, &place).await {
+        tracing::warn!("leading Service {}/{} here: {error}", place.namespace, place.service);
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
 /// Compiles and publishes.
 struct Compiler<'a> {
     hub: &'a Hub,
     watched: &'a Watched,
-    settings: Settings,
+    settings: &'a Settings,
     last_good: Option<LastGood>,
     nets: Vec<facts::ClusterNet>,
 }
@@ -222,7 +233,7 @@ impl Compiler<'_> {
         let began = Instant::now();
         let (world, nets) = {
             let facts = self.watched.facts();
-            (facts::world(&facts, &self.settings), cluster_nets(&facts, &self.settings.cluster_cidrs))
+            (facts::world(&facts, self.settings), cluster_nets(&facts, &self.settings.cluster_cidrs))
         };
         if nets != self.nets {
             let told: Vec<String> = nets.iter().map(|net| format!("{} ({})", net.net, net.found)).collect();

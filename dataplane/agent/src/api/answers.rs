@@ -7,7 +7,7 @@ use tonic::Status;
 
 use super::{calls, explain, status};
 use crate::alg::{Handle, Totals};
-use crate::kernel::Counters;
+use crate::kernel::{Counters, Error, Kernel};
 use crate::run::{Report, SharedKernel};
 
 /// Answers from the report, the ALG and the kernel.
@@ -29,7 +29,7 @@ impl Answers {
     /// ABORTED when the ALG has ended.
     pub async fn status(&self) -> Result<pb::StatusReply, Status> {
         let totals = self.totals().await?;
-        Ok(status::reply(&self.report, totals, &self.kernel_counters().await))
+        Ok(status::reply(&self.report, totals, &self.kernel_counters(Kernel::counters).await))
     }
 
     /// All live calls.
@@ -57,7 +57,7 @@ impl Answers {
     /// As `status`.
     pub async fn report(&self) -> Result<pb::Report, Status> {
         let totals = self.totals().await?;
-        let (by, kernel) = (totals.by.clone(), self.kernel_counters().await);
+        let (by, kernel) = (totals.by.clone(), self.kernel_counters(Kernel::alg_counters).await);
         let status = status::reply(&self.report, totals, &kernel);
         let objects = |counts: std::collections::BTreeMap<String, u64>| {
             counts.into_iter().map(|(name, calls)| pb::ObjectCalls { name, calls }).collect()
@@ -79,14 +79,14 @@ impl Answers {
     }
 
     /// What the kernel counts; nothing while it is being stopped.
-    async fn kernel_counters(&self) -> Counters {
+    async fn kernel_counters(&self, read: fn(&mut Kernel) -> Result<Counters, Error>) -> Counters {
         let kernel = Arc::clone(&self.kernel);
         // A large configuration may be on its way into the kernel: wait for it elsewhere.
-        let read = tokio::task::spawn_blocking(move || {
+        let counted = tokio::task::spawn_blocking(move || {
             let mut guard = kernel.lock().unwrap_or_else(PoisonError::into_inner);
-            guard.as_mut().map(|shared| shared.kernel.counters())
+            guard.as_mut().map(|shared| read(&mut shared.kernel))
         });
-        match read.await {
+        match counted.await {
             Ok(Some(Ok(counters))) => counters,
             Ok(Some(Err(error))) => {
                 tracing::warn!("{error}");

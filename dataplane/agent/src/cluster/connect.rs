@@ -67,6 +67,13 @@ impl Address {
             .tcp_keepalive(Some(PING)))
     }
 
+    /// The file of the two that is not there, if one is not: mounts of a pod may come after its start.
+    pub(super) fn missing(&self) -> Option<String> {
+        let files = [("--ca-file", &self.ca_file), ("--token-file", &self.token_file)];
+        let absent = files.into_iter().find(|(_, path)| !path.exists());
+        absent.map(|(flag, path)| format!("{flag} {}", path.display()))
+    }
+
     /// Reads CA and token, and connects.
     ///
     /// # Errors

@@ -14,6 +14,9 @@ use super::snapshot::Snapshot;
 use crate::api::Answers;
 use crate::run::Report;
 
+/// Between two looks for a file that is not there yet.
+const MOUNT: Duration = Duration::from_millis(500);
+
 /// What the link is made of before the agent runs.
 pub(super) struct Link {
     pub(super) address: Address,
@@ -37,6 +40,7 @@ impl Link {
     pub(super) async fn run(self, mut ends: Ends) {
         let mut attempt = 0;
         loop {
+            self.mounted(&ends.report).await;
             match self.once(&mut ends, &mut attempt).await {
                 Ok(End::Rotated) => {
                     tracing::info!("--ca-file has changed: connecting anew with what it holds now");
@@ -55,6 +59,19 @@ impl Link {
             let pause = backoff::delay(attempt, random);
             attempt = attempt.saturating_add(1);
             tokio::time::sleep(pause).await;
+        }
+    }
+
+    /// Waits for CA and token to be there. That is looked at often and counts as no failure: a file costs nobody anything.
+    async fn mounted(&self, report: &Report) {
+        let mut told = false;
+        while let Some(missing) = self.address.missing() {
+            if !told {
+                report.count("operator_mounts_awaited");
+                tracing::warn!("{missing} is not there: waiting for it; what runs goes on");
+                told = true;
+            }
+            tokio::time::sleep(MOUNT).await;
         }
     }
 

@@ -221,8 +221,18 @@ impl Kernel {
 
     /// What was counted since the chains that count were made.
     pub fn counters(&mut self) -> Result<Counters, Error> {
-        let counted = nft::counters(&mut self.netfilter, &self.options.nft_table);
+        let counted = nft::counters(&mut self.netfilter, &self.options.nft_table, None);
         Ok(counters::read(&counted.map_err(Error::netlink("reading nftables counters"))?, &self.config))
+    }
+
+    /// Those of them that are about the ALG alone: few, whatever the number of rules, so for whoever asks all the time.
+    pub fn alg_counters(&mut self) -> Result<Counters, Error> {
+        let mut counted = std::collections::BTreeMap::new();
+        for chain in counters::OF_THE_ALG {
+            let found = nft::counters(&mut self.netfilter, &self.options.nft_table, Some(chain));
+            counted.extend(found.map_err(Error::netlink("reading nftables counters"))?);
+        }
+        Ok(counters::read(&counted, &NodeConfig::default()))
     }
 
     /// The numbers in use.

@@ -159,6 +159,10 @@ fn silent(socket: &mut Socket, link: &Link) -> Result<(), Error> {
     match error.kind() {
         std::io::ErrorKind::NotFound => Ok(()),
         std::io::ErrorKind::ReadOnlyFilesystem | std::io::ErrorKind::PermissionDenied => {
+            // Setting it again would be told to everybody who listens for changes of links, ourselves too.
+            if sysctl::read(&format!("net/ipv6/conf/{}/addr_gen_mode", link.name)).is_ok_and(|mode| mode == "1") {
+                return Ok(());
+            }
             let what = format!("keeping IPv6 addresses off link {}", link.name);
             link::without_ipv6_address(socket, link).map_err(Error::netlink(what))
         }

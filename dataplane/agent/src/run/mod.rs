@@ -98,6 +98,9 @@ async fn serve<S: Source>(
         }
     };
     let features = kernel.features();
+    for feature in features.iter().filter(|feature| !feature.available) {
+        tracing::warn!(feature = feature.name, "this kernel lacks it: {}", feature.detail);
+    }
     let report = Arc::new(Report::new(options.clone(), args.external_address, features));
     let shared: SharedKernel = Arc::new(Mutex::new(Some(Shared { kernel, own: Vec::new() })));
     let programme = Programme::new(source, ready, Arc::clone(&shared), Arc::clone(&report));

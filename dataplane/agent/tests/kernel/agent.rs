@@ -153,6 +153,9 @@ fn with_two_capabilities_and_a_read_only_proc_sys_an_agent_does_all_its_work() {
         stream.tell(snapshot(&config(), "u1")).await;
         acknowledged(&mut stream, &config()).await;
         assert_eq!((probe("/readyz"), ask(&lab.a, "192.0.2.10:80")), ("HTTP/1.1 200 OK".to_owned(), NODE));
+        // Nothing of what it looks after does it touch again while all is well.
+        let told = sh("timeout 1 ip monitor link rule route || true");
+        assert!(!told.contains("callgate") && !told.contains("7411"), "{told}");
         agent.end(Signal::SIGTERM);
         place.cleanup();
         assert!(!place.dir.path().join("state").exists());

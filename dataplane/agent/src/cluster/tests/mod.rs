@@ -98,6 +98,16 @@ impl Lab {
         wanted
     }
 
+    /// Waits until this has been counted so often.
+    async fn counted(&self, name: &str, times: u64) {
+        let reached = async {
+            while self.count(name) < times {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, reached).await.unwrap_or_else(|_| panic!("{name}: {}", self.count(name)));
+    }
+
     fn count(&self, name: &str) -> u64 {
         let status = self.report.status();
         status.counters.iter().find(|counter| counter.name == name).map_or(0, |counter| counter.value)

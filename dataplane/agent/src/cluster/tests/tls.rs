@@ -19,13 +19,7 @@ async fn a_refused_token_is_counted_and_tried_again_as_the_file_is_then() {
     let (first, _) = lab.attached().await;
     std::fs::write(lab.dir.path().join("token"), fake::EXPIRED).unwrap();
     drop(first);
-    tokio::time::timeout(PATIENCE, async {
-        while lab.count("operator_failures") == 0 {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await
-    .expect("the refused token was not counted");
+    lab.counted("operator_failures", 1).await;
     std::fs::write(lab.dir.path().join("token"), "good-again").unwrap();
     let (again, _) = lab.attached().await;
     assert_eq!(again.authorization, "Bearer good-again");
@@ -53,13 +47,7 @@ async fn an_operator_of_another_ca_is_told_nothing() {
     let (stream, _) = lab.attached().await;
     lab.replace(Authority::new("somebody else")).await;
     drop(stream);
-    tokio::time::timeout(PATIENCE, async {
-        while lab.count("operator_failures") < 2 {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await
-    .expect("the wrong CA was not refused");
+    lab.counted("operator_failures", 2).await;
     assert!(lab.streams.try_recv().is_err());
     assert_eq!(lab.count("operator_connects"), 1);
 }
@@ -86,4 +74,17 @@ async fn without_an_operator_the_snapshot_on_disk_is_what_is_wanted() {
     let mut source = Operator::new(Store::new(dir.path(), NODE), link(), true);
     let wanted = source.wanted().await.unwrap();
     assert_eq!((wanted.config.sources.len(), wanted.holders.len()), (stored.config.sources.len() - 1, 0));
+}
+
+#[tokio::test]
+async fn a_ca_that_comes_after_the_start_is_waited_for_without_counting_a_failure() {
+    let mut lab = Lab::new().await;
+    let (first, _) = lab.attached().await;
+    let (ca, aside) = (lab.dir.path().join("ca.pem"), lab.dir.path().join("aside.pem"));
+    std::fs::rename(&ca, &aside).unwrap();
+    drop(first);
+    lab.counted("operator_mounts_awaited", 1).await;
+    std::fs::rename(&aside, &ca).unwrap();
+    let (_second, hello) = lab.attached().await;
+    assert_eq!((hello.node.as_str(), lab.count("operator_failures")), (NODE, 0));
 }
