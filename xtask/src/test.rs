@@ -1,6 +1,6 @@
 //! `cargo xtask test`: every check and every test, then one line that adds them up.
 
-use std::ffi::OsStr;
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 
 use crate::tally::Tally;
-use crate::{bin_dir, checks, demo, generate, packages, process, root, tools};
+use crate::{bin_dir, checks, demo, generate, images, packages, process, root, tools};
 
 /// What to run.
 #[derive(clap::Args)]
@@ -51,15 +51,16 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     steps.run("helm", tools::ensure_helm)?;
     steps.run("unit tests", || unit(args, &skips, &mut tally))?;
     steps.run("labs", || labs(args, &skips, &mut tally))?;
-    let tools = match nix::unistd::geteuid().is_root() {
-        true => steps.run("cluster programs", || tools::ensure(false)).unwrap_or_else(|error| {
-            println!("{error:#}");
-            tally.check("cluster programs", false);
-            None
-        }),
-        false => None,
+    let (tools, images) = if nix::unistd::geteuid().is_root() && cluster_has(args)? {
+        let tools = steps.run("cluster programs", || tools::ensure(false));
+        let tools = held("cluster programs", &mut tally, tools).flatten();
+        let images = tools.as_ref().map(|_| steps.run("images", images::for_tests));
+        (tools, images.and_then(|images| held("images", &mut tally, images)))
+    } else {
+        (None, None)
     };
-    steps.run("cluster", || cluster(args, &skips, tools.as_deref(), &mut tally))?;
+    let envs = [(tools::VARIABLE, tools), (images::VARIABLE, images.map(PathBuf::into_os_string))];
+    steps.run("cluster", || cluster(args, &skips, envs, &mut tally))?;
     sweep();
     tally.skips(&skips, ci);
     let _ = std::fs::remove_file(&skips);
@@ -147,8 +148,27 @@ fn labs(args: &Args, skips: &PathBuf, tally: &mut Tally) -> Result<()> {
     libtest("labs", command, if args.long { LONG_LIMIT } else { E2E_LIMIT }, tally)
 }
 
-/// A real Kubernetes control plane with nodes as namespaces. Without tools every test skips itself.
-fn cluster(args: &Args, skips: &PathBuf, tools: Option<&OsStr>, tally: &mut Tally) -> Result<()> {
+/// Whether a test on a cluster is wanted: what it needs takes minutes to build.
+fn cluster_has(args: &Args) -> Result<bool> {
+    let Some(name) = &args.only else { return Ok(true) };
+    let mut command = Command::new("cargo");
+    command.args(["test", "-q", "--locked", "-p", "callgate-e2e", "--test", "cluster", name, "--", "--list"]);
+    let output = command.current_dir(root()).output()?;
+    Ok(!output.status.success() || String::from_utf8_lossy(&output.stdout).contains(": test"))
+}
+
+/// What a step has given; its failure is one of the run, which goes on.
+fn held<T>(name: &str, tally: &mut Tally, result: Result<T>) -> Option<T> {
+    result
+        .inspect_err(|error| {
+            println!("{error:#}");
+            tally.check(name, false);
+        })
+        .ok()
+}
+
+/// A real Kubernetes control plane with nodes as namespaces. Without programs and images every test that needs them skips itself.
+fn cluster(args: &Args, skips: &PathBuf, envs: [(&str, Option<OsString>); 2], tally: &mut Tally) -> Result<()> {
     let mut command = Command::new("cargo");
     command.args(["test", "--locked", "-p", "callgate-e2e", "--test", "cluster", "--no-fail-fast"]);
     if args.long {
@@ -156,7 +176,7 @@ fn cluster(args: &Args, skips: &PathBuf, tools: Option<&OsStr>, tally: &mut Tall
     }
     command.args(args.only.as_slice()).args(["--", "--test-threads=1"]);
     command.env("CALLGATE_SKIPS", skips).env("CALLGATE_BIN_DIR", bin_dir("debug")).current_dir(root());
-    command.envs(tools.map(|tools| (tools::VARIABLE, tools)));
+    command.envs(envs.into_iter().filter_map(|(name, value)| Some((name, value?))));
     libtest("cluster", command, if args.long { LONG_LIMIT } else { E2E_LIMIT }, tally)
 }
 

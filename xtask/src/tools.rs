@@ -64,11 +64,13 @@ pub(crate) fn ensure_helm() -> Result<Option<OsString>> {
     ensure_all(MODULES.iter().filter(|module| module.name == "helm"))
 }
 
-/// Helm, where it has been built before.
+/// Helm: where `VARIABLE` says, else where it was built before.
 #[cfg(test)]
 pub(crate) fn helm() -> Option<PathBuf> {
+    let named = std::env::var_os(VARIABLE).map(|dirs| std::env::split_paths(&dirs).collect::<Vec<_>>());
     let module = MODULES.iter().find(|module| module.name == "helm")?;
-    Some(dir_of(module).ok()?.join("helm")).filter(|path| path.is_file())
+    let dirs = named.into_iter().flatten().chain(dir_of(module));
+    dirs.map(|dir| dir.join("helm")).find(|path| path.is_file())
 }
 
 fn ensure_all<'a>(modules: impl Iterator<Item = &'a Module>) -> Result<Option<OsString>> {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use callgate_e2e::cluster::hand;
-use callgate_e2e::{demo, lab};
+use callgate_e2e::{demo, demo_cluster, lab};
 use clap::{Parser, Subcommand};
 
 /// Labs by hand.
@@ -17,7 +17,11 @@ struct Args {
 #[derive(Subcommand)]
 enum Command {
     /// Two PPTP clients behind one address: without Callgate, then with it
-    Demo,
+    Demo {
+        /// On a Kubernetes cluster
+        #[arg(long)]
+        cluster: bool,
+    },
     /// Remove namespaces and files of labs whose process is gone
     Sweep,
     /// A Kubernetes cluster that stays until it is told to go
@@ -48,7 +52,7 @@ enum Cluster {
 
 fn main() -> ExitCode {
     match Args::parse().command {
-        Command::Demo => match demo::run() {
+        Command::Demo { cluster } => match if cluster { demo_cluster::run() } else { demo::run() } {
             Ok(true) => ExitCode::SUCCESS,
             Ok(false) => ExitCode::FAILURE,
             Err(error) => {

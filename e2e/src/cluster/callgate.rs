@@ -14,6 +14,29 @@ pub const NAMESPACE: &str = "callgate-system";
 /// The image with a real PPTP client.
 pub const CLIENT_IMAGE: &str = concat!("localhost/callgate-test-client:", env!("CARGO_PKG_VERSION"));
 
+/// The classic set-up for pods with `app: till` in namespace `pos`.
+pub const CLASSIC: &str = r#"
+apiVersion: callgate.io/v1alpha1
+kind: PptpAlg
+metadata: {name: pptp, namespace: pos}
+spec: {echoTimeout: 180s, idleTimeout: 0s}
+---
+apiVersion: callgate.io/v1alpha1
+kind: Service
+metadata: {name: pptp-service, namespace: pos}
+spec: {protocol: TCP, sourcePorts: "0-65535", destinationPorts: "1723", algRef: {kind: PptpAlg, name: pptp}}
+---
+apiVersion: callgate.io/v1alpha1
+kind: IpRule
+metadata: {name: tills-to-head-office, namespace: pos}
+spec:
+  order: 100
+  action: NAT
+  source: {podSelector: {matchLabels: {app: till}}}
+  destination: {cidrs: [0.0.0.0/0]}
+  services: [{name: pptp-service}]
+"#;
+
 /// Why Callgate cannot be installed; `None` when it can.
 pub fn missing() -> Option<String> {
     super::tools::missing().or_else(|| match std::env::var_os(IMAGES) {
@@ -42,6 +65,8 @@ pub fn install(cluster: &Cluster, values: &[&str]) -> anyhow::Result<()> {
     let chart = chart();
     let mut args = vec!["upgrade", "--install", "callgate", chart.to_str().context("path of the chart")?];
     args.extend(["--namespace", NAMESPACE, "--create-namespace", "--wait", "--timeout", "3m"]);
+    // Another test may have put the kinds there.
+    args.push("--take-ownership");
     args.extend(values.iter().flat_map(|value| ["--set", value]));
     helm(cluster, &args)
 }

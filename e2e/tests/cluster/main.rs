@@ -3,6 +3,7 @@
 // A test program: a panic is its way to fail.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod classic;
 mod clean_up;
 mod objects;
 mod shared;

@@ -4,7 +4,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use callgate_e2e::cluster::kubectl::Kubectl;
-use callgate_e2e::cluster::{Cluster, Plan, tools};
+use callgate_e2e::cluster::{Cluster, Plan, callgate, tools};
 use callgate_e2e::lab::{names, root};
 
 /// How long a pod may take to run or to go, on a busy machine.
@@ -25,9 +25,15 @@ extern "C" fn at_exit() {
 impl Shared {
     /// `None`: cannot run here, which is said loudly.
     pub(crate) fn get(test: &str) -> Option<Self> {
-        if !can_run(test) {
-            return None;
-        }
+        can_run(test).then(Self::build)
+    }
+
+    /// As `get`, for tests that install Callgate.
+    pub(crate) fn get_for_callgate(test: &str) -> Option<Self> {
+        run_unless(callgate::missing(), test).then(Self::build)
+    }
+
+    fn build() -> Self {
         let mut guard = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
         if guard.is_none() {
             // SAFETY: the handler takes nothing and does not unwind. Rust drops no statics at the end of a process.
@@ -35,7 +41,7 @@ impl Shared {
             let plan = Plan { nodes: 2, servers: 1, masquerade: false };
             *guard = Some(Cluster::up(&plan, &mut |line| println!("{line}")).unwrap());
         }
-        Some(Self(guard))
+        Self(guard)
     }
 
     pub(crate) fn cluster(&self) -> &Cluster {
@@ -78,11 +84,12 @@ impl Drop for Shared {
 
 /// Whether a cluster can be built here; says so loudly if not.
 pub(crate) fn can_run(test: &str) -> bool {
-    match tools::missing() {
-        None => true,
-        Some(why) => {
-            root::skip(test, &why);
-            false
-        }
+    run_unless(tools::missing(), test)
+}
+
+fn run_unless(missing: Option<String>, test: &str) -> bool {
+    if let Some(why) = &missing {
+        root::skip(test, why);
     }
+    missing.is_none()
 }
