@@ -87,6 +87,8 @@ impl Shared {
                 Ok(Some(message)) => {
                     session.line.hear(now);
                     self.client_says(id, &message, strict, cx);
+                    // After each, so that what follows does not depend on how TCP has cut them.
+                    self.settle(cx);
                 }
                 Ok(None) => break,
                 Err(malformed) => {

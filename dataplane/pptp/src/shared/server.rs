@@ -26,6 +26,8 @@ impl Shared {
                 Ok(Some(message)) => {
                     upstream.line.hear(now);
                     self.server_says(id, &message, strict, cx);
+                    // After each, so that what follows does not depend on how TCP has cut them.
+                    self.settle(cx);
                 }
                 Ok(None) => break,
                 Err(malformed) => {
