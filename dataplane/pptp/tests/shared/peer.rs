@@ -51,6 +51,8 @@ pub(crate) struct Server {
     /// Of each connection: what it was told, and its calls, PAC id to PNS id.
     pub(crate) heard: BTreeMap<UpstreamId, Vec<Vec<u8>>>,
     pub(crate) calls: BTreeMap<UpstreamId, BTreeMap<u16, u16>>,
+    /// Connections it has ended: what is said to them meanwhile reaches nobody.
+    ended: BTreeSet<UpstreamId>,
     /// Most connections at once, ever.
     pub(crate) most: usize,
 }
@@ -68,6 +70,7 @@ impl Server {
             next_pac: 0,
             heard: BTreeMap::new(),
             calls: BTreeMap::new(),
+            ended: BTreeSet::new(),
             most: 0,
         }
     }
@@ -79,6 +82,7 @@ impl Server {
 
     /// A connection is over.
     pub(crate) fn gone(&mut self, id: UpstreamId) {
+        self.ended.insert(id);
         self.calls.remove(&id);
     }
 
@@ -94,7 +98,7 @@ impl Server {
         heard.push(message.to_vec());
         let kind = message[9];
         assert_eq!(first, kind == 1, "the first message, and only that, asks for the control connection");
-        if self.dead {
+        if self.dead || self.ended.contains(&id) {
             return Vec::new();
         }
         match kind {

@@ -109,7 +109,7 @@ fn without_an_echo_time_out_nobody_is_probed() {
     assert_eq!(lab.kinds(session), [2, 8]);
     lab.assert_all_calls_live(1);
     lab.says(session, &messages::call_clear(0));
-    lab.wait(3_601_000);
+    lab.wait(3_603_000);
     assert_eq!((lab.last(session)[9], lab.clients[&session].cut), (3, Some(Cut::Reset)));
     lab.assert_nothing_left();
 }
@@ -117,6 +117,7 @@ fn without_an_echo_time_out_nobody_is_probed() {
 #[test]
 fn a_call_the_server_does_not_answer_is_refused_with_time_out_and_cleared() {
     let mut lab = Lab::new(65_535);
+    lab.policy.echo_timeout_ms = 0;
     lab.server.mute = true;
     let session = lab.start_with_call(0, 5);
     let upstream = lab.live_upstreams()[0];
