@@ -44,6 +44,7 @@ impl Shared {
             group: None,
             state: SessionState::AwaitingStart,
             created: now,
+            early: Vec::new(),
             line: Line::new(now),
         };
         self.sessions.insert(id, session);
@@ -79,8 +80,7 @@ impl Shared {
         let cx = &mut Cx { engine, now };
         let Some(session) = self.sessions.get_mut(&id) else { return };
         session.line.push(bytes);
-        loop {
-            let Some(session) = self.sessions.get_mut(&id) else { break };
+        while let Some(session) = self.sessions.get_mut(&id) {
             // Until its first message is right nothing else is let through, strict or not.
             let strict = session.policy.strict || session.state == SessionState::AwaitingStart;
             match session.line.next(strict) {
@@ -174,7 +174,7 @@ impl Shared {
         self.note(Event::SessionStarted { session: id, flow, rule });
         if request.version != VERSION {
             let reply = self.config.start_reply(None, StartResult::UnsupportedVersion, GeneralError::None);
-            self.to_client(id, reply.to_bytes(), cx.now);
+            self.say_to_client(id, reply.to_bytes(), cx.now);
             self.end_session(id, SessionEnd::Version(request.version), Farewell::Close, cx);
             return;
         }
@@ -209,21 +209,26 @@ impl Shared {
         }
     }
 
+    fn is_pending(&self, id: SessionId) -> bool {
+        self.sessions.get(&id).is_some_and(|session| matches!(session.state, SessionState::Pending(_)))
+    }
+
     fn request(&mut self, id: SessionId, kind: ControlType, message: &[u8], cx: &mut Cx<'_>) {
         match kind {
             ControlType::StopRequest => {
                 let reply = StopReply { reserved0: 0, result: StopResult::Ok, error: GeneralError::None, reserved1: 0 };
-                self.to_client(id, reply.to_bytes(), cx.now);
+                self.say_to_client(id, reply.to_bytes(), cx.now);
                 self.end_session(id, SessionEnd::Stopped, Farewell::Close, cx);
             }
             ControlType::EchoRequest => {
                 if let Ok(request) = EchoRequest::parse(message) {
-                    self.to_client(id, echo_reply(request.identifier), cx.now);
+                    self.say_to_client(id, echo_reply(request.identifier), cx.now);
                 }
             }
+            ControlType::StartRequest if self.is_pending(id) => self.counters.messages_ignored += 1,
             ControlType::StartRequest => {
                 let reply = self.config.start_reply(None, StartResult::ChannelExists, GeneralError::None);
-                self.to_client(id, reply.to_bytes(), cx.now);
+                self.say_to_client(id, reply.to_bytes(), cx.now);
             }
             ControlType::OutgoingCallRequest => self.outgoing_request(id, message, cx),
             ControlType::IncomingCallReply => self.incoming_reply(id, message, cx),

@@ -67,7 +67,7 @@ impl Shared {
         self.load_more(upstream);
         if let Some(mut request) = request {
             (request.call_id, request.reserved0) = (id, 0);
-            self.to_server(upstream, request.to_bytes(), cx.now);
+            self.say_to_server(upstream, request.to_bytes(), cx.now);
         }
         self.arm_call(index);
     }
@@ -96,7 +96,8 @@ impl Shared {
         if wanted == 0 {
             return;
         }
-        let full = !takes_more || total >= self.config.max_upstreams as usize;
+        // A refusal beside others means nothing once there are none.
+        let full = (!takes_more && !of.open.is_empty()) || total >= self.config.max_upstreams as usize;
         if full {
             // Whoever is under way may still bring room; else there is none.
             if connecting == 0 {

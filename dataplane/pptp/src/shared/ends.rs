@@ -60,7 +60,7 @@ impl Shared {
         let leg = Leg::Client(id);
         match farewell {
             Farewell::Stop(reason) => {
-                self.to_client(id, stop_request(reason), cx.now);
+                self.say_to_client(id, stop_request(reason), cx.now);
                 let until = cx.now.after(self.config.farewell_ms);
                 if let Some(session) = self.sessions.get_mut(&id) {
                     session.state = SessionState::Leaving(until);
@@ -112,7 +112,7 @@ impl Shared {
             (true, None, _) | (false, _, None) => None,
         };
         if let Some(message) = message {
-            self.to_client(session, message, cx.now);
+            self.say_to_client(session, message, cx.now);
         }
     }
 
@@ -148,7 +148,7 @@ impl Shared {
         call.clearing = Some(Clearing { at: cx.now, sent: true });
         if let (Some(upstream), Some(call_id)) = (call.upstream, call.server_pns) {
             let request = CallClearRequest { reserved0: 0, call_id, reserved1: 0 };
-            self.to_server(upstream, request.to_bytes(), cx.now);
+            self.say_to_server(upstream, request.to_bytes(), cx.now);
         }
         self.arm_call(index);
     }
@@ -204,7 +204,7 @@ impl Shared {
             Farewell::Stop(reason) => {
                 upstream.state = UpstreamState::Stopping;
                 upstream.since = cx.now;
-                self.to_server(id, stop_request(reason), cx.now);
+                self.say_to_server(id, stop_request(reason), cx.now);
             }
             Farewell::Close => self.commands.push_back(Command::Close { leg }),
             Farewell::Reset => self.commands.push_back(Command::Reset { leg }),

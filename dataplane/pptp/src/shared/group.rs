@@ -93,6 +93,8 @@ pub(super) struct Session {
     pub(super) group: Option<GroupId>,
     pub(super) state: SessionState,
     pub(super) created: Now,
+    /// What is to be said to it behind the answer to its first message.
+    pub(super) early: Vec<Vec<u8>>,
     pub(super) line: Line,
 }
 

@@ -60,6 +60,7 @@ use crate::engine::random::Random;
 use crate::engine::timers::Timers;
 use crate::engine::{Engine, Limits};
 use crate::types::{Now, Policy};
+use crate::wire::control::{ControlType, Header};
 
 /// What an input brings along besides itself.
 struct Cx<'a> {
@@ -155,9 +156,15 @@ impl Shared {
         self.commands.push_back(Command::Note(event));
     }
 
-    /// One message to a client.
-    fn to_client(&mut self, id: SessionId, message: Vec<u8>, now: Now) {
+    /// One message to a client. What does not answer its first message or its last waits for the answer to the first.
+    fn say_to_client(&mut self, id: SessionId, message: Vec<u8>, now: Now) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
+        let kind = Header::parse(&message).map(|header| header.control_type);
+        let answers = [Ok(ControlType::StartReply as u16), Ok(ControlType::StopReply as u16)].contains(&kind);
+        if matches!(session.state, group::SessionState::Pending(_)) && !answers {
+            session.early.push(message);
+            return;
+        }
         session.line.write(message.len(), now);
         self.counters.messages_to_clients += 1;
         self.commands.push_back(Command::Write { leg: Leg::Client(id), message });
@@ -165,7 +172,7 @@ impl Shared {
     }
 
     /// One message to a server.
-    fn to_server(&mut self, id: UpstreamId, message: Vec<u8>, now: Now) {
+    fn say_to_server(&mut self, id: UpstreamId, message: Vec<u8>, now: Now) {
         let Some(upstream) = self.upstreams.get_mut(&id) else { return };
         upstream.line.write(message.len(), now);
         self.counters.messages_to_servers += 1;

@@ -8,7 +8,7 @@ use super::types::{Command, ConnectError, Leg, SessionId, UpstreamId};
 use super::{Cx, Shared};
 use crate::engine::Engine;
 use crate::types::Now;
-use crate::wire::control::{DisconnectResult, GeneralError, StartReply, StartResult};
+use crate::wire::control::{GeneralError, StartReply, StartResult};
 
 impl Shared {
     /// Orders a connection to the server of this group.
@@ -51,7 +51,7 @@ impl Shared {
         upstream.state = UpstreamState::Starting;
         upstream.line.hear(now);
         let request = self.config.start_request().to_bytes();
-        self.to_server(id, request, now);
+        self.say_to_server(id, request, now);
         self.settle(cx);
     }
 
@@ -157,7 +157,7 @@ impl Shared {
         self.remove_call(index, super::CallEnd::Refused(why), cx);
     }
 
-    /// A client's first message is answered by a refusal, and its connection closed.
+    /// A client's first message is answered by a refusal, and its connection closed; that says enough about its calls.
     pub(super) fn refuse_start(
         &mut self,
         id: SessionId,
@@ -165,13 +165,8 @@ impl Shared {
         (result, error): (StartResult, GeneralError),
         cx: &mut Cx<'_>,
     ) {
-        let calls: Vec<u32> = self.calls.of_session(id).collect();
-        for call in calls {
-            let refusal = (crate::wire::control::OutgoingResult::GeneralError, GeneralError::NotConnected);
-            self.tell_client(call, Some(refusal), (DisconnectResult::GeneralError, GeneralError::NotConnected), cx);
-        }
         let reply = self.config.start_reply(None, result, error);
-        self.to_client(id, reply.to_bytes(), cx.now);
+        self.say_to_client(id, reply.to_bytes(), cx.now);
         self.end_session(id, why, Farewell::Close, cx);
     }
 
@@ -180,9 +175,13 @@ impl Shared {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         session.state = SessionState::Open;
         session.line.hear(now);
+        let early = std::mem::take(&mut session.early);
         let server = session.group.and_then(|group| self.groups.get(&group)).and_then(|group| group.server);
         let reply = self.config.start_reply(server.as_ref(), StartResult::Ok, GeneralError::None);
-        self.to_client(id, reply.to_bytes(), now);
+        self.say_to_client(id, reply.to_bytes(), now);
+        for message in early {
+            self.say_to_client(id, message, now);
+        }
     }
 }
 

@@ -33,7 +33,7 @@ impl Shared {
         if reply.result != OutgoingResult::Connected {
             if let (Some((session, _)), Some(pns)) = (client, client_pns) {
                 (reply.call_id, reply.peer_call_id, reply.reserved0) = (0, pns, 0);
-                self.to_client(session, reply.to_bytes(), cx.now);
+                self.say_to_client(session, reply.to_bytes(), cx.now);
             }
             let (result, error) = (reply.result.into(), reply.error.into());
             self.remove_call(index, CallEnd::NotAccepted { result, error }, cx);
@@ -62,7 +62,7 @@ impl Shared {
         self.counters.calls_pac_id_changed += u64::from(known_as != pac);
         self.calls.change(index, |call| call.client_pac = Some(known_as));
         (reply.call_id, reply.peer_call_id, reply.reserved0) = (known_as, pns, 0);
-        self.to_client(session, reply.to_bytes(), cx.now);
+        self.say_to_client(session, reply.to_bytes(), cx.now);
         self.call_up(index, session);
         self.release_held(index, cx.now);
         if clearing {
@@ -130,7 +130,7 @@ impl Shared {
             .filter(|_| !full);
         let Some((session, flow)) = next.and_then(|id| Some((id, self.sessions.get(&id)?.flow))) else {
             let (result, error) = if full { (answer.0, GeneralError::NoResource) } else { answer };
-            self.to_server(upstream, super::ends::incoming_refusal(pac, result, error), cx.now);
+            self.say_to_server(upstream, super::ends::incoming_refusal(pac, result, error), cx.now);
             self.remove_call(index, CallEnd::NotAccepted { result: result.into(), error: error.into() }, cx);
             return;
         };
@@ -146,7 +146,7 @@ impl Shared {
             call.asked.insert(session);
         });
         (offer.call_id, offer.reserved0) = (known_as, 0);
-        self.to_client(session, offer.to_bytes(), cx.now);
+        self.say_to_client(session, offer.to_bytes(), cx.now);
     }
 
     /// Type 11.
@@ -165,7 +165,7 @@ impl Shared {
         });
         if let (Some((session, _)), Some(pns)) = (client, pns) {
             (connected.peer_call_id, connected.reserved0) = (pns, 0);
-            self.to_client(session, connected.to_bytes(), cx.now);
+            self.say_to_client(session, connected.to_bytes(), cx.now);
             self.call_up(index, session);
             self.release_held(index, cx.now);
         }
@@ -183,7 +183,7 @@ impl Shared {
         match (call.session(), call.client_pac) {
             (Some(session), Some(pac)) => {
                 (notify.call_id, notify.reserved0) = (pac, 0);
-                self.to_client(session, notify.to_bytes(), cx.now);
+                self.say_to_client(session, notify.to_bytes(), cx.now);
             }
             // A call that was asked for is ended before it was answered.
             (Some(_), None) => {
@@ -200,7 +200,7 @@ impl Shared {
         let Ok(mut notify) = WanErrorNotify::parse(message) else { return };
         if let Some((session, pns)) = self.client_of(id, notify.peer_call_id) {
             (notify.peer_call_id, notify.reserved0) = (pns, 0);
-            self.to_client(session, notify.to_bytes(), cx.now);
+            self.say_to_client(session, notify.to_bytes(), cx.now);
         }
     }
 
@@ -209,7 +209,7 @@ impl Shared {
         let Ok(mut info) = SetLinkInfo::parse(message) else { return };
         if let Some((session, pns)) = self.client_of(id, info.peer_call_id) {
             (info.peer_call_id, info.reserved0) = (pns, 0);
-            self.to_client(session, info.to_bytes(), cx.now);
+            self.say_to_client(session, info.to_bytes(), cx.now);
         }
     }
 

@@ -67,7 +67,7 @@ impl Shared {
         let (result, error) = codes(why);
         self.counters.calls_refused += 1;
         self.note(Event::CallRefused { flow, pns_id: pns, why });
-        self.to_client(id, super::ends::outgoing_refusal(pns, result, error), cx.now);
+        self.say_to_client(id, super::ends::outgoing_refusal(pns, result, error), cx.now);
     }
 
     /// Type 10.
@@ -100,7 +100,7 @@ impl Shared {
         let Some(ours) = cx.engine.lend_call_id(external, server, cx.now) else {
             self.tell_client(index, None, (DisconnectResult::GeneralError, GeneralError::NoResource), cx);
             let refusal = super::ends::incoming_refusal(pac, IncomingResult::GeneralError, GeneralError::NoResource);
-            self.to_server(upstream, refusal, cx.now);
+            self.say_to_server(upstream, refusal, cx.now);
             self.remove_call(index, CallEnd::Refused(Refusal::NoCallId), cx);
             return;
         };
@@ -111,7 +111,7 @@ impl Shared {
             call.offer = None;
         });
         (reply.call_id, reply.peer_call_id, reply.reserved0) = (ours, pac, 0);
-        self.to_server(upstream, reply.to_bytes(), cx.now);
+        self.say_to_server(upstream, reply.to_bytes(), cx.now);
         self.arm_call(index);
     }
 
@@ -149,7 +149,7 @@ impl Shared {
         match call.map(|call| (call.upstream, call.server_pac)) {
             Some((Some(upstream), Some(pac))) => {
                 (info.peer_call_id, info.reserved0) = (pac, 0);
-                self.to_server(upstream, info.to_bytes(), cx.now);
+                self.say_to_server(upstream, info.to_bytes(), cx.now);
             }
             Some((None, _) | (_, None)) | None => self.counters.messages_ignored += 1,
         }

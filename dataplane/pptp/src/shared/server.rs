@@ -19,8 +19,7 @@ impl Shared {
         let cx = &mut Cx { engine, now };
         let Some(upstream) = self.upstreams.get_mut(&id) else { return };
         upstream.line.push(bytes);
-        loop {
-            let Some(upstream) = self.upstreams.get_mut(&id) else { break };
+        while let Some(upstream) = self.upstreams.get_mut(&id) {
             let strict = upstream.policy.strict || upstream.state == UpstreamState::Starting;
             match upstream.line.next(strict) {
                 Ok(Some(message)) => {
@@ -120,12 +119,12 @@ impl Shared {
             ControlType::StopRequest => {
                 let Ok(request) = StopRequest::parse(message) else { return };
                 let reply = StopReply { reserved0: 0, result: StopResult::Ok, error: GeneralError::None, reserved1: 0 };
-                self.to_server(id, reply.to_bytes(), cx.now);
+                self.say_to_server(id, reply.to_bytes(), cx.now);
                 self.end_upstream(id, UpstreamEnd::Stopped(request.reason), Farewell::Close, cx);
             }
             ControlType::EchoRequest => {
                 if let Ok(request) = EchoRequest::parse(message) {
-                    self.to_server(id, echo_reply(request.identifier), cx.now);
+                    self.say_to_server(id, echo_reply(request.identifier), cx.now);
                 }
             }
             // The answer to our Echo-Request has been heard already.
@@ -141,7 +140,7 @@ impl Shared {
                 if let Ok(request) = OutgoingCallRequest::parse(message) {
                     let refusal =
                         super::ends::outgoing_refusal(request.call_id, OutgoingResult::DoNotAccept, GeneralError::None);
-                    self.to_server(id, refusal, cx.now);
+                    self.say_to_server(id, refusal, cx.now);
                 }
             }
             ControlType::StartRequest

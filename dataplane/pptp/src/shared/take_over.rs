@@ -69,6 +69,7 @@ impl Shared {
                 group: Some(group),
                 state: SessionState::Open,
                 created: now,
+                early: Vec::new(),
                 line: Line::new(now),
             },
         );

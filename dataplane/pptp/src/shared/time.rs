@@ -22,6 +22,9 @@ pub(super) enum Owner {
     Group(GroupId),
 }
 
+/// Messages kept for a client that says much before its first message is answered.
+const MAX_EARLY: usize = 256;
+
 /// What a leg needs.
 enum Due<W> {
     /// Nothing before this moment; `None`: never.
@@ -73,7 +76,7 @@ impl Shared {
     fn session_needs(&self, id: SessionId, now: Now) -> Due<SessionEnd> {
         let Some(session) = self.sessions.get(&id) else { return Due::Later(None) };
         let (line, config) = (&session.line, &self.config);
-        if line.unwritten() > config.max_unwritten {
+        if line.unwritten() > config.max_unwritten || session.early.len() > MAX_EARLY {
             return Due::End(SessionEnd::SlowReader);
         }
         let (at, why) = match session.state {
@@ -129,7 +132,7 @@ impl Shared {
         let identifier = self.random.next_u64() as u32;
         if let Some(session) = self.sessions.get_mut(&id) {
             session.line.probed = Some(now);
-            self.to_client(id, EchoRequest { reserved0: 0, identifier }.to_bytes(), now);
+            self.say_to_client(id, EchoRequest { reserved0: 0, identifier }.to_bytes(), now);
         }
     }
 
@@ -183,7 +186,7 @@ impl Shared {
             Due::Probe => {
                 upstream.line.probed = Some(cx.now);
                 let identifier = self.random.next_u64() as u32;
-                self.to_server(id, EchoRequest { reserved0: 0, identifier }.to_bytes(), cx.now);
+                self.say_to_server(id, EchoRequest { reserved0: 0, identifier }.to_bytes(), cx.now);
             }
             Due::End(_) if matches!(state, UpstreamState::Connecting | UpstreamState::Starting) => {
                 self.start_failed(id, StartFailure::TimedOut, Farewell::Reset, cx);
@@ -240,7 +243,7 @@ impl Shared {
                     // It has rung for long enough: nobody else is asked.
                     if let (Some(upstream), Some(pac)) = ends {
                         let refusal = incoming_refusal(pac, IncomingResult::DoNotAccept, GeneralError::None);
-                        self.to_server(upstream, refusal, cx.now);
+                        self.say_to_server(upstream, refusal, cx.now);
                     }
                     self.remove_call(index, why, cx);
                 } else if stage == Stage::Waiting {

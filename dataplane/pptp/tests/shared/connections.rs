@@ -274,3 +274,17 @@ fn a_call_asked_for_while_the_server_closes_is_asked_for_again_on_another_connec
     assert_eq!((lab.upstreams.len(), lab.shared.counters().calls_retried), (2, 1));
     lab.assert_all_calls_live(1);
 }
+
+#[test]
+fn a_refusal_beside_another_connection_is_forgotten_when_that_one_is_gone() {
+    let mut lab = Lab::new(1);
+    lab.server.connections = 1;
+    let first = lab.start_with_call(0, 5);
+    let second = lab.start_with_call(1, 5);
+    assert_eq!((lab.last(second)[16], lab.last(second)[17]), (2, 4));
+    let upstream = lab.live_upstreams()[0];
+    lab.server_does(upstream, Back::Ends(Gone::Reset));
+    assert_eq!(lab.kinds(first), [2, 8, 13, 3]);
+    let third = lab.start_with_call(2, 5);
+    assert_eq!((lab.kinds(third), lab.last(third)[16]), (vec![2, 8], 1));
+}

@@ -112,3 +112,23 @@ fn max_calls_holds_for_all_clients_of_the_alg_and_counts_are_given_back() {
     assert_eq!(refusals(&lab).len(), 40, "two in each round, whoever came last: {}", client_addr(6));
     lab.assert_nothing_left();
 }
+
+#[test]
+fn whoever_asks_for_a_call_before_it_is_answered_hears_the_answer_first_and_the_refusal_behind_it() {
+    let mut lab = Lab::new(65_535);
+    lab.policy.max_calls = 1;
+    let session = lab.connect(0);
+    let requests = [messages::outgoing_request(1), messages::outgoing_request(2), messages::start_request()];
+    lab.says(session, &[messages::start_request(), requests.concat()].concat());
+    let got: Vec<(u8, u16, u8)> =
+        lab.clients[&session].got.iter().map(|message| (message[9], id(message, 14), message[16])).collect();
+    assert_eq!(got, [(2, 0x0100, 0), (8, 2, 7), (8, 1, 1)]);
+    // Nor can it make us keep much for it.
+    lab.server.dead = true;
+    let mut lab = Lab::new(65_535);
+    lab.server.dead = true;
+    let session = lab.connect(0);
+    lab.says(session, &[messages::start_request(), messages::echo_request().repeat(300)].concat());
+    lab.wait(0);
+    assert_eq!(lab.clients[&session].cut, Some(super::lab::Cut::Reset));
+}

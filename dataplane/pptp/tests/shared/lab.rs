@@ -66,6 +66,8 @@ pub(crate) struct Lab {
     pub(crate) packets: Vec<(Side, Vec<u8>)>,
     /// Whether TCP to the server comes about.
     pub(crate) reachable: bool,
+    /// Whether the server reads what it is told.
+    pub(crate) server_reads: bool,
     inputs: VecDeque<Input>,
     next_port: u16,
 }
@@ -107,6 +109,7 @@ impl Lab {
             log: Vec::new(),
             packets: Vec::new(),
             reachable: true,
+            server_reads: true,
             inputs: VecDeque::new(),
             next_port: 40_000,
         }
@@ -183,7 +186,9 @@ impl Lab {
                 let sender = if message[9] == 8 { Sender::Pac } else { Sender::Pns };
                 validate(&message, sender, true).expect("exactly one message of a PNS");
                 assert_eq!(self.upstreams[&id], None, "nothing is said behind the end");
-                self.shared.written(Leg::Upstream(id), message.len(), self.now);
+                if self.server_reads {
+                    self.shared.written(Leg::Upstream(id), message.len(), self.now);
+                }
                 let back = self.server.hear(id, &message);
                 self.inputs.extend(back.into_iter().map(|back| Input::Server(id, back)));
             }

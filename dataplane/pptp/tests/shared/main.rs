@@ -7,18 +7,25 @@
 // A test program: a panic is its way to fail.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+#[allow(dead_code)]
+#[path = "../engine/ends.rs"]
+mod ends;
 mod lab;
 #[path = "../engine/messages.rs"]
 mod messages;
+#[allow(dead_code)]
+#[path = "../engine/pair.rs"]
+mod pair;
 mod peer;
 
 mod auto;
+mod beside;
 mod calls;
 mod churn;
 mod connections;
 mod cuts;
-mod ends;
 mod fairness;
+mod farewells;
 mod gre;
 mod incoming;
 mod model;

@@ -194,3 +194,18 @@ fn the_same_seed_waits_the_same_and_another_does_not() {
     assert_eq!(waits(1), waits(1));
     assert_ne!(waits(1), waits(2));
 }
+
+#[test]
+fn a_server_that_does_not_read_is_given_up_and_its_clients_told() {
+    let mut lab = Lab::new(65_535);
+    let session = lab.start_with_call(0, 0);
+    (lab.server_reads, lab.server.mute) = (false, true);
+    lab.says(session, &messages::outgoing_request(1));
+    lab.wait(31_000);
+    let closed = lab
+        .events
+        .iter()
+        .any(|event| matches!(event, Event::UpstreamClosed { why: UpstreamEnd::SlowReader, calls: 2, .. }));
+    assert!(closed);
+    assert_eq!(lab.kinds(session), [2, 8, 13, 8, 3]);
+}
