@@ -83,10 +83,6 @@ impl Shared {
         };
         let (rested, takes_more) = (passed(&mut of.not_before), passed(&mut of.full_until));
         let of = &*of;
-        let under_way = of.upstreams.iter().filter_map(|id| self.upstreams.get(id));
-        let connecting = under_way
-            .filter(|upstream| matches!(upstream.state, UpstreamState::Connecting | UpstreamState::Starting))
-            .count();
         let total = of.upstreams.len();
         let wanted = match (of.waiting.len(), of.channels) {
             (0, _) => usize::from(of.open.is_empty() && !of.pending.is_empty()),
@@ -96,6 +92,10 @@ impl Shared {
         if wanted == 0 {
             return;
         }
+        let under_way = of.upstreams.iter().filter_map(|id| self.upstreams.get(id));
+        let connecting = under_way
+            .filter(|upstream| matches!(upstream.state, UpstreamState::Connecting | UpstreamState::Starting))
+            .count();
         // A refusal beside others means nothing once there are none.
         let full = (!takes_more && !of.open.is_empty()) || total >= self.config.max_upstreams as usize;
         if full {

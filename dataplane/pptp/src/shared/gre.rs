@@ -45,7 +45,7 @@ impl Shared {
             return None;
         }
         match ip.protocol() {
-            ipv4::PROTOCOL_GRE if ip.fragment_offset() > 0 => self.later_fragment(packet, now),
+            ipv4::PROTOCOL_GRE if ip.fragment_offset() > 0 => self.later_fragment(from, packet, now),
             ipv4::PROTOCOL_GRE => self.gre(from, packet, now),
             ipv4::PROTOCOL_ICMP if !ip.is_fragment() => self.icmp(from, packet),
             _ => None,
@@ -138,8 +138,9 @@ impl Shared {
         way.apply(packet);
     }
 
-    fn later_fragment(&mut self, packet: &mut [u8], now: Now) -> Option<Verdict> {
-        let way = *self.fragments.known.get(&FragmentKey::of(packet)).filter(|way| way.until > now)?;
+    fn later_fragment(&mut self, from: Side, packet: &mut [u8], now: Now) -> Option<Verdict> {
+        let known = self.fragments.known.get(&FragmentKey::of(packet));
+        let way = *known.filter(|way| way.until > now && way.to != from)?;
         self.counters.gre_fragments += 1;
         way.apply(packet);
         Some(Verdict::Forward(way.to))

@@ -104,7 +104,7 @@ fn the_refused_client_is_served_at_once_over_the_first_ones_connection_whose_cal
     lab.server.connections = 1;
     let (first, upstream) =
         lab.shared.take_over(take_over(&[(0, 4_000, 128), (1, 4_001, 0)]), &mut lab.engine, lab.now).unwrap();
-    lab.adopt(first, upstream, client_addr(0), &[(128, 4_000), (0, 4_001)]);
+    lab.adopt(first, upstream, &[(128, 4_000), (0, 4_001)]);
     lab.settle();
     assert_eq!(lab.log, []);
     lab.assert_all_calls_live(2);

@@ -117,6 +117,7 @@ fn fragments_follow_their_first_one_and_two_clients_identifications_stay_apart()
     for call in [&a, &b] {
         let [mut one, mut two] = halves(&gre(call.flow.client, SERVER, call.translated_pac_id.unwrap(), 1, &text));
         assert_eq!(lab.shared.from_client(&mut one, lab.now), Some(Verdict::Forward(Side::Server)));
+        assert_eq!(lab.shared.from_server(&mut two.clone(), lab.now), None, "it came from the other side");
         assert_eq!(lab.shared.from_client(&mut two, lab.now), Some(Verdict::Forward(Side::Server)));
         let (first, second) =
             (ipv4::Packet::new_checked(&one[..]).unwrap(), ipv4::Packet::new_checked(&two[..]).unwrap());

@@ -31,7 +31,6 @@ pub(crate) enum Rings {
 
 #[derive(Debug)]
 pub(crate) struct Client {
-    pub(crate) addr: Ipv4Addr,
     pub(crate) got: Vec<Vec<u8>>,
     pub(crate) cut: Option<Cut>,
     /// Whether it reads what it is told.
@@ -224,16 +223,16 @@ impl Lab {
         let flow = Flow { client: addr, client_port: self.next_port, server: SERVER, server_port: 1723 };
         let admission = Admission { external: EXTERNAL, policy: self.policy.clone() };
         let id = self.shared.client_connected(flow, admission, &mut self.engine, self.now)?;
-        let client = Client { addr, got: Vec::new(), cut: None, reads: true, answers: true, rings: Rings::Ignores };
+        let client = Client { got: Vec::new(), cut: None, reads: true, answers: true, rings: Rings::Ignores };
         self.clients.insert(id, client);
         self.settle();
         Ok(id)
     }
 
     /// Peers of a connection that was taken over: a client, and the server with these calls, PAC id and PNS id.
-    pub(crate) fn adopt(&mut self, session: SessionId, upstream: UpstreamId, addr: Ipv4Addr, calls: &[(u16, u16)]) {
+    pub(crate) fn adopt(&mut self, session: SessionId, upstream: UpstreamId, calls: &[(u16, u16)]) {
         let rings = Rings::Ignores;
-        self.clients.insert(session, Client { addr, got: Vec::new(), cut: None, reads: true, answers: true, rings });
+        self.clients.insert(session, Client { got: Vec::new(), cut: None, reads: true, answers: true, rings });
         self.upstreams.insert(upstream, None);
         self.server.heard.insert(upstream, vec![messages::start_request()]);
         self.server.calls.insert(upstream, calls.iter().copied().collect());
