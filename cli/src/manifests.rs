@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use callgate_compile::manifests::{Parsed, Problem, parse};
-use callgate_compile::status::{Finding, Kind, ObjectRef, Status};
+use callgate_compile::status::{Finding, ObjectRef, Status};
 use callgate_compile::world::World;
 use callgate_compile::{Compiled, compile};
 use callgate_crds::predefined;
@@ -40,9 +40,8 @@ pub fn load(path: &Path) -> Result<Manifests, Error> {
 
 /// The same for texts in memory, as (name, text).
 pub fn from_texts(texts: &[(String, String)]) -> Manifests {
-    let Parsed { world, problems, refused, .. } = parse(texts, predefined());
+    let Parsed { world, problems, places, refused, .. } = parse(texts, predefined());
     let compiled = compile(&world, None);
-    let places = places(texts);
     let mut bad: BTreeSet<Problem> = problems.into_iter().collect();
     let mut notes = BTreeSet::new();
     for (object, status) in &compiled.statuses {
@@ -67,53 +66,4 @@ fn findings(status: &Status, holds: bool) -> impl Iterator<Item = Finding> {
 fn view(places: &Places, object: &ObjectRef, Finding { field, message }: Finding) -> Problem {
     let (file, line) = places.get(object).cloned().unwrap_or_default();
     Problem { file, line, object: object.to_string(), field, message }
-}
-
-/// Where each object is written first, which is the one that counts: compile knows objects, not files.
-fn places(texts: &[(String, String)]) -> Places {
-    let mut places = Places::new();
-    for (file, text) in texts {
-        for (line, document) in documents(text) {
-            let alone = parse(&[(file.clone(), document)], &[]);
-            let keyed = |kind: Kind| move |key: &_| ObjectRef { kind, key: Clone::clone(key) };
-            let algs = alone.world.algs.keys().map(keyed(Kind::PptpAlg));
-            let services = alone.world.services.keys().map(keyed(Kind::Service));
-            let rules = alone.world.rules.keys().map(keyed(Kind::IpRule));
-            for object in algs.chain(services).chain(rules) {
-                places.entry(object).or_insert_with(|| (file.clone(), line));
-            }
-        }
-    }
-    places
-}
-
-/// Documents with the first line that says something, 1-based.
-fn documents(text: &str) -> Vec<(u32, String)> {
-    let mut documents: Vec<(u32, String)> = Vec::new();
-    let mut open = false;
-    for (number, line) in (1..).zip(text.lines()) {
-        if line == "---" || line.starts_with("--- ") || line.starts_with("---\t") || line == "..." {
-            open = false;
-        } else if open {
-            if let Some((_, document)) = documents.last_mut() {
-                document.extend([line, "\n"]);
-            }
-        } else if !line.trim().is_empty() && !line.trim_start().starts_with('#') {
-            documents.push((number, format!("{line}\n")));
-            open = true;
-        }
-    }
-    documents
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn documents_begin_where_they_say_something() {
-        let text = "# only a comment\n---\na: 1\nb: 2\n---\n\n# why\nc: 3\n--- # again\nd: 4\n";
-        let expected = [(3, "a: 1\nb: 2\n"), (8, "c: 3\n"), (10, "d: 4\n")].map(|(l, t)| (l, t.to_owned()));
-        assert_eq!(documents(text), expected);
-    }
 }

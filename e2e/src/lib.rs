@@ -9,7 +9,9 @@
 //! ```
 
 pub mod bench;
+pub mod cluster;
 pub mod demo;
+pub mod demo_cluster;
 pub mod gateway;
 pub mod lab;
 pub mod peers;

@@ -1,21 +1,26 @@
-//! `cargo xtask`: demo, test, bench and generated files, the same for people and for CI.
+//! `cargo xtask`: demo, test, bench, cluster, images and generated files, the same for people and for CI.
 //!
 //! ```text
 //!  demo ─┐                       ┌─ packages   what Debian has to provide
 //!  test ─┼─► steps, one by one ──┼─ process    run, stream, time limit, end the whole group
-//!  bench ┘                       ├─ checks     purity, file sizes, generated files
+//!  bench ┤                       ├─ tools      the Go programs of a cluster
+//!  cluster                       ├─ checks     purity, file sizes, generated files
 //!                                └─ tally      N passed, M failed, K skipped
 //! ```
 #![forbid(unsafe_code)]
 
 mod bench;
+mod chart;
 mod checks;
+mod cluster;
 mod demo;
 mod generate;
+mod images;
 mod packages;
 mod process;
 mod tally;
 mod test;
+mod tools;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -38,7 +43,12 @@ enum Command {
     Test(test::Args),
     /// Measure Callgate, plain forwarding and the kernel's own ALG, interleaved in one run
     Bench(bench::Args),
-    /// Write the files that are made from code (CRDs, condition tables)
+    /// A real Kubernetes cluster on this machine: up, kubectl, down
+    #[command(subcommand)]
+    Cluster(cluster::Args),
+    /// Make the container images as OCI layouts in tars, the same bytes at every run
+    Images(images::Args),
+    /// Write the files that are made from code (CRDs, condition tables, parts of the chart)
     Generate(generate::Args),
 }
 
@@ -47,6 +57,8 @@ fn main() -> ExitCode {
         Command::Demo(args) => demo::run(&args),
         Command::Test(args) => test::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Cluster(args) => cluster::run(&args),
+        Command::Images(args) => images::run(&args),
         Command::Generate(args) => generate::run(&args),
     };
     match result {

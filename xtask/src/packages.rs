@@ -23,9 +23,34 @@ const LAB: &[(&str, &str)] = &[
     ("user-mode-linux", "a kernel with PPP and MPPE as a process"),
 ];
 
-/// Makes sure that the lab packages are there. Says what it does; does nothing when all are installed.
+/// What a cluster needs beside them.
+const CLUSTER: &[(&str, &str)] = &[
+    ("busybox-static", "shell and tools in one file, for test images"),
+    ("containerd", "runs pods"),
+    ("containernetworking-plugins", "the pods' network"),
+    ("iptables", "what the CNI plugins masquerade with"),
+    ("runc", "runs containers"),
+    ("util-linux", "nsenter"),
+];
+
+/// What the test client's image is made from.
+pub(crate) const TEST_CLIENT: &[(&str, &str)] =
+    &[("busybox-static", "shell and tools in one file"), ("pptp-linux", "real client")];
+
+/// Makes sure that the lab packages are there.
 pub(crate) fn ensure_lab() -> Result<()> {
-    let missing: Vec<&str> = LAB.iter().map(|(name, _)| *name).filter(|name| !installed(name)).collect();
+    ensure(LAB)
+}
+
+/// Makes sure that the packages for labs and for a cluster are there.
+pub(crate) fn ensure_cluster() -> Result<()> {
+    ensure(LAB)?;
+    ensure(CLUSTER)
+}
+
+/// Makes sure that these packages are there. Says what it does; does nothing when all are installed.
+pub(crate) fn ensure(packages: &[(&str, &str)]) -> Result<()> {
+    let missing: Vec<&str> = packages.iter().map(|(name, _)| *name).filter(|name| !installed(name)).collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -37,7 +62,7 @@ pub(crate) fn ensure_lab() -> Result<()> {
     let mut install = vec!["install", "-y", "-qq", "--no-install-recommends"];
     install.extend(&missing);
     apt(&install)?;
-    stop_services();
+    stop_services(&missing);
     Ok(())
 }
 
@@ -56,7 +81,10 @@ fn apt(args: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// Debian starts pptpd on installation; the labs start their own, in namespaces, so the host's must not keep running.
-fn stop_services() {
-    let _ = Command::new("service").args(["pptpd", "stop"]).stdout(Stdio::null()).stderr(Stdio::null()).status();
+/// Debian starts these on installation; the labs start their own, in namespaces, so the host's must not keep running. One that
+/// was there before is somebody else's.
+fn stop_services(installed: &[&str]) {
+    for service in ["pptpd", "containerd"].iter().filter(|name| installed.contains(name)) {
+        let _ = Command::new("service").args([service, "stop"]).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    }
 }

@@ -1,5 +1,6 @@
 //! `cargo xtask test`: every check and every test, then one line that adds them up.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
@@ -7,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 
 use crate::tally::Tally;
-use crate::{bin_dir, checks, demo, generate, packages, process, root};
+use crate::{bin_dir, checks, demo, generate, images, packages, process, root, tools};
 
 /// What to run.
 #[derive(clap::Args)]
@@ -35,7 +36,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let mut steps = Steps { started: Instant::now(), times: Vec::new() };
 
     if nix::unistd::geteuid().is_root() {
-        steps.run("packages", packages::ensure_lab)?;
+        steps.run("packages", packages::ensure_cluster)?;
     } else {
         println!("not root: tests that need network namespaces skip themselves (and CI counts that as failure)");
     }
@@ -43,8 +44,23 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         tree_checks(&mut steps, &mut tally);
     }
     steps.run("build", demo::build)?;
+    // Not part of a demo; the chart's flags are compared with theirs.
+    let more = ["build", "--locked", "-p", "callgate-operator", "-p", "callgate-hook", "--bins"];
+    steps.run("build of what runs in pods", || cargo(&more, &[]))?;
+    // Without Go the chart's tests skip themselves.
+    steps.run("helm", tools::ensure_helm)?;
     steps.run("unit tests", || unit(args, &skips, &mut tally))?;
     steps.run("labs", || labs(args, &skips, &mut tally))?;
+    let (tools, images) = if nix::unistd::geteuid().is_root() && cluster_has(args)? {
+        let tools = steps.run("cluster programs", || tools::ensure(false));
+        let tools = held("cluster programs", &mut tally, tools).flatten();
+        let images = tools.as_ref().map(|_| steps.run("images", images::for_tests));
+        (tools, images.and_then(|images| held("images", &mut tally, images)))
+    } else {
+        (None, None)
+    };
+    let envs = [(tools::VARIABLE, tools), (images::VARIABLE, images.map(PathBuf::into_os_string))];
+    steps.run("cluster", || cluster(args, &skips, envs, &mut tally))?;
     sweep();
     tally.skips(&skips, ci);
     let _ = std::fs::remove_file(&skips);
@@ -123,13 +139,45 @@ fn unit(args: &Args, skips: &PathBuf, tally: &mut Tally) -> Result<()> {
 
 fn labs(args: &Args, skips: &PathBuf, tally: &mut Tally) -> Result<()> {
     let mut command = Command::new("cargo");
-    command.args(["test", "--locked", "-p", "callgate-e2e", "--no-fail-fast"]);
+    command.args(["test", "--locked", "-p", "callgate-e2e", "--lib", "--bins", "--test", "e2e", "--no-fail-fast"]);
     if args.long {
         command.args(["--features", "long"]);
     }
     command.args(args.only.as_slice()).args(["--", "--test-threads=1"]);
     command.env("CALLGATE_SKIPS", skips).env("CALLGATE_BIN_DIR", bin_dir("debug")).current_dir(root());
     libtest("labs", command, if args.long { LONG_LIMIT } else { E2E_LIMIT }, tally)
+}
+
+/// Whether a test on a cluster is wanted: what it needs takes minutes to build.
+fn cluster_has(args: &Args) -> Result<bool> {
+    let Some(name) = &args.only else { return Ok(true) };
+    let mut command = Command::new("cargo");
+    command.args(["test", "-q", "--locked", "-p", "callgate-e2e", "--test", "cluster", name, "--", "--list"]);
+    let output = command.current_dir(root()).output()?;
+    Ok(!output.status.success() || String::from_utf8_lossy(&output.stdout).contains(": test"))
+}
+
+/// What a step has given; its failure is one of the run, which goes on.
+fn held<T>(name: &str, tally: &mut Tally, result: Result<T>) -> Option<T> {
+    result
+        .inspect_err(|error| {
+            println!("{error:#}");
+            tally.check(name, false);
+        })
+        .ok()
+}
+
+/// A real Kubernetes control plane with nodes as namespaces. Without programs and images every test that needs them skips itself.
+fn cluster(args: &Args, skips: &PathBuf, envs: [(&str, Option<OsString>); 2], tally: &mut Tally) -> Result<()> {
+    let mut command = Command::new("cargo");
+    command.args(["test", "--locked", "-p", "callgate-e2e", "--test", "cluster", "--no-fail-fast"]);
+    if args.long {
+        command.args(["--features", "long"]);
+    }
+    command.args(args.only.as_slice()).args(["--", "--test-threads=1"]);
+    command.env("CALLGATE_SKIPS", skips).env("CALLGATE_BIN_DIR", bin_dir("debug")).current_dir(root());
+    command.envs(envs.into_iter().filter_map(|(name, value)| Some((name, value?))));
+    libtest("cluster", command, if args.long { LONG_LIMIT } else { E2E_LIMIT }, tally)
 }
 
 fn libtest(name: &'static str, command: Command, limit: Duration, tally: &mut Tally) -> Result<()> {

@@ -197,6 +197,7 @@ pub fn explanation() -> pb::ExplainReply {
         from_address: "10.42.0.7".into(),
         from_pod: "pos/till-1".into(),
         note: String::new(),
+        node: String::new(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! What `callgate-dataplane` can be told: flags, and the same as environment variables.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
@@ -21,6 +21,10 @@ pub struct Args {
 pub enum Command {
     /// One host without a cluster: objects from a directory instead of an API server
     Standalone(Box<Standalone>),
+    /// One node of a cluster: configurations from the operator
+    Agent(Box<Agent>),
+    /// Puts a host back as it was before an agent that has ended: rules, links, routes, sysctls, state
+    Cleanup(Box<Cleanup>),
 }
 
 /// How log lines look.
@@ -38,12 +42,72 @@ pub struct Standalone {
     /// Directory of manifests (*.yaml, *.yml); read again whenever it changes
     #[arg(long, env = "CALLGATE_MANIFESTS", value_name = "DIR")]
     pub manifests: PathBuf,
+    /// Network that belongs to the inside: never looked at; may be repeated
+    #[arg(long = "cluster-net", env = "CALLGATE_CLUSTER_NETS", value_name = "CIDR", value_delimiter = ',')]
+    pub cluster_nets: Vec<ipnet::Ipv4Net>,
+    /// Leave rules, links and state in place at the end, for the next start
+    #[arg(long, env = "CALLGATE_KEEP")]
+    pub keep: bool,
+    /// What `agent` has too
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// Flags of `agent`.
+#[derive(Debug, ClapArgs)]
+pub struct Agent {
+    /// The operator's gRPC endpoint
+    #[arg(long, env = "CALLGATE_OPERATOR", value_name = "HOST:PORT")]
+    pub operator: String,
+    /// PEM file with every CA that may vouch for the operator; read again at each connect and when it changes
+    #[arg(long, env = "CALLGATE_CA_FILE", value_name = "FILE")]
+    pub ca_file: PathBuf,
+    /// Name the operator's certificate must have; without it, the host of --operator
+    #[arg(long, env = "CALLGATE_SERVER_NAME", value_name = "NAME")]
+    pub server_name: Option<String>,
+    /// File with the service-account token for the operator's audience; read again at each connect
+    #[arg(long, env = "CALLGATE_TOKEN_FILE", value_name = "FILE")]
+    pub token_file: PathBuf,
+    /// Name of the Node this runs on; a configuration for another is refused
+    #[arg(long, env = "NODE_NAME", value_name = "NAME")]
+    pub node_name: String,
+    /// What `standalone` has too
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// Flags of `cleanup`.
+#[derive(Debug, ClapArgs)]
+pub struct Cleanup {
+    /// The state directory of the agent that has ended; emptied
+    #[arg(long, env = "CALLGATE_STATE_DIR", value_name = "DIR")]
+    pub state_dir: PathBuf,
+    /// Unix socket of the local API; removed
+    #[arg(long, env = "CALLGATE_API", value_name = "SOCKET", default_value = callgate_proto::DEFAULT_API_SOCKET)]
+    pub api: PathBuf,
+    /// Wait so long for an agent that still runs, s
+    #[arg(long, env = "CALLGATE_CLEANUP_WAIT", value_name = "SECONDS", default_value_t = 0)]
+    pub wait: u64,
+    /// How log lines look; RUST_LOG chooses which
+    #[arg(long, env = "CALLGATE_LOG_FORMAT", value_enum, default_value = "text")]
+    pub log_format: LogFormat,
+    /// Marks, numbers and names to remove where the state directory does not know any
+    #[command(flatten)]
+    pub numbers: Numbers,
+}
+
+/// Flags of whatever runs: where things are kept, how packets leave, what may clash with others.
+#[derive(Debug, ClapArgs)]
+pub struct Common {
     /// Directory for what outlives the process; made if need be
     #[arg(long, env = "CALLGATE_STATE_DIR", value_name = "DIR")]
     pub state_dir: PathBuf,
     /// File that is there exactly while everything is programmed
     #[arg(long, env = "CALLGATE_READY_FILE", value_name = "FILE")]
     pub ready_file: Option<PathBuf>,
+    /// Address for /healthz and /readyz over HTTP, such as 127.0.0.1:9741; without it there are none
+    #[arg(long, env = "CALLGATE_HEALTH_ADDRESS", value_name = "IP:PORT")]
+    pub health_address: Option<SocketAddr>,
     /// Unix socket of the local API
     #[arg(long, env = "CALLGATE_API", value_name = "SOCKET", default_value = callgate_proto::DEFAULT_API_SOCKET)]
     pub api: PathBuf,
@@ -53,12 +117,6 @@ pub struct Standalone {
     /// External address of control connections; without it, the one the kernel would take on the way to the server
     #[arg(long, env = "CALLGATE_EXTERNAL_ADDRESS", value_name = "IP")]
     pub external_address: Option<Ipv4Addr>,
-    /// Network that belongs to the inside: never looked at; may be repeated
-    #[arg(long = "cluster-net", env = "CALLGATE_CLUSTER_NETS", value_name = "CIDR", value_delimiter = ',')]
-    pub cluster_nets: Vec<ipnet::Ipv4Net>,
-    /// Leave rules, links and state in place at the end, for the next start
-    #[arg(long, env = "CALLGATE_KEEP")]
-    pub keep: bool,
     /// How log lines look; RUST_LOG chooses which
     #[arg(long, env = "CALLGATE_LOG_FORMAT", value_enum, default_value = "text")]
     pub log_format: LogFormat,
@@ -131,7 +189,7 @@ mod tests {
     fn flags_are_consistent_and_defaults_are_the_kernels_own() {
         Args::command().debug_assert();
         let args = Args::try_parse_from(["x", "standalone", "--manifests", "m", "--state-dir", "s"]).unwrap();
-        let Command::Standalone(standalone) = args.command;
-        assert_eq!(Options::from(&standalone.numbers), Options::default());
+        let Command::Standalone(standalone) = args.command else { panic!("{args:?}") };
+        assert_eq!(Options::from(&standalone.common.numbers), Options::default());
     }
 }

@@ -1,19 +1,23 @@
 //! The agent of one node: puts a configuration into the kernel and runs the PPTP ALG.
 //!
 //! ```text
-//!  manifests ─► standalone ─► compile ─► NodeConfig ─┬─► kernel (netlink, nftables)
-//!                   │                                └─► alg (thread: sockets ◄─► pptp engine ─► state/journal)
-//!                   └─► status ─► api (gRPC on a unix socket) ◄─ kubectl-callgate
+//!  manifests ─► standalone ─► compile ─┐                 ┌─► kernel (netlink, nftables)
+//!                                      ├─ NodeConfig ─► run
+//!  operator (gRPC) ─► cluster ─────────┘      │          └─► alg (thread: sockets ◄─► pptp engine ─► state/journal)
+//!                                             └─► report ─► api (gRPC on a unix socket) ◄─ kubectl-callgate
 //! ```
 
 pub mod alg;
 pub mod api;
 pub mod args;
+pub mod cleanup;
 pub mod clock;
+pub mod cluster;
 pub mod kernel;
 pub mod log;
 pub mod netlink;
 pub mod nft;
+pub mod run;
 pub mod sockets;
 pub mod standalone;
 pub mod state;

@@ -3,13 +3,25 @@
 use std::process::ExitCode;
 
 use callgate_agent::args::{Args, Command};
-use callgate_agent::{log, standalone};
+use callgate_agent::{cleanup, cluster, log, standalone};
 use clap::Parser;
 
 fn main() -> ExitCode {
-    let Command::Standalone(args) = Args::parse().command;
-    log::start(args.log_format);
-    match standalone::run(&args) {
+    let result = match Args::parse().command {
+        Command::Standalone(args) => {
+            log::start(args.common.log_format);
+            standalone::run(&args)
+        }
+        Command::Agent(args) => {
+            log::start(args.common.log_format);
+            cluster::run(&args)
+        }
+        Command::Cleanup(args) => {
+            log::start(args.log_format);
+            cleanup::run(&args)
+        }
+    };
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("callgate-dataplane: {error:#}");

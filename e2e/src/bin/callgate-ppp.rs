@@ -3,12 +3,14 @@
 //! Server, started by pptpctrl (pptpd.conf: `ppp /path/to/callgate-ppp`):
 //! `callgate-ppp local SPEED LOCAL:REMOTE ipparam IP remotenumber IP`.
 //! Client, on the other end of a socket pair or pty from `pptp SERVER --nolaunchpppd`: `callgate-ppp client`.
+//! Client that starts pptp itself: `callgate-ppp dial SERVER [PPTP OPTION...]`.
 
 use std::net::Ipv4Addr;
 use std::os::unix::net::UnixDatagram;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
+use callgate_e2e::ppp::dial::dial;
 use callgate_e2e::ppp::ipcp::Ipcp;
 use callgate_e2e::ppp::run::{End, run};
 use nix::sys::signal::{SigHandler, Signal, signal};
@@ -22,7 +24,7 @@ fn main() -> ExitCode {
     // pptpctrl leaves SIGCHLD ignored: then nobody can wait for `ip`.
     // SAFETY: the default action takes no handler; nothing else runs yet.
     let _ = unsafe { signal(Signal::SIGCHLD, SigHandler::SigDfl) };
-    match addresses(&args).and_then(|ipcp| run(ipcp, std::process::id(), &mut |line| log.say(line))) {
+    match link(&args, &mut log) {
         Ok(End::LineClosed) => {
             log.say("down the line was closed");
             ExitCode::SUCCESS
@@ -36,6 +38,16 @@ fn main() -> ExitCode {
     }
 }
 
+/// Runs the link that the arguments ask for to its end.
+fn link(args: &[String], log: &mut Log) -> anyhow::Result<End> {
+    let dialled = match args {
+        [word, server, options @ ..] if word == "dial" => Some(dial(server, options)?),
+        _ => None,
+    };
+    let ipcp = if dialled.is_some() { Ipcp::client() } else { addresses(args)? };
+    run(ipcp, std::process::id(), &mut |line| log.say(line))
+}
+
 /// What pptpctrl's arguments, or `client`, say about addresses.
 fn addresses(args: &[String]) -> anyhow::Result<Ipcp> {
     if args.first().is_some_and(|first| first == "client") {
@@ -45,7 +57,8 @@ fn addresses(args: &[String]) -> anyhow::Result<Ipcp> {
         let (local, remote) = arg.split_once(':')?;
         Some((local.parse::<Ipv4Addr>().ok()?, remote.parse::<Ipv4Addr>().ok()?))
     });
-    let (local, remote) = pair.context("usage: callgate-ppp client | callgate-ppp local SPEED LOCAL:REMOTE ...")?;
+    let (local, remote) = pair
+        .context("usage: callgate-ppp client | callgate-ppp dial SERVER | callgate-ppp local SPEED LOCAL:REMOTE ...")?;
     Ok(Ipcp::server(local, remote))
 }
 

@@ -5,6 +5,14 @@ use std::net::Ipv4Addr;
 use crate::lab::node::Node;
 use crate::lab::topology::{EXTERNAL, OUT_IF};
 
+/// No NAT at all: the router outside knows the way back to the clients.
+///
+/// # Errors
+/// If ip refuses it.
+pub fn routed(inet: &Node) -> anyhow::Result<()> {
+    inet.ip(&format!("route add 10.10.0.0/16 via {EXTERNAL}"))
+}
+
 /// Plain masquerade of a present kernel, no helper: conntrack keys GRE by Call ID and finds nothing.
 ///
 /// # Errors

@@ -9,8 +9,13 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use super::cgroups;
+
 /// Where iproute2 keeps named network namespaces.
 pub const NETNS_DIR: &str = "/run/netns";
+
+/// How often a namespace is looked through for processes.
+const ROUNDS: usize = 3;
 
 static NEXT: AtomicU32 = AtomicU32::new(1);
 
@@ -67,6 +72,10 @@ fn sweep(ours: impl Fn(u32) -> bool) {
     for name in names(Path::new(NETNS_DIR)) {
         remove_netns(&name);
     }
+    // Pods have network namespaces without a name of ours: they are found by cgroup.
+    for name in cgroups::names().iter().filter(|name| owner(name).is_some_and(&ours)) {
+        cgroups::remove(name);
+    }
     let temp = std::env::temp_dir();
     if std::env::var_os("CALLGATE_KEEP_LABS").is_none() {
         for name in names(&temp) {
@@ -78,8 +87,15 @@ fn sweep(ours: impl Fn(u32) -> bool) {
 /// Kills what runs in a namespace and removes it. What is gone already is no error.
 pub fn remove_netns(name: &str) {
     let Ok(meta) = fs::metadata(Path::new(NETNS_DIR).join(name)) else { return };
-    for pid in pids_in(meta.ino()) {
-        let _ = kill(pid, Signal::SIGKILL);
+    // A supervisor may start another one before it is its own turn.
+    for _ in 0..ROUNDS {
+        let pids = pids_in(meta.ino());
+        if pids.is_empty() {
+            break;
+        }
+        for pid in pids {
+            let _ = kill(pid, Signal::SIGKILL);
+        }
     }
     drop(Command::new("ip").args(["netns", "del", name]).output());
 }

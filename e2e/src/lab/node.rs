@@ -1,22 +1,21 @@
-//! A node: a network namespace with a mount namespace of its own, so that it has its own /run, /dev, /sys and syslog.
+//! A node: a network namespace with mount and UTS namespaces of its own, so that it has its own /run, /sys, syslog and name.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::fs::MetadataExt as _;
-use std::os::unix::net::{UnixDatagram, UnixStream};
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, anyhow, bail};
-use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::signal::{Signal, kill};
-use nix::sys::stat::{Mode, SFlag, makedev, mknod, umask};
 use nix::unistd::Pid;
 
+use super::mounts::{self, Kind};
 use super::names::{self, LabId};
 use super::process::Process;
 use super::syslog::Syslog;
@@ -33,40 +32,37 @@ pub struct Node {
     netns: String,
     net: OwnedFd,
     mnt: OwnedFd,
+    uts: OwnedFd,
     serial: std::sync::atomic::AtomicU32,
 }
 
-/// Device nodes a program may need: name, major, minor (Documentation/admin-guide/devices.txt).
-const DEVICES: [(&str, u64, u64); 8] = [
-    ("null", 1, 3),
-    ("zero", 1, 5),
-    ("full", 1, 7),
-    ("random", 1, 8),
-    ("urandom", 1, 9),
-    ("tty", 5, 0),
-    ("ptmx", 5, 2),
-    ("net/tun", 10, 200),
-];
-
 impl Node {
-    /// Makes a node with only a loopback device, up; no IPv6.
+    /// Makes a node for peers with only a loopback device, up; no IPv6.
     ///
     /// # Errors
     /// Without root, or if iproute2 is missing.
     pub fn create(lab: LabId, name: &str) -> anyhow::Result<Self> {
+        Self::create_as(lab, name, Kind::Peer)
+    }
+
+    /// As `create`, with the files that a node of this kind sees.
+    ///
+    /// # Errors
+    /// As `create`.
+    pub fn create_as(lab: LabId, name: &str, kind: Kind) -> anyhow::Result<Self> {
         let netns = lab.netns(name);
         let dir = lab.dir().join(name);
         fs::create_dir_all(dir.join("run/pptp")).with_context(|| format!("{}", dir.display()))?;
         run(Command::new("ip").args(["netns", "add", &netns]))?;
         let net: OwnedFd = File::open(Path::new(names::NETNS_DIR).join(&netns)).context("open the namespace")?.into();
-        let (mnt, log) = std::thread::scope(|scope| {
-            let made = scope.spawn(|| private_mounts(&net, &dir));
+        let made = std::thread::scope(|scope| {
+            let made = scope.spawn(|| mounts::make(&net, &dir, name, kind));
             made.join().map_err(|_| anyhow!("thread that makes the mounts of {name} panicked"))?
         })
         .with_context(|| format!("mounts of node {name}"))?;
-        let syslog = Syslog::start(log, &dir.join("syslog"))?;
-        let node =
-            Self { name: name.into(), dir, syslog, netns, net, mnt, serial: std::sync::atomic::AtomicU32::new(0) };
+        let syslog = Syslog::start(made.log, &dir.join("syslog"))?;
+        let serial = std::sync::atomic::AtomicU32::new(0);
+        let node = Self { name: name.into(), dir, syslog, netns, net, mnt: made.mnt, uts: made.uts, serial };
         node.sysctl("net/ipv6/conf/all/disable_ipv6", "1")?;
         node.sysctl("net/ipv6/conf/default/disable_ipv6", "1")?;
         node.ip("link set lo up")?;
@@ -81,12 +77,13 @@ impl Node {
     /// A command that will run in this node.
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new(program);
-        let (net, mnt) = (self.net.as_raw_fd(), self.mnt.as_raw_fd());
+        let (net, uts, mnt) = (self.net.as_raw_fd(), self.uts.as_raw_fd(), self.mnt.as_raw_fd());
         command.stdin(Stdio::null());
-        // SAFETY: between fork and exec only setns(2) is called, which is a bare system call; both fds are inherited open.
+        // SAFETY: between fork and exec only setns(2) is called, which is a bare system call; all fds are inherited open.
         unsafe {
             command.pre_exec(move || {
                 enter(net, libc::CLONE_NEWNET)?;
+                enter(uts, libc::CLONE_NEWUTS)?;
                 enter(mnt, libc::CLONE_NEWNS)
             });
         }
@@ -239,30 +236,4 @@ pub fn run(command: &mut Command) -> anyhow::Result<String> {
         bail!("{program} {}: {}", args.join(" "), String::from_utf8_lossy(&output.stderr).trim());
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-}
-
-/// In a thread of its own: a mount namespace in which /sys, /run and /dev are the node's. Gives it and its /dev/log.
-fn private_mounts(net: &OwnedFd, dir: &Path) -> anyhow::Result<(OwnedFd, UnixDatagram)> {
-    let none: Option<&str> = None;
-    setns(net, CloneFlags::CLONE_NEWNET).context("setns")?;
-    unshare(CloneFlags::CLONE_NEWNS).context("unshare")?;
-    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).context("private /")?;
-    mount(Some("sysfs"), "/sys", Some("sysfs"), MsFlags::empty(), none).context("/sys")?;
-    mount(Some(&dir.join("run")), "/run", none, MsFlags::MS_BIND, none).context("/run")?;
-    let dev = dir.join("dev");
-    fs::create_dir_all(&dev).context("dev")?;
-    mount(Some("tmpfs"), &dev, Some("tmpfs"), MsFlags::empty(), Some("mode=755")).context("tmpfs for /dev")?;
-    for sub in ["net", "pts", "shm"] {
-        fs::create_dir(dev.join(sub)).with_context(|| sub.to_string())?;
-    }
-    umask(Mode::empty());
-    for (name, major, minor) in DEVICES {
-        let mode = Mode::from_bits_truncate(0o666);
-        mknod(&dev.join(name), SFlag::S_IFCHR, mode, makedev(major, minor)).with_context(|| name.to_string())?;
-    }
-    mount(Some("/dev/pts"), &dev.join("pts"), none, MsFlags::MS_BIND, none).context("/dev/pts")?;
-    mount(Some(&dev), "/dev", none, MsFlags::MS_MOVE, none).context("/dev")?;
-    let log = UnixDatagram::bind("/dev/log").context("/dev/log")?;
-    let mnt = File::open("/proc/thread-self/ns/mnt").context("the new mount namespace")?;
-    Ok((mnt.into(), log))
 }

@@ -8,6 +8,7 @@
 //! ```
 //! Sources: RFC 1661 (PPP), RFC 1662 (HDLC-like framing), RFC 1332 (IPCP). No authentication, no compression.
 
+pub mod dial;
 pub mod hdlc;
 pub mod ipcp;
 pub mod lcp;

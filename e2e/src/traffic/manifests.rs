@@ -33,9 +33,12 @@ impl Status {
         self.0["programmed"]["value"] == true
     }
 
-    /// A counter, 0 if there is none of the name.
-    pub fn counter(&self, name: &str) -> u64 {
-        self.0["counters"][name].as_u64().unwrap_or(0)
+    /// A counter.
+    ///
+    /// # Errors
+    /// If there is none of the name.
+    pub fn counter(&self, name: &str) -> anyhow::Result<u64> {
+        self.0["counters"][name].as_u64().with_context(|| format!("there is no counter {name}"))
     }
 
     /// Everything that is said about objects and files: one line each, `WHERE: [FIELD ]REASON: MESSAGE`.
@@ -75,11 +78,11 @@ pub fn change(
     gw: &Node,
     work: impl FnOnce(&Path) -> std::io::Result<()>,
 ) -> anyhow::Result<Status> {
-    let before = Status::of(callgate, gw)?.counter("applies");
+    let before = Status::of(callgate, gw)?.counter("applies")?;
     work(&callgate.manifests).context("change the manifests")?;
     wait::until("the changed manifests are in force", LIMIT, || {
         let status = Status::of(callgate, gw)?;
-        Ok((status.counter("applies") > before && status.programmed()).then_some(status))
+        Ok((status.counter("applies")? > before && status.programmed()).then_some(status))
     })
     .with_context(|| callgate.log())
 }

@@ -92,3 +92,33 @@ fn the_kernels_alg_carries_both() {
     let losses: Vec<u32> = ping::all(targets, LOOK).unwrap().iter().map(ping::Pinged::loss_percent).collect();
     assert_eq!(losses, [0, 0]);
 }
+
+/// How often a client comes back where nothing is translated.
+const RETURNS: usize = if cfg!(feature = "long") { 100 } else { 10 };
+
+#[test]
+fn without_nat_both_are_live_and_may_come_and_go() {
+    if !can_run("without_nat_both_are_live_and_may_come_and_go") {
+        return;
+    }
+    let lab = Lab::new(2, 1).unwrap();
+    baseline::routed(&lab.inet).unwrap();
+    let _server = Pptpd::start(&lab.servers[0], 0).unwrap();
+    for node in &lab.clients {
+        node.force_call_id(4_711).unwrap();
+    }
+    let mut clients: Vec<PptpClient> =
+        lab.clients.iter().map(|node| PptpClient::dial(node, server_address(0)).unwrap()).collect();
+    let links: Vec<_> = clients.iter().zip(&lab.clients).map(|(c, node)| c.wait_up(node, UP).unwrap()).collect();
+    let targets = lab.clients.iter().zip(&links).map(|(node, link)| (node, link.remote));
+    let losses: Vec<u32> = ping::all(targets, LOOK).unwrap().iter().map(ping::Pinged::loss_percent).collect();
+    assert_eq!(losses, [0, 0]);
+    // Beside lives::a_client_may_come_and_go_while_another_stays: what of it is the peers' own.
+    let (mut outlived, node) = (0, &lab.clients[1]);
+    for _ in 0..RETURNS {
+        outlived += usize::from(!clients[1].hang_up().unwrap());
+        clients[1] = PptpClient::dial(node, server_address(0)).unwrap();
+        clients[1].wait_up(node, UP).unwrap();
+    }
+    println!("{outlived} of {RETURNS} pptp outlived their SIGTERM without any NAT");
+}

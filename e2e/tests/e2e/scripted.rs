@@ -131,8 +131,10 @@ fn messages_split_at_every_octet_arrive_the_same_one_a_segment() {
     let stage = Stage::new(&[]);
     let whole = session(&mut stage.connect(0), &mut |pair, by_client, bytes| pair.say(by_client, &[bytes]));
     let at_server = Capture::start(&stage.lab.servers[0], "eth0").unwrap();
+    let mut said_by_clients = 0;
     for at in 1..220 {
         let split = session(&mut stage.connect(0), &mut |pair, by_client, bytes| {
+            said_by_clients += usize::from(by_client);
             let at = at.min(bytes.len() - 1);
             pair.say(by_client, &[&bytes[..at], &bytes[at..]])
         });
@@ -143,13 +145,16 @@ fn messages_split_at_every_octet_arrive_the_same_one_a_segment() {
         pair.say(by_client, &pieces)
     });
     assert_eq!(octets, whole);
+    let mut messages = 0;
     for packet in at_server.stop().unwrap() {
         let Some(segment) = packet.tcp().filter(|s| s.destination_port == 1723 && !s.payload.is_empty()) else {
             continue;
         };
         let said = usize::from(u16::from_be_bytes([segment.payload[0], segment.payload[1]]));
         assert_eq!(segment.payload.len(), said, "a segment that is not one whole message");
+        messages += 1;
     }
+    assert!(messages >= said_by_clients && said_by_clients > 219, "{messages} messages seen, {said_by_clients} said");
 }
 
 #[test]

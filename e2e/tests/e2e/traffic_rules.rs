@@ -293,9 +293,14 @@ fn a_table_that_somebody_removes_is_put_back() {
         assert_eq!(probe::tcp(client, at(0, 80)).unwrap(), Seen::From(EXTERNAL), "{damage}");
     }
     // Others' tables are no business of ours.
-    let applies = manifests::Status::of(&callgate, gw).unwrap().counter("applies");
+    let applies = manifests::Status::of(&callgate, gw).unwrap().counter("applies").unwrap();
     gw.nft("table ip foreign { chain c { type filter hook forward priority 0; }; }").unwrap();
     put(&callgate, gw, "beside.yaml", "").unwrap();
-    assert_eq!(manifests::Status::of(&callgate, gw).unwrap().counter("applies"), applies + 1, "{}", callgate.log());
+    assert_eq!(
+        manifests::Status::of(&callgate, gw).unwrap().counter("applies").unwrap(),
+        applies + 1,
+        "{}",
+        callgate.log()
+    );
     callgate.stop().unwrap();
 }

@@ -69,7 +69,7 @@ fn a_thousand_rules_for_a_thousand_sources_are_one_transaction_and_a_moved_sourc
     wait::until_true("nft monitor listens", Duration::from_secs(10), listening).unwrap();
     let status = put(&callgate, gw, "pods.yaml", &pods(Some(500))).unwrap();
     let names = ["elements_added", "elements_removed", "structure_replaced", "messages"];
-    let costs = names.map(|name| status.counter(&format!("last_apply_{name}")));
+    let costs = names.map(|name| status.counter(&format!("last_apply_{name}")).unwrap());
     // Batch begin, one element gone, one come, batch end.
     assert_eq!(costs, [1, 1, 0, 4]);
     monitor.wait_output("# new generation", Duration::from_secs(10)).unwrap();

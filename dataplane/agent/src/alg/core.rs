@@ -41,6 +41,7 @@ impl Core {
 
     /// One packet through the engine; the side it goes to when it is passed on in place.
     pub(super) fn packet(&mut self, from: Side, packet: &mut [u8], out: &mut Outgoing, now: Now) -> Option<Side> {
+        self.gate.now = now;
         let verdict = match from {
             Side::Client => self.engine.from_client(packet, &mut self.gate, now),
             Side::Server => {
@@ -128,7 +129,8 @@ impl Core {
         }
         let ends: BTreeSet<_> = self.engine.connection_ends().map(|(external, flow)| (external, flow.server)).collect();
         for (external, server) in ends {
-            if let Some(way) = self.gate.outlets.way(server)
+            // A server that cannot be asked about now is asked about at the next change, and by its next connection.
+            if let Ok(Some(way)) = self.gate.outlets.way(server)
                 && let Err(error) = self.gate.outlets.ready(external, way.ifindex)
             {
                 tracing::error!(%server, %external, "cannot get ready for a live connection: {error}");
@@ -163,7 +165,8 @@ impl Core {
         let both = self.counters.iter().chain(engine.iter());
         let mut counters: Vec<(String, u64)> = both.map(|(name, value)| (name.to_owned(), value)).collect();
         counters.sort();
-        Totals { connections: self.engine.connection_count(), calls: self.engine.call_count(), counters }
+        let by = self.engine.calls_by_object();
+        Totals { connections: self.engine.connection_count(), calls: self.engine.call_count(), counters, by }
     }
 
     /// Shortens or repairs the journal when it is time.

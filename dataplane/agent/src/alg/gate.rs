@@ -3,11 +3,12 @@
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use callgate_pptp::{Admission, Admit, Flow, Refusal};
+use callgate_pptp::{Admission, Admit, Flow, Now, Refusal};
 use callgate_proto::model::{External, NodeConfig};
 
 use super::outlets::Outlets;
 use super::policy;
+use super::seldom::Seldom;
 
 /// What decides about new connections.
 pub(super) struct Gate {
@@ -15,18 +16,35 @@ pub(super) struct Gate {
     pub(super) config: Arc<NodeConfig>,
     /// The ways out.
     pub(super) outlets: Outlets,
+    /// The time of the packet that is being looked at.
+    pub(super) now: Now,
+    unrouted: Seldom,
+    unready: Seldom,
 }
 
 impl Gate {
+    /// Judges by `config`, which goes out by `outlets`.
+    pub(super) fn new(config: Arc<NodeConfig>, outlets: Outlets) -> Self {
+        Self { config, outlets, now: Now(0), unrouted: Seldom::default(), unready: Seldom::default() }
+    }
+
     /// The external address of a connection to `server` and the readiness for its answers.
     pub(super) fn open_way(&mut self, server: Ipv4Addr, external: External) -> Result<Ipv4Addr, Refusal> {
-        let way = self.outlets.way(server).ok_or(Refusal::NoRoute)?;
+        let way = self.outlets.way(server).map_err(|error| {
+            if let Some(held) = self.unrouted.due(self.now) {
+                tracing::warn!(%server, held, "asking the kernel for a route: {error}");
+            }
+            Refusal::NoRoute
+        })?;
+        let way = way.ok_or(Refusal::NoRoute)?;
         let external = match external {
             External::NodeAddress => way.source,
             External::Address(address) => address,
         };
-        self.outlets.ready(external, way.ifindex).map_err(|e| {
-            tracing::error!(%server, %external, "cannot get ready for a connection: {e}");
+        self.outlets.ready(external, way.ifindex).map_err(|error| {
+            if let Some(held) = self.unready.due(self.now) {
+                tracing::error!(%server, %external, held, "cannot get ready for a connection: {error}");
+            }
             Refusal::NoRoute
         })?;
         Ok(external)

@@ -15,11 +15,18 @@ struct Fake {
     claims: Arc<Mutex<Vec<Vec<Ipv4Addr>>>>,
     asked: Arc<Mutex<Vec<Ipv4Addr>>>,
     refuses: bool,
+    /// Questions for a route that fail before one is answered.
+    failures: Arc<Mutex<usize>>,
 }
 
 impl Node for Fake {
     fn way(&mut self, server: Ipv4Addr) -> io::Result<Option<Way>> {
         self.asked.lock().unwrap().push(server);
+        let mut failures = self.failures.lock().unwrap();
+        if *failures > 0 {
+            *failures -= 1;
+            return Err(io::Error::other("netlink socket: No buffer space available"));
+        }
         let reached = server.octets()[..3] == [203, 0, 113];
         Ok(reached.then_some(Way { source: Ipv4Addr::new(192, 0, 2, 1), ifindex: 7 }))
     }
@@ -43,7 +50,7 @@ impl Node for Fake {
 
 fn gate(node: &Fake) -> Gate {
     let outlets = Outlets::new(Box::new(node.clone()), vec!["cg-none".into()], vec![]);
-    Gate { config: Arc::new(config()), outlets }
+    Gate::new(Arc::new(config()), outlets)
 }
 
 fn claims(node: &Fake) -> Vec<Vec<Ipv4Addr>> {
@@ -104,4 +111,47 @@ fn routes_are_asked_for_anew_after_a_refresh() {
     gate.outlets.refresh();
     gate.admit(flow(CLIENT, SERVER, 1723)).unwrap();
     assert_eq!(*node.asked.lock().unwrap(), [Ipv4Addr::from(SERVER), Ipv4Addr::from(SERVER)]);
+}
+
+#[test]
+fn an_error_while_asking_for_a_route_is_not_remembered_as_no_route() {
+    let node = Fake { failures: Arc::new(Mutex::new(1)), ..Fake::default() };
+    let mut gate = gate(&node);
+    assert_eq!(gate.admit(flow(CLIENT, SERVER, 1723)), Err(Refusal::NoRoute));
+    assert!(gate.admit(flow(CLIENT, SERVER, 1723)).is_ok());
+}
+
+/// Log lines, counted.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<usize>>);
+
+impl io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        *self.0.lock().unwrap() += bytes.iter().filter(|byte| **byte == b'\n').count();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_flood_of_connections_that_cannot_be_readied_is_a_line_of_log_and_not_one_each() {
+    let lines = Lines::default();
+    let writer = lines.clone();
+    let log = tracing_subscriber::fmt().with_writer(move || writer.clone()).finish();
+    tracing::subscriber::with_default(log, || {
+        let refusing = Fake { refuses: true, ..Fake::default() };
+        let failing = Fake { failures: Arc::new(Mutex::new(1000)), ..Fake::default() };
+        for node in [refusing, failing] {
+            let mut gate = gate(&node);
+            for port in 0..1000 {
+                let refused = gate.admit(Flow { client_port: port, ..flow(CLIENT, SERVER, 1723) });
+                assert_eq!(refused, Err(Refusal::NoRoute));
+            }
+        }
+    });
+    // One of each kind at most: another test may take the same line to the log of nobody at the same moment.
+    assert!(*lines.0.lock().unwrap() <= 2, "{} lines", lines.0.lock().unwrap());
 }

@@ -1,9 +1,9 @@
 //! The PPTP ALG at work: one thread that owns the engine and its sockets, and the handle others talk to it by.
 //!
 //! ```text
-//!  standalone, api ── Handle ── Request ─► worker (thread): taps ─► core ─► emitter
-//!                                              gate (rules) ── engine ┤ └► journal
-//!                                              outlets (routes, taps) ┘    notes (thread) ─► log
+//!  run, api ── Handle ── Request ─► worker (thread): taps ─► core ─► emitter
+//!                                       gate (rules) ── engine ┤ └► journal
+//!                                       outlets (routes, taps) ┘    notes (thread) ─► log
 //! ```
 
 mod core;
@@ -15,14 +15,17 @@ mod outlets;
 pub mod policy;
 #[cfg(test)]
 pub(crate) mod scripted;
+mod seldom;
 mod worker;
 
+use std::collections::BTreeSet;
 use std::io;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
 
-use callgate_pptp::{CallView, Engine};
+use callgate_pptp::{CallView, CallsByObject, Engine};
 use callgate_proto::model::{NodeConfig, PortRange};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use tokio::sync::oneshot;
@@ -58,12 +61,16 @@ pub struct Totals {
     pub calls: usize,
     /// Every counter as (name, value), sorted by name.
     pub counters: Vec<(String, u64)>,
+    /// Live calls by rule, service and ALG.
+    pub by: CallsByObject,
 }
 
 /// What the worker can be asked.
 enum Request {
     /// Rules are these from now on.
     Configure(Arc<NodeConfig>, oneshot::Sender<()>),
+    /// These clients are gone: what they had ends.
+    EndClients(BTreeSet<Ipv4Addr>, oneshot::Sender<()>),
     /// All calls, and the time they were listed at.
     Calls(oneshot::Sender<(Vec<CallView>, callgate_pptp::Now)>),
     /// Counters.
@@ -130,6 +137,16 @@ impl Handle {
     pub async fn configure(&self, config: Arc<NodeConfig>) -> bool {
         let (sender, reply) = oneshot::channel();
         self.ask(Request::Configure(config, sender));
+        reply.await.is_ok()
+    }
+
+    /// Ends connections and calls of clients that are gone. Returns when that is done; false when the worker has ended.
+    pub async fn end_clients(&self, gone: BTreeSet<Ipv4Addr>) -> bool {
+        if gone.is_empty() {
+            return true;
+        }
+        let (sender, reply) = oneshot::channel();
+        self.ask(Request::EndClients(gone, sender));
         reply.await.is_ok()
     }
 

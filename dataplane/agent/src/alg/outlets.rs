@@ -43,6 +43,8 @@ pub(super) struct Outlets {
     interfaces: Vec<String>,
     filter: Outside,
     taps: Vec<Arc<Tap>>,
+    /// What taps that are gone have lost: totals never fall.
+    lost: u64,
     ways: HashMap<Ipv4Addr, Option<Way>>,
     claimed: BTreeSet<Ipv4Addr>,
 }
@@ -52,14 +54,19 @@ impl Outlets {
     #[must_use]
     pub(super) fn new(node: Box<dyn Node>, interfaces: Vec<String>, external_ports: Vec<PortRange>) -> Self {
         let filter = Outside { external_ports, ..Outside::default() };
-        Self { node, interfaces, filter, taps: Vec::new(), ways: HashMap::new(), claimed: BTreeSet::new() }
+        Self { node, interfaces, filter, taps: Vec::new(), lost: 0, ways: HashMap::new(), claimed: BTreeSet::new() }
     }
 
     /// Taps on the devices of `--interface` that exist, and off devices that are gone. Routes are asked for anew.
     pub(super) fn refresh(&mut self) {
         self.ways.clear();
         let node = &mut self.node;
-        self.taps.retain(|tap| node.exists(tap.ifindex()));
+        let lost = &mut self.lost;
+        self.taps.retain(|tap| {
+            let stays = node.exists(tap.ifindex());
+            *lost += if stays { 0 } else { tap.drops() };
+            stays
+        });
         for name in self.interfaces.clone() {
             match self.node.index_of(&name) {
                 Some(ifindex) => {
@@ -80,20 +87,20 @@ impl Outlets {
         }
     }
 
-    /// The way to a server, remembered until the next `refresh`.
-    pub(super) fn way(&mut self, server: Ipv4Addr) -> Option<Way> {
+    /// The way to a server, `None` where there is none; both remembered until the next `refresh`.
+    ///
+    /// # Errors
+    /// When the kernel cannot be asked now. That is not remembered: it says nothing about the route.
+    pub(super) fn way(&mut self, server: Ipv4Addr) -> io::Result<Option<Way>> {
         if let Some(way) = self.ways.get(&server) {
-            return *way;
+            return Ok(*way);
         }
-        let way = self.node.way(server).unwrap_or_else(|e| {
-            tracing::warn!(%server, "asking the kernel for a route: {e}");
-            None
-        });
+        let way = self.node.way(server)?;
         if self.ways.len() >= ROUTES {
             self.ways.clear();
         }
         self.ways.insert(server, way);
-        way
+        Ok(way)
     }
 
     /// Makes sure that answers to `external` coming in by `ifindex` reach the ALG and nothing else answers them.
@@ -139,7 +146,7 @@ impl Outlets {
 
     /// Packets the kernel dropped because a tap was full.
     pub(super) fn overflow(&self) -> u64 {
-        self.taps.iter().map(|tap| tap.drops()).sum()
+        self.lost + self.taps.iter().map(|tap| tap.drops()).sum::<u64>()
     }
 
     fn tap(&mut self, ifindex: u32) -> io::Result<()> {
@@ -162,3 +169,7 @@ impl Outlets {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "outlets_tests.rs"]
+mod tests;

@@ -13,6 +13,7 @@ pub(crate) fn handle() -> Handle {
         while let Ok(request) = received.recv() {
             match request {
                 Request::Configure(_, reply) => drop(reply.send(())),
+                Request::EndClients(_, reply) => drop(reply.send(())),
                 Request::Calls(reply) => {
                     lists += 1;
                     let calls = if lists < 4 { vec![call()] } else { vec![] };
@@ -20,7 +21,12 @@ pub(crate) fn handle() -> Handle {
                 }
                 Request::Totals(reply) => {
                     let counters = vec![("a_scripted_counter".to_owned(), 5), ("rx_pods".to_owned(), 7)];
-                    drop(reply.send(Totals { connections: 1, calls: 1, counters }));
+                    let by = callgate_pptp::CallsByObject {
+                        rules: [("pos/tills".to_owned(), 1)].into(),
+                        services: [("pos/pptp".to_owned(), 1)].into(),
+                        algs: [("pos/alg".to_owned(), 1)].into(),
+                    };
+                    drop(reply.send(Totals { connections: 1, calls: 1, counters, by }));
                 }
                 Request::Refresh => {}
                 Request::Stop => return,

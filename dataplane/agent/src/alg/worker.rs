@@ -26,6 +26,8 @@ pub(super) struct Worker {
     requests: Receiver<Request>,
     wake: Arc<EventFd>,
     pods: Arc<Tap>,
+    /// What taps before `pods` have lost.
+    pods_lost: u64,
     tap_link: String,
     reader: Reader,
     emitter: Emitter,
@@ -49,11 +51,11 @@ impl Worker {
         let pods = Arc::new(Tap::open(index, &filter::pod_side())?);
         let outlets = Outlets::new(node, interfaces, external_ports);
         let (log, thread) = notes::start()?;
-        let gate = Gate { config: Arc::new(NodeConfig::default()), outlets };
+        let gate = Gate::new(Arc::new(NodeConfig::default()), outlets);
         let core = Core::new(engine, gate, journal, log.clone());
         let events = Some((log, thread));
         let (reader, emitter, out) = (Reader::default(), Emitter::open(mark)?, Outgoing::new());
-        let mut worker = Self { requests, wake, pods, tap_link, reader, emitter, core, out, events };
+        let mut worker = Self { requests, wake, pods, pods_lost: 0, tap_link, reader, emitter, core, out, events };
         worker.core.reclaim();
         Ok(worker)
     }
@@ -117,6 +119,13 @@ impl Worker {
                     self.send(out);
                     let _ = reply.send(());
                 }
+                Request::EndClients(gone, reply) => {
+                    let mut out = std::mem::take(&mut self.out);
+                    self.core.engine.end_clients(&gone, clock::now());
+                    self.core.carry_out(&mut out);
+                    self.send(out);
+                    let _ = reply.send(());
+                }
                 Request::Calls(reply) => drop(reply.send((self.core.engine.calls(), clock::now()))),
                 Request::Totals(reply) => drop(reply.send(self.totals())),
                 Request::Refresh => self.refresh(),
@@ -133,7 +142,10 @@ impl Worker {
             && index != self.pods.ifindex()
         {
             match Tap::open(index, &filter::pod_side()) {
-                Ok(tap) => self.pods = Arc::new(tap),
+                Ok(tap) => {
+                    self.pods_lost += self.pods.drops();
+                    self.pods = Arc::new(tap);
+                }
                 Err(error) => tracing::error!(interface = self.tap_link, "cannot read packets on it: {error}"),
             }
         }
@@ -191,7 +203,7 @@ impl Worker {
 
     fn totals(&mut self) -> Totals {
         let core = &mut self.core;
-        core.counters.rx_pods_overflow = self.pods.drops();
+        core.counters.rx_pods_overflow = self.pods_lost + self.pods.drops();
         core.counters.rx_truncated = self.reader.unreadable.truncated;
         core.counters.rx_offload = self.reader.unreadable.offload;
         core.totals()

@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use callgate_pptp::{CallDirection, CallState, CallView, Now, Traffic};
 use callgate_proto::pb;
 
-use crate::standalone::Holders;
+use crate::run::Holders;
 
 /// The list as it was at `now`; `holders` are the pods that have the addresses.
 pub(super) fn list(calls: Vec<CallView>, now: Now, holders: &Holders) -> pb::CallList {

@@ -8,7 +8,7 @@ use callgate_proto::{ASSUMED_SOURCE_PORT, pb};
 use tonic::Status;
 
 use crate::netlink::Routes;
-use crate::standalone::Report;
+use crate::run::Report;
 
 /// Where packets would leave: asked of the kernel, or of a test.
 pub(super) trait Ways {

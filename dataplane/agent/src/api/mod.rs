@@ -1,9 +1,11 @@
 //! The local API: gRPC on a unix socket that only root can open.
 //!
 //! ```text
-//!  kubectl-callgate ─► socket (0600) ─► Local { Status, Calls, WatchCalls, Explain } ─► report, ALG handle, compile::explain
+//!  kubectl-callgate ─► socket (0600) ─► Local { Status, Calls, WatchCalls, Explain } ─┐
+//!  operator ─► cluster (Question) ────────────────────────────────────────────────────┴► Answers ─► report, ALG, kernel
 //! ```
 
+mod answers;
 mod calls;
 mod explain;
 mod service;
@@ -11,7 +13,6 @@ mod status;
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use callgate_proto::pb::local_server::LocalServer;
@@ -19,8 +20,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::task::JoinHandle;
 use tokio_stream::wrappers::UnixListenerStream;
 
-use crate::alg::Handle;
-use crate::standalone::{Report, SharedKernel};
+pub use answers::Answers;
 
 /// Opens the socket, mode 0600. One that nobody listens on any more is replaced; missing directories are made.
 ///
@@ -45,8 +45,8 @@ pub async fn bind(socket: &Path) -> Result<UnixListener> {
 }
 
 /// Serves until the returned task is aborted.
-pub fn serve(listener: UnixListener, report: Arc<Report>, handle: Handle, kernel: SharedKernel) -> JoinHandle<()> {
-    let service = LocalServer::new(service::Service::new(report, handle, kernel));
+pub fn serve(listener: UnixListener, answers: Answers) -> JoinHandle<()> {
+    let service = LocalServer::new(service::Service(answers));
     let server =
         tonic::transport::Server::builder().add_service(service).serve_with_incoming(UnixListenerStream::new(listener));
     tokio::spawn(async move {

@@ -1,7 +1,7 @@
 //! The four calls of the local API.
 
 use std::pin::Pin;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use callgate_proto::pb;
@@ -10,61 +10,25 @@ use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
-use super::{calls, explain, status};
-use crate::alg::Handle;
-use crate::kernel::Counters;
-use crate::standalone::{Report, SharedKernel};
+use super::answers::{Answers, ended};
+use super::calls;
 
 /// Between two lists of a watch that does not say.
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(1);
 /// The shortest time between two lists: each takes the packet path's thread from its work.
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Answers from the report and the ALG.
-pub(super) struct Service {
-    report: Arc<Report>,
-    handle: Handle,
-    kernel: SharedKernel,
-}
-
-impl Service {
-    pub(super) fn new(report: Arc<Report>, handle: Handle, kernel: SharedKernel) -> Self {
-        Self { report, handle, kernel }
-    }
-
-    /// What the kernel counts; nothing while it is being stopped.
-    async fn kernel_counters(&self) -> Counters {
-        let kernel = Arc::clone(&self.kernel);
-        // A large configuration may be on its way into the kernel: wait for it elsewhere.
-        let read = tokio::task::spawn_blocking(move || {
-            let mut guard = kernel.lock().unwrap_or_else(PoisonError::into_inner);
-            guard.as_mut().map(|shared| shared.kernel.counters())
-        });
-        match read.await {
-            Ok(Some(Ok(counters))) => counters,
-            Ok(Some(Err(error))) => {
-                tracing::warn!("{error}");
-                Counters::default()
-            }
-            Ok(None) | Err(_) => Counters::default(),
-        }
-    }
-}
-
-fn ended() -> Status {
-    Status::aborted("the ALG has ended: the agent is stopping, or its log says why")
-}
+/// Gives the answers over gRPC.
+pub(super) struct Service(pub(super) Answers);
 
 #[tonic::async_trait]
 impl Local for Service {
     async fn status(&self, _: Request<pb::StatusRequest>) -> Result<Response<pb::StatusReply>, Status> {
-        let totals = self.handle.totals().await.ok_or_else(ended)?;
-        Ok(Response::new(status::reply(&self.report, totals, &self.kernel_counters().await)))
+        self.0.status().await.map(Response::new)
     }
 
     async fn calls(&self, _: Request<pb::CallsRequest>) -> Result<Response<pb::CallList>, Status> {
-        let (all, now) = self.handle.calls().await.ok_or_else(ended)?;
-        Ok(Response::new(calls::list(all, now, &self.report.holders())))
+        self.0.calls().await.map(Response::new)
     }
 
     type WatchCallsStream = Pin<Box<dyn Stream<Item = Result<pb::CallList, Status>> + Send>>;
@@ -78,7 +42,7 @@ impl Local for Service {
             0 => DEFAULT_INTERVAL,
             ms => Duration::from_millis(ms.into()).max(SHORTEST_INTERVAL),
         };
-        let (handle, report) = (self.handle.clone(), Arc::clone(&self.report));
+        let (handle, report) = (self.0.handle.clone(), Arc::clone(&self.0.report));
         // One list ahead: a watcher that does not read must not fill the memory.
         let (sender, lists) = tokio::sync::mpsc::channel(1);
         tokio::spawn(async move {
@@ -104,8 +68,6 @@ impl Local for Service {
     }
 
     async fn explain(&self, request: Request<pb::ExplainRequest>) -> Result<Response<pb::ExplainReply>, Status> {
-        let (report, request) = (Arc::clone(&self.report), request.into_inner());
-        let answer = tokio::task::spawn_blocking(move || explain::answer(&report, &request, &mut explain::Kernel));
-        answer.await.map_err(|error| Status::internal(error.to_string()))?.map(Response::new)
+        self.0.explain(request.into_inner()).await.map(Response::new)
     }
 }

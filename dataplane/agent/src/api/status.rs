@@ -8,7 +8,7 @@ use callgate_proto::pb;
 
 use crate::alg::Totals;
 use crate::kernel::{Counters, Options};
-use crate::standalone::Report;
+use crate::run::Report;
 
 /// Everything about this agent.
 pub(super) fn reply(report: &Report, totals: Totals, kernel: &Counters) -> pb::StatusReply {
@@ -32,6 +32,8 @@ pub(super) fn reply(report: &Report, totals: Totals, kernel: &Counters) -> pb::S
         object.counters.sort_by(|a, b| a.name.cmp(&b.name));
     }
     status.features = features(&report.options);
+    status.features.extend(report.features.iter().cloned());
+    status.features.sort_by(|a, b| a.name.cmp(&b.name));
     status
 }
 

@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::FileTypeExt;
 use std::path::PathBuf;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use callgate_proto::model::{NodeConfig, ObjectKey};
 use callgate_proto::pb;
@@ -14,6 +14,7 @@ use tonic::transport::Channel;
 use super::*;
 use crate::alg::scripted;
 use crate::kernel::Options;
+use crate::run::Report;
 
 /// A served API: a temporary directory with its socket, and a client.
 struct Served {
@@ -25,9 +26,9 @@ async fn served(config: NodeConfig) -> Served {
     let dir = TempDir::new().unwrap();
     let socket = dir.path().join("not/yet/api.sock");
     let listener = bind(&socket).await.unwrap();
-    let report = Arc::new(Report::new(Options::default(), None));
+    let report = Arc::new(Report::new(Options::default(), None, Vec::new()));
     report.put(config, [(ObjectKey::new("pos", "till"), "10.0.0.2".parse().unwrap())]);
-    drop(serve(listener, report, scripted::handle(), Arc::new(Mutex::new(None))));
+    drop(serve(listener, Answers::new(&report, scripted::handle(), &Arc::new(Mutex::new(None)))));
     let channel = tonic::transport::Endpoint::from_shared(format!("unix://{}", socket.display())).unwrap();
     Served { dir, client: LocalClient::new(channel.connect().await.unwrap()) }
 }

@@ -30,6 +30,9 @@ pub struct Counters {
     pub copies: u64,
 }
 
+/// The chains that count for the ALG, whatever the configuration.
+pub(super) const OF_THE_ALG: [&str; 2] = ["guard", "input"];
+
 /// Sorts packet counts by chain into what they mean.
 pub(super) fn read(counted: &BTreeMap<String, u64>, config: &NodeConfig) -> Counters {
     let of = |chain: &str| counted.get(chain).copied();

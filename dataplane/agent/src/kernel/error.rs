@@ -45,12 +45,37 @@ pub enum Error {
     /// This kernel cannot do what the configuration asks.
     #[error("{0}")]
     Unsupported(String),
+    /// One of the above, in what an object of the configuration needs.
+    #[error("{source}")]
+    Of {
+        /// `Kind namespace/name`.
+        object: String,
+        /// What went wrong.
+        source: Box<Error>,
+    },
     /// Several steps of a teardown failed; the others were carried out.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     Several(Vec<Error>),
 }
 
 impl Error {
+    /// The object of the configuration at fault, as `Kind namespace/name`, where it is known.
+    #[must_use]
+    pub fn object(&self) -> Option<&str> {
+        match self {
+            Self::Of { object, .. } => Some(object),
+            Self::Privilege(_)
+            | Self::Options(_)
+            | Self::Tags(_)
+            | Self::Netlink { .. }
+            | Self::Sysctl { .. }
+            | Self::Record(_)
+            | Self::Foreign(_)
+            | Self::Unsupported(_)
+            | Self::Several(_) => None,
+        }
+    }
+
     /// A netlink error with what was being done.
     pub(crate) fn netlink(what: impl Into<String>) -> impl FnOnce(netlink::Error) -> Self {
         let what = what.into();

@@ -10,8 +10,10 @@
 
 mod counters;
 mod error;
+mod features;
 mod flush;
 mod options;
+mod privileges;
 mod record;
 mod setup;
 mod sysctl;
@@ -25,7 +27,9 @@ use callgate_proto::model::NodeConfig;
 
 pub use counters::{Counters, FlowCount};
 pub use error::Error;
+pub use features::release;
 pub use options::{MarkBits, OptionError, Options, PortRanges, TAG_BITS, parse_u32};
+pub use privileges::permitted;
 pub use record::{Keep, Record, SavedSysctl};
 pub use tags::{LAST_TAG, SENT_TAG, TagKey, Tags, TagsExhausted, Via, via};
 pub use transaction::Applied;
@@ -44,6 +48,8 @@ pub struct Kernel {
     /// What is in force; `None` before the first `apply`, when nothing is known.
     running: Option<Ruleset>,
     config: NodeConfig,
+    /// There was an `apply`: `config` is what is wanted, whatever `running` says.
+    applied: bool,
     /// Addresses under which the ALG of a previous run had connections, until this one's ALG says which it has.
     inherited: BTreeSet<Ipv4Addr>,
 }
@@ -55,8 +61,8 @@ impl Kernel {
     /// under the old names is removed first.
     ///
     /// # Errors
-    /// `Privilege`, `Options`, `Foreign` (our names are taken), `Netlink`, `Sysctl`, `Record`. What was made until then stays,
-    /// and is found and adopted by the next start.
+    /// `Privilege`, `Options`, `Foreign` (our names are taken), `Netlink`, `Sysctl`, `Record`. What this start made until then is
+    /// taken away again, unless a previous run left something: that stays, for the next start.
     pub fn start(options: Options, record: Option<Record>, keep: Keep) -> Result<Self, Error> {
         permitted()?;
         options.validate(setup::local_ports()?)?;
@@ -65,9 +71,61 @@ impl Kernel {
         let record = record.unwrap_or_default();
         let config = NodeConfig::default();
         let inherited = BTreeSet::new();
-        let mut kernel = Self { options, record, keep, route, netfilter, running: None, config, inherited };
-        kernel.begin()?;
-        Ok(kernel)
+        let first = record.options.is_none();
+        let mut kernel =
+            Self { options, record, keep, route, netfilter, running: None, config, applied: false, inherited };
+        match kernel.begin() {
+            Ok(()) => Ok(kernel),
+            Err(error) if first => {
+                // `setup` has undone what it made; tables there were none. Only the record is left, if it can be written.
+                let _ = (kernel.keep)(&Record::default());
+                Err(error)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Removes what an agent that has ended left, and restores sysctls: what `record` says is there, and without one whatever goes
+    /// by the names in `options`. Carries on after errors and returns all.
+    ///
+    /// # Errors
+    /// `Privilege`, `Netlink`, `Sysctl`, `Record`.
+    pub fn clean(options: Options, record: Option<Record>, keep: Keep) -> Result<(), Error> {
+        permitted()?;
+        let route = Socket::open(ROUTE).map_err(Error::netlink("opening a route netlink socket"))?;
+        let netfilter = Socket::open(NETFILTER).map_err(Error::netlink("opening a netfilter netlink socket"))?;
+        let record = record.unwrap_or_default();
+        let options = record.options.clone().unwrap_or(options);
+        let (config, inherited) = (NodeConfig::default(), BTreeSet::new());
+        Self { options, record, keep, route, netfilter, running: None, config, applied: false, inherited }.stop()
+    }
+
+    /// Puts links, route and rules back that somebody has taken away; true if there was something to put back. Until then the
+    /// table drops what was to take them.
+    ///
+    /// # Errors
+    /// As `start`; what can be put back is.
+    pub fn mend(&mut self) -> Result<bool, Error> {
+        let mut made = setup::Made::default();
+        setup::up(&mut self.route, &self.options, &mut self.record, &mut self.keep, &mut made)?;
+        Ok(made.any())
+    }
+
+    /// Deletes our flows of these sources from conntrack: whoever has the address now begins anew.
+    ///
+    /// # Errors
+    /// When the kernel refuses to list or delete.
+    pub fn forget_sources(&mut self, sources: &BTreeSet<Ipv4Addr>) -> Result<(), Error> {
+        for source in sources {
+            conntrack::flush_source(&mut self.netfilter, *source, self.options.tag_mask)
+                .map_err(Error::netlink(format!("deleting the flows of {source}, which is gone, from conntrack")))?;
+        }
+        Ok(())
+    }
+
+    /// What this kernel has of what Callgate uses, and what it costs where it lacks something; sorted by name.
+    pub fn features(&mut self) -> Vec<callgate_proto::pb::Feature> {
+        features::find(&mut self.netfilter, &self.options)
     }
 
     /// Leftovers first, then what is ours.
@@ -85,7 +143,12 @@ impl Kernel {
         }
         let left = nft::addresses(&mut self.netfilter, &self.options.nft_table, "own_addresses");
         self.inherited = left.map_err(Error::netlink("reading the ALG's addresses back"))?.into_iter().collect();
-        setup::up(&mut self.route, &self.options, &mut self.record, &mut self.keep)
+        let mut made = setup::Made::default();
+        let up = setup::up(&mut self.route, &self.options, &mut self.record, &mut self.keep, &mut made);
+        if up.is_err() && known.is_none() {
+            made.undo(&mut self.route, &self.options, &self.record);
+        }
+        up
     }
 
     /// Brings the ruleset to `config`, with `own_addresses` (external addresses the ALG uses) kept from the kernel's own
@@ -115,6 +178,7 @@ impl Kernel {
             }
         };
         self.config = config.clone();
+        self.applied = true;
         let retired: BTreeSet<u16> = self.record.tags.retired().collect();
         if !retired.is_empty() {
             let live = self.record.tags.live().map(|(_, tag)| tag).chain([SENT_TAG]).collect();
@@ -126,10 +190,14 @@ impl Kernel {
         Ok(applied)
     }
 
-    /// Changes only the set of external addresses of the ALG; for the moment before a connection is opened from a new one.
-    /// Before the first `apply` nothing is done.
+    /// Changes only the set of external addresses of the ALG; for the moment before a connection is opened from a new one. Where
+    /// somebody has changed or removed the table, it is made anew. Before the first `apply` nothing is done.
     pub fn set_own_addresses(&mut self, own_addresses: &[Ipv4Addr]) -> Result<Applied, Error> {
-        let Some(mut wanted) = self.running.clone() else { return Ok(Applied::default()) };
+        let mut wanted = match &self.running {
+            Some(running) => running.clone(),
+            None if self.applied => ruleset(&self.config, own_addresses, &self.record.tags, &self.options),
+            None => return Ok(Applied::default()),
+        };
         if let Some(set) = wanted.sets.get_mut("own_addresses") {
             set.elements.clear();
             own_addresses.iter().for_each(|address| set.single(&address.octets(), None));
@@ -153,8 +221,18 @@ impl Kernel {
 
     /// What was counted since the chains that count were made.
     pub fn counters(&mut self) -> Result<Counters, Error> {
-        let counted = nft::counters(&mut self.netfilter, &self.options.nft_table);
+        let counted = nft::counters(&mut self.netfilter, &self.options.nft_table, None);
         Ok(counters::read(&counted.map_err(Error::netlink("reading nftables counters"))?, &self.config))
+    }
+
+    /// Those of them that are about the ALG alone: few, whatever the number of rules, so for whoever asks all the time.
+    pub fn alg_counters(&mut self) -> Result<Counters, Error> {
+        let mut counted = std::collections::BTreeMap::new();
+        for chain in counters::OF_THE_ALG {
+            let found = nft::counters(&mut self.netfilter, &self.options.nft_table, Some(chain));
+            counted.extend(found.map_err(Error::netlink("reading nftables counters"))?);
+        }
+        Ok(counters::read(&counted, &NodeConfig::default()))
     }
 
     /// The numbers in use.
@@ -228,19 +306,5 @@ fn collected(mut errors: Vec<Error>) -> Result<(), Error> {
         0 => Ok(()),
         1 => Err(errors.remove(0)),
         _ => Err(Error::Several(errors)),
-    }
-}
-
-/// Only who may change the network gets further: everything after this would fail with less helpful words.
-fn permitted() -> Result<(), Error> {
-    // CAP_NET_ADMIN is bit 12, CAP_NET_RAW bit 13 (linux/capability.h).
-    const NEEDED: u64 = 1 << 12 | 1 << 13;
-    let user = nix::unistd::geteuid();
-    let status = std::fs::read_to_string("/proc/thread-self/status").unwrap_or_default();
-    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
-    match effective.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok()) {
-        Some(held) if held & NEEDED == NEEDED => Ok(()),
-        None if user.is_root() => Ok(()),
-        Some(_) | None => Err(Error::Privilege(format!("running as user {user} without them"))),
     }
 }

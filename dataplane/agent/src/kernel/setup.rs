@@ -42,27 +42,66 @@ pub(super) fn local_ports() -> Result<PortRange, Error> {
     }
 }
 
+/// What `up` has changed, so that a first start that fails can take it back.
+#[derive(Debug, Default)]
+pub(super) struct Made {
+    pair: bool,
+    /// Links brought up or made larger, routes added, stale rules removed: nothing to take back beyond the pair.
+    mended: bool,
+    rules: Vec<MarkRule>,
+    /// Sysctls that were remembered before.
+    sysctls: usize,
+}
+
+impl Made {
+    /// Whether there was anything to do.
+    pub(super) fn any(&self) -> bool {
+        self.pair || self.mended || !self.rules.is_empty()
+    }
+
+    /// Takes it back, as far as it can be.
+    pub(super) fn undo(&self, socket: &mut Socket, options: &Options, record: &Record) {
+        for rule in &self.rules {
+            let _ = rule.remove(socket);
+        }
+        if self.pair {
+            let _ = link::remove(socket, &options.steer_link);
+        }
+        let sysctls = record.sysctls.get(self.sysctls..).unwrap_or_default().to_vec();
+        let _ = sysctl::restore(&Record { sysctls, ..Record::default() });
+    }
+}
+
 /// Brings links, rules, route and sysctls to what is wanted; changes nothing that is so already.
-pub(super) fn up(socket: &mut Socket, options: &Options, record: &mut Record, keep: &mut Keep) -> Result<(), Error> {
-    let near = pair(socket, options)?;
-    route(socket, options, &near)?;
-    rules(socket, options)?;
+pub(super) fn up(
+    socket: &mut Socket,
+    options: &Options,
+    record: &mut Record,
+    keep: &mut Keep,
+    made: &mut Made,
+) -> Result<(), Error> {
+    made.sysctls = record.sysctls.len();
+    let near = pair(socket, options, made)?;
+    route(socket, options, &near, made)?;
+    rules(socket, options, made)?;
     sysctl::forward(record, keep)
 }
 
-fn rules(socket: &mut Socket, options: &Options) -> Result<(), Error> {
+fn rules(socket: &mut Socket, options: &Options, made: &mut Made) -> Result<(), Error> {
     let wanted = mark_rules(options);
     let found = MarkRule::all(socket).map_err(Error::netlink("listing routing rules"))?;
     for stale in found.iter().filter(|rule| rule.table == options.route_table && !wanted.contains(rule)) {
         stale.remove(socket).map_err(Error::netlink(format!("removing stale routing rule {}", stale.priority)))?;
+        made.mended = true;
     }
     for rule in wanted.iter().filter(|rule| !found.contains(rule)) {
         rule.add(socket).map_err(Error::netlink(format!("adding routing rule {}", rule.priority)))?;
+        made.rules.push(rule.clone());
     }
     Ok(())
 }
 
-fn route(socket: &mut Socket, options: &Options, near: &Link) -> Result<(), Error> {
+fn route(socket: &mut Socket, options: &Options, near: &Link, made: &mut Made) -> Result<(), Error> {
     let table = options.route_table;
     let wanted = TableRoute { default: true, link: near.index, gateway: Some(NEXT_HOP) };
     let found = policy::routes(socket, table).map_err(Error::netlink(format!("listing routing table {table}")))?;
@@ -74,12 +113,13 @@ fn route(socket: &mut Socket, options: &Options, near: &Link) -> Result<(), Erro
     if found.is_empty() {
         policy::add_default(socket, table, near.index, NEXT_HOP)
             .map_err(Error::netlink(format!("adding the default route into {} to table {table}", near.name)))?;
+        made.mended = true;
     }
     Ok(())
 }
 
 /// The near end of the pair, made if it is not there.
-fn pair(socket: &mut Socket, options: &Options) -> Result<Link, Error> {
+fn pair(socket: &mut Socket, options: &Options, made: &mut Made) -> Result<Link, Error> {
     let (near, far) = (&options.steer_link, &options.tap_link);
     let links = link::all(socket).map_err(Error::netlink("listing links"))?;
     // What comes out of a pod's network fits, whatever the largest packet there.
@@ -91,6 +131,7 @@ fn pair(socket: &mut Socket, options: &Options) -> Result<Link, Error> {
         (None, None) => {
             let what = || Error::netlink(format!("making the veth pair {near} and {far}"));
             link::make_pair(socket, near, far, mtu).map_err(what())?;
+            made.pair = true;
         }
         (Some(_), _) | (_, Some(_)) => {
             return Err(Error::Foreign(format!(
@@ -100,16 +141,33 @@ fn pair(socket: &mut Socket, options: &Options) -> Result<Link, Error> {
         }
     }
     for name in [near, far] {
-        // Nobody speaks IPv6 here; a host without it has no such switch.
-        let path = format!("net/ipv6/conf/{name}/disable_ipv6");
-        match sysctl::write(&path, "1") {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(sysctl::failed(&path)(error)),
-            Err(_) | Ok(()) => {}
-        }
         let link = named(socket, name)?;
-        link::ready(socket, &link, link.mtu.max(mtu)).map_err(Error::netlink(format!("readying link {name}")))?;
+        silent(socket, &link)?;
+        let readied =
+            link::ready(socket, &link, link.mtu.max(mtu)).map_err(Error::netlink(format!("readying link {name}")));
+        // A larger MTU is no mending: another link has come.
+        made.mended |= readied? && !link.up;
     }
     named(socket, near)
+}
+
+/// Nobody speaks IPv6 here; a host without it has no such switch. Where /proc/sys is read-only (a container that is not privileged),
+/// the link at least gets no address to speak from.
+fn silent(socket: &mut Socket, link: &Link) -> Result<(), Error> {
+    let path = format!("net/ipv6/conf/{}/disable_ipv6", link.name);
+    let Err(error) = sysctl::write(&path, "1") else { return Ok(()) };
+    match error.kind() {
+        std::io::ErrorKind::NotFound => Ok(()),
+        std::io::ErrorKind::ReadOnlyFilesystem | std::io::ErrorKind::PermissionDenied => {
+            // Setting it again would be told to everybody who listens for changes of links, ourselves too.
+            if sysctl::read(&format!("net/ipv6/conf/{}/addr_gen_mode", link.name)).is_ok_and(|mode| mode == "1") {
+                return Ok(());
+            }
+            let what = format!("keeping IPv6 addresses off link {}", link.name);
+            link::without_ipv6_address(socket, link).map_err(Error::netlink(what))
+        }
+        _ => Err(sysctl::failed(&path)(error)),
+    }
 }
 
 fn named(socket: &mut Socket, name: &str) -> Result<Link, Error> {
@@ -124,9 +182,18 @@ pub(super) fn down(socket: &mut Socket, options: &Options, record: &Record) -> V
         let what = format!("removing routing rule {}", rule.priority);
         errors.extend(rule.remove(socket).map_err(Error::netlink(what)).err());
     }
-    // The route and the far end go with it.
-    let removed = link::remove(socket, &options.steer_link).map_err(Error::netlink("removing the veth pair"));
-    errors.extend(removed.err());
+    // The route and the far end go with it. A link of that name that is no pair of ours is somebody else's.
+    let ours = link::by_name(socket, &options.steer_link)
+        .map_err(Error::netlink(format!("looking for link {}", options.steer_link)))
+        .map(|found| found.is_some_and(|link| link.kind == "veth"));
+    match ours {
+        Ok(true) => {
+            let removed = link::remove(socket, &options.steer_link).map_err(Error::netlink("removing the veth pair"));
+            errors.extend(removed.err());
+        }
+        Ok(false) => {}
+        Err(error) => errors.push(error),
+    }
     errors.extend(sysctl::restore(record));
     errors
 }

@@ -7,7 +7,7 @@ use nix::errno::Errno;
 use super::Error;
 use crate::netlink;
 use crate::netlink::socket::{Refused, Socket};
-use crate::nft::{Batch, Difference, Finished, Ruleset};
+use crate::nft::{Batch, Difference, Finished, Ruleset, names};
 
 /// What one apply did; all zero means that the kernel already was as wanted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -66,7 +66,14 @@ pub(super) fn bring(
 
 /// Sends a batch.
 pub(super) fn commit(socket: &mut Socket, batch: Finished, table: &str) -> Result<(), Error> {
-    socket.batch(&batch.bytes, batch.last).map_err(|refused| explained(refused, &batch, table))
+    socket.batch(&batch.bytes, batch.last).map_err(|refused| {
+        let object = batch.about(refused.sequence).and_then(|(_, name)| names::object(name));
+        let error = explained(refused, &batch, table);
+        match object {
+            Some(object) => Error::Of { object, source: Box::new(error) },
+            None => error,
+        }
+    })
 }
 
 /// What the kernel refused, and what this kernel may lack.

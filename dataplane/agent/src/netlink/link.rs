@@ -99,14 +99,22 @@ pub(crate) fn make_pair(socket: &mut Socket, near: &str, far: &str, mtu: u32) ->
 }
 
 /// Up, without ARP (there is nobody to ask) and without offloads: then the kernel cuts and completes packets itself before
-/// they reach the far end. Changes nothing that is so already.
-pub(crate) fn ready(socket: &mut Socket, link: &Link, mtu: u32) -> Result<(), Error> {
+/// they reach the far end. Changes nothing that is so already; true if there was something to change.
+pub(crate) fn ready(socket: &mut Socket, link: &Link, mtu: u32) -> Result<bool, Error> {
     sys::offloads_off(&link.name).map_err(Error::Socket)?;
     let flags = IFF_UP | IFF_NOARP;
     if link.flags & flags == flags && link.mtu == mtu {
-        return Ok(());
+        return Ok(false);
     }
     let attrs = Attrs::after(&header(link.index, flags, flags)).u32(IFLA_MTU, mtu);
+    socket.request(NEW_LINK, 0, &attrs.into_bytes()).map(|_| true)
+}
+
+/// No IPv6 address of its own accord: for where /proc/sys cannot be written, as in a container that is not privileged.
+pub(crate) fn without_ipv6_address(socket: &mut Socket, link: &Link) -> Result<(), Error> {
+    // IFLA_AF_SPEC, AF_INET6, IFLA_INET6_ADDR_GEN_MODE: IN6_ADDR_GEN_MODE_NONE (linux/if_link.h).
+    let mode = Attrs::new().nest(10, Attrs::new().bytes(8, &[1]));
+    let attrs = Attrs::after(&header(link.index, 0, 0)).nest(26, mode);
     socket.request(NEW_LINK, 0, &attrs.into_bytes()).map(|_| ())
 }
 

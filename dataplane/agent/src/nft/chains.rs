@@ -65,10 +65,20 @@ pub(super) fn state(bits: u32) -> [Expr; 3] {
 }
 
 /// A link name as the kernel compares it: 16 octets.
-fn link(load: Load, name: &str) -> [Expr; 2] {
+fn link_name(name: &str) -> Vec<u8> {
     let mut bytes = name.as_bytes().to_vec();
     bytes.resize(16, 0);
-    [Expr::Load(load), is(&bytes)]
+    bytes
+}
+
+/// The link is this one.
+fn link(load: Load, name: &str) -> [Expr; 2] {
+    [Expr::Load(load), is(&link_name(name))]
+}
+
+/// The link is another one.
+fn not_link(load: Load, name: &str) -> [Expr; 2] {
+    [Expr::Load(load), Expr::If(Compare::Not, link_name(name))]
 }
 
 /// Enhanced GRE as PPTP uses it: version 1, protocol 0x880b (RFC 2637 §4.1). The protocol comes from the IPv4 header, and two
@@ -143,12 +153,15 @@ fn prerouting(options: &Options) -> Vec<Vec<Expr>> {
     ]
 }
 
-/// Reject answers here, where the kernel can; some rules keep ICMP errors from the client; and what is for the ALG at an
-/// address that is not the host's own goes no further.
+/// What is steered leaves into the veth pair or not at all: where somebody has taken our routing rule, route or link away, it would
+/// go out untranslated. Reject answers here, where the kernel can; some rules keep ICMP errors from the client; and what is for the
+/// ALG at an address that is not the host's own goes no further.
 fn forward(options: &Options) -> Vec<Vec<Expr>> {
     let reply = [Expr::Load(Load::CtDirection), is(&[1])];
     let quiet = [Expr::In("quiet_tags".into()), go_to("quiet")];
+    let steered = rule(&[&[Expr::Load(Load::Mark)], &masked(options.steer.value, options.steer.mask)]);
     let mut rules = vec![
+        rule(&[&steered, &not_link(Load::OutName, &options.steer_link), &DROP]),
         rule(&[&tag(options), &[Expr::In("rejected_tags".into()), go_to("refuse")]]),
         rule(&[&protocol(ICMP), &state(RELATED), &reply, &tag(options), &quiet]),
     ];

@@ -100,6 +100,14 @@ impl Batch {
         self.table(DELETE_TABLE);
     }
 
+    /// What the message that cannot succeed is about.
+    pub(super) const NEVER: &str = "of no use";
+
+    /// Ends in something the kernel must refuse, so that nothing of the batch takes effect.
+    pub(super) fn never(&mut self) {
+        self.push(DELETE_CHAIN, 0, ("chain", Self::NEVER), Attrs::new().text(3, Self::NEVER));
+    }
+
     /// From one ruleset to another. What refers goes before what is referred to, and comes after it.
     pub(crate) fn change(&mut self, difference: &Difference<'_>) {
         for (name, set, elements) in &difference.elements_gone {

@@ -11,6 +11,7 @@ mod encode;
 mod expr;
 mod layout;
 pub(crate) mod names;
+pub(crate) mod probe;
 mod read;
 mod rules;
 mod ruleset;

@@ -36,6 +36,20 @@ pub(super) fn source<'a>(rules: impl Iterator<Item = &'a ObjectKey>) -> String {
     format!("s_{:016x}", hash(&text.join(" ")))
 }
 
+/// The object a name was made from, as `Kind namespace/name`; `None` where it comes from none, or was too long to tell.
+pub(crate) fn object(name: &str) -> Option<String> {
+    if name.len() >= LONGEST {
+        return None;
+    }
+    let mut parts = name.split('/');
+    let kind = match parts.next()? {
+        "r" | "d" | "v" => "IpRule",
+        "l" => "Service",
+        _ => return None,
+    };
+    Some(format!("{kind} {}/{}", parts.next()?, parts.next()?))
+}
+
 /// Parts joined by slashes, which is legal in nft and readable; what is too long ends in a hash of the whole.
 fn joined(parts: &[&str]) -> String {
     let whole = parts.join("/");
@@ -60,6 +74,14 @@ pub(super) fn digest(bytes: &[u8]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_lead_back_to_their_objects_where_they_come_from_one() {
+        let told = ["r/pos/tills", "d/pos/tills", "v/pos/tills/pos/web", "l/pos/web", "forward", "s_0123", "r/pos"];
+        let told = told.map(|name| object(name).unwrap_or_default());
+        assert_eq!(told, ["IpRule pos/tills", "IpRule pos/tills", "IpRule pos/tills", "Service pos/web", "", "", ""]);
+        assert_eq!(object(&"r/".repeat(60)), None);
+    }
 
     #[test]
     fn short_names_are_readable_and_long_ones_stay_distinct() {

@@ -40,7 +40,7 @@ pub(crate) fn adopt(socket: &mut Socket, table: &str, wanted: &Ruleset) -> Resul
         return Ok(None);
     }
     let mut rules: BTreeMap<String, usize> = names(socket, table, GET_CHAIN, 3)?.map(|name| (name, 0)).collect();
-    for (chain, _) in dump_rules(socket, table)? {
+    for (chain, _) in dump_rules(socket, table, None)? {
         *rules.entry(chain).or_default() += 1;
     }
     let expected: BTreeMap<String, usize> =
@@ -68,10 +68,10 @@ pub(crate) fn addresses(socket: &mut Socket, table: &str, name: &str) -> Result<
     }
 }
 
-/// Packets counted in each chain that counts.
-pub(crate) fn counters(socket: &mut Socket, table: &str) -> Result<BTreeMap<String, u64>, Error> {
+/// Packets counted in each chain that counts, or in this one alone.
+pub(crate) fn counters(socket: &mut Socket, table: &str, only: Option<&str>) -> Result<BTreeMap<String, u64>, Error> {
     let mut counted: BTreeMap<String, u64> = BTreeMap::new();
-    for (chain, attributes) in dump_rules(socket, table)? {
+    for (chain, attributes) in dump_rules(socket, table, only)? {
         let expressions = find(&attributes, 4).unwrap_or_default();
         for (_, expression) in attrs(expressions) {
             if find_text(expression, 1).as_deref() == Some("counter") {
@@ -97,9 +97,14 @@ fn names(socket: &mut Socket, table: &str, kind: u16, name: u16) -> Result<impl 
     Ok(names.into_iter())
 }
 
-/// Every rule of the table: its chain and its attributes.
-fn dump_rules(socket: &mut Socket, table: &str) -> Result<Vec<(String, Vec<u8>)>, Error> {
-    let answers = socket.request(GET_RULE, DUMP, &body(Attrs::new().text(1, table)))?;
+/// Every rule of the table, or of one chain: its chain and its attributes.
+fn dump_rules(socket: &mut Socket, table: &str, chain: Option<&str>) -> Result<Vec<(String, Vec<u8>)>, Error> {
+    let request = Attrs::new().text(1, table);
+    let request = match chain {
+        Some(chain) => request.text(2, chain),
+        None => request,
+    };
+    let answers = socket.request(GET_RULE, DUMP, &body(request))?;
     let of_table = answers.into_iter().filter_map(|(_, body)| {
         let attributes = body.get(4..)?;
         let ours = body.first() == FAMILY.first() && find_text(attributes, 1).as_deref() == Some(table);

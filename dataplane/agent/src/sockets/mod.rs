@@ -19,3 +19,12 @@ pub use emitter::{Emitter, RefusedBy, SEND_BATCH, Sent};
 pub use reader::{Place, Reader, Unreadable};
 pub use sys::Offload;
 pub use tap::Tap;
+
+/// Whether this process can read packets.
+///
+/// # Errors
+/// Why not: no CAP_NET_RAW (EPERM), or a kernel without packet sockets (EAFNOSUPPORT).
+pub fn available() -> std::io::Result<()> {
+    let socket = sys::packet_socket()?;
+    sys::set_packet_option(&socket, libc::PACKET_VNET_HDR, 1)
+}

@@ -54,25 +54,24 @@ impl Manifests {
         for texts in [&mut *yaml, &mut *sound] {
             texts.retain(|name, _| files.iter().any(|(file, _)| file == name));
         }
-        if !parsed.broken_files.is_empty() {
-            for name in &parsed.broken_files {
+        let broken = std::mem::take(&mut parsed.broken_files);
+        if !broken.is_empty() {
+            for name in &broken {
                 let what = if yaml.contains_key(name) { "what it held before goes on" } else { "it is left out" };
                 tracing::warn!(file = name, "is broken: {what}");
             }
             let mended = files.iter().map(|(name, text)| {
-                let broken = parsed.broken_files.contains(name);
                 // A broken file that never was good: what can be read of it counts.
-                let text = if broken { yaml.get(name).unwrap_or(text) } else { text };
+                let text = if broken.contains(name) { yaml.get(name).unwrap_or(text) } else { text };
                 (name.clone(), text.clone())
             });
             parsed = Parsed { refused: parsed.refused.clone(), ..parse(&mended.collect::<Vec<_>>(), predefined) };
         }
         for (name, text) in &files {
-            let of = |problem: &&Problem| problem.file == *name;
-            if !problems.iter().filter(of).any(|problem| problem.message.starts_with("is not YAML")) {
+            if !broken.contains(name) {
                 yaml.insert(name.clone(), text.clone());
             }
-            if !problems.iter().any(|problem| of(&problem)) {
+            if !problems.iter().any(|problem| problem.file == *name) {
                 sound.insert(name.clone(), text.clone());
             }
         }

@@ -15,6 +15,9 @@ use super::file::write_whole;
 
 const KERNEL: &str = "kernel.json";
 
+/// Every file that is ever here, beside those of the journal.
+const OURS: [&str; 6] = ["lock", "boot-id", KERNEL, "config.snapshot", "manifests.json", "last-good.json"];
+
 /// Why the state directory cannot be used.
 #[derive(Debug, Error)]
 pub enum Error {
@@ -130,6 +133,25 @@ impl StateDir {
     }
 }
 
+impl StateDir {
+    /// Removes everything of ours in it, and then the directory, if nothing is left and it can be (a mounted one cannot).
+    ///
+    /// # Errors
+    /// What removing a file gives.
+    pub fn remove(self) -> io::Result<()> {
+        for entry in fs::read_dir(&self.path)? {
+            let name = entry?.file_name();
+            let text = name.to_string_lossy();
+            let whole = text.strip_suffix(".new").unwrap_or(&text);
+            if OURS.contains(&whole) || whole.starts_with("calls.") {
+                fs::remove_file(self.path.join(&name))?;
+            }
+        }
+        let _ = fs::remove_dir(&self.path);
+        Ok(())
+    }
+}
+
 /// Removes what means nothing without the kernel state of the boot it was written in.
 fn remove_boot_state(path: &Path) -> io::Result<()> {
     for entry in fs::read_dir(path)? {
@@ -186,6 +208,20 @@ mod tests {
         let other_boot = names(dir.path());
         assert_eq!(same_boot, ["boot-id", "calls.log.0", "calls.snapshot", "kernel.json", "lock", "manifests.json"]);
         assert_eq!(other_boot, ["boot-id", "lock", "manifests.json"]);
+    }
+
+    #[test]
+    fn removing_it_takes_what_is_ours_and_leaves_what_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state");
+        let state = StateDir::open(&path, "b").unwrap();
+        let files = ["kernel.json", "kernel.json.new", "calls.snapshot", "calls.log.3", "config.snapshot", "notes.txt"];
+        files.iter().for_each(|name| fs::write(path.join(name), "1").unwrap());
+        state.remove().unwrap();
+        assert_eq!(names(&path), ["notes.txt"]);
+        fs::remove_file(path.join("notes.txt")).unwrap();
+        StateDir::open(&path, "b").unwrap().remove().unwrap();
+        assert!(!path.exists());
     }
 
     #[test]

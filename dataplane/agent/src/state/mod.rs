@@ -4,6 +4,7 @@
 //!  STATE_DIR/lock             flock: one agent at a time
 //!            boot-id          state of another boot is discarded: its clock, conntrack and sysctls are gone
 //!            kernel.json      sysctls as they were, rule tags           (kernel::Record)
+//!            config.snapshot  last good snapshot of the operator        (cluster)
 //!            manifests.json   last good text of each manifest           (standalone)
 //!            last-good.json   what each object last resolved to         (callgate_compile::LastGood)
 //!            calls.snapshot   connections and calls, JSON lines         (pptp::Change)

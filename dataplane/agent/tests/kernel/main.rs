@@ -11,13 +11,20 @@
 // Helpers of tests outside test functions: a lab that cannot be built is a failed test.
 #![allow(clippy::unwrap_used)]
 
+mod agent;
 mod configs;
 mod explain;
+// Tests of the protocol use more of it.
+#[allow(dead_code)]
+#[path = "../../src/cluster/tests/fake.rs"]
+mod fake;
 mod flows;
 mod lab;
 mod lifecycle;
+mod mending;
 mod probes;
 mod random;
+mod rollout;
 mod routes;
 mod scale;
 mod steering;

@@ -49,9 +49,10 @@ fn changes_are_told_by_kind() {
     runtime.block_on(async {
         let mut changes = Changes::open().unwrap();
         let table = [
-            ("ip addr add 192.0.2.77/32 dev cg-out", Change { addresses: true, ..Change::default() }),
-            ("ip route add 203.0.113.0/24 via 192.0.2.10", Change { routes: true, ..Change::default() }),
+            // Each kind before one that brings it along: a later row could else be met by what an earlier one left.
             ("ip rule add fwmark 7 lookup 99", Change { routes: true, ..Change::default() }),
+            ("ip route add 203.0.113.0/24 via 192.0.2.10", Change { routes: true, ..Change::default() }),
+            ("ip addr add 192.0.2.77/32 dev cg-out", Change { addresses: true, ..Change::default() }),
             ("ip link set cg-b mtu 1400", Change { links: true, ..Change::default() }),
         ];
         for (command, wanted) in table {

@@ -47,6 +47,9 @@ pub(crate) struct ConnectionData {
     pub(crate) connected: Now,
     /// When the last segment came from the client and from the server.
     pub(crate) seen: (Now, Now),
+    /// We have said goodbye to both sides: when it is reset unless they close before, and why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) leaving: Option<(Now, CloseReason)>,
     /// Saved with the connection, live in the call table.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) calls: Vec<CallData>,
@@ -62,8 +65,6 @@ pub(crate) struct Connection {
     pub(crate) data: ConnectionData,
     /// No time-out of silence strikes before this (after a restart).
     pub(crate) grace: Now,
-    /// We have said goodbye to both sides: when it is reset unless they close before, and why.
-    pub(crate) leaving: Option<(Now, CloseReason)>,
     /// When it ended; it stays for retransmissions.
     pub(crate) ended: Option<Ended>,
     /// The deadline its entry in the timer queue has.

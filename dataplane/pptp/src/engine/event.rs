@@ -49,7 +49,7 @@ pub enum OpenRefusal {
 }
 
 /// Why a connection ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum CloseReason {
     /// FIN in both directions; who began.
     Finished(Side),
@@ -73,6 +73,8 @@ pub enum CloseReason {
     Unresponsive(Side),
     /// The rule, service or ALG that allowed it is gone.
     RuleRemoved,
+    /// The client is gone; its address may be somebody else's now.
+    ClientGone,
     /// A new SYN with the same addresses and ports.
     Replaced,
     /// The only call it was opened for was refused.
@@ -232,7 +234,12 @@ impl Event {
 impl CloseReason {
     fn severity(self) -> Severity {
         match self {
-            Self::Finished(_) | Self::Reset(_) | Self::NotEstablished | Self::Unused | Self::Replaced => Severity::Info,
+            Self::Finished(_)
+            | Self::Reset(_)
+            | Self::NotEstablished
+            | Self::Unused
+            | Self::ClientGone
+            | Self::Replaced => Severity::Info,
             Self::FirstMessageTimeout
             | Self::Malformed(_)
             | Self::EchoTimeout(_)
@@ -301,6 +308,7 @@ impl fmt::Display for CloseReason {
             Self::HalfClosed => f.write_str("one side closed, the other never did"),
             Self::Unresponsive(by) => write!(f, "the {} acknowledges nothing any more", side(*by)),
             Self::RuleRemoved => f.write_str("the rule that allowed it is gone"),
+            Self::ClientGone => f.write_str("the client is gone; its address may be somebody else's now"),
             Self::Replaced => f.write_str("replaced by a new connection from the same port"),
             Self::CallRefused => f.write_str("its only call was refused"),
         }

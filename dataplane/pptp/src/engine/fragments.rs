@@ -10,14 +10,14 @@ use crate::wire::{checksum, ipv4};
 
 /// What the fragments of one packet have in common (RFC 791: addresses, protocol, identification).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct FragmentKey {
+pub(crate) struct FragmentKey {
     src: Ipv4Addr,
     dst: Ipv4Addr,
     id: u16,
 }
 
 impl FragmentKey {
-    pub(super) fn of(packet: &[u8]) -> Self {
+    pub(crate) fn of(packet: &[u8]) -> Self {
         let ip = ipv4::Packet::new_unchecked(packet);
         Self { src: ip.src(), dst: ip.dst(), id: ip.id() }
     }
@@ -90,13 +90,15 @@ impl Engine {
         self.fragments.known.insert(key, known);
         self.arm_fragments(until);
         known.apply(packet);
-        if self.fragments.early.iter().all(|(of, ..)| *of != key) {
+        // A fragment is the packet's only if it came from the same side: addresses alone can be forged.
+        let from = super::connection::other(way.to);
+        if self.fragments.early.iter().all(|(of, side, ..)| (*of, *side) != (key, from)) {
             return Verdict::Forward(way.to);
         }
         // The first one first: it is no use to a receiver to have to wait for it.
         self.commands.push_back(Command::Send { to: way.to, packet: packet.to_vec() });
         for early in std::mem::take(&mut self.fragments.early) {
-            if early.0 != key {
+            if (early.0, early.1) != (key, from) {
                 self.fragments.early.push(early);
                 continue;
             }

@@ -73,8 +73,17 @@ impl Engine {
     /// Ends a call by our own will: both sides are told by messages of ours.
     pub(super) fn clear_call(&mut self, index: u32, reason: CallEnd, now: Now) {
         let Some(call) = self.calls.get(index) else { return };
-        let (connection, data) = (call.connection, call.data);
+        let connection = call.connection;
         let start = self.commands.len();
+        self.part_with_call(index, reason, now);
+        self.arm(connection);
+        self.persist_before(start, connection);
+    }
+
+    /// The same without saving: whoever ends more than a call saves once, and last, all that was said.
+    fn part_with_call(&mut self, index: u32, reason: CallEnd, now: Now) {
+        let Some(call) = self.calls.get(index) else { return };
+        let (connection, data) = (call.connection, call.data);
         let late = reason == CallEnd::SetupTimeout;
         let unanswered = data.state == CallState::Requested;
         let to_client = match (data.pac, data.pns) {
@@ -96,8 +105,6 @@ impl Engine {
             }
         }
         self.end_call(index, reason, now);
-        self.arm(connection);
-        self.persist_before(start, connection);
     }
 
     /// Puts a message of our own into what `to` receives.
@@ -126,7 +133,7 @@ impl Engine {
     /// itself a little later is reset.
     pub(super) fn shut(&mut self, index: u32, reason: CloseReason, now: Now) {
         let Some(connection) = self.connections.get_mut(index) else { return };
-        if connection.ended.is_some() || connection.leaving.is_some() {
+        if connection.ended.is_some() || connection.data.leaving.is_some() {
             return;
         }
         if !connection.data.started {
@@ -134,11 +141,11 @@ impl Engine {
             return;
         }
         let start = self.commands.len();
-        connection.leaving = Some((now.after(self.limits.farewell_ms), reason));
+        connection.data.leaving = Some((now.after(self.limits.farewell_ms), reason));
         connection.data.state = ConnectionState::Closing;
         let calls: Vec<u32> = self.calls.of_connection(index).collect();
         for call in calls {
-            self.clear_call(call, CallEnd::ConnectionClosed(reason), now);
+            self.part_with_call(call, CallEnd::ConnectionClosed(reason), now);
         }
         let stop = StopRequest { reserved0: 0, reason: StopReason::StopLocalShutdown, reserved1: 0, reserved2: 0 };
         self.inject(Side::Client, index, stop.to_bytes(), now);
@@ -155,7 +162,7 @@ impl Engine {
             return;
         }
         // Whoever closes first once we have said goodbye, the reason is ours.
-        let reason = connection.leaving.take().map_or(reason, |(_, reason)| reason);
+        let reason = connection.data.leaving.take().map_or(reason, |(_, reason)| reason);
         for (to, wanted) in [(Side::Client, reset.0), (Side::Server, reset.1)] {
             let Some(connection) = self.connections.get_mut(index) else { return };
             let seq = connection.stream(other(to)).map(|stream| stream.out_next());

@@ -45,7 +45,7 @@ impl Engine {
     pub(super) fn message(&mut self, from: Side, index: u32, mut bytes: Vec<u8>, now: Now) -> bool {
         let Some(connection) = self.connections.get(index) else { return false };
         let (strict, started, flow) = (connection.data.policy.strict, connection.data.started, connection.flow);
-        let leaving = connection.leaving.is_some();
+        let leaving = connection.data.leaving.is_some();
         let sender = match from {
             Side::Client => Sender::Pns,
             Side::Server => Sender::Pac,

@@ -11,29 +11,31 @@
 //! After every call the shell drains `poll_command` and only then carries out the `Verdict`.
 
 mod allocator;
-mod call;
-mod calls;
+pub(crate) mod call;
+pub(crate) mod calls;
 mod connection;
 mod counters;
+mod departed;
 mod event;
-mod fragments;
+pub(crate) mod fragments;
 mod gre;
-mod hash;
-mod icmp;
-mod ids;
+pub(crate) mod hash;
+pub(crate) mod icmp;
+pub(crate) mod ids;
+mod lend;
 mod lifecycle;
 mod limits;
 mod message;
 mod open;
 mod oversize;
 mod pool;
-mod random;
+pub(crate) mod random;
 mod record;
 mod restore;
 mod segment;
-mod slab;
+pub(crate) mod slab;
 mod time;
-mod timers;
+pub(crate) mod timers;
 mod view;
 mod views;
 
@@ -41,7 +43,7 @@ pub use counters::Counters;
 pub use event::{CallEnd, CallIds, CallRefusal, CloseReason, Event, OpenRefusal, Severity};
 pub use limits::Limits;
 pub use record::{Change, ConnectionRecord, Quarantined, QuarantinedWhat};
-pub use view::{CallDirection, CallState, CallView, ConnectionState, ConnectionView, Traffic};
+pub use view::{CallDirection, CallState, CallView, CallsByObject, ConnectionState, ConnectionView, Traffic};
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::Ipv4Addr;

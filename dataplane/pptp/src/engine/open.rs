@@ -107,6 +107,7 @@ impl Engine {
             created: now,
             connected: now,
             seen: (now, now),
+            leaving: None,
             calls: Vec::new(),
         };
         let id = self.next_id;
@@ -118,7 +119,6 @@ impl Engine {
             external_port: port,
             data,
             grace: Now(0),
-            leaving: None,
             ended: None,
             armed: None,
             half_open: false,

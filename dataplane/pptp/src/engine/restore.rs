@@ -49,18 +49,8 @@ impl Engine {
             down.rearm(now);
         }
         let grace = now.after(self.limits.restore_grace_ms);
-        let connection = Connection {
-            id,
-            flow,
-            external,
-            external_port,
-            data,
-            grace,
-            leaving: None,
-            ended: None,
-            armed: None,
-            half_open: false,
-        };
+        let connection =
+            Connection { id, flow, external, external_port, data, grace, ended: None, armed: None, half_open: false };
         let index = self.enter(connection);
         for call in calls {
             if let Some(pns) = call.pns {
@@ -103,7 +93,7 @@ impl Engine {
         let live: Vec<u32> = self
             .connections
             .iter()
-            .filter(|(_, connection)| connection.ended.is_none() && connection.leaving.is_none())
+            .filter(|(_, connection)| connection.ended.is_none() && connection.data.leaving.is_none())
             .map(|(index, _)| index)
             .collect();
         // Connections share their policies: each is looked up once. The policy is kept beside its answer, so that its

@@ -48,7 +48,7 @@ impl Engine {
         }
         let data = &connection.data;
         let streams = [data.up.poll_timeout(), data.down.as_ref().and_then(|down| down.poll_timeout())];
-        let leave = connection.leaving.map(|(at, _)| at);
+        let leave = connection.data.leaving.map(|(at, _)| at);
         streams.into_iter().flatten().chain(leave).chain(self.silence_deadline(index).map(|(at, _)| at)).min()
     }
 
@@ -57,7 +57,7 @@ impl Engine {
         let connection = self.connections.get(index)?;
         let (data, limits) = (&connection.data, &self.limits);
         let (last, silent) = connection.silence();
-        if connection.leaving.is_some() {
+        if connection.data.leaving.is_some() {
             return None;
         }
         let (at, reason) = if data.state == ConnectionState::Opening {
@@ -84,7 +84,7 @@ impl Engine {
             }
             return;
         }
-        if let Some((_, reason)) = connection.leaving.filter(|(at, _)| *at <= now) {
+        if let Some((_, reason)) = connection.data.leaving.filter(|(at, _)| *at <= now) {
             self.close(index, reason, (true, true), now);
             return;
         }

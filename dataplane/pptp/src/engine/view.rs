@@ -1,5 +1,6 @@
 //! Connections and calls as people see them: plain values, sorted.
 
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
@@ -26,6 +27,17 @@ pub enum CallState {
     Accepted,
     /// GRE flows.
     Up,
+}
+
+/// Live calls counted by the names of what allows them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CallsByObject {
+    /// By rule.
+    pub rules: BTreeMap<String, u64>,
+    /// By service.
+    pub services: BTreeMap<String, u64>,
+    /// By ALG.
+    pub algs: BTreeMap<String, u64>,
 }
 
 /// How far a control connection is.

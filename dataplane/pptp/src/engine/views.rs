@@ -1,11 +1,12 @@
 //! Live connections and calls as sorted lists for people.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use super::Engine;
 use super::connection::Connection;
-use super::view::{CallView, ConnectionView};
+use super::view::{CallView, CallsByObject, ConnectionView};
 use crate::types::Flow;
 
 impl Engine {
@@ -60,6 +61,27 @@ impl Engine {
             .collect();
         views.sort_by_key(|view| (view.flow, view.pns_id, view.pac_id));
         views
+    }
+
+    /// How many live calls each rule, service and ALG has; those without calls are left out.
+    pub fn calls_by_object(&self) -> CallsByObject {
+        // Connections share their policies: counted by place first, by name afterwards.
+        let mut counted: BTreeMap<*const crate::Policy, (&crate::Policy, u64)> = BTreeMap::new();
+        for (_, call) in self.calls.iter() {
+            if let Some(connection) = self.connections.get(call.connection) {
+                let policy = &connection.data.policy;
+                counted.entry(Arc::as_ptr(policy)).or_insert((policy, 0)).1 += 1;
+            }
+        }
+        let mut by = CallsByObject::default();
+        for (policy, count) in counted.into_values() {
+            let names =
+                [(&mut by.rules, &policy.rule), (&mut by.services, &policy.service), (&mut by.algs, &policy.alg)];
+            for (counts, name) in names {
+                *counts.entry(name.clone()).or_default() += count;
+            }
+        }
+        by
     }
 
     fn live(&self) -> impl Iterator<Item = (u32, &Connection)> {

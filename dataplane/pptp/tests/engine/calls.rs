@@ -151,3 +151,44 @@ fn after_both_fins_nothing_is_left_in_the_tables() {
     pair.wait(20_000);
     assert_eq!(pair.engine.external_addresses().len(), 0);
 }
+
+#[test]
+fn a_client_that_is_gone_leaves_no_call_to_the_next_holder_of_its_address_and_hears_nothing() {
+    let mut pair = Pair::new();
+    let (gone, kept) = (pair.start(client_addr(0), 40_000), pair.start(client_addr(1), 40_000));
+    let translated = pair.call(gone, 5, 100);
+    pair.call(kept, 5, 101);
+    let now = pair.now;
+    pair.at_client.clear();
+    pair.engine.end_clients(&[client_addr(0)].into(), now);
+    pair.settle(callgate_pptp::Verdict::Consumed, vec![]);
+    assert!(!pair.clients[&gone.client].reset && pair.servers[&gone.server].reset);
+    let left: Vec<_> = pair.engine.calls().iter().map(|call| call.flow.client).collect();
+    assert_eq!(left, [client_addr(1)]);
+    // Neither way does a packet of the old call come through.
+    pair.at_server.clear();
+    pair.up(gre(client_addr(0), SERVER, 100, 1, b"mine?"));
+    pair.down(gre(SERVER, EXTERNAL, translated, 1, b"yours?"));
+    assert_eq!((pair.at_server.len(), pair.at_client.len()), (0, 0));
+    // A restart does not bring it back.
+    pair.restart();
+    assert_eq!(pair.engine.calls().len(), 1);
+}
+
+#[test]
+fn calls_are_counted_by_rule_service_and_alg() {
+    let mut pair = Pair::new();
+    let link = pair.start(client_addr(0), 40_000);
+    pair.call(link, 5, 100);
+    pair.call(link, 6, 101);
+    let other = pair.start(client_addr(1), 40_000);
+    pair.call(other, 5, 102);
+    let by = pair.engine.calls_by_object();
+    let policy = pair.policy.clone();
+    let expected = callgate_pptp::CallsByObject {
+        rules: [(policy.rule, 3)].into(),
+        services: [(policy.service, 3)].into(),
+        algs: [(policy.alg, 3)].into(),
+    };
+    assert_eq!(by, expected);
+}

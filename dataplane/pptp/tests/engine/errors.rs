@@ -164,6 +164,20 @@ fn fragments_of_gre_pass_both_ways_in_any_order() {
 }
 
 #[test]
+fn a_fragment_that_a_client_forges_is_no_part_of_the_servers_packet() {
+    let mut pair = Pair::new();
+    let link = pair.start(client_addr(0), 40_000);
+    let translated = pair.call(link, 5, 100);
+    let payload: Vec<u8> = (0..900).map(|n| n as u8).collect();
+    let fragments = cut(&gre_packet(SERVER, EXTERNAL, translated, 1, &payload), 480);
+    pair.up(fragments[1].clone());
+    pair.down(fragments[0].clone());
+    assert_eq!(pair.at_client.len(), 1, "the first fragment alone");
+    pair.down(fragments[1].clone());
+    assert_eq!(reassemble(&pair.at_client), gre_packet(SERVER, client_addr(0), 5, 1, &payload)[20..]);
+}
+
+#[test]
 fn gre_that_comes_before_the_reply_is_passed_on_behind_it() {
     let mut pair = Pair::new();
     let link = pair.start(client_addr(0), 40_000);

@@ -15,6 +15,7 @@ mod abuse;
 mod calls;
 mod control;
 mod errors;
+mod farewell;
 mod handshake;
 mod isolation;
 mod noise;

@@ -7,8 +7,9 @@
 mod documents;
 mod read;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use callgate_proto::model::ObjectKey;
 use serde::Serialize;
 
 use crate::status::ObjectRef;
@@ -37,6 +38,8 @@ pub struct Parsed {
     pub world: World,
     /// What is wrong, sorted by file and line.
     pub problems: Vec<Problem>,
+    /// File and line (1-based) of each well-formed object of ours. Predefined ones are not in it.
+    pub places: BTreeMap<ObjectRef, (String, u32)>,
     /// Objects that were there but are refused.
     pub refused: BTreeSet<ObjectRef>,
     /// Files whose YAML is broken: what they hold cannot be told.
@@ -57,27 +60,30 @@ pub fn parse(files: &[(String, String)], predefined: &[(&str, &str)]) -> Parsed 
 }
 
 impl Parsed {
-    /// Puts back objects of `previous` that are refused now: what ran goes on running. Names of those put back.
+    /// Puts back objects of `previous` that are refused now: what ran goes on running. Names of those put back. An object that
+    /// is there twice, well-formed once, is the well-formed one.
     pub fn keep_refused(&mut self, previous: &World) -> BTreeSet<ObjectRef> {
         use callgate_crds::Kind;
         let mut kept = BTreeSet::new();
         for refused in &self.refused {
             let key = &refused.key;
             let put_back = match refused.kind {
-                Kind::PptpAlg => {
-                    previous.algs.get(key).map(|o| self.world.algs.insert(key.clone(), o.clone())).is_some()
-                }
-                Kind::Service => {
-                    previous.services.get(key).map(|o| self.world.services.insert(key.clone(), o.clone())).is_some()
-                }
-                Kind::IpRule => {
-                    previous.rules.get(key).map(|o| self.world.rules.insert(key.clone(), o.clone())).is_some()
-                }
+                Kind::PptpAlg => put_back(&mut self.world.algs, &previous.algs, key),
+                Kind::Service => put_back(&mut self.world.services, &previous.services, key),
+                Kind::IpRule => put_back(&mut self.world.rules, &previous.rules, key),
             };
             if put_back {
                 kept.insert(refused.clone());
             }
         }
         kept
+    }
+}
+
+/// Puts one object back unless there is one; whether it did.
+fn put_back<O: Clone>(now: &mut BTreeMap<ObjectKey, O>, before: &BTreeMap<ObjectKey, O>, key: &ObjectKey) -> bool {
+    match before.get(key).filter(|_| !now.contains_key(key)) {
+        Some(object) => now.insert(key.clone(), object.clone()).is_none(),
+        None => false,
     }
 }

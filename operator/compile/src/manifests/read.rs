@@ -60,7 +60,17 @@ impl Reader {
     pub(super) fn finish(mut self) -> Parsed {
         self.problems.sort();
         self.problems.dedup();
-        Parsed { world: self.world, problems: self.problems, refused: self.refused, broken_files: self.broken_files }
+        let ours = self
+            .places
+            .into_iter()
+            .filter_map(|((kind, key), place)| Kind::from_name(&kind).map(|kind| (ObjectRef { kind, key }, place)));
+        Parsed {
+            world: self.world,
+            problems: self.problems,
+            places: ours.collect(),
+            refused: self.refused,
+            broken_files: self.broken_files,
+        }
     }
 
     fn problem(&mut self, at: &At<'_>, object: &str, field: &str, message: String) {

@@ -46,3 +46,16 @@ fn an_object_that_is_refused_now_goes_on_as_it_was() {
     assert_eq!(kept.len(), 1);
     assert_eq!(now.world, before.world);
 }
+
+#[test]
+fn of_an_object_that_is_there_twice_the_well_formed_one_counts_wherever_it_stands() {
+    let before = read(CLASSIC);
+    let refused = CLASSIC.replace("order: 100", "order: -1");
+    let good = CLASSIC.replace("order: 100", "order: 7");
+    let rule = |text: &str| text.rsplit("---").next().unwrap_or_default().to_owned();
+    for twice in [[&refused, "---", &rule(&good)].concat(), [&good, "---", &rule(&refused)].concat()] {
+        let mut now = read(&twice);
+        assert_eq!(now.keep_refused(&before.world), std::collections::BTreeSet::new());
+        assert_eq!(now.world.rules.values().map(|rule| rule.spec.order).collect::<Vec<_>>(), [7]);
+    }
+}

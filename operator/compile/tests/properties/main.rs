@@ -6,6 +6,7 @@
 mod any_text;
 mod cluster;
 mod explained;
+mod groups;
 mod kept;
 mod oracle;
 mod size;

@@ -7,7 +7,6 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use callgate_compile::manifests::Problem;
 use callgate_compile::status::{ObjectRef, Statuses};
-use callgate_compile::world::Pod;
 use callgate_crds::conditions::{ConditionType, Reason};
 use callgate_proto::model::{NodeConfig, ObjectKey};
 use callgate_proto::pb;
@@ -43,6 +42,8 @@ pub struct Report {
     pub options: Options,
     /// `--external-address`.
     pub external: Option<Ipv4Addr>,
+    /// What this kernel has, sorted by name.
+    pub features: Vec<pb::Feature>,
     inner: RwLock<Inner>,
 }
 
@@ -57,15 +58,18 @@ struct Inner {
     applied: Applied,
     applies: u64,
     holders: Arc<Holders>,
+    /// What the source of configurations counts.
+    counts: BTreeMap<&'static str, u64>,
 }
 
 impl Report {
     /// Nothing is programmed yet.
-    pub fn new(options: Options, external: Option<Ipv4Addr>) -> Self {
+    pub fn new(options: Options, external: Option<Ipv4Addr>, features: Vec<pb::Feature>) -> Self {
         let programmed = Programmed { value: false, since: now(), message: "starting".to_owned() };
         Self {
             options,
             external,
+            features,
             inner: RwLock::new(Inner {
                 config: Arc::default(),
                 hash: String::new(),
@@ -76,6 +80,7 @@ impl Report {
                 applied: Applied::default(),
                 applies: 0,
                 holders: Arc::default(),
+                counts: BTreeMap::new(),
             }),
         }
     }
@@ -86,11 +91,27 @@ impl Report {
     }
 
     /// The pods as they are now.
-    pub(super) fn pods(&self, pods: &BTreeMap<ObjectKey, Pod>) {
-        let running = pods.iter().filter(|(_, pod)| !pod.finished && !pod.host_network);
-        let holders = running.flat_map(|(key, pod)| pod.addresses.iter().map(move |address| (*address, key.clone())));
-        let holders = Arc::new(holders.collect());
+    pub(super) fn pods(&self, holders: Arc<Holders>) {
         self.inner.write().unwrap_or_else(PoisonError::into_inner).holders = holders;
+    }
+
+    /// One more of what `name` counts.
+    pub(crate) fn count(&self, name: &'static str) {
+        *self.inner.write().unwrap_or_else(PoisonError::into_inner).counts.entry(name).or_default() += 1;
+    }
+
+    /// What runs is no longer whole; until it is applied anew.
+    pub(super) fn broken(&self, message: String) {
+        let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
+        if inner.programmed.value {
+            inner.programmed.since = now();
+        }
+        (inner.programmed.value, inner.programmed.message) = (false, message);
+    }
+
+    /// Content hash of the configuration that runs; empty before the first.
+    pub fn hash(&self) -> String {
+        self.inner.read().unwrap_or_else(PoisonError::into_inner).hash.clone()
     }
 
     /// As if `config` ran and `holders` were the pods.
@@ -100,6 +121,12 @@ impl Report {
         inner.hash = config.content_hash();
         inner.config = Arc::new(config);
         inner.holders = Arc::new(holders.into_iter().map(|(pod, address)| (address, pod)).collect());
+    }
+
+    /// As if it were in force.
+    #[cfg(test)]
+    pub(crate) fn put_programmed(&self) {
+        self.inner.write().unwrap_or_else(PoisonError::into_inner).programmed.value = true;
     }
 
     /// A new state of things, all of it at once: whoever counts applies must never see one with the objects of the apply
@@ -158,6 +185,12 @@ impl Report {
         self.inner.read().unwrap_or_else(PoisonError::into_inner).programmed.value
     }
 
+    /// Why the last configuration is not in force; `None` when it is.
+    pub(super) fn not_programmed(&self) -> Option<String> {
+        let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner);
+        (!inner.programmed.value).then(|| inner.programmed.message.clone())
+    }
+
     /// The configuration that runs.
     pub fn config(&self) -> Arc<NodeConfig> {
         Arc::clone(&self.inner.read().unwrap_or_else(PoisonError::into_inner).config)
@@ -178,14 +211,17 @@ impl Report {
                 message: inner.programmed.message.clone(),
             }),
             objects: inner.objects.clone(),
-            counters: vec![
+            counters: [
                 counter("applies", inner.applies),
                 counter("last_apply_bytes", inner.applied.bytes as u64),
                 counter("last_apply_elements_added", inner.applied.elements_added as u64),
                 counter("last_apply_elements_removed", inner.applied.elements_removed as u64),
                 counter("last_apply_messages", inner.applied.messages_sent as u64),
                 counter("last_apply_structure_replaced", u64::from(inner.applied.structure_replaced)),
-            ],
+            ]
+            .into_iter()
+            .chain(inner.counts.iter().map(|(name, value)| counter(name, *value)))
+            .collect(),
             problems: inner
                 .problems
                 .iter()
@@ -205,7 +241,8 @@ impl Report {
 
 /// The condition `Programmed` of one object.
 fn programmed(status: &callgate_compile::status::Status, failure: Option<&str>) -> (Reason, String) {
-    let accepted = status.conditions.first().is_some_and(callgate_compile::status::Condition::holds);
+    // Without conditions somebody else judges objects, and what is not accepted does not come here.
+    let accepted = status.conditions.first().is_none_or(callgate_compile::status::Condition::holds);
     if let Some(message) = failure {
         (Reason::ApplyFailed, format!("{message}; what ran before goes on"))
     } else if !accepted && status.last_good {

@@ -13,7 +13,7 @@ use crate::kernel::Options;
 ///
 /// # Errors
 /// If another agent holds it, with what to do.
-pub(super) fn alone(options: &Options) -> Result<UnixDatagram> {
+pub(crate) fn alone(options: &Options) -> Result<UnixDatagram> {
     let name = format!("callgate-dataplane/{}", options.nft_table);
     let address = SocketAddr::from_abstract_name(&name).with_context(|| format!("socket name {name}"))?;
     match UnixDatagram::bind_addr(&address) {

@@ -1,0 +1,87 @@
+//! /healthz and /readyz over HTTP, for probes of a container that has no shell.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+
+use super::report::Report;
+
+/// Longest time for one probe, from connect to close.
+const PROBE: Duration = Duration::from_secs(10);
+
+/// Serves until the returned task is aborted.
+pub(super) fn serve(listener: TcpListener, report: Arc<Report>) -> JoinHandle<()> {
+    tokio::spawn(async move {
+        loop {
+            match listener.accept().await {
+                Ok((stream, _)) => drop(tokio::spawn(one(stream, Arc::clone(&report)))),
+                // Out of file descriptors, for instance: not a reason to spin.
+                Err(_) => tokio::time::sleep(Duration::from_secs(1)).await,
+            }
+        }
+    })
+}
+
+async fn one(stream: TcpStream, report: Arc<Report>) {
+    let service = service_fn(move |request: Request<hyper::body::Incoming>| {
+        let (status, text) = answer(request.uri().path(), &report);
+        let mut response = Response::new(text);
+        *response.status_mut() = status;
+        async move { Ok::<_, Infallible>(response) }
+    });
+    let mut builder = http1::Builder::new();
+    let served = builder.timer(TokioTimer::new()).keep_alive(false).serve_connection(TokioIo::new(stream), service);
+    let _ = tokio::time::timeout(PROBE, served).await;
+}
+
+/// What a probe is told.
+fn answer(path: &str, report: &Report) -> (StatusCode, String) {
+    match path {
+        // Whoever answers lives: the loop that would not is the one that serves this.
+        "/healthz" => (StatusCode::OK, "ok\n".to_owned()),
+        "/readyz" => match report.not_programmed() {
+            None => (StatusCode::OK, "programmed\n".to_owned()),
+            Some(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("not programmed: {why}\n")),
+        },
+        other => (StatusCode::NOT_FOUND, format!("{other} is not here; /healthz and /readyz are\n")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+    use crate::kernel::Options;
+
+    async fn get(address: std::net::SocketAddr, path: &str) -> String {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes()).await.unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).await.unwrap();
+        format!("{} {}", &text[9..12], text.rsplit("\r\n").next().unwrap().trim_end())
+    }
+
+    #[tokio::test]
+    async fn a_probe_hears_whether_everything_is_programmed_and_why_not() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let report = Arc::new(Report::new(Options::default(), None, Vec::new()));
+        let served = serve(listener, Arc::clone(&report));
+        assert_eq!(get(address, "/healthz").await, "200 ok");
+        assert_eq!(get(address, "/readyz").await, "503 not programmed: starting");
+        report.put_programmed();
+        assert_eq!(get(address, "/readyz").await, "200 programmed");
+        report.broken("no link".to_owned());
+        assert_eq!(get(address, "/readyz").await, "503 not programmed: no link");
+        assert_eq!(get(address, "/metrics").await, "404 /metrics is not here; /healthz and /readyz are");
+        served.abort();
+    }
+}

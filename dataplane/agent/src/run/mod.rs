@@ -1,0 +1,203 @@
+//! One node's work, wherever its configurations come from: start, what happens meanwhile, end.
+//!
+//! ```text
+//!  Source (directory | operator) ─► programme: ALG, kernel ─► report ◄── api, health
+//!       ▲          outcome ────────────┘   ▲                    └─► ready file
+//!       └─ attached (Answers)              └── changes of links, routes, nftables; a look every 5 s
+//! ```
+
+mod alone;
+mod health;
+mod programme;
+mod ready;
+mod report;
+mod signals;
+mod source;
+mod takeover;
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use futures::FutureExt as _;
+
+pub use report::{Holders, Programmed, Report};
+
+pub(crate) use alone::alone;
+pub(crate) use source::{Refused, Source, Wanted};
+
+use crate::alg::node::Shared;
+use crate::args::Common;
+use crate::kernel::{Kernel, Options, Record};
+use crate::netlink::{Changes, Tables};
+use crate::state::{StateDir, write_whole};
+use crate::{alg, api, clock, kernel};
+use programme::Programme;
+use ready::Ready;
+use signals::Signals;
+
+/// Between a change of nftables and the look whether our table is still as it was: whoever changes it may not be done yet, and
+/// a CNI or kube-proxy that changes its own all the time must not keep us busy.
+const TABLE_PAUSE: Duration = Duration::from_millis(200);
+
+/// Kernel part, shared with the thread of the ALG and the local API; `None` once it is being stopped.
+pub(crate) type SharedKernel = Arc<Mutex<Option<Shared>>>;
+
+/// Between two looks at what nobody tells of: files on network file systems, a kernel that refused and may not any more.
+const LOOK: Duration = Duration::from_secs(5);
+
+/// Runs until SIGTERM or SIGINT. `open` gives the source of configurations once the state directory is ours and before the
+/// kernel is touched: what can be wrong with its flags is found out there. `keep`: at the end everything is left in place for the
+/// next start.
+///
+/// # Errors
+/// When it cannot start; the host is then as it was found. When it cannot go on: what carries tunnels is then left in place for
+/// the next start, which goes on with them.
+pub(crate) fn run<S: Source>(args: &Common, keep: bool, open: impl FnOnce(&Arc<StateDir>) -> Result<S>) -> Result<()> {
+    let ready = Ready::not_yet(args.ready_file.as_deref());
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    runtime.block_on(serve(args, keep, ready, open))
+}
+
+async fn serve<S: Source>(
+    args: &Common,
+    keep: bool,
+    ready: Ready,
+    open: impl FnOnce(&Arc<StateDir>) -> Result<S>,
+) -> Result<()> {
+    let options = Options::from(&args.numbers);
+    // Before anything is written anywhere.
+    kernel::permitted()?;
+    let state = Arc::new(StateDir::open(&args.state_dir, &clock::boot_id().context("reading the boot id")?)?);
+    if state.discarded() {
+        tracing::info!("state of another boot was discarded");
+    }
+    let _alone = alone(&options)?;
+    let mut signals = Signals::new()?;
+    // What can be wrong with flags is found out before the kernel is touched.
+    let source = open(&state)?;
+    let health = match args.health_address {
+        Some(address) => {
+            Some(tokio::net::TcpListener::bind(address).await.context(format!("--health-address {address}"))?)
+        }
+        None => None,
+    };
+    let socket = api::bind(&args.api).await?;
+    let record: Option<Record> = state.load("kernel.json").unwrap_or_else(|error| {
+        tracing::warn!("kernel.json in the state directory cannot be read ({error}); starting without it");
+        None
+    });
+    let mut worth_keeping = record.is_some();
+    let kept = state.kernel_record();
+    let save = Box::new(move |record: &Record| write_whole(&kept, &serde_json::to_vec(record)?));
+    let mut kernel = match Kernel::start(options.clone(), record, save) {
+        Ok(kernel) => kernel,
+        Err(error) => {
+            let _ = std::fs::remove_file(&args.api);
+            return Err(error.into());
+        }
+    };
+    let features = kernel.features();
+    for feature in features.iter().filter(|feature| !feature.available) {
+        tracing::warn!(feature = feature.name, "this kernel lacks it: {}", feature.detail);
+    }
+    let report = Arc::new(Report::new(options.clone(), args.external_address, features));
+    let shared: SharedKernel = Arc::new(Mutex::new(Some(Shared { kernel, own: Vec::new() })));
+    let programme = Programme::new(source, ready, Arc::clone(&shared), Arc::clone(&report));
+    let node = Node { args, options: &options, state: &state, shared: &shared, report: &report };
+    let result = node.carry_out(programme, socket, health, &mut signals, &mut worth_keeping).await;
+    let _ = std::fs::remove_file(&args.api);
+    if keep || (result.is_err() && worth_keeping) {
+        tracing::info!("left in place for the next start: rules, links and state");
+        return result;
+    }
+    let taken = shared.lock().ok().and_then(|mut shared| shared.take());
+    let stopped = taken.map_or(Ok(()), |shared| shared.kernel.stop());
+    if stopped.is_ok() {
+        state.forget_kernel().context("removing state")?;
+        tracing::info!("the host is as it was found");
+    }
+    result.and(stopped.context("putting the host back as it was"))
+}
+
+/// What everything between start and end works with.
+struct Node<'a> {
+    args: &'a Common,
+    options: &'a Options,
+    state: &'a Arc<StateDir>,
+    shared: &'a SharedKernel,
+    report: &'a Arc<Report>,
+}
+
+impl Node<'_> {
+    /// Runs until a signal. `worth_keeping` becomes true as soon as tunnels may depend on what is in the kernel.
+    async fn carry_out<S: Source>(
+        &self,
+        mut programme: Programme<S>,
+        socket: tokio::net::UnixListener,
+        health: Option<tokio::net::TcpListener>,
+        signals: &mut Signals,
+        worth_keeping: &mut bool,
+    ) -> Result<()> {
+        let Self { args, options, state, shared, report } = *self;
+        let setup = takeover::take_over(args, options, state, shared)?;
+        // The first configuration is in the kernel before the ALG reads its first packet.
+        programme.reload().await;
+        let mut running = alg::start(setup).context("starting the ALG")?;
+        *worth_keeping = true;
+        let handle = running.handle.clone();
+        programme.attach(handle.clone()).await;
+        let server = api::serve(socket, api::Answers::new(report, handle.clone(), shared));
+        let health = health.map(|listener| health::serve(listener, Arc::clone(report)));
+        let mut changes = Changes::open()?;
+        let mut tables = Tables::open()?;
+        let mut look = tokio::time::interval(LOOK);
+        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        // When to look earlier; one change of nftables causes many notifications.
+        let mut early = None;
+        loop {
+            tokio::select! {
+                () = signals.wait() => break,
+                _ = &mut running.ended => bail!("the ALG's thread has ended unasked: its last words are in the log above"),
+                () = programme.source.news() => programme.reload().await,
+                _ = look.tick() => programme.tick().await,
+                told = tables.next(), if early.is_none() => match told {
+                    Ok(()) => early = Some(tokio::time::Instant::now() + TABLE_PAUSE),
+                    Err(error) => {
+                        tracing::warn!("changes of nftables were not heard of: {error}");
+                        tables = Tables::open()?;
+                    }
+                },
+                () = tokio::time::sleep_until(early.unwrap_or_else(tokio::time::Instant::now)), if early.is_some() => {
+                    while tables.next().now_or_never().is_some() {}
+                    early = None;
+                    programme.look().await;
+                }
+                change = changes.next() => {
+                    if let Err(error) = change {
+                        tracing::warn!("changes of links and routes were not heard of: {error}");
+                        changes = Changes::open()?;
+                    }
+                    // They come in crowds: one look at routes for all of them.
+                    let _ = tokio::time::timeout(Duration::from_millis(100), drain(&mut changes)).await;
+                    programme.mend();
+                    handle.refresh();
+                }
+            }
+        }
+        tracing::info!("stopping");
+        signals.exit_at_the_next();
+        server.abort();
+        if let Some(health) = health {
+            health.abort();
+        }
+        drop(programme);
+        let _ = tokio::task::spawn_blocking(move || running.stop()).await;
+        Ok(())
+    }
+}
+
+/// Reads changes until there is an error.
+async fn drain(changes: &mut Changes) {
+    while changes.next().await.is_ok() {}
+}

@@ -1,0 +1,170 @@
+//! From what is wanted to what runs: put into the kernel, tell the ALG, say so.
+
+use std::sync::{Arc, PoisonError};
+use std::time::Instant;
+
+use callgate_proto::model::NodeConfig;
+
+use super::SharedKernel;
+use super::ready::Ready;
+use super::report::{Report, Runs};
+use super::source::{Refused, Source, Wanted};
+use crate::alg::Handle;
+use crate::api::Answers;
+use crate::kernel::{self, Applied};
+
+/// What carries configurations out.
+pub(super) struct Programme<S> {
+    pub(super) source: S,
+    ready: Ready,
+    shared: SharedKernel,
+    report: Arc<Report>,
+    handle: Option<Handle>,
+    running: Option<Arc<NodeConfig>>,
+}
+
+impl<S: Source> Programme<S> {
+    pub(super) fn new(source: S, ready: Ready, shared: SharedKernel, report: Arc<Report>) -> Self {
+        Self { source, ready, shared, report, handle: None, running: None }
+    }
+
+    /// From now on the ALG is told too, and whoever gives the configurations hears of it.
+    pub(super) async fn attach(&mut self, handle: Handle) {
+        if let Some(config) = &self.running {
+            handle.configure(Arc::clone(config)).await;
+            self.ready.set(self.report.is_programmed());
+        }
+        self.source.attached(Answers::new(&self.report, handle.clone(), &self.shared), &self.report);
+        self.handle = Some(handle);
+    }
+
+    /// Asks, and applies everything anew.
+    ///
+    /// The ALG hears of it first: a client that the kernel already steers to it must not be refused, and both sides of calls whose
+    /// rule is gone are told while their flows still exist. What clients that are gone had ends last: by then no new flow of
+    /// theirs can begin under the old rules.
+    pub(super) async fn reload(&mut self) {
+        let begun = Instant::now();
+        let Some(wanted) = self.source.wanted().await else { return };
+        self.report.pods(Arc::clone(&wanted.holders));
+        if let Err(error) = self.source.before(&wanted) {
+            let message = format!("it cannot be saved, so it does not take effect: {error}; make room in --state-dir");
+            return self.failed(&wanted, Refused { object: String::new(), message });
+        }
+        if let Some(handle) = &self.handle {
+            handle.configure(Arc::clone(&wanted.config)).await;
+        }
+        match self.put(&wanted) {
+            None => {}
+            Some(Ok(applied)) => {
+                if let Some(handle) = &self.handle
+                    && !handle.end_clients(wanted.gone.clone()).await
+                {
+                    // The ALG has ended: the loop is about to hear of it, and nobody is told that this is in force.
+                    return;
+                }
+                self.applied(&wanted, applied, begun);
+            }
+            Some(Err(error)) => {
+                let object = error.object().unwrap_or_default().to_owned();
+                self.failed(&wanted, Refused { object, message: error.to_string() });
+                if let (Some(handle), Some(running)) = (&self.handle, &self.running) {
+                    handle.configure(Arc::clone(running)).await;
+                }
+            }
+        }
+    }
+
+    /// `None` while the agent is being stopped.
+    fn put(&self, wanted: &Wanted) -> Option<Result<Applied, kernel::Error>> {
+        let mut guard = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        let shared = guard.as_mut()?;
+        let own = shared.own.clone();
+        let kernel = &mut shared.kernel;
+        Some(kernel.mend().and_then(|_| {
+            let applied = kernel.apply(&wanted.config, &own)?;
+            kernel.forget_sources(&wanted.gone)?;
+            Ok(applied)
+        }))
+    }
+
+    fn applied(&mut self, wanted: &Wanted, applied: Applied, begun: Instant) {
+        let config = Arc::clone(&wanted.config);
+        let hash = config.content_hash();
+        tracing::info!(
+            rules = config.rules.len(),
+            sources = config.sources.len(),
+            structure_replaced = applied.structure_replaced,
+            elements_added = applied.elements_added,
+            elements_removed = applied.elements_removed,
+            messages = applied.messages_sent,
+            ms = begun.elapsed().as_millis() as u64,
+            "programmed {}",
+            &hash[..12]
+        );
+        self.running = Some(Arc::clone(&config));
+        self.report.update(&wanted.statuses, wanted.problems.clone(), Ok(Runs { config, hash, applied }));
+        self.source.outcome(wanted, Ok(()));
+        if self.handle.is_some() {
+            self.ready.set(true);
+        }
+    }
+
+    fn failed(&mut self, wanted: &Wanted, refused: Refused) {
+        let message = &refused.message;
+        tracing::error!("the configuration could not be put into the kernel; what ran before goes on: {message}");
+        self.report.update(&wanted.statuses, wanted.problems.clone(), Err(message.clone()));
+        self.ready.set(false);
+        self.source.outcome(wanted, Err(refused));
+    }
+
+    /// Looks after what nobody tells of: changes that went unnoticed, and an apply that failed is tried again.
+    pub(super) async fn tick(&mut self) {
+        if self.source.changed() || !self.report.is_programmed() {
+            self.reload().await;
+        } else {
+            self.mend();
+            self.look().await;
+        }
+    }
+
+    /// Puts links, routes and rules back if somebody has taken them away. Until then the kernel drops what was to take them.
+    pub(super) fn mend(&mut self) {
+        let mended = {
+            let mut guard = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+            guard.as_mut().map(|shared| shared.kernel.mend())
+        };
+        match mended {
+            None | Some(Ok(false)) => {}
+            Some(Ok(true)) => {
+                tracing::warn!("somebody had taken links, routes or rules of ours away: they are put back")
+            }
+            Some(Err(error)) => {
+                // Said once, and by the tick that tries again.
+                if self.report.is_programmed() {
+                    tracing::error!(
+                        "links, routes or rules of ours cannot be put back; what is steered is dropped: {error}"
+                    );
+                }
+                self.report.broken(error.to_string());
+                self.ready.set(false);
+            }
+        }
+    }
+
+    /// Puts our table back if somebody has changed or removed it.
+    pub(super) async fn look(&mut self) {
+        let intact = {
+            let mut guard = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+            guard.as_mut().map(|shared| shared.kernel.intact())
+        };
+        match intact {
+            None | Some(Ok(true)) => {}
+            Some(Ok(false)) => {
+                tracing::warn!("somebody has changed or removed our nftables table: it is put back");
+                self.reload().await;
+            }
+            Some(Err(error)) => tracing::warn!("whether our nftables table is as it was cannot be told: {error}"),
+        }
+    }
+}

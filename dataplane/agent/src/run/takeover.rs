@@ -1,0 +1,44 @@
+//! The ALG as the journal has it: connections and calls of the run before go on.
+
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use callgate_pptp::{Change, Engine, Limits};
+use rand::TryRngCore;
+
+use super::SharedKernel;
+use crate::alg::Setup;
+use crate::alg::node::Host;
+use crate::args::Common;
+use crate::clock;
+use crate::kernel::Options;
+use crate::state::{Journal, StateDir};
+
+/// Reads the journal and makes ready what the ALG's thread starts with.
+///
+/// # Errors
+/// When the journal cannot be read or written, or no netlink socket be opened.
+pub(super) fn take_over(args: &Common, options: &Options, state: &StateDir, shared: &SharedKernel) -> Result<Setup> {
+    let (journal, changes, damages) = Journal::open::<Change>(state.path()).context("reading the journal")?;
+    for damage in damages {
+        tracing::error!(file = damage.file, line = damage.line, "the journal is damaged: {}", damage.problem);
+    }
+    let limits = Limits {
+        port_ranges: options.external_ports.0.iter().map(|range| (range.first, range.last)).collect(),
+        half_open_per_client: args.half_open_per_client,
+        half_open_per_server: args.half_open_per_server,
+        ..Limits::default()
+    };
+    let seed = rand::rngs::OsRng.try_next_u64().context("asking the kernel for randomness")?;
+    let engine = Engine::restore(limits, seed, changes, clock::now());
+    tracing::info!(connections = engine.connection_count(), calls = engine.call_count(), "taken over from the journal");
+    Ok(Setup {
+        engine,
+        journal,
+        node: Box::new(Host::new(Arc::clone(shared), options.sent.value, args.external_address)?),
+        tap_link: options.tap_link.clone(),
+        mark: options.sent.value,
+        interfaces: args.interfaces.clone(),
+        external_ports: options.external_ports.0.clone(),
+    })
+}

@@ -1,0 +1,279 @@
+//! The whole agent in a namespace, under an operator in this process: rights, start, end, and the host afterwards.
+
+use std::net::Ipv4Addr;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use callgate_proto::model::{Action, NodeConfig, ObjectKey};
+use callgate_proto::pb;
+use callgate_proto::pb::agent_message::Kind as Ours;
+use callgate_proto::pb::operator_message::Kind as Theirs;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tempfile::TempDir;
+use tokio::sync::mpsc;
+
+use super::configs::{ANYWHERE, Config, POD_A, tcp};
+use super::fake::{self, Authority, Stream};
+use super::lab::{Lab, root, sh, surface};
+use super::probes::{Connection, NODE, Servers, tcp as ask};
+
+const HEALTH: &str = "127.0.0.1:9741";
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Only what the DaemonSet gives: no other capability, none to be had, and /proc/sys as a container sees it.
+const CONFINED: &str = "mount --bind /proc/sys /proc/sys && mount -o remount,bind,ro /proc/sys && \
+    exec setpriv --no-new-privs --bounding-set=-all,+net_admin,+net_raw \"$@\"";
+
+/// A directory with what an agent needs, and the operator it finds.
+pub(crate) struct Place {
+    dir: TempDir,
+    port: u16,
+    streams: mpsc::Receiver<Stream>,
+}
+
+/// One running agent.
+pub(crate) struct Agent(Child);
+
+impl Place {
+    pub(crate) async fn new() -> Self {
+        let dir = TempDir::new().unwrap();
+        let authority = Authority::new("ca");
+        let (sender, streams) = mpsc::channel(4);
+        let (port, _) = fake::serve(0, &authority, sender).await;
+        std::fs::write(dir.path().join("ca.pem"), authority.pem()).unwrap();
+        std::fs::write(dir.path().join("token"), "token").unwrap();
+        Self { dir, port, streams }
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.dir.path().join(name).display().to_string()
+    }
+
+    pub(crate) fn start(&self) -> Agent {
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "sh", "-c", CONFINED, "sh", env!("CARGO_BIN_EXE_callgate-dataplane"), "agent"]);
+        command.args(["--operator", &format!("127.0.0.1:{}", self.port), "--server-name", fake::NAME]);
+        command.args(["--ca-file", &self.path("ca.pem"), "--token-file", &self.path("token"), "--node-name", "node-a"]);
+        command.args(["--state-dir", &self.path("state"), "--api", &self.path("api.sock"), "--health-address", HEALTH]);
+        Agent(command.stderr(Stdio::inherit()).spawn().unwrap())
+    }
+
+    /// The agent's next stream and what it said of itself.
+    pub(crate) async fn attached(&mut self) -> (Stream, pb::Hello) {
+        let mut stream = tokio::time::timeout(PATIENCE, self.streams.recv()).await.unwrap().unwrap();
+        let Some(Ours::Hello(hello)) = stream.next().await else { panic!("no hello") };
+        (stream, hello)
+    }
+
+    /// Puts the host back; what it says if it does not.
+    pub(crate) fn cleanup(&self) -> Result<(), String> {
+        let output = Command::new(env!("CARGO_BIN_EXE_callgate-dataplane"))
+            .args(["cleanup", "--state-dir", &self.path("state"), "--api", &self.path("api.sock")])
+            .env("RUST_LOG", "off")
+            .output()
+            .unwrap();
+        output.status.success().then_some(()).ok_or_else(|| String::from_utf8_lossy(&output.stderr).into_owned())
+    }
+}
+
+impl Agent {
+    pub(crate) fn end(&mut self, signal: Signal) {
+        kill(Pid::from_raw(self.0.id().cast_signed()), signal).unwrap();
+        let status = self.0.wait().unwrap();
+        assert_eq!(status.success(), signal == Signal::SIGTERM, "{status}");
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn config() -> NodeConfig {
+    let config = Config::new().rule("web", Action::Nat, &[POD_A], ANYWHERE, &[tcp("http", "80")]).build();
+    NodeConfig { node: "node-a".into(), algs: Vec::new(), ..config }
+}
+
+pub(crate) fn snapshot(config: &NodeConfig, uid: &str) -> Theirs {
+    let address = Ipv4Addr::new(10, 244, 1, 2).into();
+    Theirs::Snapshot(pb::Snapshot {
+        config: Some(config.into()),
+        hash: config.content_hash(),
+        holders: vec![pb::Holder { address, pod: ObjectKey::new("pos", "till").to_string(), uid: uid.into() }],
+    })
+}
+
+pub(crate) async fn acknowledged(stream: &mut Stream, config: &NodeConfig) {
+    let expected = Ours::Outcome(pb::Outcome { hash: config.content_hash(), failure: None });
+    assert_eq!(stream.next_but_reports().await, Some(expected));
+}
+
+/// The first line of an answer to a probe.
+fn probe(path: &str) -> String {
+    let shell = format!(
+        "exec 3<>/dev/tcp/{}; printf 'GET {path} HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n' >&3; head -1 <&3",
+        HEALTH.replace(':', "/")
+    );
+    let output = Command::new("bash").args(["-c", &shell]).output().unwrap();
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}
+
+/// Waits until `what` holds; the agent acts on notifications of the kernel.
+fn until(what: &str, holds: impl Fn() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < deadline, "{what}: not in time");
+        std::thread::yield_now();
+    }
+}
+
+/// Runs a test with a runtime that keeps to the calling thread, and so to its namespace.
+pub(crate) fn here<T>(test: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(test)
+}
+
+#[test]
+fn with_two_capabilities_and_a_read_only_proc_sys_an_agent_does_all_its_work() {
+    if !root() {
+        return;
+    }
+    let lab = Lab::new();
+    sh("sysctl -qw net.ipv4.ip_forward=1");
+    let before = surface();
+    let _servers = Servers::start(lab.server.clone(), &[80], &[]);
+    here(async {
+        let mut place = Place::new().await;
+        let mut agent = place.start();
+        let (mut stream, hello) = place.attached().await;
+        assert_eq!((hello.node.as_str(), hello.config_hash.as_str()), ("node-a", ""));
+        let missing: Vec<_> = hello.features.iter().filter(|feature| !feature.available).collect();
+        assert_eq!(missing, Vec::<&pb::Feature>::new());
+        assert_eq!(probe("/readyz"), "HTTP/1.1 503 Service Unavailable");
+        stream.tell(snapshot(&config(), "u1")).await;
+        acknowledged(&mut stream, &config()).await;
+        assert_eq!((probe("/readyz"), ask(&lab.a, "192.0.2.10:80")), ("HTTP/1.1 200 OK".to_owned(), NODE));
+        // Nothing of what it looks after does it touch again while all is well.
+        let told = sh("timeout 1 ip monitor link rule route || true");
+        assert!(!told.contains("callgate") && !told.contains("7411"), "{told}");
+        agent.end(Signal::SIGTERM);
+        place.cleanup().unwrap();
+        assert!(!place.dir.path().join("state").exists());
+    });
+    assert_eq!(surface(), before);
+}
+
+#[test]
+fn a_rollout_keeps_flows_and_the_next_agent_runs_the_last_snapshot_before_it_reaches_anybody() {
+    if !root() {
+        return;
+    }
+    let lab = Lab::new();
+    sh("sysctl -qw net.ipv4.ip_forward=1");
+    let _servers = Servers::start(lab.server.clone(), &[80], &[]);
+    here(async {
+        let mut place = Place::new().await;
+        let mut agent = place.start();
+        let (mut stream, _) = place.attached().await;
+        stream.tell(snapshot(&config(), "u1")).await;
+        acknowledged(&mut stream, &config()).await;
+        let mut flow = Connection::open(&lab.a, "192.0.2.10:80", None).unwrap_or_else(|seen| panic!("{seen:?}"));
+        assert_eq!(flow.still(), NODE);
+        let running = surface();
+        for signal in [Signal::SIGTERM, Signal::SIGKILL] {
+            agent.end(signal);
+            assert_eq!((surface(), flow.still()), (running.clone(), NODE), "{signal}");
+            agent = place.start();
+            let (_stream, hello) = place.attached().await;
+            assert_eq!((hello.config_hash, probe("/readyz")), (config().content_hash(), "HTTP/1.1 200 OK".to_owned()));
+            assert_eq!((surface(), flow.still()), (running.clone(), NODE), "{signal}");
+        }
+        agent.end(Signal::SIGTERM);
+        place.cleanup().unwrap();
+    });
+}
+
+#[test]
+fn an_address_that_changes_hands_keeps_no_flow_of_the_pod_before() {
+    if !root() {
+        return;
+    }
+    let lab = Lab::new();
+    sh("sysctl -qw net.ipv4.ip_forward=1");
+    let _servers = Servers::start(lab.server.clone(), &[80], &[]);
+    here(async {
+        let mut place = Place::new().await;
+        let mut agent = place.start();
+        let (mut stream, _) = place.attached().await;
+        let tracked = || sh("conntrack -L -p tcp --orig-src 10.244.1.2 2>/dev/null").matches("dport=80 ").count();
+        for (uid, flows) in [("u1", 1), ("u1", 1), ("u2", 0)] {
+            stream.tell(snapshot(&config(), uid)).await;
+            acknowledged(&mut stream, &config()).await;
+            if tracked() == 0 && flows == 1 {
+                assert_eq!(ask(&lab.a, "192.0.2.10:80"), NODE);
+            }
+            assert_eq!(tracked(), flows, "{uid}");
+        }
+        agent.end(Signal::SIGTERM);
+        place.cleanup().unwrap();
+    });
+}
+
+#[test]
+fn what_others_take_away_while_the_agent_runs_is_put_back() {
+    if !root() {
+        return;
+    }
+    let _lab = Lab::new();
+    sh("sysctl -qw net.ipv4.ip_forward=1");
+    here(async {
+        let mut place = Place::new().await;
+        let mut agent = place.start();
+        let (mut stream, _) = place.attached().await;
+        stream.tell(snapshot(&config(), "u1")).await;
+        acknowledged(&mut stream, &config()).await;
+        let way = || sh("ip rule; ip route show table 7411; ip -o link show callgate0 | cut -d: -f2- | cut -d'>' -f1");
+        let whole = way();
+        for damage in super::mending::DAMAGES {
+            sh(damage);
+            until(damage, || {
+                Command::new("ip").args(["link", "show", "callgate0"]).output().unwrap().status.success()
+                    && way() == whole
+            });
+        }
+        agent.end(Signal::SIGTERM);
+        place.cleanup().unwrap();
+    });
+}
+
+#[test]
+fn a_host_without_an_agent_needs_no_cleaning_and_a_running_agent_is_not_pulled_away() {
+    if !root() {
+        return;
+    }
+    let _lab = Lab::new();
+    sh("sysctl -qw net.ipv4.ip_forward=1");
+    let before = surface();
+    here(async {
+        let mut place = Place::new().await;
+        // Twice: the second finds what the first left, which is nothing.
+        place.cleanup().unwrap();
+        place.cleanup().unwrap();
+        assert_eq!(surface(), before);
+        let mut agent = place.start();
+        let (mut stream, _) = place.attached().await;
+        stream.tell(snapshot(&config(), "u1")).await;
+        acknowledged(&mut stream, &config()).await;
+        let running = surface();
+        let refused = place.cleanup().unwrap_err();
+        assert!(refused.contains(" is in use by another callgate-dataplane (process "), "{refused}");
+        assert_eq!(surface(), running);
+        // Killed, so that it could put nothing back, and its state lost: the names alone are enough.
+        agent.end(Signal::SIGKILL);
+        std::fs::remove_file(place.path("state/kernel.json")).unwrap();
+        place.cleanup().unwrap();
+    });
+    assert_eq!(surface(), before);
+}

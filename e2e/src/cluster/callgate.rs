@@ -1,0 +1,90 @@
+//! Callgate on the cluster, as its users install it: images into the nodes, then the chart.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use anyhow::{Context as _, bail};
+
+use super::Cluster;
+
+/// Directory with the images that `cargo xtask images` has made. `cargo xtask` sets it.
+pub const IMAGES: &str = "CALLGATE_IMAGES";
+/// Namespace of the release.
+pub const NAMESPACE: &str = "callgate-system";
+/// The image with a real PPTP client.
+pub const CLIENT_IMAGE: &str = concat!("localhost/callgate-test-client:", env!("CARGO_PKG_VERSION"));
+
+/// The classic set-up for pods with `app: till` in namespace `pos`.
+pub const CLASSIC: &str = r#"
+apiVersion: callgate.io/v1alpha1
+kind: PptpAlg
+metadata: {name: pptp, namespace: pos}
+spec: {echoTimeout: 180s, idleTimeout: 0s}
+---
+apiVersion: callgate.io/v1alpha1
+kind: Service
+metadata: {name: pptp-service, namespace: pos}
+spec: {protocol: TCP, sourcePorts: "0-65535", destinationPorts: "1723", algRef: {kind: PptpAlg, name: pptp}}
+---
+apiVersion: callgate.io/v1alpha1
+kind: IpRule
+metadata: {name: tills-to-head-office, namespace: pos}
+spec:
+  order: 100
+  action: NAT
+  source: {podSelector: {matchLabels: {app: till}}}
+  destination: {cidrs: [0.0.0.0/0]}
+  services: [{name: pptp-service}]
+"#;
+
+/// Why Callgate cannot be installed; `None` when it can.
+pub fn missing() -> Option<String> {
+    super::tools::missing().or_else(|| match std::env::var_os(IMAGES) {
+        Some(_) => None,
+        None => Some(format!("{IMAGES} is not set: `cargo xtask images` makes them")),
+    })
+}
+
+/// Gives all images to all nodes.
+///
+/// # Errors
+/// If there are none.
+pub fn import_images(cluster: &Cluster) -> anyhow::Result<()> {
+    let dir = PathBuf::from(std::env::var_os(IMAGES).with_context(|| format!("{IMAGES} is not set"))?);
+    for name in ["callgate-operator", "callgate-dataplane", "callgate-test-client"] {
+        cluster.import(&dir.join(format!("{name}.tar")))?;
+    }
+    Ok(())
+}
+
+/// `helm upgrade --install` with these values (`--set`), and waits until everything is ready.
+///
+/// # Errors
+/// If helm fails or nothing becomes ready in time, with what it said.
+pub fn install(cluster: &Cluster, values: &[&str]) -> anyhow::Result<()> {
+    let chart = chart();
+    let mut args = vec!["upgrade", "--install", "callgate", chart.to_str().context("path of the chart")?];
+    args.extend(["--namespace", NAMESPACE, "--create-namespace", "--wait", "--timeout", "3m"]);
+    // Another test may have put the kinds there.
+    args.push("--take-ownership");
+    args.extend(values.iter().flat_map(|value| ["--set", value]));
+    helm(cluster, &args)
+}
+
+/// Runs helm.
+///
+/// # Errors
+/// If it fails, with what it said.
+pub fn helm(cluster: &Cluster, args: &[&str]) -> anyhow::Result<()> {
+    let mut helm = cluster.kubectl().command("helm")?;
+    let output = helm.args(args).stdin(Stdio::null()).output().context("helm")?;
+    if !output.status.success() {
+        bail!("helm {}: {}", args.join(" "), String::from_utf8_lossy(&output.stderr).trim());
+    }
+    Ok(())
+}
+
+/// The chart of this checkout.
+pub fn chart() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../charts/callgate")
+}

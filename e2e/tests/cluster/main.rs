@@ -1,0 +1,10 @@
+//! On a real Kubernetes control plane, with nodes as namespaces. Run with `--test-threads=1` as root, by `cargo xtask test`.
+
+// A test program: a panic is its way to fail.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod classic;
+mod clean_up;
+mod objects;
+mod shared;
+mod stands;
