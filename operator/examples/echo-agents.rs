@@ -116,7 +116,9 @@ async fn attached(
             Some(Sent::Question(question)) => {
                 let kind = match question.kind {
                     Some(pb::question::Kind::Calls(_)) => pb::answer::Kind::Calls(pb::CallList::default()),
-                    _ => pb::answer::Kind::Refusal(pb::Refusal { code: 12, message: "an echo".to_owned() }),
+                    Some(pb::question::Kind::Status(_) | pb::question::Kind::Explain(_)) | None => {
+                        pb::answer::Kind::Refusal(pb::Refusal { code: 12, message: "an echo".to_owned() })
+                    }
                 };
                 Said::Answer(pb::Answer { id: question.id, kind: Some(kind) })
             }

@@ -3,6 +3,7 @@
 use callgate_compile::world::{Meta, Object, Pod};
 use callgate_crds::{Action, Destination, IpRuleSpec, ServiceRef, ServiceSpec, Source};
 use callgate_proto::model::ObjectKey;
+use callgate_proto::pb;
 
 use super::*;
 
@@ -82,5 +83,3 @@ fn who_subscribes_late_gets_the_latest_and_a_node_that_goes_has_none() {
     assert_eq!(publish(&board, &world), ["a"]);
     assert_eq!(*early.borrow(), None);
 }
-
-use callgate_proto::pb;

@@ -58,6 +58,7 @@ fn decide(status: &Status, ran_before: bool, lacks: &[(&String, Lack)]) -> (Reas
     };
     let others = match lacks.len() - 1 {
         0 => String::new(),
+        1 => " 1 more node does not run it either.".to_owned(),
         more => format!(" {more} more nodes do not run it either."),
     };
     match first {
