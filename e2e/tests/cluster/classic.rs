@@ -1,6 +1,6 @@
 //! The classic set-up on a cluster: helm install, three objects, kubectl wait, and pods hold tunnels behind their node's address.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use callgate_e2e::cluster::till::Till;
 use callgate_e2e::cluster::{Cluster, callgate};
@@ -11,8 +11,6 @@ use super::shared::{POD, Shared};
 
 /// How long a tunnel may take.
 const UP: Duration = Duration::from_secs(30);
-/// How long tunnels are looked at: long enough for what happens meanwhile.
-const LOOK: Duration = Duration::from_secs(20);
 
 /// Callgate and the classic set-up in a cluster; two pods on one node, one on another, and one that no rule selects.
 struct Classic {
@@ -46,19 +44,22 @@ impl Classic {
         self.shared.cluster()
     }
 
-    /// Dials from all selected pods and pings through all tunnels at the same time, while `meanwhile` happens.
-    fn all_live(&self, meanwhile: impl FnOnce()) {
+    /// Dials from all selected pods and pings for `time` through all tunnels at once, while `meanwhile` happens. Nothing is lost.
+    fn all_live(&self, time: Duration, meanwhile: impl FnOnce()) {
         for till in &self.tills {
             till.dial(self.cluster(), server_address(0)).unwrap();
         }
         let remotes = self.tills.each_ref().map(|till| till.wait_up(self.cluster(), UP).unwrap().remote);
         let came_back: Vec<Pinged> = std::thread::scope(|scope| {
-            let look = |(till, remote)| scope.spawn(move || Till::ping(till, self.cluster(), remote, LOOK).unwrap());
+            let look = |(till, remote)| scope.spawn(move || Till::ping(till, self.cluster(), remote, time).unwrap());
             let running: Vec<_> = self.tills.iter().zip(remotes).map(look).collect();
+            let begun = Instant::now();
             meanwhile();
+            assert!(begun.elapsed() < time, "{:?} is longer than anybody looked", begun.elapsed());
             running.into_iter().map(|thread| thread.join().unwrap()).collect()
         });
-        assert_eq!(came_back, [Pinged { sent: 100, received: 100 }; 3]);
+        let all = (time.as_millis() / 200) as u32;
+        assert_eq!(came_back, [Pinged { sent: all, received: all }; 3]);
     }
 
     /// Hangs up, and takes Callgate away with everything that belongs to it.
@@ -80,7 +81,7 @@ fn pods_on_one_node_and_on_two_hold_tunnels_to_one_server_and_an_unselected_pod_
     let Some(classic) = Classic::get(test) else { return };
     let outside = &classic.cluster().outside;
     let leaked = outside.leaked().unwrap();
-    classic.all_live(|| ());
+    classic.all_live(Duration::from_secs(10), || ());
     assert_eq!(outside.leaked().unwrap(), leaked, "packets of selected pods have left with their own addresses");
     let calls = classic
         .shared
@@ -100,7 +101,7 @@ fn tunnels_live_while_the_operator_is_gone_and_while_the_agents_are_rolled() {
     let Some(classic) = Classic::get(test) else { return };
     let leaked = classic.cluster().outside.leaked().unwrap();
     let namespace = callgate::NAMESPACE;
-    classic.all_live(|| {
+    classic.all_live(Duration::from_secs(60), || {
         let k = |words: &str| classic.shared.k(&format!("-n {namespace} {words}"));
         k("scale deployment/callgate-operator --replicas=0");
         k(&format!("wait --for=delete pod -l app.kubernetes.io/component=operator {POD}"));
