@@ -50,9 +50,11 @@ impl Classic {
             till.dial(self.cluster(), server_address(0)).unwrap();
         }
         let remotes = self.tills.each_ref().map(|till| till.wait_up(self.cluster(), UP).unwrap().remote);
+        let cluster = self.cluster();
         let came_back: Vec<Pinged> = std::thread::scope(|scope| {
-            let look = |(till, remote)| scope.spawn(move || Till::ping(till, self.cluster(), remote, time).unwrap());
-            let running: Vec<_> = self.tills.iter().zip(remotes).map(look).collect();
+            let looks = self.tills.iter().zip(remotes);
+            let running: Vec<_> =
+                looks.map(|(till, remote)| scope.spawn(move || till.ping(cluster, remote, time).unwrap())).collect();
             let begun = Instant::now();
             meanwhile();
             assert!(begun.elapsed() < time, "{:?} is longer than anybody looked", begun.elapsed());
