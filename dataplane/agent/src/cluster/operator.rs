@@ -89,7 +89,6 @@ impl Source for Operator {
             // Not attached yet.
             std::future::pending::<()>().await;
         }
-        // Whatever was said before: whoever sends wants to hear.
         self.said = None;
     }
 
@@ -98,6 +97,10 @@ impl Source for Operator {
     }
 
     async fn wanted(&mut self) -> Option<Wanted> {
+        // Found by looking, before `news` could tell. Whatever was said before: whoever sends wants to hear.
+        if self.changed() {
+            self.said = None;
+        }
         if let Some(snapshot) = self.snapshots.borrow_and_update().clone() {
             self.latest = Some(snapshot);
         }

@@ -26,17 +26,17 @@ const CONFINED: &str = "mount --bind /proc/sys /proc/sys && mount -o remount,bin
     exec setpriv --no-new-privs --bounding-set=-all,+net_admin,+net_raw \"$@\"";
 
 /// A directory with what an agent needs, and the operator it finds.
-struct Place {
+pub(crate) struct Place {
     dir: TempDir,
     port: u16,
     streams: mpsc::Receiver<Stream>,
 }
 
 /// One running agent.
-struct Agent(Child);
+pub(crate) struct Agent(Child);
 
 impl Place {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let dir = TempDir::new().unwrap();
         let authority = Authority::new("ca");
         let (sender, streams) = mpsc::channel(4);
@@ -50,7 +50,7 @@ impl Place {
         self.dir.path().join(name).display().to_string()
     }
 
-    fn start(&self) -> Agent {
+    pub(crate) fn start(&self) -> Agent {
         let mut command = Command::new("unshare");
         command.args(["--mount", "sh", "-c", CONFINED, "sh", env!("CARGO_BIN_EXE_callgate-dataplane"), "agent"]);
         command.args(["--operator", &format!("127.0.0.1:{}", self.port), "--server-name", fake::NAME]);
@@ -60,23 +60,25 @@ impl Place {
     }
 
     /// The agent's next stream and what it said of itself.
-    async fn attached(&mut self) -> (Stream, pb::Hello) {
+    pub(crate) async fn attached(&mut self) -> (Stream, pb::Hello) {
         let mut stream = tokio::time::timeout(PATIENCE, self.streams.recv()).await.unwrap().unwrap();
         let Some(Ours::Hello(hello)) = stream.next().await else { panic!("no hello") };
         (stream, hello)
     }
 
-    fn cleanup(&self) {
+    /// Puts the host back; what it says if it does not.
+    pub(crate) fn cleanup(&self) -> Result<(), String> {
         let output = Command::new(env!("CARGO_BIN_EXE_callgate-dataplane"))
             .args(["cleanup", "--state-dir", &self.path("state"), "--api", &self.path("api.sock")])
+            .env("RUST_LOG", "off")
             .output()
             .unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        output.status.success().then_some(()).ok_or_else(|| String::from_utf8_lossy(&output.stderr).into_owned())
     }
 }
 
 impl Agent {
-    fn end(&mut self, signal: Signal) {
+    pub(crate) fn end(&mut self, signal: Signal) {
         kill(Pid::from_raw(self.0.id().cast_signed()), signal).unwrap();
         let status = self.0.wait().unwrap();
         assert_eq!(status.success(), signal == Signal::SIGTERM, "{status}");
@@ -95,7 +97,7 @@ fn config() -> NodeConfig {
     NodeConfig { node: "node-a".into(), algs: Vec::new(), ..config }
 }
 
-fn snapshot(config: &NodeConfig, uid: &str) -> Theirs {
+pub(crate) fn snapshot(config: &NodeConfig, uid: &str) -> Theirs {
     let address = Ipv4Addr::new(10, 244, 1, 2).into();
     Theirs::Snapshot(pb::Snapshot {
         config: Some(config.into()),
@@ -104,7 +106,7 @@ fn snapshot(config: &NodeConfig, uid: &str) -> Theirs {
     })
 }
 
-async fn acknowledged(stream: &mut Stream, config: &NodeConfig) {
+pub(crate) async fn acknowledged(stream: &mut Stream, config: &NodeConfig) {
     let expected = Ours::Outcome(pb::Outcome { hash: config.content_hash(), failure: None });
     assert_eq!(stream.next_but_reports().await, Some(expected));
 }
@@ -129,7 +131,7 @@ fn until(what: &str, holds: impl Fn() -> bool) {
 }
 
 /// Runs a test with a runtime that keeps to the calling thread, and so to its namespace.
-fn here<T>(test: impl Future<Output = T>) -> T {
+pub(crate) fn here<T>(test: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(test)
 }
 
@@ -157,7 +159,7 @@ fn with_two_capabilities_and_a_read_only_proc_sys_an_agent_does_all_its_work() {
         let told = sh("timeout 1 ip monitor link rule route || true");
         assert!(!told.contains("callgate") && !told.contains("7411"), "{told}");
         agent.end(Signal::SIGTERM);
-        place.cleanup();
+        place.cleanup().unwrap();
         assert!(!place.dir.path().join("state").exists());
     });
     assert_eq!(surface(), before);
@@ -189,7 +191,7 @@ fn a_rollout_keeps_flows_and_the_next_agent_runs_the_last_snapshot_before_it_rea
             assert_eq!((surface(), flow.still()), (running.clone(), NODE), "{signal}");
         }
         agent.end(Signal::SIGTERM);
-        place.cleanup();
+        place.cleanup().unwrap();
     });
 }
 
@@ -215,7 +217,7 @@ fn an_address_that_changes_hands_keeps_no_flow_of_the_pod_before() {
             assert_eq!(tracked(), flows, "{uid}");
         }
         agent.end(Signal::SIGTERM);
-        place.cleanup();
+        place.cleanup().unwrap();
     });
 }
 
@@ -242,6 +244,36 @@ fn what_others_take_away_while_the_agent_runs_is_put_back() {
             });
         }
         agent.end(Signal::SIGTERM);
-        place.cleanup();
+        place.cleanup().unwrap();
     });
+}
+
+#[test]
+fn a_host_without_an_agent_needs_no_cleaning_and_a_running_agent_is_not_pulled_away() {
+    if !root() {
+        return;
+    }
+    let _lab = Lab::new();
+    sh("sysctl -qw net.ipv4.ip_forward=1");
+    let before = surface();
+    here(async {
+        let mut place = Place::new().await;
+        // Twice: the second finds what the first left, which is nothing.
+        place.cleanup().unwrap();
+        place.cleanup().unwrap();
+        assert_eq!(surface(), before);
+        let mut agent = place.start();
+        let (mut stream, _) = place.attached().await;
+        stream.tell(snapshot(&config(), "u1")).await;
+        acknowledged(&mut stream, &config()).await;
+        let running = surface();
+        let refused = place.cleanup().unwrap_err();
+        assert!(refused.contains(" is in use by another callgate-dataplane (process "), "{refused}");
+        assert_eq!(surface(), running);
+        // Killed, so that it could put nothing back, and its state lost: the names alone are enough.
+        agent.end(Signal::SIGKILL);
+        std::fs::remove_file(place.path("state/kernel.json")).unwrap();
+        place.cleanup().unwrap();
+    });
+    assert_eq!(surface(), before);
 }

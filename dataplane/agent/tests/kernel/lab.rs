@@ -92,6 +92,11 @@ pub(crate) fn empty() {
     sh("ip link set lo up");
 }
 
+/// No address of its own accord: it would appear some seconds later, and be a change of the host that nobody made.
+fn without_ipv6(link: &str) {
+    sh(&format!("ip link set {link} addrgenmode none 2>/dev/null || true"));
+}
+
 /// Two pods, the gateway and the servers.
 pub(crate) struct Lab {
     pub(crate) a: Namespace,
@@ -108,6 +113,7 @@ impl Lab {
             Self { a: Namespace::fresh(), b: Namespace::fresh(), server: Namespace::fresh(), saved: Arc::default() };
         for (name, net, pod) in [("cg-a", "10.244.1", &lab.a), ("cg-b", "10.244.2", &lab.b)] {
             sh(&format!("ip link add {name} type veth peer name eth0 netns {}", pod.path()));
+            without_ipv6(name);
             sh(&format!("ip addr add {net}.1/24 dev {name} && ip link set {name} up"));
             pod.sh("ip link set lo up");
             pod.sh(&format!(
@@ -115,6 +121,7 @@ impl Lab {
             ));
         }
         sh(&format!("ip link add cg-out type veth peer name eth0 netns {}", lab.server.path()));
+        without_ipv6("cg-out");
         sh("ip addr add 192.0.2.1/24 dev cg-out && ip addr add 192.0.2.2/24 dev cg-out && ip link set cg-out up");
         lab.server.sh("ip link set lo up && ip addr add 192.0.2.10/24 dev eth0 && ip link set eth0 up");
         lab.server.sh("ip addr add 198.51.100.10/32 dev lo && ip addr add 198.51.100.11/32 dev lo");

@@ -24,6 +24,7 @@ mod lifecycle;
 mod mending;
 mod probes;
 mod random;
+mod rollout;
 mod routes;
 mod scale;
 mod steering;

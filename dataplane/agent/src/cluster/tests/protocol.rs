@@ -92,6 +92,25 @@ async fn the_same_snapshot_again_is_acknowledged_again() {
 }
 
 #[tokio::test]
+async fn a_snapshot_found_by_looking_is_acknowledged_like_one_that_was_told_of() {
+    let mut lab = Lab::new().await;
+    let (mut stream, _) = lab.attached().await;
+    let sent = snapshot(NODE, "u1");
+    let acknowledged = Some(Ours::Outcome(pb::Outcome { hash: sent.hash.clone(), failure: None }));
+    for times in 1..=2 {
+        stream.tell(Theirs::Snapshot(sent.message())).await;
+        lab.counted("snapshots", times).await;
+        // The look every few seconds comes before the loop has heard.
+        while !lab.source.changed() {
+            tokio::task::yield_now().await;
+        }
+        let wanted = lab.source.wanted().await.unwrap();
+        lab.source.outcome(&wanted, Ok(()));
+        assert_eq!(stream.next_but_reports().await, acknowledged);
+    }
+}
+
+#[tokio::test]
 async fn a_report_has_calls_by_object_and_is_not_repeated_while_nothing_changes() {
     let mut lab = Lab::new().await;
     let (mut stream, _) = lab.attached().await;
