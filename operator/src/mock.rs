@@ -22,6 +22,9 @@ pub(crate) struct Asked {
 /// Everything that was asked so far.
 pub(crate) type Log = Arc<Mutex<Vec<Asked>>>;
 
+/// The code of a request that is never answered, such as a watch without news.
+pub(crate) const NEVER: u16 = 0;
+
 /// A client whose requests `answer` answers: with a code and a body.
 pub(crate) fn api_server(mut answer: impl FnMut(&Asked) -> (u16, Value) + Send + 'static) -> (Client, Log) {
     let (service, handle) = mock::pair::<Request<Body>, Response<Body>>();
@@ -29,6 +32,7 @@ pub(crate) fn api_server(mut answer: impl FnMut(&Asked) -> (u16, Value) + Send +
     let written = Arc::clone(&log);
     tokio::spawn(async move {
         let mut handle = pin!(handle);
+        let mut held = Vec::new();
         while let Some((request, send)) = handle.next_request().await {
             let what = format!("{} {}", request.method(), request.uri());
             let bytes = request.into_body().collect().await.unwrap().to_bytes();
@@ -36,6 +40,10 @@ pub(crate) fn api_server(mut answer: impl FnMut(&Asked) -> (u16, Value) + Send +
             let asked = Asked { what, body };
             let (code, body) = answer(&asked);
             written.lock().unwrap().push(asked);
+            if code == NEVER {
+                held.push(send);
+                continue;
+            }
             let body = Body::from(serde_json::to_vec(&body).unwrap());
             send.send_response(Response::builder().status(code).body(body).unwrap());
         }

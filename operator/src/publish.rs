@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use callgate_compile::Compiled;
+use callgate_compile::status::ObjectRef;
 use callgate_compile::world::World;
 use callgate_proto::model::NodeConfig;
 use tokio::sync::watch;
@@ -71,6 +72,8 @@ pub struct Published {
     pub world: Arc<World>,
     /// Conditions, configurations.
     pub compiled: Arc<Compiled>,
+    /// `metadata.uid` of each object: one of the same name that was made meanwhile is another, and has not been compiled.
+    pub uids: BTreeMap<ObjectRef, String>,
 }
 
 #[cfg(test)]

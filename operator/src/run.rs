@@ -231,9 +231,10 @@ struct Compiler<'a> {
 impl Compiler<'_> {
     fn compile(&mut self, metrics: &Metrics) -> Published {
         let began = Instant::now();
-        let (world, nets) = {
+        let (world, nets, uids) = {
             let facts = self.watched.facts();
-            (facts::world(&facts, self.settings), cluster_nets(&facts, &self.settings.cluster_cidrs))
+            let nets = cluster_nets(&facts, &self.settings.cluster_cidrs);
+            (facts::world(&facts, self.settings), nets, facts.uids())
         };
         if nets != self.nets {
             let told: Vec<String> = nets.iter().map(|net| format!("{} ({})", net.net, net.found)).collect();
@@ -247,7 +248,7 @@ impl Compiler<'_> {
         let took = began.elapsed();
         metrics.compile.observe(took.as_secs_f64());
         tracing::debug!(?took, pods = world.pods.len(), nodes = changed.len(), "compiled");
-        Published { world: Arc::new(world), compiled: Arc::new(compiled) }
+        Published { world: Arc::new(world), compiled: Arc::new(compiled), uids }
     }
 }
 

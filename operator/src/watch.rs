@@ -173,3 +173,6 @@ fn is_absent(error: &watcher::Error) -> bool {
     };
     matches!(cause, kube::Error::Api(status) if status.code == 404)
 }
+
+#[cfg(test)]
+mod tests;

@@ -72,6 +72,11 @@ impl Hub {
         result
     }
 
+    /// Changes what is only counted: nobody waits for that, and with many agents it comes all the time.
+    pub fn note(&self, change: impl FnOnce(&mut Fleet)) {
+        change(&mut self.fleet());
+    }
+
     /// Hears of changes of the fleet.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()

@@ -117,7 +117,7 @@ fn hear(
                 tracing::warn!(node, "an answer to a snapshot that was never sent");
             }
         }
-        Some(Said::Report(report)) => hub.change(|fleet| fleet.report(node, stream, report)),
+        Some(Said::Report(report)) => hub.note(|fleet| fleet.report(node, stream, report)),
         Some(Said::Answer(answer)) => {
             if let (Some(reply), Some(kind)) = (waiting.remove(&answer.id), answer.kind) {
                 let _ = reply.send(kind);

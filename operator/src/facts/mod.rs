@@ -14,9 +14,11 @@ mod pod;
 mod table;
 mod world;
 
+use std::collections::BTreeMap;
+
 use callgate_compile::status::ObjectRef;
 use callgate_compile::world::{Labels, Object};
-use callgate_crds::{IpRuleSpec, ObjectStatus, PptpAlgSpec, ServiceSpec};
+use callgate_crds::{IpRuleSpec, Kind, ObjectStatus, PptpAlgSpec, ServiceSpec};
 use callgate_proto::model::ObjectKey;
 use ipnet::Ipv4Net;
 
@@ -70,6 +72,15 @@ impl Facts {
             ("iprules", self.rules.is_synced()),
         ];
         synced.into_iter().filter(|(_, synced)| !synced).map(|(name, _)| name).collect()
+    }
+
+    /// `metadata.uid` of each of ours.
+    pub fn uids(&self) -> BTreeMap<ObjectRef, String> {
+        let of = |kind: Kind| {
+            let told = self.told.get(kind as usize).into_iter().flat_map(|table| table.objects());
+            told.map(move |(key, told)| (ObjectRef { kind, key: key.clone() }, told.uid.clone()))
+        };
+        Kind::ALL.into_iter().flat_map(of).collect()
     }
 
     /// What stands in the status of an object; `None` where it is gone.

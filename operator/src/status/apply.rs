@@ -163,7 +163,9 @@ impl Writer {
             }
             let mut writes = Vec::new();
             for (object, said) in &published.compiled.statuses {
-                let Some(told) = facts.told(object) else { continue };
+                let compiled = published.uids.get(object);
+                // Made anew since the compile: what is known is about its predecessor.
+                let Some(told) = facts.told(object).filter(|told| compiled == Some(&told.uid)) else { continue };
                 let written = self.objects.get(object).filter(|written| written.uid == told.uid);
                 let before = written.map_or(&told.status, |written| &written.status);
                 let after = object::status(object, said, before, view);
@@ -199,7 +201,7 @@ impl Write {
     async fn carry_out(&self, client: &Client, recorder: &Recorder) -> Result<(), Error> {
         match self {
             Self::Object { object, uid, before, after } => {
-                write_object(client, object, after).await?;
+                write_object(client, object, uid, after).await?;
                 tell(recorder, object, uid, before, after).await;
                 Ok(())
             }
@@ -213,14 +215,15 @@ fn params() -> PatchParams {
     PatchParams::apply(FIELD_MANAGER).force()
 }
 
-async fn write_object(client: &Client, object: &ObjectRef, status: &ObjectStatus) -> Result<(), Error> {
+/// With its uid, so that the API server refuses it (409) where the object was made anew meanwhile.
+async fn write_object(client: &Client, object: &ObjectRef, uid: &str, status: &ObjectStatus) -> Result<(), Error> {
     let gvk = GroupVersionKind::gvk(GROUP, VERSION, object.kind.name());
     let resource = ApiResource::from_gvk_with_plural(&gvk, object.kind.plural());
     let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &object.key.namespace, &resource);
     let patch = json!({
         "apiVersion": API_VERSION,
         "kind": object.kind.name(),
-        "metadata": {"name": object.key.name, "namespace": object.key.namespace},
+        "metadata": {"name": object.key.name, "namespace": object.key.namespace, "uid": uid},
         "status": status,
     });
     api.patch_status(&object.key.name, &params(), &Patch::Apply(patch)).await?;

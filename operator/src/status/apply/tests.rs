@@ -42,9 +42,10 @@ fn watched() -> Watched {
 
 fn published(watched: &Watched) -> Published {
     let settings = Settings { namespace: "callgate-system".to_owned(), cluster_cidrs: vec![] };
-    let world = world(&watched.facts(), &settings);
+    let facts = watched.facts();
+    let world = world(&facts, &settings);
     let compiled = compile(&world, None);
-    Published { world: Arc::new(world), compiled: Arc::new(compiled) }
+    Published { world: Arc::new(world), compiled: Arc::new(compiled), uids: facts.uids() }
 }
 
 struct Case {
@@ -95,7 +96,8 @@ async fn a_difference_is_written_once_with_every_condition() {
                "lastTransitionTime": "2026-01-01T00:00:00Z"})
     };
     let expected = json!({
-        "apiVersion": "callgate.io/v1alpha1", "kind": "Service", "metadata": {"name": "web", "namespace": "pos"},
+        "apiVersion": "callgate.io/v1alpha1", "kind": "Service",
+        "metadata": {"name": "web", "namespace": "pos", "uid": "web-uid"},
         "status": {
             "observedGeneration": 7, "nodesProgrammed": 0, "nodesTotal": 0, "nodes": "0/0", "liveCalls": 0,
             "reason": "NothingToProgram",
@@ -143,4 +145,17 @@ async fn an_egress_node_that_is_not_there_is_made_and_belongs_to_its_node() {
 async fn an_object_that_is_deleted_meanwhile_is_no_error() {
     let mut case = case(|asked| if asked.what == SERVICE { failure(404, "NotFound") } else { fine(asked) });
     assert_eq!(case.look().await.len(), 2);
+}
+
+#[tokio::test]
+async fn an_object_made_anew_since_the_compile_gets_nothing_of_its_predecessor() {
+    let mut case = case(fine);
+    case.writer.watched.absorb(&watcher::Event::Apply(()), |facts, event| {
+        match facts.told.get_mut(Kind::Service as usize) {
+            Some(table) => table.absorb(event, |()| key(), |()| Told { uid: "next".to_owned(), ..Told::default() }),
+            None => panic!("no table"),
+        }
+    });
+    let asked = case.look().await;
+    assert_eq!(asked.iter().map(|asked| asked.what.as_str()).collect::<Vec<_>>(), [NODE]);
 }
