@@ -46,7 +46,12 @@ pub fn run() -> anyhow::Result<bool> {
         failed &= !up;
         till.hang_up(&cluster)?;
     }
-    println!("\n3. Callgate\n");
+    println!("\n   The kernel has no place for the server's GRE packets: they end at the node.");
+    println!("\n3. Callgate, with these three objects\n");
+    for line in callgate::CLASSIC.trim().lines() {
+        println!("   {line}");
+    }
+    println!();
     step("helm install", || callgate::install(&cluster, &[]))?;
     step("kubectl apply -f classic.yaml", || cluster.kubectl().apply(callgate::CLASSIC).map(drop))?;
     let wait = ["-n", "pos", "wait", "--for=condition=Programmed", "iprule", "--all", "--timeout=60s"];
@@ -67,7 +72,14 @@ pub fn run() -> anyhow::Result<bool> {
         println!("   {line}");
     }
     drop(cluster);
-    println!("\nAll is removed again.");
+    println!();
+    match (failed, live) {
+        (true, true) => println!(
+            "Without Callgate no pod had a tunnel. With Callgate three have one, two of them from one address. All is removed again."
+        ),
+        (false, _) => println!("Unexpected: a tunnel came up without Callgate; see above."),
+        (true, false) => println!("Unexpected: a tunnel through Callgate lost packets; see above."),
+    }
     Ok(failed && live)
 }
 

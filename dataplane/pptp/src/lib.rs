@@ -4,12 +4,15 @@
 //!  IPv4 packet ─► engine ─► Verdict (rewritten in place, or consumed)
 //!                  │  └───► Command: Persist(Change) │ Send(packet) │ Note(Event)
 //!   wire: views and codecs         stream: one direction of a control connection
+//!
+//!  bytes of TCP connections ─► shared ─► Command: Write one message │ Open │ Close │ Reset │ Send(packet) │ Note …
 //! ```
 //!
 //! No sockets, no clock, no files, no randomness of its own: the shell (the agent) brings them.
 #![forbid(unsafe_code)]
 
 pub mod engine;
+pub mod shared;
 pub mod stream;
 pub mod types;
 pub mod wire;

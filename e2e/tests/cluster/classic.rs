@@ -1,74 +1,118 @@
 //! The classic set-up on a cluster: helm install, three objects, kubectl wait, and pods hold tunnels behind their node's address.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use callgate_e2e::cluster::till::Till;
-use callgate_e2e::cluster::{Cluster, callgate, cni};
+use callgate_e2e::cluster::{Cluster, callgate};
 use callgate_e2e::lab::ping::Pinged;
 use callgate_e2e::lab::topology::server_address;
 
 use super::shared::{POD, Shared};
 
-/// How long a tunnel may take, and how long tunnels are looked at.
+/// How long a tunnel may take.
 const UP: Duration = Duration::from_secs(30);
-const LOOK: Duration = Duration::from_secs(10);
+
+/// Callgate and the classic set-up in a cluster; two pods on one node, one on another, and one that no rule selects.
+struct Classic {
+    shared: Shared,
+    tills: [Till; 3],
+    other: Till,
+}
 
 fn till(name: &str, node: &str, app: &str) -> Till {
     Till { name: name.into(), namespace: "pos".into(), node: node.into(), app: app.into() }
 }
 
-/// What came back of pings through all tunnels at the same time.
-fn pings(cluster: &Cluster, tills: &[&Till]) -> Vec<Pinged> {
-    std::thread::scope(|scope| {
-        let look = |till: &Till| {
-            let remote = till.wait_up(cluster, UP).unwrap().remote;
-            till.ping(cluster, remote, LOOK).unwrap()
-        };
-        let running: Vec<_> = tills.iter().map(|till| scope.spawn(move || look(till))).collect();
-        running.into_iter().map(|thread| thread.join().unwrap()).collect()
-    })
+impl Classic {
+    /// Everything is Programmed, nobody has dialled. `None`: cannot run here.
+    fn get(test: &str) -> Option<Self> {
+        let shared = Shared::get_for_callgate(test)?;
+        callgate::import_images(shared.cluster()).unwrap();
+        callgate::install(shared.cluster(), &[]).unwrap();
+        shared.namespace("pos");
+        let tills = [till("a", "n1", "till"), till("b", "n1", "till"), till("c", "n2", "till")];
+        let other = till("other", "n1", "kiosk");
+        let objects: String = tills.iter().chain([&other]).map(Till::object).collect();
+        shared.kubectl().apply(&objects).unwrap();
+        shared.k(&format!("-n pos wait --for=condition=Ready pod --all {POD}"));
+        shared.kubectl().apply(callgate::CLASSIC).unwrap();
+        shared.k(&format!("-n pos wait --for=condition=Programmed iprule/tills-to-head-office {POD}"));
+        Some(Self { shared, tills, other })
+    }
+
+    fn cluster(&self) -> &Cluster {
+        self.shared.cluster()
+    }
+
+    /// Dials from all selected pods and pings for `time` through all tunnels at once, while `meanwhile` happens. Nothing is lost.
+    fn all_live(&self, time: Duration, meanwhile: impl FnOnce()) {
+        for till in &self.tills {
+            till.dial(self.cluster(), server_address(0)).unwrap();
+        }
+        let remotes = self.tills.each_ref().map(|till| till.wait_up(self.cluster(), UP).unwrap().remote);
+        let cluster = self.cluster();
+        let came_back: Vec<Pinged> = std::thread::scope(|scope| {
+            let looks = self.tills.iter().zip(remotes);
+            let running: Vec<_> =
+                looks.map(|(till, remote)| scope.spawn(move || till.ping(cluster, remote, time).unwrap())).collect();
+            let begun = Instant::now();
+            meanwhile();
+            assert!(begun.elapsed() < time, "{:?} is longer than anybody looked", begun.elapsed());
+            running.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        let all = (time.as_millis() / 200) as u32;
+        assert_eq!(came_back, [Pinged { sent: all, received: all }; 3]);
+    }
+
+    /// Hangs up, and takes Callgate away with everything that belongs to it.
+    fn end(self) {
+        for till in &self.tills {
+            till.hang_up(self.cluster()).unwrap();
+        }
+        self.shared.k(&format!("delete namespace pos --wait=true {POD}"));
+        let uninstall = ["uninstall", "callgate", "--namespace", callgate::NAMESPACE, "--wait"];
+        callgate::helm(self.cluster(), &uninstall).unwrap();
+        // The predefined services go with the operator's account.
+        self.shared.k(&format!("-n {} wait --for=delete ipservices,pptpalgs --all {POD}", callgate::NAMESPACE));
+    }
 }
 
 #[test]
 fn pods_on_one_node_and_on_two_hold_tunnels_to_one_server_and_an_unselected_pod_is_left_alone() {
     let test = "pods_on_one_node_and_on_two_hold_tunnels_to_one_server_and_an_unselected_pod_is_left_alone";
-    let Some(shared) = Shared::get_for_callgate(test) else { return };
-    let cluster = shared.cluster();
-    callgate::import_images(cluster).unwrap();
-    callgate::install(cluster, &[]).unwrap();
-    shared.namespace("pos");
-    let (a, b, c) = (till("a", "n1", "till"), till("b", "n1", "till"), till("c", "n2", "till"));
-    let other = till("other", "n1", "kiosk");
-    let objects: String = [&a, &b, &c, &other].iter().map(|till| till.object()).collect();
-    shared.kubectl().apply(&objects).unwrap();
-    shared.k(&format!("-n pos wait --for=condition=Ready pod --all {POD}"));
-    shared.kubectl().apply(callgate::CLASSIC).unwrap();
-    shared.k(&format!("-n pos wait --for=condition=Programmed iprule/tills-to-head-office {POD}"));
-
-    let leaked = cluster.outside.leaked().unwrap();
-    for till in [&a, &b, &c] {
-        till.dial(cluster, server_address(0)).unwrap();
-    }
-    let all = pings(cluster, &[&a, &b, &c]);
-    assert!(all.iter().all(|pinged| pinged.sent == 50 && pinged.received == 50), "{all:?}");
-    assert_eq!(
-        cluster.outside.leaked().unwrap(),
-        leaked,
-        "packets of selected pods have left with their own addresses"
-    );
+    let Some(classic) = Classic::get(test) else { return };
+    let outside = &classic.cluster().outside;
+    let leaked = outside.leaked().unwrap();
+    classic.all_live(Duration::from_secs(10), || ());
+    assert_eq!(outside.leaked().unwrap(), leaked, "packets of selected pods have left with their own addresses");
+    let calls = classic
+        .shared
+        .k("-n pos get iprule tills-to-head-office -o jsonpath={.status.nodesProgrammed}/{.status.nodesTotal}");
+    assert_eq!(calls, "2/2");
 
     // The rule does not select it: its CNI sends it out with its own address, which the router counts.
-    let said = other.ping(cluster, server_address(0), Duration::from_secs(1)).unwrap();
+    let said = classic.other.ping(classic.cluster(), server_address(0), Duration::from_secs(1)).unwrap();
     assert_eq!(said, Pinged { sent: 5, received: 0 });
-    assert_eq!(cluster.outside.leaked().unwrap(), leaked + 5);
-    let neighbours = shared.k("-n pos exec other -- ip route");
-    assert!(neighbours.contains("default via 10.244.1.1"), "{} is its gateway: {neighbours}", cni::BRIDGE);
+    assert_eq!(outside.leaked().unwrap(), leaked + 5);
+    classic.end();
+}
 
-    for till in [&a, &b, &c] {
-        till.hang_up(cluster).unwrap();
-    }
-    shared.k("delete namespace pos --wait=true --timeout=90s");
-    callgate::helm(cluster, &["uninstall", "callgate", "--namespace", callgate::NAMESPACE, "--wait"]).unwrap();
-    // The predefined services go with the operator's account.
-    shared.k(&format!("-n {} wait --for=delete ipservices,pptpalgs --all {POD}", callgate::NAMESPACE));
+#[test]
+fn tunnels_live_while_the_operator_is_gone_and_while_the_agents_are_rolled() {
+    let test = "tunnels_live_while_the_operator_is_gone_and_while_the_agents_are_rolled";
+    let Some(classic) = Classic::get(test) else { return };
+    let leaked = classic.cluster().outside.leaked().unwrap();
+    let namespace = callgate::NAMESPACE;
+    classic.all_live(Duration::from_secs(60), || {
+        let k = |words: &str| classic.shared.k(&format!("-n {namespace} {words}"));
+        k("scale deployment/callgate-operator --replicas=0");
+        k(&format!("wait --for=delete pod -l app.kubernetes.io/component=operator {POD}"));
+        k("rollout restart daemonset/callgate-dataplane");
+        k(&format!("rollout status daemonset/callgate-dataplane {POD}"));
+        k("scale deployment/callgate-operator --replicas=2");
+        k(&format!("rollout status deployment/callgate-operator {POD}"));
+    });
+    assert_eq!(classic.cluster().outside.leaked().unwrap(), leaked);
+    classic.shared.k(&format!("-n pos wait --for=condition=Programmed iprule/tills-to-head-office {POD}"));
+    classic.end();
 }

@@ -15,13 +15,13 @@ use super::slab::Slab;
 
 /// Two addresses and a Call ID, packed so that hashing takes two multiplications.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-struct Key {
+pub(crate) struct Key {
     addresses: u64,
     id: u16,
 }
 
 impl Key {
-    fn new(near: Ipv4Addr, server: Ipv4Addr, id: u16) -> Self {
+    pub(crate) fn new(near: Ipv4Addr, server: Ipv4Addr, id: u16) -> Self {
         Self { addresses: u64::from(near.to_bits()) << 32 | u64::from(server.to_bits()), id }
     }
 }

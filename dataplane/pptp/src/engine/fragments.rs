@@ -10,14 +10,14 @@ use crate::wire::{checksum, ipv4};
 
 /// What the fragments of one packet have in common (RFC 791: addresses, protocol, identification).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct FragmentKey {
+pub(crate) struct FragmentKey {
     src: Ipv4Addr,
     dst: Ipv4Addr,
     id: u16,
 }
 
 impl FragmentKey {
-    pub(super) fn of(packet: &[u8]) -> Self {
+    pub(crate) fn of(packet: &[u8]) -> Self {
         let ip = ipv4::Packet::new_unchecked(packet);
         Self { src: ip.src(), dst: ip.dst(), id: ip.id() }
     }

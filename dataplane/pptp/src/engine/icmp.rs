@@ -17,13 +17,13 @@ enum Quoted {
 }
 
 /// Addresses, id or port the quoted packet has on the other side.
-struct Translated {
-    outer_src: Ipv4Addr,
-    outer_dst: Ipv4Addr,
-    src: Ipv4Addr,
-    dst: Ipv4Addr,
-    call_id: Option<u16>,
-    ports: Option<(u16, u16)>,
+pub(crate) struct Translated {
+    pub(crate) outer_src: Ipv4Addr,
+    pub(crate) outer_dst: Ipv4Addr,
+    pub(crate) src: Ipv4Addr,
+    pub(crate) dst: Ipv4Addr,
+    pub(crate) call_id: Option<u16>,
+    pub(crate) ports: Option<(u16, u16)>,
 }
 
 impl Engine {
@@ -203,7 +203,7 @@ fn towards_server(call: &Call, server: Ipv4Addr) -> Translated {
 }
 
 /// Gives the error and the packet it quotes the addresses and ids of the other side, one hop less, right checksums.
-fn rewrite(packet: &mut [u8], to: &Translated) {
+pub(crate) fn rewrite(packet: &mut [u8], to: &Translated) {
     let mut ip = ipv4::Packet::new_unchecked(packet);
     ip.readdress(to.outer_src, to.outer_dst);
     let mut error = icmp::Packet::new_unchecked(ip.payload_mut());

@@ -8,7 +8,7 @@ use super::event::CallRefusal;
 use crate::types::Now;
 
 /// Takes one off a count; a count of nothing is dropped.
-pub(super) fn one_less<K: Ord>(counts: &mut BTreeMap<K, u32>, key: &K) {
+pub(crate) fn one_less<K: Ord>(counts: &mut BTreeMap<K, u32>, key: &K) {
     if let Some(count) = counts.get_mut(key) {
         *count = count.saturating_sub(1);
         if *count == 0 {

@@ -11,30 +11,31 @@
 //! After every call the shell drains `poll_command` and only then carries out the `Verdict`.
 
 mod allocator;
-mod call;
-mod calls;
+pub(crate) mod call;
+pub(crate) mod calls;
 mod connection;
 mod counters;
 mod departed;
 mod event;
-mod fragments;
+pub(crate) mod fragments;
 mod gre;
-mod hash;
-mod icmp;
-mod ids;
+pub(crate) mod hash;
+pub(crate) mod icmp;
+pub(crate) mod ids;
+mod lend;
 mod lifecycle;
 mod limits;
 mod message;
 mod open;
 mod oversize;
 mod pool;
-mod random;
+pub(crate) mod random;
 mod record;
 mod restore;
 mod segment;
-mod slab;
+pub(crate) mod slab;
 mod time;
-mod timers;
+pub(crate) mod timers;
 mod view;
 mod views;
 

@@ -18,25 +18,31 @@ pub(crate) enum Timer {
 }
 
 /// All deadlines.
-#[derive(Debug, Default)]
-pub(crate) struct Timers {
-    queue: BTreeSet<(Now, Timer)>,
+#[derive(Debug)]
+pub(crate) struct Timers<T = Timer> {
+    queue: BTreeSet<(Now, T)>,
 }
 
-impl Timers {
+impl<T> Default for Timers<T> {
+    fn default() -> Self {
+        Self { queue: BTreeSet::new() }
+    }
+}
+
+impl<T: Copy + Ord> Timers<T> {
     /// Wakes `timer` at `at`.
-    pub(crate) fn set(&mut self, at: Now, timer: Timer) {
+    pub(crate) fn set(&mut self, at: Now, timer: T) {
         self.queue.insert((at, timer));
     }
 
     /// Takes back what `set` did with the same arguments.
-    pub(crate) fn clear(&mut self, at: Now, timer: Timer) {
+    pub(crate) fn clear(&mut self, at: Now, timer: T) {
         self.queue.remove(&(at, timer));
     }
 
     /// Wakes `timer` at `at` at the latest; `armed` is when its owner knows it will be woken. An earlier entry is harmless:
     /// when it fires, the owner looks at its deadline again.
-    pub(crate) fn no_later(&mut self, armed: &mut Option<Now>, at: Now, timer: Timer) {
+    pub(crate) fn no_later(&mut self, armed: &mut Option<Now>, at: Now, timer: T) {
         if armed.is_none_or(|armed| at < armed) {
             if let Some(before) = armed.replace(at) {
                 self.clear(before, timer);
@@ -51,7 +57,7 @@ impl Timers {
     }
 
     /// Takes the earliest deadline that is due.
-    pub(crate) fn pop_due(&mut self, now: Now) -> Option<Timer> {
+    pub(crate) fn pop_due(&mut self, now: Now) -> Option<T> {
         let &(at, timer) = self.queue.first()?;
         if at > now {
             return None;
@@ -67,7 +73,7 @@ mod tests {
 
     #[test]
     fn deadlines_come_in_order_and_not_before_they_are_due() {
-        let mut timers = Timers::default();
+        let mut timers: Timers = Timers::default();
         timers.set(Now(20), Timer::Call(0, 1));
         timers.set(Now(10), Timer::Connection(0, 1));
         timers.set(Now(10), Timer::Fragments);

@@ -1,0 +1,80 @@
+//! What the shared mode takes from the same stock as the in-path mode: Call IDs, and the counts behind `maxCalls` and
+//! `maxSessions`. So the two never give the same number to a server, and a limit holds for both together.
+
+use std::net::Ipv4Addr;
+
+use super::Engine;
+use super::allocator::Pair;
+use super::ids::one_less;
+use super::record::{Change, Quarantined, QuarantinedWhat};
+use crate::types::Now;
+
+impl Engine {
+    /// A translated Call ID that is free towards this server.
+    pub(crate) fn lend_call_id(&mut self, external: Ipv4Addr, server: Ipv4Addr, now: Now) -> Option<u16> {
+        self.allocator.call_id(Pair { external, server }, now)
+    }
+
+    /// Takes this very Call ID, of a call that is taken over; false when something else has it.
+    pub(crate) fn lend_this_call_id(&mut self, external: Ipv4Addr, server: Ipv4Addr, id: u16) -> bool {
+        self.allocator.take_call_id(Pair { external, server }, id)
+    }
+
+    /// A lent Call ID is no longer used and rests. What is returned has to be saved.
+    pub(crate) fn rest_call_id(
+        &mut self,
+        pair: (Ipv4Addr, Ipv4Addr),
+        id: u16,
+        echo_timeout_ms: u64,
+        now: Now,
+    ) -> Change {
+        let entry = Quarantined {
+            external: pair.0,
+            server: pair.1,
+            what: QuarantinedWhat::CallId(id),
+            until: now.after(self.call_id_rest_ms(echo_timeout_ms)),
+        };
+        self.allocator.quarantine(entry);
+        Change::Quarantine(entry)
+    }
+
+    /// How long a Call ID rests after its call.
+    pub(crate) fn call_id_rest_ms(&self, echo_timeout_ms: u64) -> u64 {
+        self.limits.call_id_quarantine_ms.max(echo_timeout_ms.saturating_mul(2))
+    }
+
+    /// Whether GRE from this client with this Call ID belongs to an in-path call.
+    pub(crate) fn has_way_up(&self, client: Ipv4Addr, server: Ipv4Addr, pac: u16) -> bool {
+        self.calls.up(client, server, pac).is_some()
+    }
+
+    /// Calls of this PptpAlg in both modes.
+    pub(crate) fn calls_of(&self, alg: &str) -> u32 {
+        self.calls_of_alg.get(alg).copied().unwrap_or_default()
+    }
+
+    /// One more call of this PptpAlg.
+    pub(crate) fn count_call(&mut self, alg: &str) {
+        *self.calls_of_alg.entry(alg.to_owned()).or_default() += 1;
+    }
+
+    /// One call of this PptpAlg less.
+    pub(crate) fn uncount_call(&mut self, alg: &str) {
+        one_less(&mut self.calls_of_alg, &alg.to_owned());
+    }
+
+    /// Control connections of this service in both modes.
+    pub(crate) fn sessions_of(&self, service: &str) -> u32 {
+        self.sessions.get(service).copied().unwrap_or_default()
+    }
+
+    /// One more control connection of this service.
+    pub(crate) fn count_session(&mut self, service: &str) {
+        *self.sessions.entry(service.to_owned()).or_default() += 1;
+    }
+
+    /// One control connection of this service less.
+    pub(crate) fn uncount_session(&mut self, service: &str) {
+        one_less(&mut self.sessions, &service.to_owned());
+    }
+}

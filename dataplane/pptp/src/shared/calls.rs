@@ -1,0 +1,340 @@
+//! The table of the shared mode's calls: which id means which call on which leg.
+//!
+//! ```text
+//!  client leg                                             server leg
+//!  PNS id: the client's choice, unique in its session     PNS id: ours, unique for (external, server)     down ► GRE
+//!  PAC id: ours, unique for (client, server)  ◄ up GRE    PAC id: the server's, unique in its connection
+//! ```
+//!
+//! Both PNS ids belong together, and both PAC ids. The server's PAC id is kept towards the client where it is free there;
+//! it is not where the client has calls over two connections to a server that counts anew on each.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use super::event::CallNames;
+use super::group::GroupId;
+use super::types::{SessionId, UpstreamId};
+use crate::engine::CallDirection;
+use crate::engine::call::Meter;
+use crate::engine::calls::Key;
+use crate::engine::hash::{FlatMap, Seeded};
+use crate::engine::slab::Slab;
+use crate::types::{Now, Policy};
+use crate::wire::control::OutgoingCallRequest;
+
+/// How far a call is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// The client has asked; no connection to the server has room yet.
+    Waiting,
+    /// The server (incoming: the client) has been asked.
+    Requested,
+    /// Incoming: the client has accepted.
+    Accepted,
+    /// GRE flows.
+    Up,
+}
+
+/// The end of a call is wanted, and its server still has to say its part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Clearing {
+    /// Since when.
+    pub(super) at: Now,
+    /// Call-Clear-Request is sent; otherwise it follows the reply: accel-ppp takes harm from one before it.
+    pub(super) sent: bool,
+}
+
+/// One call.
+#[derive(Debug)]
+pub(super) struct Call {
+    /// Never used twice.
+    pub(super) serial: u64,
+    pub(super) group: GroupId,
+    pub(super) external: Ipv4Addr,
+    pub(super) server: Ipv4Addr,
+    pub(super) policy: Arc<Policy>,
+    /// The client's session and address; `None` once the client has nothing to do with it any more.
+    pub(super) client: Option<(SessionId, Ipv4Addr)>,
+    pub(super) upstream: Option<UpstreamId>,
+    pub(super) direction: CallDirection,
+    pub(super) stage: Stage,
+    pub(super) client_pns: Option<u16>,
+    pub(super) client_pac: Option<u16>,
+    pub(super) server_pns: Option<u16>,
+    pub(super) server_pac: Option<u16>,
+    /// What the client has asked for, until it is answered.
+    pub(super) request: Option<Box<OutgoingCallRequest>>,
+    /// Its place in the queue of its group.
+    pub(super) rank: u32,
+    pub(super) retried: bool,
+    /// Incoming: the sessions that have been asked, and the request to ask them with.
+    pub(super) asked: BTreeSet<SessionId>,
+    pub(super) offer: Option<Box<crate::wire::control::IncomingCallRequest>>,
+    pub(super) clearing: Option<Clearing>,
+    pub(super) created: Now,
+    pub(super) up: Meter,
+    pub(super) down: Meter,
+    /// GRE of the server that came before its reply, and when.
+    pub(super) held: Vec<(Now, Vec<u8>)>,
+    pub(super) armed: Option<Now>,
+}
+
+impl Call {
+    pub(super) fn new(group: GroupId, ends: (Ipv4Addr, Ipv4Addr), policy: Arc<Policy>, now: Now) -> Self {
+        Self {
+            serial: 0,
+            group,
+            external: ends.0,
+            server: ends.1,
+            policy,
+            client: None,
+            upstream: None,
+            direction: CallDirection::Outgoing,
+            stage: Stage::Waiting,
+            client_pns: None,
+            client_pac: None,
+            server_pns: None,
+            server_pac: None,
+            request: None,
+            rank: 0,
+            retried: false,
+            asked: BTreeSet::new(),
+            offer: None,
+            clearing: None,
+            created: now,
+            up: Meter::new(now),
+            down: Meter::new(now),
+            held: Vec::new(),
+            armed: None,
+        }
+    }
+
+    pub(super) fn session(&self) -> Option<SessionId> {
+        self.client.map(|(session, _)| session)
+    }
+
+    /// By all its names.
+    pub(super) fn names(&self, flow: Option<crate::types::Flow>) -> CallNames {
+        CallNames {
+            flow,
+            upstream: self.upstream,
+            external: self.external,
+            server: self.server,
+            pns_id: (self.client_pns, self.server_pns),
+            pac_id: (self.client_pac, self.server_pac),
+        }
+    }
+
+    fn inner(&self) -> Option<Key> {
+        Some(Key::new(self.client?.1, self.server, self.client_pns?))
+    }
+
+    fn up_key(&self) -> Option<Key> {
+        Some(Key::new(self.client?.1, self.server, self.client_pac?))
+    }
+
+    fn down_key(&self) -> Option<Key> {
+        Some(Key::new(self.external, self.server, self.server_pns?))
+    }
+
+    fn outer(&self) -> Option<Key> {
+        Some(Key::new(self.external, self.server, self.server_pac?))
+    }
+}
+
+/// All calls.
+#[derive(Debug)]
+pub(super) struct Calls {
+    slab: Slab<Call>,
+    down: FlatMap<Key, u32>,
+    up: FlatMap<Key, u32>,
+    inner: BTreeSet<(Key, u32)>,
+    outer: BTreeSet<(Key, u32)>,
+    by_pac: BTreeMap<(UpstreamId, u16), u32>,
+    sessions: BTreeSet<(SessionId, u32)>,
+    upstreams: BTreeSet<(UpstreamId, u32)>,
+    /// PAC ids a client knew of until a moment ago: its GRE may still come.
+    resting: BTreeMap<Key, Now>,
+    rest_ends: BTreeSet<(Now, Key)>,
+    next_serial: u64,
+}
+
+impl Calls {
+    pub(super) fn new(seed: u64) -> Self {
+        let hash = Seeded::new(seed);
+        Self {
+            slab: Slab::default(),
+            down: FlatMap::with_hasher(hash),
+            up: FlatMap::with_hasher(hash),
+            inner: BTreeSet::new(),
+            outer: BTreeSet::new(),
+            by_pac: BTreeMap::new(),
+            sessions: BTreeSet::new(),
+            upstreams: BTreeSet::new(),
+            resting: BTreeMap::new(),
+            rest_ends: BTreeSet::new(),
+            next_serial: 1,
+        }
+    }
+
+    /// Adds a call that has neither legs nor ids yet.
+    pub(super) fn insert(&mut self, mut call: Call) -> u32 {
+        call.serial = self.next_serial;
+        self.next_serial += 1;
+        self.slab.insert(call)
+    }
+
+    /// Changes legs or ids of a call; the tables follow.
+    pub(super) fn change(&mut self, index: u32, change: impl FnOnce(&mut Call)) {
+        self.leave(index);
+        if let Some(call) = self.slab.get_mut(index) {
+            change(call);
+        }
+        self.enter(index);
+    }
+
+    /// The client has nothing to do with this call any more; its PAC id there rests until `rest`.
+    pub(super) fn detach(&mut self, index: u32, rest: Now) {
+        if let Some(key) = self.slab.get(index).and_then(Call::up_key) {
+            if let Some(before) = self.resting.insert(key, rest) {
+                self.rest_ends.remove(&(before, key));
+            }
+            self.rest_ends.insert((rest, key));
+        }
+        self.change(index, |call| {
+            call.client = None;
+            call.client_pns = None;
+            call.client_pac = None;
+            call.request = None;
+            call.held.clear();
+        });
+    }
+
+    /// Takes a call out of all tables.
+    pub(super) fn remove(&mut self, index: u32) -> Option<Call> {
+        self.leave(index);
+        self.slab.remove(index)
+    }
+
+    fn enter(&mut self, index: u32) {
+        let Some(call) = self.slab.get(index) else { return };
+        call.down_key().map(|key| self.down.insert(key, index));
+        call.up_key().map(|key| self.up.insert(key, index));
+        call.inner().map(|key| self.inner.insert((key, index)));
+        call.outer().map(|key| self.outer.insert((key, index)));
+        call.session().map(|session| self.sessions.insert((session, index)));
+        if let Some(upstream) = call.upstream {
+            self.upstreams.insert((upstream, index));
+            call.server_pac.map(|pac| self.by_pac.insert((upstream, pac), index));
+        }
+    }
+
+    fn leave(&mut self, index: u32) {
+        let Some(call) = self.slab.get(index) else { return };
+        call.down_key().map(|key| self.down.remove(&key));
+        call.up_key().map(|key| self.up.remove(&key));
+        call.inner().map(|key| self.inner.remove(&(key, index)));
+        call.outer().map(|key| self.outer.remove(&(key, index)));
+        call.session().map(|session| self.sessions.remove(&(session, index)));
+        if let Some(upstream) = call.upstream {
+            self.upstreams.remove(&(upstream, index));
+            call.server_pac.map(|pac| self.by_pac.remove(&(upstream, pac)));
+        }
+    }
+
+    /// GRE or a message of the server: the call whose PNS id there this is.
+    pub(super) fn down(&self, external: Ipv4Addr, server: Ipv4Addr, id: u16) -> Option<u32> {
+        self.down.get(&Key::new(external, server, id)).copied()
+    }
+
+    /// GRE of the client: the call whose PAC id there this is.
+    pub(super) fn up(&self, client: Ipv4Addr, server: Ipv4Addr, id: u16) -> Option<u32> {
+        self.up.get(&Key::new(client, server, id)).copied()
+    }
+
+    /// The call a session knows by this PNS id.
+    pub(super) fn of_client_pns(&self, session: SessionId, client: Ipv4Addr, server: Ipv4Addr, id: u16) -> Option<u32> {
+        let mut found = self.with_client_pns(client, server, id);
+        found.find(|&index| self.slab.get(index).is_some_and(|call| call.session() == Some(session)))
+    }
+
+    /// Calls of this client with this PNS id; more than one only over several sessions.
+    pub(super) fn with_client_pns(
+        &self,
+        client: Ipv4Addr,
+        server: Ipv4Addr,
+        id: u16,
+    ) -> impl Iterator<Item = u32> + '_ {
+        let key = Key::new(client, server, id);
+        self.inner.range((key, 0)..=(key, u32::MAX)).map(|&(_, index)| index)
+    }
+
+    /// Calls behind this external address with this PAC id of the server, of whichever connection.
+    pub(super) fn with_server_pac(
+        &self,
+        external: Ipv4Addr,
+        server: Ipv4Addr,
+        id: u16,
+    ) -> impl Iterator<Item = u32> + '_ {
+        let key = Key::new(external, server, id);
+        self.outer.range((key, 0)..=(key, u32::MAX)).map(|&(_, index)| index)
+    }
+
+    /// The call the server knows by this PAC id on this connection.
+    pub(super) fn of_server_pac(&self, upstream: UpstreamId, id: u16) -> Option<u32> {
+        self.by_pac.get(&(upstream, id)).copied()
+    }
+
+    /// The calls of a session.
+    pub(super) fn of_session(&self, session: SessionId) -> impl Iterator<Item = u32> + '_ {
+        self.sessions.range((session, 0)..=(session, u32::MAX)).map(|&(_, index)| index)
+    }
+
+    /// The calls a connection to a server carries.
+    pub(super) fn of_upstream(&self, upstream: UpstreamId) -> impl Iterator<Item = u32> + '_ {
+        self.upstreams.range((upstream, 0)..=(upstream, u32::MAX)).map(|&(_, index)| index)
+    }
+
+    /// Whether this client may be given this PAC id.
+    pub(super) fn is_free_up(&mut self, client: Ipv4Addr, server: Ipv4Addr, id: u16, now: Now) -> bool {
+        while let Some(&(until, key)) = self.rest_ends.first().filter(|(until, _)| *until <= now) {
+            self.rest_ends.remove(&(until, key));
+            self.resting.remove(&key);
+        }
+        let key = Key::new(client, server, id);
+        !self.up.contains_key(&key) && !self.resting.contains_key(&key)
+    }
+
+    pub(super) fn get(&self, index: u32) -> Option<&Call> {
+        self.slab.get(index)
+    }
+
+    /// For everything but legs and ids, which only `change` and `detach` may touch.
+    pub(super) fn get_mut(&mut self, index: u32) -> Option<&mut Call> {
+        self.slab.get_mut(index)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.slab.len()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u32, &Call)> {
+        self.slab.iter()
+    }
+
+    /// Entries in each table, for tests that look for leaks.
+    pub(super) fn sizes(&self) -> [usize; 8] {
+        [
+            self.slab.len(),
+            self.down.len(),
+            self.up.len(),
+            self.inner.len(),
+            self.outer.len(),
+            self.by_pac.len(),
+            self.sessions.len(),
+            self.upstreams.len(),
+        ]
+    }
+}

@@ -1,0 +1,91 @@
+//! What a change of configuration, or the end of the gateway, means for what lives.
+
+use super::ends::Farewell;
+use super::event::{SessionEnd, StartFailure, UpstreamEnd};
+use super::group::{SessionState, UpstreamState};
+use super::types::{SessionId, UpstreamId};
+use super::{Cx, Shared};
+use crate::engine::Engine;
+use crate::types::{Now, Policy};
+use crate::wire::control::StopReason;
+
+impl Shared {
+    /// After a change of configuration: `look_up` gives for a policy in use its new text, or `None` when the rule, service
+    /// or ALG is gone. Sessions whose rule is gone, or whose PptpAlg is another, end and are told; the connections to
+    /// servers stay for the others.
+    pub fn set_policies(&mut self, look_up: &mut dyn FnMut(&Policy) -> Option<Policy>, engine: &mut Engine, now: Now) {
+        let cx = &mut Cx { engine, now };
+        let ids: Vec<SessionId> = self.sessions.keys().copied().collect();
+        for id in ids {
+            let Some(session) = self.sessions.get(&id) else { continue };
+            if matches!(session.state, SessionState::Leaving(_)) {
+                continue;
+            }
+            let old = session.policy.clone();
+            match look_up(&old).filter(|new| new.alg == old.alg) {
+                Some(new) if new == *old => {}
+                Some(new) => self.replace_policy(id, &old, new, cx),
+                None => self.leave(id, SessionEnd::RuleRemoved, cx),
+            }
+        }
+        let ids: Vec<UpstreamId> = self.upstreams.keys().copied().collect();
+        for id in ids {
+            let Some(old) = self.upstreams.get(&id).map(|upstream| upstream.policy.clone()) else { continue };
+            if let Some(new) = look_up(&old).filter(|new| new.alg == old.alg && *new != *old) {
+                let new = self.intern(new);
+                if let Some(upstream) = self.upstreams.get_mut(&id) {
+                    upstream.policy = new;
+                }
+                self.arm_upstream(id);
+            }
+        }
+        self.settle(cx);
+    }
+
+    fn replace_policy(&mut self, id: SessionId, old: &Policy, new: Policy, cx: &mut Cx<'_>) {
+        let new = self.intern(new);
+        cx.engine.uncount_session(&old.service);
+        cx.engine.count_session(&new.service);
+        let calls: Vec<u32> = self.calls.of_session(id).collect();
+        for index in calls {
+            if let Some(call) = self.calls.get_mut(index) {
+                call.policy = new.clone();
+            }
+            self.arm_call(index);
+        }
+        if let Some(session) = self.sessions.get_mut(&id) {
+            session.policy = new;
+        }
+        self.arm_session(id);
+    }
+
+    /// The gateway is being stopped: all are told. What is not closed by itself is reset after the farewell time.
+    pub fn shut_down(&mut self, engine: &mut Engine, now: Now) {
+        let cx = &mut Cx { engine, now };
+        let ids: Vec<SessionId> = self.sessions.keys().copied().collect();
+        for id in ids {
+            self.leave(id, SessionEnd::Shutdown, cx);
+        }
+        let ids: Vec<(UpstreamId, UpstreamState)> = self.upstreams.iter().map(|(&id, of)| (id, of.state)).collect();
+        for (id, state) in ids {
+            match state {
+                UpstreamState::Connecting | UpstreamState::Starting => {
+                    self.start_failed(id, StartFailure::TimedOut, Farewell::Reset, cx);
+                }
+                UpstreamState::Open => {
+                    let farewell = Farewell::Stop(StopReason::StopLocalShutdown);
+                    self.end_upstream(id, UpstreamEnd::Shutdown, farewell, cx);
+                }
+                UpstreamState::Stopping => {}
+            }
+        }
+        self.settle(cx);
+    }
+
+    /// A session ends by our own will: it is told if it was ever answered.
+    fn leave(&mut self, id: SessionId, why: SessionEnd, cx: &mut Cx<'_>) {
+        let answered = self.sessions.get(&id).is_some_and(|session| session.state == SessionState::Open);
+        let farewell = if answered { Farewell::Stop(StopReason::StopLocalShutdown) } else { Farewell::Reset };
+        self.end_session(id, why, farewell, cx);
+    }
+}

@@ -1,0 +1,210 @@
+//! Live sessions, tunnels and calls as people see them: plain values, sorted.
+
+use std::net::Ipv4Addr;
+
+use serde::{Deserialize, Serialize};
+
+use super::calls::Stage;
+use super::types::{SessionId, UpstreamId};
+use super::{Shared, group};
+use crate::engine::{CallDirection, Traffic};
+use crate::types::{Flow, Now};
+
+/// How far a session is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SessionState {
+    /// Its first message is not whole.
+    AwaitingStart,
+    /// It waits for a connection to the server.
+    AwaitingServer,
+    /// Answered.
+    Established,
+    /// Told to go.
+    Closing,
+}
+
+/// How far a tunnel is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TunnelState {
+    /// Ordered, connecting, or not answered yet.
+    Opening,
+    /// Answered.
+    Established,
+    /// Told to go.
+    Closing,
+}
+
+/// A client's control connection.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionView {
+    /// Its name.
+    pub session: SessionId,
+    /// The connection as the client knows it.
+    pub flow: Flow,
+    /// The gateway's address towards the server.
+    pub external: Ipv4Addr,
+    /// How far it is.
+    pub state: SessionState,
+    /// Its live calls.
+    pub calls: u32,
+    /// When it was accepted.
+    pub created: Now,
+    /// When its last message came.
+    pub last_seen: Now,
+    /// `namespace/name` of the rule.
+    pub rule: String,
+}
+
+/// A control connection to a server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TunnelView {
+    /// Its name.
+    pub tunnel: UpstreamId,
+    /// The gateway's address.
+    pub external: Ipv4Addr,
+    /// The server.
+    pub server: Ipv4Addr,
+    /// Its port.
+    pub server_port: u16,
+    /// `namespace/name` of the PptpAlg.
+    pub alg: String,
+    /// How far it is.
+    pub state: TunnelState,
+    /// Calls the server takes on it; 0 while that is not known.
+    pub channels: u16,
+    /// Calls on it, also those whose end the server has not confirmed.
+    pub calls: u32,
+    /// GRE of all its calls so far, client to server.
+    pub up: Traffic,
+    /// GRE of all its calls so far, server to client.
+    pub down: Traffic,
+    /// Since when it is in its state.
+    pub since: Now,
+    /// When its last message came.
+    pub last_seen: Now,
+}
+
+/// One call.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CallView {
+    /// The client's control connection.
+    pub flow: Flow,
+    /// The tunnel that carries it; `None` while it waits for one.
+    pub tunnel: Option<UpstreamId>,
+    /// The gateway's address towards the server.
+    pub external: Ipv4Addr,
+    /// The PNS's Call ID as the client chose it.
+    pub pns_id: Option<u16>,
+    /// The Call ID the server knows in its place.
+    pub translated_pns_id: Option<u16>,
+    /// The PAC's Call ID as the server chose it.
+    pub pac_id: Option<u16>,
+    /// The Call ID the client knows in its place.
+    pub translated_pac_id: Option<u16>,
+    /// Who asked for it.
+    pub direction: CallDirection,
+    /// Whether GRE flows.
+    pub up_now: bool,
+    /// Client to server.
+    pub up: Traffic,
+    /// Server to client.
+    pub down: Traffic,
+    /// When it was asked for.
+    pub created: Now,
+}
+
+impl Shared {
+    /// Live sessions, sorted by flow.
+    pub fn sessions(&self) -> Vec<SessionView> {
+        let mut views: Vec<SessionView> = self
+            .sessions
+            .iter()
+            .map(|(&id, session)| SessionView {
+                session: id,
+                flow: session.flow,
+                external: session.external,
+                state: match session.state {
+                    group::SessionState::AwaitingStart => SessionState::AwaitingStart,
+                    group::SessionState::Pending(_) => SessionState::AwaitingServer,
+                    group::SessionState::Open => SessionState::Established,
+                    group::SessionState::Leaving(_) => SessionState::Closing,
+                },
+                calls: self.calls.of_session(id).count() as u32,
+                created: session.created,
+                last_seen: session.line.heard,
+                rule: session.policy.rule.clone(),
+            })
+            .collect();
+        views.sort_by_key(|view| (view.flow, view.session));
+        views
+    }
+
+    /// Connections to servers, by name.
+    pub fn tunnels(&self) -> Vec<TunnelView> {
+        let view = |(&id, upstream): (&UpstreamId, &group::Upstream)| {
+            let key = &self.groups.get(&upstream.group)?.key;
+            let (mut up, mut down) = upstream.carried;
+            for call in self.calls.of_upstream(id).filter_map(|index| self.calls.get(index)) {
+                add(&mut up, call.up.traffic);
+                add(&mut down, call.down.traffic);
+            }
+            Some(TunnelView {
+                tunnel: id,
+                external: key.external,
+                server: key.server,
+                server_port: key.server_port,
+                alg: key.alg.clone(),
+                state: match upstream.state {
+                    group::UpstreamState::Connecting | group::UpstreamState::Starting => TunnelState::Opening,
+                    group::UpstreamState::Open => TunnelState::Established,
+                    group::UpstreamState::Stopping => TunnelState::Closing,
+                },
+                channels: upstream.channels,
+                calls: upstream.load,
+                up,
+                down,
+                since: upstream.since,
+                last_seen: upstream.line.heard,
+            })
+        };
+        self.upstreams.iter().filter_map(view).collect()
+    }
+
+    /// Calls clients have, sorted by flow and Call ID.
+    pub fn calls(&self) -> Vec<CallView> {
+        let view = |call: &super::calls::Call| {
+            let flow = self.sessions.get(&call.session()?)?.flow;
+            Some(CallView {
+                flow,
+                tunnel: call.upstream,
+                external: call.external,
+                pns_id: call.client_pns,
+                translated_pns_id: call.server_pns,
+                pac_id: call.server_pac,
+                translated_pac_id: call.client_pac,
+                direction: call.direction,
+                up_now: call.stage == Stage::Up,
+                up: call.up.traffic,
+                down: call.down.traffic,
+                created: call.created,
+            })
+        };
+        let mut views: Vec<CallView> = self.calls.iter().filter_map(|(_, call)| view(call)).collect();
+        views.sort_by_key(|view| (view.flow, view.pns_id, view.pac_id));
+        views
+    }
+
+    /// How many calls there are, those included whose client is gone and whose end the server has not confirmed.
+    pub fn call_count(&self) -> usize {
+        self.calls.len()
+    }
+}
+
+/// Adds one traffic to another.
+pub(super) fn add(to: &mut Traffic, more: Traffic) {
+    to.packets += more.packets;
+    to.bytes += more.bytes;
+    to.lost += more.lost;
+}

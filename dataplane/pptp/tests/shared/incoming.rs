@@ -1,0 +1,90 @@
+//! Calls of the server: one client after another is asked, and the ids find their way.
+
+use super::lab::{Lab, Rings, id};
+use super::messages;
+
+#[test]
+fn an_incoming_call_goes_to_the_client_with_the_fewest_calls_and_carries_gre() {
+    let mut lab = Lab::new(65_535);
+    let busy = lab.start_with_call(0, 0);
+    let free = lab.start(1);
+    lab.clients.get_mut(&free).unwrap().rings = Rings::Accepts(3);
+    let upstream = lab.live_upstreams()[0];
+    lab.server_says(upstream, &messages::incoming_request(900));
+    assert_eq!((lab.kinds(busy), lab.kinds(free)), (vec![2, 8], vec![2, 9, 11]));
+    assert_eq!(lab.last(free), messages::incoming_connected(3));
+    let reply = lab.server.heard[&upstream].last().unwrap().clone();
+    let call = lab.calls_of(free)[0].clone();
+    assert_eq!((id(&reply, 12), id(&reply, 14)), (call.translated_pns_id.unwrap(), 900));
+    lab.assert_all_calls_live(2);
+    // And the client may end it.
+    lab.says(free, &messages::call_clear(3));
+    assert_eq!(lab.last(free)[9], 13);
+    lab.assert_all_calls_live(1);
+}
+
+#[test]
+fn a_client_that_refuses_or_leaves_is_followed_by_the_next_one() {
+    let mut lab = Lab::new(65_535);
+    let sessions: Vec<_> = (0..3).map(|n| lab.start(n)).collect();
+    lab.clients.get_mut(&sessions[0]).unwrap().rings = Rings::Refuses;
+    lab.clients.get_mut(&sessions[2]).unwrap().rings = Rings::Accepts(8);
+    let upstream = lab.live_upstreams()[0];
+    lab.server_says(upstream, &messages::incoming_request(900));
+    assert_eq!((lab.kinds(sessions[0]), lab.kinds(sessions[1])), (vec![2, 9], vec![2, 9]));
+    assert_eq!(lab.kinds(sessions[2]), [2]);
+    lab.leaves(sessions[1], callgate_pptp::shared::Gone::Reset);
+    assert_eq!(lab.kinds(sessions[2]), [2, 9, 11]);
+    lab.assert_all_calls_live(1);
+}
+
+#[test]
+fn a_call_nobody_takes_is_refused_and_the_server_hears_the_last_answer() {
+    let mut lab = Lab::new(65_535);
+    let sessions: Vec<_> = (0..3).map(|n| lab.start(n)).collect();
+    for session in &sessions {
+        lab.clients.get_mut(session).unwrap().rings = Rings::Refuses;
+    }
+    let upstream = lab.live_upstreams()[0];
+    lab.server_says(upstream, &messages::incoming_request(900));
+    let reply = lab.server.heard[&upstream].last().unwrap();
+    assert_eq!((reply[9], id(reply, 14), reply[16]), (10, 900, 3));
+    assert_eq!(lab.shared.call_count(), 0);
+}
+
+#[test]
+fn a_call_nobody_answers_stops_ringing_after_a_minute() {
+    let mut lab = Lab::new(65_535);
+    let session = lab.start(0);
+    let upstream = lab.live_upstreams()[0];
+    lab.server_says(upstream, &messages::incoming_request(900));
+    lab.wait(61_000);
+    assert_eq!(lab.kinds(session).iter().filter(|kind| **kind == 13).count(), 1);
+    let refused = lab.server.heard[&upstream].iter().filter(|message| message[9] == 10 && message[16] == 3).count();
+    assert_eq!((refused, lab.shared.call_count()), (1, 0));
+}
+
+#[test]
+fn a_caller_that_hangs_up_stops_the_ringing() {
+    let mut lab = Lab::new(65_535);
+    let session = lab.start(0);
+    let upstream = lab.live_upstreams()[0];
+    lab.server_says(upstream, &messages::incoming_request(900));
+    lab.server_says(upstream, &messages::incoming_request(900));
+    assert_eq!(lab.kinds(session), [2, 9]);
+    lab.server_says(upstream, &messages::disconnect_notify(900));
+    let told = lab.last(session);
+    assert_eq!((told[9], id(&told, 12), lab.shared.call_count()), (13, 900, 0));
+}
+
+#[test]
+fn beyond_max_calls_an_incoming_call_is_refused_for_lack_of_resources() {
+    let mut lab = Lab::new(65_535);
+    lab.policy.max_calls = 1;
+    let session = lab.start_with_call(0, 0);
+    let upstream = lab.live_upstreams()[0];
+    lab.server_says(upstream, &messages::incoming_request(900));
+    let reply = lab.server.heard[&upstream].last().unwrap();
+    assert_eq!((reply[9], reply[16], reply[17]), (10, 3, 4));
+    assert_eq!(lab.kinds(session), [2, 8]);
+}
