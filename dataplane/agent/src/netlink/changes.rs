@@ -19,7 +19,8 @@ pub struct Change {
     pub addresses: bool,
     /// An IPv4 route or rule came or went.
     pub routes: bool,
-    /// Notifications were lost: assume that everything changed.
+    /// Notifications were lost: assume that everything changed. More are lost until what waits is read, and that tells more
+    /// changes: who looks at everything after each of them misses nothing.
     pub lost: bool,
 }
 
