@@ -21,7 +21,7 @@ pub(super) struct Kernel;
 
 impl Ways for Kernel {
     fn source(&mut self, destination: Ipv4Addr, mark: u32) -> Result<Ipv4Addr, String> {
-        let route = Routes::open().and_then(|mut routes| routes.route_to(destination, mark));
+        let route = Routes::open().and_then(|routes| routes.route_to(destination, mark));
         match route {
             Ok(Some(route)) => Ok(route.source),
             Ok(None) => Err(format!("there is no route to {destination} now")),

@@ -34,8 +34,9 @@ pub use record::{Keep, Record, SavedSysctl};
 pub use tags::{LAST_TAG, SENT_TAG, TagKey, Tags, TagsExhausted, Via, via};
 pub use transaction::Applied;
 
+use crate::netlink::rt::Rt;
 use crate::netlink::socket::Socket;
-use crate::netlink::{NETFILTER, ROUTE, conntrack};
+use crate::netlink::{NETFILTER, conntrack};
 use crate::nft::{self, Batch, Ruleset, ruleset};
 
 /// The node's kernel, as far as it is ours.
@@ -43,7 +44,7 @@ pub struct Kernel {
     options: Options,
     record: Record,
     keep: Keep,
-    route: Socket,
+    route: Rt,
     netfilter: Socket,
     /// What is in force; `None` before the first `apply`, when nothing is known.
     running: Option<Ruleset>,
@@ -66,7 +67,7 @@ impl Kernel {
     pub fn start(options: Options, record: Option<Record>, keep: Keep) -> Result<Self, Error> {
         permitted()?;
         options.validate(setup::local_ports()?)?;
-        let route = Socket::open(ROUTE).map_err(Error::netlink("opening a route netlink socket"))?;
+        let route = Rt::open().map_err(Error::netlink("opening a route netlink socket"))?;
         let netfilter = Socket::open(NETFILTER).map_err(Error::netlink("opening a netfilter netlink socket"))?;
         let record = record.unwrap_or_default();
         let config = NodeConfig::default();
@@ -92,7 +93,7 @@ impl Kernel {
     /// `Privilege`, `Netlink`, `Sysctl`, `Record`.
     pub fn clean(options: Options, record: Option<Record>, keep: Keep) -> Result<(), Error> {
         permitted()?;
-        let route = Socket::open(ROUTE).map_err(Error::netlink("opening a route netlink socket"))?;
+        let route = Rt::open().map_err(Error::netlink("opening a route netlink socket"))?;
         let netfilter = Socket::open(NETFILTER).map_err(Error::netlink("opening a netfilter netlink socket"))?;
         let record = record.unwrap_or_default();
         let options = record.options.clone().unwrap_or(options);
@@ -107,7 +108,7 @@ impl Kernel {
     /// As `start`; what can be put back is.
     pub fn mend(&mut self) -> Result<bool, Error> {
         let mut made = setup::Made::default();
-        setup::up(&mut self.route, &self.options, &mut self.record, &mut self.keep, &mut made)?;
+        setup::up(&self.route, &self.options, &mut self.record, &mut self.keep, &mut made)?;
         Ok(made.any())
     }
 
@@ -144,9 +145,9 @@ impl Kernel {
         let left = nft::addresses(&mut self.netfilter, &self.options.nft_table, "own_addresses");
         self.inherited = left.map_err(Error::netlink("reading the ALG's addresses back"))?.into_iter().collect();
         let mut made = setup::Made::default();
-        let up = setup::up(&mut self.route, &self.options, &mut self.record, &mut self.keep, &mut made);
+        let up = setup::up(&self.route, &self.options, &mut self.record, &mut self.keep, &mut made);
         if up.is_err() && known.is_none() {
-            made.undo(&mut self.route, &self.options, &self.record);
+            made.undo(&self.route, &self.options, &self.record);
         }
         up
     }
@@ -258,7 +259,7 @@ impl Kernel {
         let mut errors = Vec::new();
         errors.extend(self.remove_table(options).err());
         errors.extend(self.flush(options, &(1..=SENT_TAG).collect(), &BTreeSet::new()).err());
-        errors.extend(setup::down(&mut self.route, options, &self.record));
+        errors.extend(setup::down(&self.route, options, &self.record));
         errors
     }
 

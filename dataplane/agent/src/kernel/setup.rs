@@ -8,7 +8,7 @@ use super::record::{Keep, Record};
 use super::{Error, Options, sysctl};
 use crate::netlink::link::{self, Link};
 use crate::netlink::policy::{self, MarkRule, TableRoute};
-use crate::netlink::socket::Socket;
+use crate::netlink::rt::Rt;
 
 /// Next hop of everything that is steered: the IPv4 dummy address (RFC 7600), so that one neighbour entry serves all servers.
 const NEXT_HOP: Ipv4Addr = Ipv4Addr::new(192, 0, 0, 8);
@@ -60,12 +60,12 @@ impl Made {
     }
 
     /// Takes it back, as far as it can be.
-    pub(super) fn undo(&self, socket: &mut Socket, options: &Options, record: &Record) {
+    pub(super) fn undo(&self, rt: &Rt, options: &Options, record: &Record) {
         for rule in &self.rules {
-            let _ = rule.remove(socket);
+            let _ = rule.remove(rt);
         }
         if self.pair {
-            let _ = link::remove(socket, &options.steer_link);
+            let _ = link::remove(rt, &options.steer_link);
         }
         let sysctls = record.sysctls.get(self.sysctls..).unwrap_or_default().to_vec();
         let _ = sysctl::restore(&Record { sysctls, ..Record::default() });
@@ -74,44 +74,44 @@ impl Made {
 
 /// Brings links, rules, route and sysctls to what is wanted; changes nothing that is so already.
 pub(super) fn up(
-    socket: &mut Socket,
+    rt: &Rt,
     options: &Options,
     record: &mut Record,
     keep: &mut Keep,
     made: &mut Made,
 ) -> Result<(), Error> {
     made.sysctls = record.sysctls.len();
-    let near = pair(socket, options, made)?;
-    route(socket, options, &near, made)?;
-    rules(socket, options, made)?;
+    let near = pair(rt, options, made)?;
+    route(rt, options, &near, made)?;
+    rules(rt, options, made)?;
     sysctl::forward(record, keep)
 }
 
-fn rules(socket: &mut Socket, options: &Options, made: &mut Made) -> Result<(), Error> {
+fn rules(rt: &Rt, options: &Options, made: &mut Made) -> Result<(), Error> {
     let wanted = mark_rules(options);
-    let found = MarkRule::all(socket).map_err(Error::netlink("listing routing rules"))?;
+    let found = MarkRule::all(rt).map_err(Error::netlink("listing routing rules"))?;
     for stale in found.iter().filter(|rule| rule.table == options.route_table && !wanted.contains(rule)) {
-        stale.remove(socket).map_err(Error::netlink(format!("removing stale routing rule {}", stale.priority)))?;
+        stale.remove(rt).map_err(Error::netlink(format!("removing stale routing rule {}", stale.priority)))?;
         made.mended = true;
     }
     for rule in wanted.iter().filter(|rule| !found.contains(rule)) {
-        rule.add(socket).map_err(Error::netlink(format!("adding routing rule {}", rule.priority)))?;
+        rule.add(rt).map_err(Error::netlink(format!("adding routing rule {}", rule.priority)))?;
         made.rules.push(rule.clone());
     }
     Ok(())
 }
 
-fn route(socket: &mut Socket, options: &Options, near: &Link, made: &mut Made) -> Result<(), Error> {
+fn route(rt: &Rt, options: &Options, near: &Link, made: &mut Made) -> Result<(), Error> {
     let table = options.route_table;
     let wanted = TableRoute { default: true, link: near.index, gateway: Some(NEXT_HOP) };
-    let found = policy::routes(socket, table).map_err(Error::netlink(format!("listing routing table {table}")))?;
+    let found = policy::routes(rt, table).map_err(Error::netlink(format!("listing routing table {table}")))?;
     if found.iter().any(|route| *route != wanted) {
         return Err(Error::Foreign(format!(
             "routing table {table} holds routes that are not ours: choose another with --route-table"
         )));
     }
     if found.is_empty() {
-        policy::add_default(socket, table, near.index, NEXT_HOP)
+        policy::add_default(rt, table, near.index, NEXT_HOP)
             .map_err(Error::netlink(format!("adding the default route into {} to table {table}", near.name)))?;
         made.mended = true;
     }
@@ -119,9 +119,9 @@ fn route(socket: &mut Socket, options: &Options, near: &Link, made: &mut Made) -
 }
 
 /// The near end of the pair, made if it is not there.
-fn pair(socket: &mut Socket, options: &Options, made: &mut Made) -> Result<Link, Error> {
+fn pair(rt: &Rt, options: &Options, made: &mut Made) -> Result<Link, Error> {
     let (near, far) = (&options.steer_link, &options.tap_link);
-    let links = link::all(socket).map_err(Error::netlink("listing links"))?;
+    let links = link::all(rt).map_err(Error::netlink("listing links"))?;
     // What comes out of a pod's network fits, whatever the largest packet there.
     let largest = links.iter().filter(|link| !link.loopback && link.name != *near && link.name != *far);
     let mtu = largest.map(|link| link.mtu).max().unwrap_or(0).clamp(1500, 65_535);
@@ -130,7 +130,7 @@ fn pair(socket: &mut Socket, options: &Options, made: &mut Made) -> Result<Link,
         (Some(a), Some(b)) if a.kind == "veth" && a.peer == Some(b.index) => {}
         (None, None) => {
             let what = || Error::netlink(format!("making the veth pair {near} and {far}"));
-            link::make_pair(socket, near, far, mtu).map_err(what())?;
+            link::make_pair(rt, near, far, mtu).map_err(what())?;
             made.pair = true;
         }
         (Some(_), _) | (_, Some(_)) => {
@@ -141,19 +141,19 @@ fn pair(socket: &mut Socket, options: &Options, made: &mut Made) -> Result<Link,
         }
     }
     for name in [near, far] {
-        let link = named(socket, name)?;
-        silent(socket, &link)?;
+        let link = named(rt, name)?;
+        silent(rt, &link)?;
         let readied =
-            link::ready(socket, &link, link.mtu.max(mtu)).map_err(Error::netlink(format!("readying link {name}")));
+            link::ready(rt, &link, link.mtu.max(mtu)).map_err(Error::netlink(format!("readying link {name}")));
         // A larger MTU is no mending: another link has come.
         made.mended |= readied? && !link.up;
     }
-    named(socket, near)
+    named(rt, near)
 }
 
 /// Nobody speaks IPv6 here; a host without it has no such switch. Where /proc/sys is read-only (a container that is not privileged),
 /// the link at least gets no address to speak from.
-fn silent(socket: &mut Socket, link: &Link) -> Result<(), Error> {
+fn silent(rt: &Rt, link: &Link) -> Result<(), Error> {
     let path = format!("net/ipv6/conf/{}/disable_ipv6", link.name);
     let Err(error) = sysctl::write(&path, "1") else { return Ok(()) };
     match error.kind() {
@@ -164,31 +164,31 @@ fn silent(socket: &mut Socket, link: &Link) -> Result<(), Error> {
                 return Ok(());
             }
             let what = format!("keeping IPv6 addresses off link {}", link.name);
-            link::without_ipv6_address(socket, link).map_err(Error::netlink(what))
+            link::without_ipv6_address(rt, link).map_err(Error::netlink(what))
         }
         _ => Err(sysctl::failed(&path)(error)),
     }
 }
 
-fn named(socket: &mut Socket, name: &str) -> Result<Link, Error> {
-    let found = link::by_name(socket, name).map_err(Error::netlink(format!("looking for link {name}")))?;
+fn named(rt: &Rt, name: &str) -> Result<Link, Error> {
+    let found = link::by_name(rt, name).map_err(Error::netlink(format!("looking for link {name}")))?;
     found.ok_or_else(|| Error::Foreign(format!("link {name} vanished just now: is another agent running?")))
 }
 
 /// Takes everything away again; every failure is collected.
-pub(super) fn down(socket: &mut Socket, options: &Options, record: &Record) -> Vec<Error> {
+pub(super) fn down(rt: &Rt, options: &Options, record: &Record) -> Vec<Error> {
     let mut errors = Vec::new();
     for rule in mark_rules(options) {
         let what = format!("removing routing rule {}", rule.priority);
-        errors.extend(rule.remove(socket).map_err(Error::netlink(what)).err());
+        errors.extend(rule.remove(rt).map_err(Error::netlink(what)).err());
     }
     // The route and the far end go with it. A link of that name that is no pair of ours is somebody else's.
-    let ours = link::by_name(socket, &options.steer_link)
+    let ours = link::by_name(rt, &options.steer_link)
         .map_err(Error::netlink(format!("looking for link {}", options.steer_link)))
         .map(|found| found.is_some_and(|link| link.kind == "veth"));
     match ours {
         Ok(true) => {
-            let removed = link::remove(socket, &options.steer_link).map_err(Error::netlink("removing the veth pair"));
+            let removed = link::remove(rt, &options.steer_link).map_err(Error::netlink("removing the veth pair"));
             errors.extend(removed.err());
         }
         Ok(false) => {}

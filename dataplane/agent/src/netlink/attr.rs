@@ -39,7 +39,7 @@ impl Attrs {
         self.bytes(kind, &value.to_be_bytes())
     }
 
-    /// 32 bits in host order, as rtnetlink has them.
+    /// 32 bits in host order.
     pub(crate) fn u32(self, kind: u16, value: u32) -> Self {
         self.bytes(kind, &value.to_ne_bytes())
     }
@@ -84,11 +84,6 @@ pub(crate) fn attrs(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
 /// The first attribute of this type.
 pub(crate) fn find(bytes: &[u8], kind: u16) -> Option<&[u8]> {
     attrs(bytes).find(|(found, _)| *found == kind).map(|(_, value)| value)
-}
-
-/// A 32-bit value in host order.
-pub(crate) fn find_u32(bytes: &[u8], kind: u16) -> Option<u32> {
-    find(bytes, kind)?.try_into().ok().map(u32::from_ne_bytes)
 }
 
 /// A 32-bit value in network order.

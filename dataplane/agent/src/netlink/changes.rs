@@ -1,10 +1,14 @@
 //! Tells when links, addresses or routes have changed.
 
-use super::Error;
-use super::subscription::Subscription;
+use futures::channel::mpsc::UnboundedReceiver;
+use futures::{FutureExt, StreamExt};
+use rtnetlink::MulticastGroup::{Ipv4Ifaddr, Ipv4Route, Ipv4Rule, Link};
+use rtnetlink::packet_core::{NetlinkMessage, NetlinkPayload as Payload};
+use rtnetlink::packet_route::RouteNetlinkMessage as Message;
+use rtnetlink::proto::Connection;
+use rtnetlink::sys::SocketAddr;
 
-/// Multicast groups (linux/rtnetlink.h): links, IPv4 addresses, IPv4 routes, IPv4 rules.
-const GROUPS: [u32; 4] = [1, 5, 7, 8];
+use super::Error;
 
 /// What has changed since the last one; several changes may be folded into one.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -15,36 +19,59 @@ pub struct Change {
     pub addresses: bool,
     /// An IPv4 route or rule came or went.
     pub routes: bool,
-    /// Notifications were lost: assume that everything changed.
+    /// Notifications were lost: assume that everything changed. More are lost until what waits is read, and that tells more
+    /// changes: who looks at everything after each of them misses nothing.
     pub lost: bool,
 }
 
+impl Change {
+    fn fold(&mut self, message: &NetlinkMessage<Message>) {
+        match &message.payload {
+            Payload::InnerMessage(Message::NewLink(_) | Message::DelLink(_)) => self.links = true,
+            Payload::InnerMessage(Message::NewAddress(_) | Message::DelAddress(_)) => self.addresses = true,
+            Payload::InnerMessage(
+                Message::NewRoute(_) | Message::DelRoute(_) | Message::NewRule(_) | Message::DelRule(_),
+            ) => self.routes = true,
+            Payload::Overrun(_) => self.lost = true,
+            _ => {}
+        }
+    }
+}
+
 /// A subscription in the network namespace of the thread that opened it.
-pub struct Changes(Subscription);
+pub struct Changes {
+    /// Read only while somebody waits for a change: what comes meanwhile stays in the kernel, which bounds it.
+    connection: Connection<Message>,
+    messages: UnboundedReceiver<(NetlinkMessage<Message>, SocketAddr)>,
+}
 
 impl Changes {
     /// Subscribes; call it inside a tokio runtime.
+    ///
+    /// # Errors
+    /// When the kernel refuses the socket or a group.
     pub fn open() -> Result<Self, Error> {
-        Subscription::open(super::ROUTE, &GROUPS).map(Self)
+        let opened = rtnetlink::new_multicast_connection(&[Link, Ipv4Ifaddr, Ipv4Route, Ipv4Rule]);
+        let (connection, _, messages) = opened.map_err(Error::socket)?;
+        Ok(Self { connection, messages })
     }
 
     /// Waits for the next change. Cancel-safe.
+    ///
+    /// # Errors
+    /// When the socket has failed.
     pub async fn next(&mut self) -> Result<Change, Error> {
         loop {
-            let Some(datagram) = self.0.datagram().await? else {
-                return Ok(Change { lost: true, ..Change::default() });
+            let first = tokio::select! {
+                biased;
+                message = self.messages.next() => message,
+                () = &mut self.connection => None,
             };
+            let Some((first, _)) = first else { return Err(Error::Protocol("the subscription ended")) };
             let mut change = Change::default();
-            let mut rest = &datagram[..];
-            while let Some(header) = rest.get(..16) {
-                match u16::from_ne_bytes([header[4], header[5]]) {
-                    16 | 17 => change.links = true,
-                    20 | 21 => change.addresses = true,
-                    24 | 25 | 32 | 33 => change.routes = true,
-                    _ => {}
-                }
-                let length = u32::from_ne_bytes([header[0], header[1], header[2], header[3]]) as usize;
-                rest = rest.get(length.max(16).next_multiple_of(4)..).unwrap_or_default();
+            change.fold(&first);
+            while let Some(Some((message, _))) = self.messages.next().now_or_never() {
+                change.fold(&message);
             }
             if change != Change::default() {
                 return Ok(change);

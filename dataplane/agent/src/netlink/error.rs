@@ -16,6 +16,9 @@ pub enum Error {
     /// The socket failed.
     #[error("netlink socket: {}", .0.desc())]
     Socket(nix::errno::Errno),
+    /// No answer in time.
+    #[error("the kernel did not answer within {0:?}")]
+    Silent(std::time::Duration),
     /// An answer that does not follow the protocol.
     #[error("netlink answer not understood: {0}")]
     Protocol(&'static str),

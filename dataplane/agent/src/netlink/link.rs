@@ -1,26 +1,18 @@
 //! Links: the veth pair, and what a link is called.
 
 use nix::errno::Errno;
+use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL};
+use rtnetlink::packet_route::RouteNetlinkMessage as Message;
+use rtnetlink::packet_route::link::{
+    AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoData, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
+};
+use rtnetlink::{LinkUnspec, LinkVeth};
 
-use super::attr::{Attrs, find, find_text, find_u32};
-use super::socket::{CREATE, DUMP, EXCL, Socket};
+use super::rt::Rt;
 use super::{Error, sys};
 
-const NEW_LINK: u16 = 16;
-const DELETE_LINK: u16 = 17;
-const GET_LINK: u16 = 18;
-
-const IFLA_IFNAME: u16 = 3;
-const IFLA_MTU: u16 = 4;
-const IFLA_LINK: u16 = 5;
-const IFLA_LINKINFO: u16 = 18;
-
-const IFF_UP: u32 = 0x1;
-const IFF_LOOPBACK: u32 = 0x8;
-const IFF_NOARP: u32 = 0x80;
-
 /// What is known about a link.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Link {
     /// Its number.
     pub index: u32,
@@ -36,92 +28,90 @@ pub struct Link {
     pub up: bool,
     /// Talks to the host itself only.
     pub loopback: bool,
-    /// IFF_* flags.
-    pub(crate) flags: u32,
+    /// Asks nobody for the addresses of neighbours.
+    pub(crate) noarp: bool,
 }
 
-/// ifinfomsg.
-fn header(index: u32, flags: u32, change: u32) -> Vec<u8> {
-    let mut bytes = vec![0; 4];
-    bytes.extend_from_slice(&index.to_ne_bytes());
-    bytes.extend_from_slice(&flags.to_ne_bytes());
-    bytes.extend_from_slice(&change.to_ne_bytes());
-    bytes
-}
-
-fn parse(body: &[u8]) -> Option<Link> {
-    let word = |at: usize| Some(u32::from_ne_bytes(body.get(at..at + 4)?.try_into().ok()?));
-    let (index, flags, attrs) = (word(4)?, word(8)?, body.get(16..)?);
-    Some(Link {
-        index,
-        name: find_text(attrs, IFLA_IFNAME)?,
-        mtu: find_u32(attrs, IFLA_MTU).unwrap_or(0),
-        kind: find(attrs, IFLA_LINKINFO).and_then(|info| find_text(info, 1)).unwrap_or_default(),
-        peer: find_u32(attrs, IFLA_LINK).filter(|peer| *peer > 0),
-        up: flags & IFF_UP != 0,
-        loopback: flags & IFF_LOOPBACK != 0,
-        flags,
-    })
+impl Link {
+    fn read(message: Message) -> Option<Self> {
+        let Message::NewLink(LinkMessage { header, attributes, .. }) = message else { return None };
+        let has = |flag| header.flags.contains(flag);
+        let (up, loopback, noarp) = (has(LinkFlags::Up), has(LinkFlags::Loopback), has(LinkFlags::Noarp));
+        let mut link = Self { index: header.index, up, loopback, noarp, ..Self::default() };
+        for attribute in attributes {
+            match attribute {
+                LinkAttribute::IfName(name) => link.name = name,
+                LinkAttribute::Mtu(mtu) => link.mtu = mtu,
+                LinkAttribute::Link(peer) => link.peer = Some(peer).filter(|peer| *peer > 0),
+                LinkAttribute::LinkInfo(infos) => {
+                    let kind = infos.iter().find_map(|info| match info {
+                        LinkInfo::Kind(kind) => Some(kind.to_string()),
+                        _ => None,
+                    });
+                    link.kind = kind.unwrap_or_default();
+                }
+                _ => {}
+            }
+        }
+        Some(link)
+    }
 }
 
 /// The link with this name; `None` if there is none.
-pub(crate) fn by_name(socket: &mut Socket, name: &str) -> Result<Option<Link>, Error> {
-    get(socket, Attrs::after(&header(0, 0, 0)).text(IFLA_IFNAME, name))
+pub(crate) fn by_name(rt: &Rt, name: &str) -> Result<Option<Link>, Error> {
+    get(rt, LinkUnspec::new_with_name(name).build())
 }
 
 /// The link with this number; `None` if there is none.
-pub(crate) fn by_index(socket: &mut Socket, index: u32) -> Result<Option<Link>, Error> {
-    get(socket, Attrs::after(&header(index, 0, 0)))
+pub(crate) fn by_index(rt: &Rt, index: u32) -> Result<Option<Link>, Error> {
+    get(rt, LinkUnspec::new_with_index(index).build())
 }
 
-fn get(socket: &mut Socket, request: Attrs) -> Result<Option<Link>, Error> {
-    match socket.request(GET_LINK, 0, &request.into_bytes()) {
-        Ok(answers) => Ok(answers.iter().find(|(kind, _)| *kind == NEW_LINK).and_then(|(_, body)| parse(body))),
+fn get(rt: &Rt, link: LinkMessage) -> Result<Option<Link>, Error> {
+    match rt.request(&Message::GetLink(link), 0) {
+        Ok(answers) => Ok(answers.into_iter().find_map(Link::read)),
         Err(Error::Kernel { errno: Errno::ENODEV, .. }) => Ok(None),
         Err(error) => Err(error),
     }
 }
 
 /// All links, by number.
-pub(crate) fn all(socket: &mut Socket) -> Result<Vec<Link>, Error> {
-    let answers = socket.request(GET_LINK, DUMP, &header(0, 0, 0))?;
-    let mut links: Vec<Link> = answers.iter().filter_map(|(_, body)| parse(body)).collect();
+pub(crate) fn all(rt: &Rt) -> Result<Vec<Link>, Error> {
+    let answers = rt.request(&Message::GetLink(LinkMessage::default()), NLM_F_DUMP)?;
+    let mut links: Vec<Link> = answers.into_iter().filter_map(Link::read).collect();
     links.sort_by_key(|link| link.index);
     Ok(links)
 }
 
 /// Makes a veth pair, down.
-pub(crate) fn make_pair(socket: &mut Socket, near: &str, far: &str, mtu: u32) -> Result<(), Error> {
-    let peer = Attrs::after(&header(0, 0, 0)).text(IFLA_IFNAME, far).u32(IFLA_MTU, mtu);
-    let info = Attrs::new().text(1, "veth").nest(2, Attrs::new().nest(1, peer));
-    let attrs = Attrs::after(&header(0, 0, 0)).text(IFLA_IFNAME, near).u32(IFLA_MTU, mtu).nest(IFLA_LINKINFO, info);
-    socket.request(NEW_LINK, CREATE | EXCL, &attrs.into_bytes()).map(|_| ())
+pub(crate) fn make_pair(rt: &Rt, near: &str, far: &str, mtu: u32) -> Result<(), Error> {
+    let peer = InfoVeth::Peer(LinkUnspec::new_with_name(far).mtu(mtu).build());
+    let pair = LinkVeth::new(near, far).mtu(mtu).set_info_data(InfoData::Veth(peer)).build();
+    rt.request(&Message::NewLink(pair), NLM_F_CREATE | NLM_F_EXCL).map(drop)
 }
 
 /// Up, without ARP (there is nobody to ask) and without offloads: then the kernel cuts and completes packets itself before
 /// they reach the far end. Changes nothing that is so already; true if there was something to change.
-pub(crate) fn ready(socket: &mut Socket, link: &Link, mtu: u32) -> Result<bool, Error> {
+pub(crate) fn ready(rt: &Rt, link: &Link, mtu: u32) -> Result<bool, Error> {
     sys::offloads_off(&link.name).map_err(Error::Socket)?;
-    let flags = IFF_UP | IFF_NOARP;
-    if link.flags & flags == flags && link.mtu == mtu {
+    if link.up && link.noarp && link.mtu == mtu {
         return Ok(false);
     }
-    let attrs = Attrs::after(&header(link.index, flags, flags)).u32(IFLA_MTU, mtu);
-    socket.request(NEW_LINK, 0, &attrs.into_bytes()).map(|_| true)
+    let wanted = LinkUnspec::new_with_index(link.index).up().arp(false).mtu(mtu).build();
+    rt.request(&Message::NewLink(wanted), 0).map(|_| true)
 }
 
 /// No IPv6 address of its own accord: for where /proc/sys cannot be written, as in a container that is not privileged.
-pub(crate) fn without_ipv6_address(socket: &mut Socket, link: &Link) -> Result<(), Error> {
-    // IFLA_AF_SPEC, AF_INET6, IFLA_INET6_ADDR_GEN_MODE: IN6_ADDR_GEN_MODE_NONE (linux/if_link.h).
-    let mode = Attrs::new().nest(10, Attrs::new().bytes(8, &[1]));
-    let attrs = Attrs::after(&header(link.index, 0, 0)).nest(26, mode);
-    socket.request(NEW_LINK, 0, &attrs.into_bytes()).map(|_| ())
+pub(crate) fn without_ipv6_address(rt: &Rt, link: &Link) -> Result<(), Error> {
+    let mode = AfSpecUnspec::Inet6(vec![AfSpecInet6::AddrGenMode(In6AddrGenMode::None)]);
+    let wanted = LinkUnspec::new_with_index(link.index);
+    let wanted = wanted.append_extra_attribute(LinkAttribute::AfSpecUnspec(vec![mode])).build();
+    rt.request(&Message::NewLink(wanted), 0).map(drop)
 }
 
 /// Removes a link (and its peer); one that is gone already is fine.
-pub(crate) fn remove(socket: &mut Socket, name: &str) -> Result<(), Error> {
-    let attrs = Attrs::after(&header(0, 0, 0)).text(IFLA_IFNAME, name);
-    match socket.request(DELETE_LINK, 0, &attrs.into_bytes()) {
+pub(crate) fn remove(rt: &Rt, name: &str) -> Result<(), Error> {
+    match rt.request(&Message::DelLink(LinkUnspec::new_with_name(name).build()), 0) {
         Ok(_) | Err(Error::Kernel { errno: Errno::ENODEV, .. }) => Ok(()),
         Err(error) => Err(error),
     }

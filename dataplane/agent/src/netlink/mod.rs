@@ -1,8 +1,8 @@
 //! Netlink: links, addresses, routes, rules and conntrack, as plain blocking calls in the calling thread's network namespace.
 //!
 //! ```text
-//!  route, link, policy, conntrack ──► socket (requests, dumps, batches) ──► attr (encode, decode)
-//!  changes (tokio) ◄── multicast groups: links, addresses, routes, rules        tables (tokio) ◄── nftables
+//!  route, link, policy ──► rt (a thread around rtnetlink) ──► NETLINK_ROUTE       changes (tokio) ◄── its multicast groups
+//!  conntrack, crate::nft ──► socket (requests, dumps, batches) ──► attr ──► NETLINK_NETFILTER      tables (tokio) ◄── its groups
 //! ```
 
 pub(crate) mod attr;
@@ -12,6 +12,7 @@ mod error;
 pub(crate) mod link;
 pub(crate) mod policy;
 mod route;
+pub(crate) mod rt;
 pub(crate) mod socket;
 mod subscription;
 mod sys;
@@ -23,7 +24,5 @@ pub use link::Link;
 pub use route::{Route, Routes};
 pub use tables::Tables;
 
-/// NETLINK_ROUTE.
-pub(crate) const ROUTE: isize = 0;
 /// NETLINK_NETFILTER.
 pub(crate) const NETFILTER: isize = 12;

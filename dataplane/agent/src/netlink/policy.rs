@@ -3,30 +3,14 @@
 use std::net::Ipv4Addr;
 
 use nix::errno::Errno;
+use rtnetlink::RouteMessageBuilder;
+use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL};
+use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage};
+use rtnetlink::packet_route::rule::{RuleAction, RuleAttribute, RuleMessage};
+use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage as Message};
 
 use super::Error;
-use super::attr::{Attrs, find, find_text, find_u32};
-use super::socket::{CREATE, DUMP, EXCL, Socket};
-
-const NEW_ROUTE: u16 = 24;
-const GET_ROUTE: u16 = 26;
-const NEW_RULE: u16 = 32;
-const DELETE_RULE: u16 = 33;
-const GET_RULE: u16 = 34;
-
-const FRA_IIFNAME: u16 = 3;
-const FRA_PRIORITY: u16 = 6;
-const FRA_MARK: u16 = 10;
-const FRA_TABLE: u16 = 15;
-const FRA_MASK: u16 = 16;
-const RTA_DST: u16 = 1;
-const RTA_OIF: u16 = 4;
-const RTA_GATEWAY: u16 = 5;
-const RTA_TABLE: u16 = 15;
-
-const AF_INET: u8 = 2;
-/// RTNH_F_ONLINK: the gateway need not be on a network of the link.
-const ONLINK: u32 = 4;
+use super::rt::Rt;
 
 /// `[iif LINK] fwmark mark/mask lookup table` at this priority.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,50 +27,58 @@ pub(crate) struct MarkRule {
     pub(crate) priority: u32,
 }
 
-/// fib_rule_hdr; action 1 is "look up a table".
-const RULE_HEADER: [u8; 12] = [AF_INET, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0];
+/// A rule of IPv4 without anything.
+fn ipv4() -> RuleMessage {
+    let mut rule = RuleMessage::default();
+    rule.header.family = AddressFamily::Inet;
+    rule
+}
 
 impl MarkRule {
-    fn body(&self) -> Vec<u8> {
-        let attrs = Attrs::after(&RULE_HEADER)
-            .u32(FRA_PRIORITY, self.priority)
-            .u32(FRA_MARK, self.mark)
-            .u32(FRA_MASK, self.mask)
-            .u32(FRA_TABLE, self.table);
-        match &self.from {
-            Some(link) => attrs.text(FRA_IIFNAME, link).into_bytes(),
-            None => attrs.into_bytes(),
-        }
+    fn message(&self) -> RuleMessage {
+        let mut rule = ipv4();
+        rule.header.action = RuleAction::ToTable;
+        rule.attributes = vec![
+            RuleAttribute::Priority(self.priority),
+            RuleAttribute::FwMark(self.mark),
+            RuleAttribute::FwMask(self.mask),
+            RuleAttribute::Table(self.table),
+        ];
+        rule.attributes.extend(self.from.clone().map(RuleAttribute::Iifname));
+        rule
     }
 
-    fn parse(body: &[u8]) -> Option<Self> {
-        let attrs = body.get(12..)?;
+    fn read(message: Message) -> Option<Self> {
+        let Message::NewRule(RuleMessage { attributes, .. }) = message else { return None };
+        let number = |of: fn(&RuleAttribute) -> Option<u32>| attributes.iter().find_map(of);
+        let from =
+            attributes.iter().find_map(|a| if let RuleAttribute::Iifname(v) = a { Some(v.clone()) } else { None });
         Some(Self {
-            from: find_text(attrs, FRA_IIFNAME),
-            mark: find_u32(attrs, FRA_MARK)?,
-            mask: find_u32(attrs, FRA_MASK)?,
-            table: find_u32(attrs, FRA_TABLE)?,
-            priority: find_u32(attrs, FRA_PRIORITY)?,
+            from,
+            mark: number(|a| if let RuleAttribute::FwMark(v) = a { Some(*v) } else { None })?,
+            mask: number(|a| if let RuleAttribute::FwMask(v) = a { Some(*v) } else { None })?,
+            table: number(|a| if let RuleAttribute::Table(v) = a { Some(*v) } else { None })?,
+            priority: number(|a| if let RuleAttribute::Priority(v) = a { Some(*v) } else { None })?,
         })
     }
 
     /// Every rule by mark.
-    pub(crate) fn all(socket: &mut Socket) -> Result<Vec<Self>, Error> {
-        let answers = socket.request(GET_RULE, DUMP, &[AF_INET, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0])?;
-        Ok(answers.iter().filter_map(|(_, body)| Self::parse(body)).collect())
+    pub(crate) fn all(rt: &Rt) -> Result<Vec<Self>, Error> {
+        let answers = rt.request(&Message::GetRule(ipv4()), NLM_F_DUMP)?;
+        Ok(answers.into_iter().filter_map(Self::read).collect())
     }
 
     /// Adds it.
-    pub(crate) fn add(&self, socket: &mut Socket) -> Result<(), Error> {
-        match socket.request(NEW_RULE, CREATE | EXCL, &self.body()) {
+    pub(crate) fn add(&self, rt: &Rt) -> Result<(), Error> {
+        match rt.request(&Message::NewRule(self.message()), NLM_F_CREATE | NLM_F_EXCL) {
             Ok(_) | Err(Error::Kernel { errno: Errno::EEXIST, .. }) => Ok(()),
             Err(error) => Err(error),
         }
     }
 
     /// Removes it; one that is gone already is fine.
-    pub(crate) fn remove(&self, socket: &mut Socket) -> Result<(), Error> {
-        match socket.request(DELETE_RULE, 0, &self.body()) {
+    pub(crate) fn remove(&self, rt: &Rt) -> Result<(), Error> {
+        match rt.request(&Message::DelRule(self.message()), 0) {
             Ok(_) | Err(Error::Kernel { errno: Errno::ENOENT, .. }) => Ok(()),
             Err(error) => Err(error),
         }
@@ -104,30 +96,40 @@ pub(crate) struct TableRoute {
     pub(crate) gateway: Option<Ipv4Addr>,
 }
 
+impl TableRoute {
+    /// The route, if it is one of `table`.
+    fn read(message: Message, table: u32) -> Option<Self> {
+        let Message::NewRoute(RouteMessage { attributes, .. }) = message else { return None };
+        let mut route = Self { default: true, link: 0, gateway: None };
+        let mut of_table = false;
+        for attribute in attributes {
+            match attribute {
+                RouteAttribute::Table(found) => of_table = found == table,
+                RouteAttribute::Destination(_) => route.default = false,
+                RouteAttribute::Oif(link) => route.link = link,
+                RouteAttribute::Gateway(RouteAddress::Inet(gateway)) => route.gateway = Some(gateway),
+                _ => {}
+            }
+        }
+        of_table.then_some(route)
+    }
+}
+
 /// The IPv4 routes of one table.
-pub(crate) fn routes(socket: &mut Socket, table: u32) -> Result<Vec<TableRoute>, Error> {
-    let body = Attrs::after(&[AF_INET, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]).u32(RTA_TABLE, table).into_bytes();
-    let answers = match socket.request(GET_ROUTE, DUMP, &body) {
+pub(crate) fn routes(rt: &Rt, table: u32) -> Result<Vec<TableRoute>, Error> {
+    let mut wanted = RouteMessage::default();
+    wanted.header.address_family = AddressFamily::Inet;
+    wanted.attributes = vec![RouteAttribute::Table(table)];
+    match rt.request(&Message::GetRoute(wanted), NLM_F_DUMP) {
+        Ok(answers) => Ok(answers.into_iter().filter_map(|answer| TableRoute::read(answer, table)).collect()),
         // A table that was never used does not exist.
-        Err(Error::Kernel { errno: Errno::ENOENT, .. }) => return Ok(Vec::new()),
-        answers => answers?,
-    };
-    let of_table = answers.iter().filter_map(|(_, body)| {
-        let attrs = body.get(12..)?;
-        (find_u32(attrs, RTA_TABLE)? == table).then(|| TableRoute {
-            default: find(attrs, RTA_DST).is_none(),
-            link: find_u32(attrs, RTA_OIF).unwrap_or(0),
-            gateway: find(attrs, RTA_GATEWAY).and_then(|g| <[u8; 4]>::try_from(g).ok()).map(Ipv4Addr::from),
-        })
-    });
-    Ok(of_table.collect())
+        Err(Error::Kernel { errno: Errno::ENOENT, .. }) => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
 }
 
 /// Adds the default route of a table, into a link, by a next hop that need not exist. It goes with the link.
-pub(crate) fn add_default(socket: &mut Socket, table: u32, link: u32, gateway: Ipv4Addr) -> Result<(), Error> {
-    // rtmsg: protocol 4 (static), scope 0 (universe), type 1 (unicast).
-    let mut header = vec![AF_INET, 0, 0, 0, 0, 4, 0, 1];
-    header.extend_from_slice(&ONLINK.to_ne_bytes());
-    let attrs = Attrs::after(&header).u32(RTA_TABLE, table).bytes(RTA_GATEWAY, &gateway.octets()).u32(RTA_OIF, link);
-    socket.request(NEW_ROUTE, CREATE | EXCL, &attrs.into_bytes()).map(|_| ())
+pub(crate) fn add_default(rt: &Rt, table: u32, link: u32, gateway: Ipv4Addr) -> Result<(), Error> {
+    let route = RouteMessageBuilder::<Ipv4Addr>::new().table_id(table).output_interface(link).gateway(gateway).onlink();
+    rt.request(&Message::NewRoute(route.build()), NLM_F_CREATE | NLM_F_EXCL).map(drop)
 }

@@ -4,22 +4,11 @@ use std::net::Ipv4Addr;
 
 use nix::errno::Errno;
 
-use super::attr::{Attrs, find};
-use super::socket::Socket;
+use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteMetric, RouteType};
+use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage as Message};
+
+use super::rt::Rt;
 use super::{Error, link};
-
-const NEW_ROUTE: u16 = 24;
-const GET_ROUTE: u16 = 26;
-const RTA_DST: u16 = 1;
-const RTA_OIF: u16 = 4;
-const RTA_GATEWAY: u16 = 5;
-const RTA_PREFSRC: u16 = 7;
-const RTA_METRICS: u16 = 8;
-const RTA_MARK: u16 = 16;
-const RTAX_MTU: u16 = 2;
-
-/// A unicast route; everything else does not lead to a server.
-const RTN_UNICAST: u8 = 1;
 
 /// The way to one destination.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,24 +26,30 @@ pub struct Route {
 }
 
 /// Asks the kernel's routing table.
-pub struct Routes {
-    socket: Socket,
-}
+#[derive(Debug)]
+pub struct Routes(Rt);
 
 impl Routes {
-    /// Opens the socket in the calling thread's network namespace.
+    /// Opens the connection in the calling thread's network namespace.
+    ///
+    /// # Errors
+    /// When the kernel refuses the socket.
     pub fn open() -> Result<Self, Error> {
-        Ok(Self { socket: Socket::open(super::ROUTE)? })
+        Rt::open().map(Self)
     }
 
     /// The way to `destination` for a packet of ours with the mark `mark`; `None` without a route, or where it is the
     /// host itself, or not to be reached (blackhole, unreachable, prohibit).
-    pub fn route_to(&mut self, destination: Ipv4Addr, mark: u32) -> Result<Option<Route>, Error> {
-        let body = Attrs::after(&[2, 32, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0])
-            .bytes(RTA_DST, &destination.octets())
-            .u32(RTA_MARK, mark)
-            .into_bytes();
-        let answers = match self.socket.request(GET_ROUTE, 0, &body) {
+    ///
+    /// # Errors
+    /// When the kernel does not tell.
+    pub fn route_to(&self, destination: Ipv4Addr, mark: u32) -> Result<Option<Route>, Error> {
+        let mut question = RouteMessage::default();
+        question.header.address_family = AddressFamily::Inet;
+        question.header.destination_prefix_length = 32;
+        let to = RouteAttribute::Destination(RouteAddress::Inet(destination));
+        question.attributes = vec![to, RouteAttribute::Mark(mark)];
+        let answers = match self.0.request(&Message::GetRoute(question), 0) {
             Ok(answers) => answers,
             Err(Error::Kernel {
                 errno: Errno::ENETUNREACH | Errno::EHOSTUNREACH | Errno::EACCES | Errno::EINVAL,
@@ -62,19 +57,30 @@ impl Routes {
             }) => return Ok(None),
             Err(error) => return Err(error),
         };
-        let Some((_, body)) = answers.iter().find(|(kind, _)| *kind == NEW_ROUTE) else { return Ok(None) };
-        if body.get(7) != Some(&RTN_UNICAST) {
-            return Ok(None);
+        let found = answers.into_iter().find_map(|answer| match answer {
+            Message::NewRoute(route) => Some(route),
+            _ => None,
+        });
+        // Everything but a unicast route does not lead to a server.
+        let Some(route) = found.filter(|route| route.header.kind == RouteType::Unicast) else { return Ok(None) };
+        let (mut source, mut ifindex, mut gateway, mut learned) = (None, None, None, None);
+        for attribute in route.attributes {
+            match attribute {
+                RouteAttribute::PrefSource(RouteAddress::Inet(address)) => source = Some(address),
+                RouteAttribute::Oif(index) => ifindex = Some(index),
+                RouteAttribute::Gateway(RouteAddress::Inet(address)) => gateway = Some(address),
+                RouteAttribute::Metrics(metrics) => {
+                    learned = metrics.into_iter().find_map(|metric| match metric {
+                        RouteMetric::Mtu(mtu) => Some(mtu).filter(|mtu| *mtu > 0),
+                        _ => None,
+                    });
+                }
+                _ => {}
+            }
         }
-        let attrs = body.get(12..).unwrap_or_default();
-        let address = |kind| find(attrs, kind).and_then(|value| <[u8; 4]>::try_from(value).ok()).map(Ipv4Addr::from);
-        let number = |bytes: &[u8]| bytes.try_into().ok().map(u32::from_ne_bytes);
-        let (Some(source), Some(ifindex)) = (address(RTA_PREFSRC), find(attrs, RTA_OIF).and_then(number)) else {
-            return Ok(None);
-        };
-        let learned = find(attrs, RTA_METRICS).and_then(|metrics| find(metrics, RTAX_MTU)).and_then(number);
-        let Some(link) = link::by_index(&mut self.socket, ifindex)? else { return Ok(None) };
-        let mtu = learned.filter(|mtu| *mtu > 0).unwrap_or(link.mtu);
-        Ok(Some(Route { source, ifindex, interface: link.name, gateway: address(RTA_GATEWAY), mtu }))
+        let (Some(source), Some(ifindex)) = (source, ifindex) else { return Ok(None) };
+        let Some(link) = link::by_index(&self.0, ifindex)? else { return Ok(None) };
+        let mtu = learned.unwrap_or(link.mtu);
+        Ok(Some(Route { source, ifindex, interface: link.name, gateway, mtu }))
     }
 }

@@ -13,8 +13,6 @@ pub(crate) const REQUEST: u16 = 0x1;
 pub(crate) const ACK: u16 = 0x4;
 /// The whole table.
 pub(crate) const DUMP: u16 = 0x300;
-/// Fails if it exists.
-pub(crate) const EXCL: u16 = 0x200;
 /// Makes it if it does not exist.
 pub(crate) const CREATE: u16 = 0x400;
 /// At the end.
@@ -60,7 +58,7 @@ struct Message {
 }
 
 impl Socket {
-    /// Opens one; `protocol` as in linux/netlink.h (0 route, 12 netfilter).
+    /// Opens one; `protocol` as in linux/netlink.h (12: netfilter).
     pub(crate) fn open(protocol: isize) -> Result<Self, Error> {
         let mut raw = Raw::new(protocol).map_err(Error::socket)?;
         raw.bind_auto().map_err(Error::socket)?;
@@ -68,8 +66,6 @@ impl Socket {
         // Only for better words: old kernels know neither.
         let _ = raw.set_ext_ack(true);
         let _ = raw.set_cap_ack(true);
-        // Dumps of routes by table; ignored by kernels and protocols that do not know it.
-        let _ = raw.set_netlink_get_strict_chk(true);
         // A batch is one datagram, however long: 1,000 rules for 1,000 sources are a few megabytes.
         // Without CAP_NET_ADMIN the default stays.
         let _ = setsockopt(&raw, sockopt::SndBufForce, &(256 << 20));

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use callgate_agent::netlink::{Change, Changes, Route, Routes};
 
-use super::lab::{Lab, index, root, sh};
+use super::lab::{Lab, empty, index, root, sh};
 
 #[test]
 fn a_route_is_what_the_kernel_would_take() {
@@ -13,7 +13,7 @@ fn a_route_is_what_the_kernel_would_take() {
         return;
     }
     let lab = Lab::new();
-    let mut routes = Routes::open().unwrap();
+    let routes = Routes::open().unwrap();
     let out = |gateway: Option<[u8; 4]>, mtu| Route {
         source: Ipv4Addr::new(192, 0, 2, 1),
         ifindex: index("cg-out"),
@@ -21,7 +21,7 @@ fn a_route_is_what_the_kernel_would_take() {
         gateway: gateway.map(Ipv4Addr::from),
         mtu,
     };
-    let mut to = |address: [u8; 4], mark| routes.route_to(Ipv4Addr::from(address), mark).unwrap();
+    let to = |address: [u8; 4], mark| routes.route_to(Ipv4Addr::from(address), mark).unwrap();
     assert_eq!(to([192, 0, 2, 10], 0), Some(out(None, 1500)));
     assert_eq!(to([198, 51, 100, 10], 0), Some(out(Some([192, 0, 2, 10]), 1500)));
     sh("ip route add 203.0.113.0/24 via 192.0.2.10 mtu 1300 && ip route add blackhole 203.0.113.1");
@@ -71,5 +71,42 @@ fn changes_are_told_by_kind() {
             };
             tokio::time::timeout(Duration::from_secs(10), told).await.unwrap_or_else(|_| panic!("{command}"));
         }
+    });
+}
+
+#[test]
+fn a_connection_stays_in_the_namespace_it_was_opened_in() {
+    if !root() {
+        return;
+    }
+    let lab = Lab::new();
+    let routes = lab.a.run(|| Routes::open().unwrap());
+    let route = routes.route_to(Ipv4Addr::new(198, 51, 100, 10), 0).unwrap().unwrap();
+    assert_eq!((route.interface.as_str(), route.source), ("eth0", Ipv4Addr::new(10, 244, 1, 2)));
+}
+
+#[test]
+fn lost_notifications_are_told_and_later_ones_still_come() {
+    if !root() {
+        return;
+    }
+    empty();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let mut changes = Changes::open().unwrap();
+        // Nobody reads meanwhile, and the socket does not hold that many.
+        sh("for n in $(seq 2000); do echo \"route add blackhole 203.0.$((n / 250)).$((n % 250))\"; done | ip -batch -");
+        let told = async {
+            while !changes.next().await.unwrap().lost {}
+            // Until what waited is read, the kernel drops more without a word. No link has changed before.
+            for mtu in 1400.. {
+                sh(&format!("ip link set lo mtu {mtu}"));
+                match tokio::time::timeout(Duration::from_millis(100), changes.next()).await {
+                    Ok(change) if change.clone().unwrap().links => return,
+                    Ok(_) | Err(_) => {}
+                }
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), told).await.unwrap();
     });
 }
