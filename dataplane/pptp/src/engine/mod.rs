@@ -28,6 +28,7 @@ mod limits;
 mod message;
 mod open;
 mod oversize;
+pub(crate) mod policies;
 mod pool;
 pub(crate) mod random;
 mod record;
@@ -47,17 +48,17 @@ pub use view::{CallDirection, CallState, CallView, CallsByObject, ConnectionStat
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::Ipv4Addr;
-use std::sync::Arc;
 
 use allocator::Allocator;
 use calls::Calls;
 use connection::Connection;
 use fragments::Fragments;
 use hash::{FlatMap, Seeded};
+use policies::Policies;
 use slab::Slab;
 use timers::{Timer, Timers};
 
-use crate::types::{Admit, Command, Flow, Now, Policy, Side, Verdict};
+use crate::types::{Admit, Command, Flow, Now, Side, Verdict};
 use crate::wire::ipv4;
 
 /// Time to live of packets the engine makes itself.
@@ -83,7 +84,7 @@ pub struct Engine {
     /// GRE of the server held for calls whose reply is under way, by the call's serial number.
     held: BTreeMap<u64, Vec<Vec<u8>>>,
     /// One copy of each policy in use, by rule, service and ALG.
-    policies: BTreeMap<[String; 3], Arc<Policy>>,
+    policies: Policies,
     /// Connections by service, calls by ALG: for `maxSessions` and `maxCalls`.
     sessions: BTreeMap<String, u32>,
     calls_of_alg: BTreeMap<String, u32>,
@@ -108,7 +109,7 @@ impl Engine {
             timers: Timers::default(),
             fragments: Fragments::default(),
             held: BTreeMap::new(),
-            policies: BTreeMap::new(),
+            policies: Policies::default(),
             sessions: BTreeMap::new(),
             calls_of_alg: BTreeMap::new(),
             half_open_clients: BTreeMap::new(),

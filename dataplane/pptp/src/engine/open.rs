@@ -96,7 +96,7 @@ impl Engine {
         let timestamps = tcp::options::timestamps(segment.options());
         let data = ConnectionData {
             state: ConnectionState::Opening,
-            policy: self.intern(policy),
+            policy: self.policies.intern(policy),
             client_isn: segment.seq(),
             up: Stream::new(segment.seq() + 1),
             down: None,

@@ -43,7 +43,7 @@ impl Engine {
         let pair = Pair { external, server: flow.server };
         self.allocator.take_port(pair, flow.server_port, external_port);
         let calls = std::mem::take(&mut data.calls);
-        data.policy = self.intern(Policy::clone(&data.policy));
+        data.policy = self.policies.intern(Policy::clone(&data.policy));
         data.up.rearm(now);
         if let Some(down) = &mut data.down {
             down.rearm(now);
@@ -110,23 +110,12 @@ impl Engine {
             }
         }
         drop(answers);
-        self.policies.retain(|_, policy| Arc::strong_count(policy) > 1);
-    }
-
-    /// The one copy of this policy.
-    pub(super) fn intern(&mut self, policy: Policy) -> Arc<Policy> {
-        let key = [policy.rule.clone(), policy.service.clone(), policy.alg.clone()];
-        if let Some(known) = self.policies.get(&key).filter(|known| ***known == policy) {
-            return Arc::clone(known);
-        }
-        let policy = Arc::new(policy);
-        self.policies.insert(key, Arc::clone(&policy));
-        policy
+        self.policies.forget_unused();
     }
 
     fn replace_policy(&mut self, index: u32, new: Policy) {
         let start = self.commands.len();
-        let new = self.intern(new);
+        let new = self.policies.intern(new);
         let Some(connection) = self.connections.get_mut(index) else { return };
         let old = std::mem::replace(&mut connection.data.policy, Arc::clone(&new));
         super::ids::one_less(&mut self.sessions, &old.service);

@@ -1,7 +1,5 @@
 //! The client's leg: a session from its TCP connection to its end.
 
-use std::sync::Arc;
-
 use super::config::VERSION;
 use super::ends::Farewell;
 use super::event::{Event, SessionEnd};
@@ -40,7 +38,7 @@ impl Shared {
         let session = Session {
             flow,
             external: admission.external,
-            policy: self.intern(admission.policy),
+            policy: self.policies.intern(admission.policy),
             group: None,
             state: SessionState::AwaitingStart,
             created: now,
@@ -62,17 +60,6 @@ impl Shared {
         }
         let half_open = self.half_open.get(&flow.client).copied().unwrap_or_default();
         (half_open >= limits.half_open_per_client).then_some(OpenRefusal::HalfOpenClient(half_open))
-    }
-
-    /// The one copy of this policy.
-    pub(super) fn intern(&mut self, policy: Policy) -> Arc<Policy> {
-        let key = [policy.rule.clone(), policy.service.clone(), policy.alg.clone()];
-        if let Some(known) = self.policies.get(&key).filter(|known| ***known == policy) {
-            return Arc::clone(known);
-        }
-        let policy = Arc::new(policy);
-        self.policies.insert(key, Arc::clone(&policy));
-        policy
     }
 
     /// Octets of a client, however TCP has cut them.
@@ -104,11 +91,7 @@ impl Shared {
     /// A client has closed or reset its connection.
     pub fn client_closed(&mut self, id: SessionId, gone: Gone, engine: &mut Engine, now: Now) {
         let cx = &mut Cx { engine, now };
-        let farewell = match gone {
-            Gone::Finished => Farewell::Close,
-            Gone::Reset => Farewell::Nothing,
-        };
-        self.end_session(id, SessionEnd::Gone(gone), farewell, cx);
+        self.end_session(id, SessionEnd::Gone(gone), gone.into(), cx);
         self.settle(cx);
     }
 

@@ -131,7 +131,7 @@ impl Shared {
                 self.timers.clear(armed, Owner::Group(group));
             }
         }
-        self.policies.retain(|_, policy| std::sync::Arc::strong_count(policy) > 1);
+        self.policies.forget_unused();
     }
 
     /// One call more on this connection.

@@ -29,6 +29,16 @@ pub(super) enum Farewell {
     Stop(StopReason),
 }
 
+impl From<Gone> for Farewell {
+    /// What a leg that the other end has ended still needs.
+    fn from(gone: Gone) -> Self {
+        match gone {
+            Gone::Finished => Self::Close,
+            Gone::Reset => Self::Nothing,
+        }
+    }
+}
+
 impl Shared {
     /// Ends a client's session with its calls; the connections to servers stay.
     pub(super) fn end_session(&mut self, id: SessionId, why: SessionEnd, farewell: Farewell, cx: &mut Cx<'_>) {

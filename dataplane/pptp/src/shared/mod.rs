@@ -49,17 +49,17 @@ pub use view::{CallView, SessionState, SessionView, TunnelState, TunnelView};
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::Ipv4Addr;
-use std::sync::Arc;
 
 use calls::Calls;
 use gre::Fragments;
 use group::{Group, GroupId, GroupKey, Session, Upstream};
 use time::Owner;
 
+use crate::engine::policies::Policies;
 use crate::engine::random::Random;
 use crate::engine::timers::Timers;
 use crate::engine::{Engine, Limits};
-use crate::types::{Now, Policy};
+use crate::types::Now;
 use crate::wire::control::{ControlType, Header};
 
 /// What an input brings along besides itself.
@@ -85,7 +85,7 @@ pub struct Shared {
     /// Sessions of a client whose first message is not in.
     half_open: BTreeMap<Ipv4Addr, u32>,
     /// One copy of each policy in use, by rule, service and ALG.
-    policies: BTreeMap<[String; 3], Arc<Policy>>,
+    policies: Policies,
     /// Groups in which something may be done now.
     dirty: BTreeSet<GroupId>,
     timers: Timers<Owner>,
@@ -111,7 +111,7 @@ impl Shared {
             calls: Calls::new(seed),
             shares: BTreeMap::new(),
             half_open: BTreeMap::new(),
-            policies: BTreeMap::new(),
+            policies: Policies::default(),
             dirty: BTreeSet::new(),
             timers: Timers::default(),
             fragments: Fragments::default(),

@@ -32,7 +32,7 @@ impl Shared {
         for id in ids {
             let Some(old) = self.upstreams.get(&id).map(|upstream| upstream.policy.clone()) else { continue };
             if let Some(new) = look_up(&old).filter(|new| new.alg == old.alg && *new != *old) {
-                let new = self.intern(new);
+                let new = self.policies.intern(new);
                 if let Some(upstream) = self.upstreams.get_mut(&id) {
                     upstream.policy = new;
                 }
@@ -43,7 +43,7 @@ impl Shared {
     }
 
     fn replace_policy(&mut self, id: SessionId, old: &Policy, new: Policy, cx: &mut Cx<'_>) {
-        let new = self.intern(new);
+        let new = self.policies.intern(new);
         cx.engine.uncount_session(&old.service);
         cx.engine.count_session(&new.service);
         let calls: Vec<u32> = self.calls.of_session(id).collect();

@@ -42,17 +42,13 @@ impl Shared {
     /// A server has closed or reset its connection.
     pub fn upstream_closed(&mut self, id: UpstreamId, gone: Gone, engine: &mut Engine, now: Now) {
         let cx = &mut Cx { engine, now };
-        let farewell = match gone {
-            Gone::Finished => Farewell::Close,
-            Gone::Reset => Farewell::Nothing,
-        };
         match self.upstreams.get(&id).map(|upstream| upstream.state) {
             None => {}
             Some(UpstreamState::Connecting | UpstreamState::Starting) => {
-                self.start_failed(id, StartFailure::Ended(gone), farewell, cx);
+                self.start_failed(id, StartFailure::Ended(gone), gone.into(), cx);
             }
             Some(UpstreamState::Open | UpstreamState::Stopping) => {
-                self.end_upstream(id, UpstreamEnd::Gone(gone), farewell, cx);
+                self.end_upstream(id, UpstreamEnd::Gone(gone), gone.into(), cx);
             }
         }
         self.settle(cx);

@@ -55,7 +55,7 @@ impl Shared {
         }
         let cx = &mut Cx { engine, now };
         cx.engine.count_session(&policy.service);
-        let policy = self.intern(policy);
+        let policy = self.policies.intern(policy);
         let key = GroupKey { external, server: flow.server, server_port: flow.server_port, alg: policy.alg.clone() };
         let group = self.join(key);
         let (session, upstream) = (SessionId(self.new_id()), UpstreamId(self.new_id()));
