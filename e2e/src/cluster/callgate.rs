@@ -71,6 +71,33 @@ pub fn install(cluster: &Cluster, values: &[&str]) -> anyhow::Result<()> {
     helm(cluster, &args)
 }
 
+/// `helm upgrade` of what is installed to this chart, as docs/install.md has it; waits until everything is ready.
+///
+/// # Errors
+/// As `install`.
+pub fn upgrade(cluster: &Cluster, chart: &Path) -> anyhow::Result<()> {
+    let chart = chart.to_str().context("path of the chart")?;
+    let args = ["upgrade", "callgate", chart, "--namespace", NAMESPACE, "--reset-then-reuse-values", "--wait"];
+    helm(cluster, &[&args[..], &["--timeout", "3m"]].concat())
+}
+
+/// Takes Callgate away as docs/uninstall.md has it, line by line: the nodes, the release, the kinds, the namespace.
+///
+/// # Errors
+/// If one of the commands fails, with what it said.
+pub fn uninstall(cluster: &Cluster) -> anyhow::Result<()> {
+    let chart = chart();
+    let chart = chart.to_str().context("path of the chart")?;
+    let clean = ["upgrade", "callgate", chart, "-n", NAMESPACE, "--reuse-values"];
+    helm(cluster, &[&clean[..], &["--set", "dataplane.cleanup=true", "--set", "operator.replicas=0"]].concat())?;
+    let k = |args: &[&str]| cluster.kubectl().run(args).map(drop);
+    k(&["-n", NAMESPACE, "rollout", "status", "daemonset/callgate-dataplane", "--timeout=180s"])?;
+    helm(cluster, &["uninstall", "callgate", "-n", NAMESPACE])?;
+    let kinds = ["iprules", "ipservices", "pptpalgs", "egressnodes"].map(|kind| format!("{kind}.callgate.io"));
+    k(&[&["delete", "crd"][..], &kinds.each_ref().map(String::as_str)].concat())?;
+    k(&["delete", "namespace", NAMESPACE])
+}
+
 /// Runs helm.
 ///
 /// # Errors

@@ -65,3 +65,9 @@ pub(super) fn import(node: &Node, tar: &Path) -> anyhow::Result<()> {
     node.run("/usr/bin/ctr", &["-a", SOCKET, "-n", "k8s.io", "images", "import", &tar])?;
     Ok(())
 }
+
+/// Gives an image a second name; one that is taken goes to this image.
+pub(super) fn tag(node: &Node, image: &str, name: &str) -> anyhow::Result<()> {
+    node.run("/usr/bin/ctr", &["-a", SOCKET, "-n", "k8s.io", "images", "tag", "--force", image, name])?;
+    Ok(())
+}

@@ -1,6 +1,10 @@
-//! API server, controller manager and scheduler in one namespace.
+//! etcd, API server, controller manager and scheduler in one namespace.
 
-use std::path::Path;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::Context as _;
 
 use super::certificates::Authority;
 use super::kubeconfig;
@@ -8,24 +12,58 @@ use super::{addresses, etcd, tools};
 use crate::lab::node::Node;
 use crate::lab::process::Process;
 
-/// Its processes, in the order they were started.
+/// A program of it, which can be started again as it was.
+#[derive(Debug)]
+pub(super) struct Part {
+    name: &'static str,
+    program: PathBuf,
+    args: Vec<OsString>,
+    pub(super) process: Process,
+}
+
+impl Part {
+    fn start(node: &Node, name: &'static str, command: Command) -> anyhow::Result<Self> {
+        let (program, args) = (command.get_program().into(), command.get_args().map(OsString::from).collect());
+        Ok(Self { name, program, args, process: node.spawn(name, command).context(name)? })
+    }
+
+    /// Starts it again after its end.
+    pub(super) fn start_again(&mut self, node: &Node) -> anyhow::Result<()> {
+        let mut command = node.command(&self.program);
+        command.args(&self.args);
+        self.process = node.spawn(self.name, command).context(self.name)?;
+        Ok(())
+    }
+}
+
+/// Its programs.
 #[derive(Debug)]
 pub(super) struct ControlPlane {
-    pub(super) processes: Vec<Process>,
+    pub(super) etcd: Part,
+    pub(super) api_server: Part,
+    others: [Part; 2],
+}
+
+impl ControlPlane {
+    /// All processes, in the order they were started.
+    pub(super) fn processes(&mut self) -> impl Iterator<Item = &mut Process> {
+        [&mut self.etcd, &mut self.api_server].into_iter().chain(&mut self.others).map(|part| &mut part.process)
+    }
 }
 
 /// Starts all of it; nothing is waited for.
 pub(super) fn start(node: &Node, authority: &Authority) -> anyhow::Result<ControlPlane> {
-    let processes = vec![
-        etcd::start(node)?,
-        api_server(node, authority)?,
-        controller_manager(node, authority)?,
-        scheduler(node, authority)?,
-    ];
-    Ok(ControlPlane { processes })
+    Ok(ControlPlane {
+        etcd: Part::start(node, "etcd", etcd::command(node)?)?,
+        api_server: Part::start(node, "kube-apiserver", api_server(node, authority)?)?,
+        others: [
+            Part::start(node, "kube-controller-manager", controller_manager(node, authority)?)?,
+            Part::start(node, "kube-scheduler", scheduler(node, authority)?)?,
+        ],
+    })
 }
 
-fn api_server(node: &Node, authority: &Authority) -> anyhow::Result<Process> {
+fn api_server(node: &Node, authority: &Authority) -> anyhow::Result<Command> {
     let hosts =
         ["kubernetes", "kubernetes.default", "kubernetes.default.svc", "localhost", "127.0.0.1"].map(str::to_owned);
     let mut hosts = hosts.to_vec();
@@ -64,10 +102,10 @@ fn api_server(node: &Node, authority: &Authority) -> anyhow::Result<Process> {
     ] {
         command.arg(flag).arg(file);
     }
-    node.spawn("kube-apiserver", command)
+    Ok(command)
 }
 
-fn controller_manager(node: &Node, authority: &Authority) -> anyhow::Result<Process> {
+fn controller_manager(node: &Node, authority: &Authority) -> anyhow::Result<Command> {
     let mut command = node.command(tools::tool("kube-controller-manager")?);
     let config = kubeconfig_of(node, authority, "system:kube-controller-manager")?;
     command.arg("--kubeconfig").arg(config);
@@ -76,14 +114,14 @@ fn controller_manager(node: &Node, authority: &Authority) -> anyhow::Result<Proc
     command.args(["--allocate-node-cidrs=false", "--service-cluster-ip-range", addresses::SERVICES]);
     command.arg("--service-account-private-key-file").arg(key_of_tokens(&authority.certificate()));
     command.arg("--root-ca-file").arg(authority.certificate());
-    node.spawn("kube-controller-manager", command)
+    Ok(command)
 }
 
-fn scheduler(node: &Node, authority: &Authority) -> anyhow::Result<Process> {
+fn scheduler(node: &Node, authority: &Authority) -> anyhow::Result<Command> {
     let mut command = node.command(tools::tool("kube-scheduler")?);
     command.arg("--kubeconfig").arg(kubeconfig_of(node, authority, "system:kube-scheduler")?);
     command.args(["--leader-elect=false", "--bind-address=127.0.0.1"]);
-    node.spawn("kube-scheduler", command)
+    Ok(command)
 }
 
 /// The file that `api_server` has made.

@@ -1,16 +1,15 @@
 //! etcd of one member, on the control plane's loopback.
 
-use anyhow::Context as _;
+use std::process::Command;
 
 use super::tools;
 use crate::lab::node::Node;
-use crate::lab::process::Process;
 
 /// Where the API server finds it.
 pub(super) const URL: &str = "http://127.0.0.1:2379";
 
-/// Starts it; the API server waits for it by itself.
-pub(super) fn start(node: &Node) -> anyhow::Result<Process> {
+/// How it is started; the API server waits for it by itself.
+pub(super) fn command(node: &Node) -> anyhow::Result<Command> {
     let mut command = node.command(tools::tool("etcd")?);
     command.arg("--data-dir").arg(node.dir.join("etcd"));
     command.args([
@@ -23,5 +22,5 @@ pub(super) fn start(node: &Node) -> anyhow::Result<Process> {
     ]);
     // What is lost when the machine fails is a lab.
     command.args(["--unsafe-no-fsync", "--log-level", "warn"]);
-    node.spawn("etcd", command).context("etcd")
+    Ok(command)
 }

@@ -69,6 +69,14 @@ impl Machine {
         containerd::import(&self.node, tar)
     }
 
+    /// Gives an image that its containerd has a second name.
+    ///
+    /// # Errors
+    /// If it has no such image.
+    pub fn tag(&self, image: &str, name: &str) -> anyhow::Result<()> {
+        containerd::tag(&self.node, image, name)
+    }
+
     /// Programs that should run and do not.
     pub(super) fn ended(&mut self) -> Vec<String> {
         let all = [&mut self.containerd, &mut self.kubelet, &mut self.kube_proxy].into_iter().flatten();

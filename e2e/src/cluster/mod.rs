@@ -25,9 +25,13 @@ mod kubeconfig;
 pub mod kubectl;
 mod kubelet;
 pub mod machine;
+pub mod next_version;
+pub mod outages;
 pub mod outside;
+mod pods;
 pub mod till;
 pub mod tools;
+pub mod traces;
 pub mod up;
 mod wiring;
 

@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use super::Cluster;
 use super::callgate::CLIENT_IMAGE;
 use crate::lab::ping::{self, Pinged};
+use crate::lab::ping_gaps::{self, Gaps};
 use crate::peers::pptp_client::Link;
 use crate::wait;
 
@@ -88,6 +89,24 @@ spec:
         // Its exit code tells only whether anything came back.
         let said = self.exec(cluster, &format!("ping -q -i 0.2 -W 2 -c {count} {target}; true"))?;
         ping::parse(&said)
+    }
+
+    /// Begins to ping `target` five times a second until `pinged`; no connection to the API server is needed meanwhile.
+    ///
+    /// # Errors
+    /// If the pod does not run.
+    pub fn begin_to_ping(&self, cluster: &Cluster, target: Ipv4Addr) -> anyhow::Result<()> {
+        let command = format!("setsid ping -n -i 0.2 {target} >/tmp/ping 2>&1 </dev/null &");
+        self.exec(cluster, &command).map(drop)
+    }
+
+    /// Ends what `begin_to_ping` has begun; what came of it.
+    ///
+    /// # Errors
+    /// If ping says something that is not understood.
+    pub fn pinged(&self, cluster: &Cluster) -> anyhow::Result<Gaps> {
+        let said = self.exec(cluster, "pkill -INT ping; while pgrep ping >/dev/null; do sleep 0.1; done; cat /tmp/ping")?;
+        ping_gaps::parse(&said).with_context(|| format!("{}: {said}", self.name))
     }
 
     /// Hangs up as a user would, and waits until the client has ended.

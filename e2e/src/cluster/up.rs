@@ -36,7 +36,7 @@ pub struct Plan {
 #[derive(Debug)]
 pub struct Cluster {
     // Dropped in this order: programs before the namespaces they are in.
-    control: ControlPlane,
+    pub(super) control: ControlPlane,
     dns: Process,
     /// Machines for pods.
     pub machines: Vec<Machine>,
@@ -118,7 +118,7 @@ impl Cluster {
     /// # Errors
     /// As said, with the end of what it wrote.
     pub fn check(&mut self) -> anyhow::Result<()> {
-        let programs = self.control.processes.iter_mut().chain([&mut self.dns]);
+        let programs = self.control.processes().chain([&mut self.dns]);
         let mut ended: Vec<String> = programs
             .filter_map(|process| process.exit_status().map(|status| format!("{status}\n{}", process.tail(20))))
             .collect();
@@ -168,7 +168,7 @@ fn runtimes(machines: &mut [Machine], images: &[PathBuf], masquerade: bool) -> a
 impl Drop for Cluster {
     fn drop(&mut self) {
         self.machines.clear();
-        self.control.processes.clear();
+        self.control.processes().for_each(Process::kill9);
         self.dns.kill9();
         for node in [&self.control_plane, &self.outside.router].into_iter().chain(&self.outside.servers) {
             names::remove_netns(node.netns());

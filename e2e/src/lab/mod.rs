@@ -15,6 +15,7 @@ pub mod node;
 pub mod packet;
 pub mod packet_socket;
 pub mod ping;
+pub mod ping_gaps;
 pub mod process;
 pub mod root;
 pub mod signals;

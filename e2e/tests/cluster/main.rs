@@ -5,6 +5,10 @@
 
 mod classic;
 mod clean_up;
+mod nothing;
 mod objects;
+mod outages;
+mod rolls;
 mod shared;
 mod stands;
+mod tunnels;

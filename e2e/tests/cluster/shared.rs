@@ -48,6 +48,11 @@ impl Shared {
         self.0.as_ref().unwrap()
     }
 
+    /// To do something to it.
+    pub(crate) fn cluster_mut(&mut self) -> &mut Cluster {
+        self.0.as_mut().unwrap()
+    }
+
     pub(crate) fn kubectl(&self) -> Kubectl<'_> {
         self.cluster().kubectl()
     }
@@ -87,7 +92,7 @@ pub(crate) fn can_run(test: &str) -> bool {
     run_unless(tools::missing(), test)
 }
 
-fn run_unless(missing: Option<String>, test: &str) -> bool {
+pub(crate) fn run_unless(missing: Option<String>, test: &str) -> bool {
     if let Some(why) = &missing {
         root::skip(test, why);
     }
