@@ -1,14 +1,17 @@
-//! Puts a host back as it was before an agent that has ended: everything its state directory knows of, and then that.
+//! Puts a host back as it was before an agent that has ended: what lives is taken leave of, then everything its state directory
+//! knows of is removed, and then that.
 
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
+use crate::alg::node::Shared;
 use crate::args::Cleanup;
-use crate::clock;
-use crate::kernel::{Kernel, Options, Record, permitted};
-use crate::run::alone;
+use crate::kernel::{Keep, Kernel, Options, Record, permitted};
+use crate::run::{SharedKernel, Ways, alone, farewell, take_over};
 use crate::state::{Error, StateDir, write_whole};
+use crate::{alg, clock};
 
 /// Between two looks whether the agent has ended.
 const LOOK: Duration = Duration::from_millis(200);
@@ -28,17 +31,46 @@ pub fn run(args: &Cleanup) -> Result<()> {
             opened => break opened?,
         }
     };
-    let record: Option<Record> = state.load("kernel.json").unwrap_or_else(|error| {
-        tracing::warn!("kernel.json cannot be read ({error}): what goes by the names of the flags is removed");
-        None
-    });
+    let mut record = kernel_record(&state);
     let used = record.as_ref().and_then(|record| record.options.clone()).unwrap_or_else(|| options.clone());
     let _alone = alone(&used)?;
-    let kept = state.kernel_record();
-    let keep = Box::new(move |record: &Record| write_whole(&kept, &serde_json::to_vec(record)?));
-    Kernel::clean(options, record, keep).context("putting the host back as it was")?;
+    if record.is_some() {
+        if let Err(error) = end_all(&used, record, &state) {
+            tracing::warn!("nobody can be told that connections end: {error:#}");
+        }
+        record = kernel_record(&state);
+    }
+    Kernel::clean(options, record, keep(&state)).context("putting the host back as it was")?;
     let _ = std::fs::remove_file(&args.api);
     state.remove().with_context(|| format!("removing --state-dir {}", args.state_dir.display()))?;
     tracing::info!("the host is as it was before Callgate");
+    Ok(())
+}
+
+/// Saves what the kernel part says where it was.
+fn keep(state: &StateDir) -> Keep {
+    let kept = state.kernel_record();
+    Box::new(move |record: &Record| write_whole(&kept, &serde_json::to_vec(record)?))
+}
+
+/// What the kernel was before, and what was made in it.
+fn kernel_record(state: &StateDir) -> Option<Record> {
+    state.load("kernel.json").unwrap_or_else(|error| {
+        tracing::warn!("kernel.json cannot be read ({error}): what goes by the names of the flags is removed");
+        None
+    })
+}
+
+/// Goes on with what the agent had, only to end it: both ends of every connection are told.
+fn end_all(options: &Options, record: Option<Record>, state: &StateDir) -> Result<()> {
+    let kernel = Kernel::start(options.clone(), record, keep(state)).context("going on with what is there")?;
+    let shared: SharedKernel = Arc::new(Mutex::new(Some(Shared { kernel, own: Vec::new() })));
+    let setup = take_over(&Ways::default(), options, state, &shared)?;
+    if setup.engine.connection_count() > 0 {
+        let running = alg::start(setup).context("starting the ALG")?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(farewell(&running.handle));
+        running.stop();
+    }
     Ok(())
 }

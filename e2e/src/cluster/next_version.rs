@@ -48,7 +48,8 @@ fn kind_with_one_field_more(file: &Path) -> anyhow::Result<()> {
     let depth = tail.first().map_or(0, |line| line.len() - line.trim_start().len());
     let pad = " ".repeat(depth);
     let field = [format!("{pad}{FIELD}:"), format!("{pad}  type: string")];
-    let all: Vec<&str> = head.iter().copied().chain(field.iter().map(String::as_str)).chain(tail.iter().copied()).collect();
+    let all: Vec<&str> =
+        head.iter().copied().chain(field.iter().map(String::as_str)).chain(tail.iter().copied()).collect();
     fs::write(file, all.join("\n") + "\n").with_context(|| file.display().to_string())
 }
 
@@ -80,7 +81,8 @@ pub fn images(cluster: &Cluster, component: &str) -> anyhow::Result<Vec<String>>
     let label = format!("app.kubernetes.io/component={component}");
     let said = cluster.kubectl().run(&["-n", callgate::NAMESPACE, "get", "pods", "-l", &label, "-o", "json"])?;
     let pods: Value = serde_json::from_str(&said).context("pods")?;
-    let living = pods["items"].as_array().into_iter().flatten().filter(|pod| pod["metadata"]["deletionTimestamp"].is_null());
+    let living =
+        pods["items"].as_array().into_iter().flatten().filter(|pod| pod["metadata"]["deletionTimestamp"].is_null());
     let mut images: Vec<String> = living
         .flat_map(|pod| pod["spec"]["containers"].as_array().into_iter().flatten())
         .filter_map(|container| container["image"].as_str().map(str::to_owned))

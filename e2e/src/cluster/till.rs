@@ -105,8 +105,22 @@ spec:
     /// # Errors
     /// If ping says something that is not understood.
     pub fn pinged(&self, cluster: &Cluster) -> anyhow::Result<Gaps> {
-        let said = self.exec(cluster, "pkill -INT ping; while pgrep ping >/dev/null; do sleep 0.1; done; cat /tmp/ping")?;
+        let said =
+            self.exec(cluster, "pkill -INT ping; while pgrep ping >/dev/null; do sleep 0.1; done; cat /tmp/ping")?;
         ping_gaps::parse(&said).with_context(|| format!("{}: {said}", self.name))
+    }
+
+    /// Waits until the client has ended because it was told that the call has.
+    ///
+    /// # Errors
+    /// After `limit`, with what the client said.
+    pub fn wait_down(&self, cluster: &Cluster, limit: Duration) -> anyhow::Result<()> {
+        let mut said = String::new();
+        let down = wait::until_true(&format!("{} knows that its call has ended", self.name), limit, || {
+            said = self.exec(cluster, "cat /tmp/log")?;
+            Ok(said.contains("callgate-ppp: down "))
+        });
+        down.with_context(|| said.clone())
     }
 
     /// Hangs up as a user would, and waits until the client has ended.

@@ -85,7 +85,10 @@ pub fn of(machine: &Machine) -> anyhow::Result<Traces> {
         }
     }
     let flows = node.run("conntrack", &["-L", "-o", "extended"])?;
-    traces.insert("connections with a mark of ours".into(), flows.lines().filter(|flow| marked(flow)).map(str::to_owned).collect());
+    traces.insert(
+        "connections with a mark of ours".into(),
+        flows.lines().filter(|flow| marked(flow)).map(str::to_owned).collect(),
+    );
     traces.insert("sysctls".into(), node.within(|| sysctls(Path::new("/proc/sys/net")))?);
     traces.insert("files".into(), node.within(|| TREES.iter().flat_map(|tree| files(Path::new(tree))).collect())?);
     Ok(traces)
@@ -171,8 +174,20 @@ fn files(dir: &Path) -> Vec<String> {
         let kind = meta.file_type();
         let size = if kind.is_file() { meta.len() } else { 0 };
         let target = fs::read_link(&path).map(|target| target.display().to_string()).unwrap_or_default();
-        let kind = if kind.is_socket() { "socket" } else if kind.is_dir() { "dir" } else { "file" };
-        found.push(format!("{} {kind} {:o} {}:{} {size} {target}", path.display(), meta.mode(), meta.uid(), meta.gid()));
+        let kind = if kind.is_socket() {
+            "socket"
+        } else if kind.is_dir() {
+            "dir"
+        } else {
+            "file"
+        };
+        found.push(format!(
+            "{} {kind} {:o} {}:{} {size} {target}",
+            path.display(),
+            meta.mode(),
+            meta.uid(),
+            meta.gid()
+        ));
         if meta.is_dir() {
             found.extend(files(&path));
         }
@@ -201,10 +216,8 @@ mod tests {
         let before = traces("ip rule", &["0: from all lookup local", "32766: from all lookup main"]);
         assert_eq!(difference(&before, &before.clone()), Vec::<String>::new());
         let after = traces("ip rule", &["0: from all lookup local", "7411: from all fwmark 0x200000 lookup 7411"]);
-        let expected = [
-            "ip rule: - 32766: from all lookup main",
-            "ip rule: + 7411: from all fwmark 0x200000 lookup 7411",
-        ];
+        let expected =
+            ["ip rule: - 32766: from all lookup main", "ip rule: + 7411: from all fwmark 0x200000 lookup 7411"];
         assert_eq!(difference(&before, &after), expected);
         let turned = traces("ip rule", &["32766: from all lookup main", "0: from all lookup local"]);
         assert_eq!(difference(&before, &turned).len(), 1);

@@ -104,11 +104,15 @@ fn from_nothing_to_two_tunnels_and_back_to_nodes_as_they_were_with_calls_live_an
     let during: Vec<String> =
         before.iter().zip(&nodes(&cluster)).flat_map(|(before, now)| traces::difference(before, now)).collect();
     for ours in ["table ip callgate", "7411", "callgate0", "/var/lib/callgate/", "/run/callgate/api.sock"] {
-        assert!(during.iter().any(|line| line.contains(ours)), "the search does not find {ours} while Callgate runs: {during:#?}");
+        assert!(
+            during.iter().any(|line| line.contains(ours)),
+            "the search does not find {ours} while Callgate runs: {during:#?}"
+        );
     }
     // As dead as it can be: killed until the kubelet pauses before it starts the next one.
     let of_n2 = "-l app.kubernetes.io/component=dataplane --field-selector spec.nodeName=n2";
-    let agent = k(&cluster, &format!("-n {} get pods {of_n2} -o jsonpath={{.items[*].metadata.name}}", callgate::NAMESPACE));
+    let agent =
+        k(&cluster, &format!("-n {} get pods {of_n2} -o jsonpath={{.items[*].metadata.name}}", callgate::NAMESPACE));
     let waiting = format!(
         "-n {} get pod {agent} -o jsonpath={{.status.containerStatuses[0].state.waiting.reason}}",
         callgate::NAMESPACE
@@ -121,12 +125,15 @@ fn from_nothing_to_two_tunnels_and_back_to_nodes_as_they_were_with_calls_live_an
         Ok(pids.is_empty() && k(&cluster, &waiting) == "CrashLoopBackOff")
     })
     .unwrap();
-    table.step("uninstall by the book: two calls live, the agent of n2 killed", || callgate::uninstall(&cluster).unwrap());
+    table.step("uninstall by the book: two calls live, the agent of n2 killed", || {
+        callgate::uninstall(&cluster).unwrap()
+    });
     table.step("  until the nodes are as they were", || as_they_were(&cluster, &before));
-    tills.iter().for_each(|till| till.hang_up(&cluster).unwrap());
+    // Both were told, or they would hold on to their dead calls for minutes.
+    tills.iter().for_each(|till| till.wait_down(&cluster, SOON).unwrap());
 
     classic(&cluster, &mut table);
-    table.step("two pods of one node dial, both tunnels up", || both_up(&cluster, &tills));
+    table.step("two pods of one node dial again, both tunnels up", || both_up(&cluster, &tills));
     tills.iter().for_each(|till| till.hang_up(&cluster).unwrap());
     table.step("uninstall by the book, nothing live", || callgate::uninstall(&cluster).unwrap());
     table.step("  until the nodes are as they were", || as_they_were(&cluster, &before));

@@ -37,7 +37,11 @@ impl Tunnels {
         let begun = Instant::now();
         self.edit();
         let taken = begun.elapsed();
-        format!("an edit is taken after {:.1} s and Programmed {:.1} s later", taken.as_secs_f64(), self.proved().as_secs_f64())
+        format!(
+            "an edit is taken after {:.1} s and Programmed {:.1} s later",
+            taken.as_secs_f64(),
+            self.proved().as_secs_f64()
+        )
     }
 }
 
@@ -141,7 +145,9 @@ impl Tunnels {
     /// `kill -9` of this node's agent; how long it took until the next one was ready in its place.
     fn restarted_agent(&self, node: &str) -> Duration {
         let agent = self.agent(node);
-        let count = |pod: &str| self.k(&format!("get pod {pod} -o jsonpath={{.status.containerStatuses[0]['restartCount','ready']}}"));
+        let count = |pod: &str| {
+            self.k(&format!("get pod {pod} -o jsonpath={{.status.containerStatuses[0]['restartCount','ready']}}"))
+        };
         assert_eq!(count(&agent), "0 true");
         let begun = Instant::now();
         self.cluster().kill9(callgate::NAMESPACE, &agent, "callgate-dataplane").unwrap();

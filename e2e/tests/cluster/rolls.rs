@@ -28,7 +28,8 @@ fn once_at_most(noticed: &Noticed) {
 impl Tunnels {
     fn installed(&self) -> (Vec<String>, Vec<String>, String) {
         let images = |component| next_version::images(self.cluster(), component).unwrap();
-        let grace = self.k("get daemonset callgate-dataplane -o jsonpath={.spec.template.spec.terminationGracePeriodSeconds}");
+        let grace =
+            self.k("get daemonset callgate-dataplane -o jsonpath={.spec.template.spec.terminationGracePeriodSeconds}");
         (images("operator"), images("dataplane"), grace)
     }
 

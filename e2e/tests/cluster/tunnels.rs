@@ -138,7 +138,12 @@ spec:
             Probe::Nat => 1,
             Probe::Drop => 0,
         };
-        assert_eq!((pinged.sent, pinged.received), (1, answered), "{:?} is Programmed, and a ping says otherwise", self.probe.get());
+        assert_eq!(
+            (pinged.sent, pinged.received),
+            (1, answered),
+            "{:?} is Programmed, and a ping says otherwise",
+            self.probe.get()
+        );
         assert_eq!(self.cluster().outside.leaked().unwrap(), leaked, "a ping has left with the pod's own address");
         took
     }
@@ -244,7 +249,8 @@ impl Noticed {
 
 /// Segments that end a control connection of one of these calls; `side`: the field with the gateway's end of it, or the client's.
 fn ends(packets: &[Packet], calls: &[Value], side: &str) -> usize {
-    let address = |call: &Value| format!("{}:{}", call[side]["address"].as_str().unwrap(), call[side]["port"]).parse().unwrap();
+    let address =
+        |call: &Value| format!("{}:{}", call[side]["address"].as_str().unwrap(), call[side]["port"]).parse().unwrap();
     let watched: Vec<SocketAddrV4> = calls.iter().map(address).collect();
     let of_watched = |packet: &&Packet| {
         packet.tcp().is_some_and(|tcp| {

@@ -1,13 +1,20 @@
 //! The host is left as it was found; who may not start is told why.
 
 use std::process::Stdio;
+use std::time::Duration;
 
 use callgate_e2e::gateway::callgate::{CLASSIC, Callgate};
 use callgate_e2e::lab::topology::Lab;
+use callgate_e2e::peers::pptp_client::PptpClient;
+use callgate_e2e::peers::pptpd::Pptpd;
 use callgate_e2e::peers::program;
 use callgate_e2e::traffic::surface;
+use callgate_e2e::wait;
 
 use super::support::{LOOK, Scene, can_run};
+
+/// How long peers may take to act on what they are told.
+const TOLD: Duration = Duration::from_secs(15);
 
 #[test]
 fn after_sigterm_the_host_is_as_it_was() {
@@ -25,20 +32,52 @@ fn after_sigterm_the_host_is_as_it_was() {
     assert_eq!(surface::difference(&before, &surface::of(&lab.gw).unwrap()), "");
 }
 
+/// Waits until every client has hung up by itself and the server has no more processes than before they called. Both would go on for
+/// minutes if they were not told.
+fn both_ends_hear_of_it(scene: &mut Scene, idle: usize) {
+    wait::until_true("clients and server know that the calls have ended", TOLD, || {
+        let clients = scene.clients.iter_mut().map(PptpClient::is_running).filter(|runs| *runs).count();
+        Ok(clients == 0 && scene.lab.servers[0].pids().len() == idle)
+    })
+    .unwrap_or_else(|error| panic!("{error:#}\n{}", scene.callgate.log()));
+}
+
 #[test]
-fn a_stop_ends_the_tunnels_and_the_next_start_carries_new_ones() {
-    if !can_run("a_stop_ends_the_tunnels_and_the_next_start_carries_new_ones") {
+fn a_stop_ends_the_tunnels_tells_both_sides_and_the_next_start_carries_new_ones() {
+    if !can_run("a_stop_ends_the_tunnels_tells_both_sides_and_the_next_start_carries_new_ones") {
         return;
     }
     let mut scene = Scene::new(2, 1);
+    let idle = scene.lab.servers[0].pids().len();
     scene.dial_all();
     scene.callgate.stop().unwrap();
+    both_ends_hear_of_it(&mut scene, idle);
     scene.callgate.run(&scene.lab.gw).unwrap();
-    for (client, node) in scene.clients.iter_mut().zip(&scene.lab.clients) {
-        client.kill9(node);
-    }
     let links = scene.dial_all();
     scene.all_live(&links, LOOK);
+}
+
+#[test]
+fn cleanup_after_a_killed_agent_tells_both_sides_of_its_tunnels_and_leaves_nothing() {
+    if !can_run("cleanup_after_a_killed_agent_tells_both_sides_of_its_tunnels_and_leaves_nothing") {
+        return;
+    }
+    let lab = Lab::new(2, 1).unwrap();
+    let before = surface::of(&lab.gw).unwrap();
+    let callgate = Callgate::start(&lab.gw, CLASSIC).unwrap();
+    let servers = vec![Pptpd::start(&lab.servers[0], 0).unwrap()];
+    let mut scene = Scene { clients: Vec::new(), servers, callgate, lab };
+    let idle = scene.lab.servers[0].pids().len();
+    scene.dial_all();
+    scene.callgate.kill9();
+    let mut cleanup = scene.lab.gw.command(program("callgate-dataplane").unwrap());
+    cleanup.args(["cleanup", "--state-dir"]).arg(scene.lab.gw.dir.join("callgate/state"));
+    let output = cleanup.arg("--api").arg(scene.callgate.api()).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    both_ends_hear_of_it(&mut scene, idle);
+    assert_eq!(surface::difference(&before, &surface::of(&scene.lab.gw).unwrap()), "");
+    assert!(!scene.lab.gw.dir.join("callgate/state").exists());
 }
 
 #[test]

@@ -209,9 +209,9 @@ impl Kernel {
     }
 
     /// Whether the table is still as we left it. If somebody removed or changed it (`nft flush ruleset`), the next `apply`
-    /// makes it anew.
+    /// makes it anew. Before the first `apply` there is nothing that could be otherwise.
     pub fn intact(&mut self) -> Result<bool, Error> {
-        let Some(running) = &self.running else { return Ok(false) };
+        let Some(running) = &self.running else { return Ok(!self.applied) };
         let found = nft::adopt(&mut self.netfilter, &self.options.nft_table, running);
         let intact = found.map_err(Error::netlink("reading the nftables table back"))?.as_ref() == Some(running);
         if !intact {

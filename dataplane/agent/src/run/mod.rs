@@ -7,6 +7,7 @@
 //! ```
 
 mod alone;
+mod farewell;
 mod health;
 mod programme;
 mod ready;
@@ -24,7 +25,9 @@ use futures::FutureExt as _;
 pub use report::{Holders, Programmed, Report};
 
 pub(crate) use alone::alone;
+pub(crate) use farewell::farewell;
 pub(crate) use source::{Refused, Source, Wanted};
+pub(crate) use takeover::{Ways, take_over};
 
 use crate::alg::node::Shared;
 use crate::args::Common;
@@ -104,7 +107,7 @@ async fn serve<S: Source>(
     let report = Arc::new(Report::new(options.clone(), args.external_address, features));
     let shared: SharedKernel = Arc::new(Mutex::new(Some(Shared { kernel, own: Vec::new() })));
     let programme = Programme::new(source, ready, Arc::clone(&shared), Arc::clone(&report));
-    let node = Node { args, options: &options, state: &state, shared: &shared, report: &report };
+    let node = Node { args, keep, options: &options, state: &state, shared: &shared, report: &report };
     let result = node.carry_out(programme, socket, health, &mut signals, &mut worth_keeping).await;
     let _ = std::fs::remove_file(&args.api);
     if keep || (result.is_err() && worth_keeping) {
@@ -123,6 +126,8 @@ async fn serve<S: Source>(
 /// What everything between start and end works with.
 struct Node<'a> {
     args: &'a Common,
+    /// Nothing is taken away at the end.
+    keep: bool,
     options: &'a Options,
     state: &'a Arc<StateDir>,
     shared: &'a SharedKernel,
@@ -139,8 +144,8 @@ impl Node<'_> {
         signals: &mut Signals,
         worth_keeping: &mut bool,
     ) -> Result<()> {
-        let Self { args, options, state, shared, report } = *self;
-        let setup = takeover::take_over(args, options, state, shared)?;
+        let Self { args, keep, options, state, shared, report } = *self;
+        let setup = take_over(&Ways::from(args), options, state, shared)?;
         // The first configuration is in the kernel before the ALG reads its first packet.
         programme.reload().await;
         let mut running = alg::start(setup).context("starting the ALG")?;
@@ -187,6 +192,9 @@ impl Node<'_> {
         }
         tracing::info!("stopping");
         signals.exit_at_the_next();
+        if !keep {
+            farewell(&handle).await;
+        }
         server.abort();
         if let Some(health) = health {
             health.abort();

@@ -1,5 +1,6 @@
 //! The ALG as the journal has it: connections and calls of the run before go on.
 
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
@@ -14,20 +15,39 @@ use crate::clock;
 use crate::kernel::Options;
 use crate::state::{Journal, StateDir};
 
+/// How connections leave, and how many may wait, as flags have it; the default is theirs.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Ways {
+    /// `--interface`.
+    interfaces: Vec<String>,
+    /// `--external-address`.
+    external: Option<Ipv4Addr>,
+    limits: Limits,
+}
+
+impl From<&Common> for Ways {
+    fn from(args: &Common) -> Self {
+        let limits = Limits {
+            half_open_per_client: args.half_open_per_client,
+            half_open_per_server: args.half_open_per_server,
+            ..Limits::default()
+        };
+        Self { interfaces: args.interfaces.clone(), external: args.external_address, limits }
+    }
+}
+
 /// Reads the journal and makes ready what the ALG's thread starts with.
 ///
 /// # Errors
 /// When the journal cannot be read or written, or no netlink socket be opened.
-pub(super) fn take_over(args: &Common, options: &Options, state: &StateDir, shared: &SharedKernel) -> Result<Setup> {
+pub(crate) fn take_over(ways: &Ways, options: &Options, state: &StateDir, shared: &SharedKernel) -> Result<Setup> {
     let (journal, changes, damages) = Journal::open::<Change>(state.path()).context("reading the journal")?;
     for damage in damages {
         tracing::error!(file = damage.file, line = damage.line, "the journal is damaged: {}", damage.problem);
     }
     let limits = Limits {
         port_ranges: options.external_ports.0.iter().map(|range| (range.first, range.last)).collect(),
-        half_open_per_client: args.half_open_per_client,
-        half_open_per_server: args.half_open_per_server,
-        ..Limits::default()
+        ..ways.limits.clone()
     };
     let seed = rand::rngs::OsRng.try_next_u64().context("asking the kernel for randomness")?;
     let engine = Engine::restore(limits, seed, changes, clock::now());
@@ -35,10 +55,10 @@ pub(super) fn take_over(args: &Common, options: &Options, state: &StateDir, shar
     Ok(Setup {
         engine,
         journal,
-        node: Box::new(Host::new(Arc::clone(shared), options.sent.value, args.external_address)?),
+        node: Box::new(Host::new(Arc::clone(shared), options.sent.value, ways.external)?),
         tap_link: options.tap_link.clone(),
         mark: options.sent.value,
-        interfaces: args.interfaces.clone(),
+        interfaces: ways.interfaces.clone(),
         external_ports: options.external_ports.0.clone(),
     })
 }

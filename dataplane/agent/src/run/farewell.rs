@@ -1,0 +1,37 @@
+//! Before everything is taken away: both ends of what lives are told, and have a moment to close.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use callgate_proto::model::NodeConfig;
+use tokio::time::Instant;
+
+use crate::alg::Handle;
+
+/// The engine resets after 2 s what has not closed by itself (`Limits::farewell_ms`); by then everything has ended.
+const LIMIT: Duration = Duration::from_millis(2_500);
+/// Between two looks whether anything lives.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// Ends every connection with its calls, as for a rule that is removed, and returns when none lives any more. The kernel has to be
+/// as it was: what the ends answer still has to arrive.
+pub(crate) async fn farewell(handle: &Handle) {
+    let Some(living) = connections(handle).await.filter(|count| *count > 0) else { return };
+    tracing::info!(connections = living, "ending what lives: both ends are told");
+    let deadline = Instant::now() + LIMIT;
+    if !handle.configure(Arc::new(NodeConfig::default())).await {
+        return;
+    }
+    while let Some(left) = connections(handle).await.filter(|count| *count > 0) {
+        if Instant::now() > deadline {
+            tracing::warn!(connections = left, "have not ended; they are left to their time-outs");
+            return;
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// `None` when the ALG has ended.
+async fn connections(handle: &Handle) -> Option<usize> {
+    handle.totals().await.map(|totals| totals.connections)
+}
