@@ -1,11 +1,11 @@
-//! The life of an operator: watch, wait for the Lease, lead until a signal or until the Lease is lost.
+//! The lives of an operator: watch, wait for the Lease, lead until a signal; and again from the beginning when the Lease is lost.
 
 use std::convert::Infallible;
 use std::future::pending;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use callgate_compile::{LastGood, compile};
 use jiff::Timestamp;
 use kube::Client;
@@ -38,17 +38,41 @@ const FAREWELL: Duration = Duration::from_secs(3);
 /// Between two tries to read what ran before.
 const PAUSE: Duration = Duration::from_secs(2);
 
-/// Runs until SIGTERM or SIGINT.
+/// How long what is dropped with a lost Lease may take to end: less than a candidate waits between two tries.
+const DROP: Duration = Duration::from_secs(1);
+
+/// Why a life has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// By a signal.
+    Told,
+    /// Another may lead already.
+    LeaseLost,
+}
+
+/// Runs until SIGTERM or SIGINT. A leader that has lost the Lease begins anew, as a candidate that knows nothing.
 ///
 /// # Errors
-/// When it cannot start, and when it has lost the Lease: whoever started it starts it again.
+/// When it cannot start.
 pub fn run(args: Args) -> Result<()> {
     // kube and rustls would each pick one; it is to be the same.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(live(args))
+    loop {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        let end = runtime.block_on(live(args.clone()))?;
+        match end {
+            End::Told => return Ok(()),
+            // All that was under way is dropped where it stands: nothing may be written any more, not even a farewell. Not by
+            // ending the process: the kubelet would start the next one later each time, and nobody is to blame here.
+            End::LeaseLost => {
+                tracing::error!("the Lease was lost: beginning anew");
+                runtime.shutdown_timeout(DROP);
+            }
+        }
+    }
 }
 
-async fn live(args: Args) -> Result<()> {
+async fn live(args: Args) -> Result<End> {
     let mut signals = Signals::new()?;
     let (health, metrics) = (Health::default(), Arc::new(Metrics::default()));
     let probes = TcpListener::bind(args.http).await.with_context(|| format!("--http {}", args.http))?;
@@ -73,19 +97,16 @@ async fn live(args: Args) -> Result<()> {
     tokio::select! {
         () = holder.acquire() => {}
         never = leader.stand_by() => match never {},
-        () = signals.wait() => return Ok(()),
+        () = signals.wait() => return Ok(End::Told),
     }
     tracing::info!("leading");
     metrics.leader.set(1);
     let result = tokio::select! {
         result = leader.lead(published, &mut signals) => result,
-        () = holder.keep() => {
-            // Another may lead already: nothing may be written any more, not even a farewell.
-            bail!("the Lease was lost: ending, so that the next start begins anew");
-        }
+        () = holder.keep() => return Ok(End::LeaseLost),
     };
     holder.release().await;
-    result
+    result.map(|()| End::Told)
 }
 
 /// What leading takes.

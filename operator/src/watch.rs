@@ -1,5 +1,7 @@
 //! Watches every kind and keeps the facts up to date; says when something has changed that matters to compile.
 
+mod pace;
+
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -92,7 +94,7 @@ impl Watched {
         tokio::spawn(async move {
             let kind = K::plural(&());
             loop {
-                let mut events = watch_kind(api.clone(), config.clone()).default_backoff().boxed();
+                let mut events = watch_kind(api.clone(), config.clone()).backoff(pace::pace()).boxed();
                 loop {
                     match events.try_next().await {
                         Ok(Some(event)) => watched.absorb(&event, absorb),

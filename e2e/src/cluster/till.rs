@@ -12,6 +12,9 @@ use crate::lab::ping_gaps::{self, Gaps};
 use crate::peers::pptp_client::Link;
 use crate::wait;
 
+/// How long ping may take to end.
+const SUMMARY: Duration = Duration::from_secs(10);
+
 /// A pod of the test client's image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Till {
@@ -96,8 +99,8 @@ spec:
     /// # Errors
     /// If the pod does not run.
     pub fn begin_to_ping(&self, cluster: &Cluster, target: Ipv4Addr) -> anyhow::Result<()> {
-        let command = format!("setsid ping -n -i 0.2 {target} >/tmp/ping 2>&1 </dev/null &");
-        self.exec(cluster, &command).map(drop)
+        let ping = format!("echo $$ >/tmp/ping.pid; exec ping -n -i 0.2 {target}");
+        self.exec(cluster, &format!("setsid sh -c '{ping}' >/tmp/ping 2>&1 </dev/null &")).map(drop)
     }
 
     /// Ends what `begin_to_ping` has begun; what came of it.
@@ -105,8 +108,11 @@ spec:
     /// # Errors
     /// If ping says something that is not understood.
     pub fn pinged(&self, cluster: &Cluster) -> anyhow::Result<Gaps> {
-        let said =
-            self.exec(cluster, "pkill -INT ping; while pgrep ping >/dev/null; do sleep 0.1; done; cat /tmp/ping")?;
+        self.exec(cluster, "kill -INT $(cat /tmp/ping.pid)")?;
+        let said = wait::until("ping says what came of it", SUMMARY, || {
+            let said = self.exec(cluster, "cat /tmp/ping")?;
+            Ok(said.contains(" packet loss").then_some(said))
+        })?;
         ping_gaps::parse(&said).with_context(|| format!("{}: {said}", self.name))
     }
 

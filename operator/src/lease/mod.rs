@@ -3,7 +3,7 @@
 //! ```text
 //!   Lease as read ──decide(me, seen, now)──► take / renew / wait ──► one write, guarded by resourceVersion
 //! ```
-//! Only the leader serves agents and writes status. One that cannot renew in time ends its process.
+//! Only the leader serves agents and writes status. One that cannot renew in time drops everything and begins anew.
 
 mod decide;
 mod hold;
