@@ -24,6 +24,22 @@ pub struct Stall {
     pub times: u32,
 }
 
+impl Stall {
+    /// Stops and continues this process, as often as it says; the process runs afterwards.
+    ///
+    /// # Errors
+    /// If there is no such process.
+    pub fn of(self, process: Pid) -> anyhow::Result<()> {
+        for _ in 0..self.times {
+            kill(process, Signal::SIGSTOP).context("stop a process")?;
+            wait::let_pass(self.still);
+            kill(process, Signal::SIGCONT).context("continue a process")?;
+            wait::let_pass(self.runs);
+        }
+        Ok(())
+    }
+}
+
 impl Cluster {
     /// Ends the API server with this signal, and waits until it has ended. Who was connected notices at once.
     ///
@@ -47,20 +63,9 @@ impl Cluster {
         })
     }
 
-    /// Makes etcd slow, as often as `stall` says.
-    ///
-    /// # Errors
-    /// If etcd does not run.
-    pub fn slow_etcd(&mut self, stall: Stall) -> anyhow::Result<()> {
-        let process = &mut self.control.etcd.process;
-        for _ in 0..stall.times {
-            ensure!(process.exit_status().is_none(), "etcd has ended");
-            process.signal(Signal::SIGSTOP);
-            wait::let_pass(stall.still);
-            process.signal(Signal::SIGCONT);
-            wait::let_pass(stall.runs);
-        }
-        Ok(())
+    /// Process id of etcd, for a `Stall`.
+    pub fn etcd(&self) -> Pid {
+        self.control.etcd.process.pid()
     }
 
     /// Process ids of this program in a pod; none while its container does not run.

@@ -86,10 +86,13 @@ fn without_api_server_or_with_slow_etcd_tunnels_stay_and_edits_take_effect_after
     for stall in STALLS {
         let what = format!("etcd still for {} ms, {} times", stall.still.as_millis(), stall.times);
         let noticed = tunnels.through(&what, |tunnels| {
-            // Made during, as far as the API server takes it; the next one afterwards.
-            tunnels.shared.cluster_mut().slow_etcd(Stall { times: 1, ..stall }).unwrap();
-            tunnels.edit();
-            tunnels.shared.cluster_mut().slow_etcd(stall).unwrap();
+            let etcd = tunnels.cluster().etcd();
+            std::thread::scope(|scope| {
+                let stalled = scope.spawn(move || stall.of(etcd));
+                // Made during, as soon as the API server takes it.
+                tunnels.edit();
+                stalled.join().unwrap().unwrap();
+            });
             let during = tunnels.proved();
             format!("the edit made during: {:.1} s; {}", during.as_secs_f64(), tunnels.goes_on())
         });
