@@ -1,0 +1,13 @@
+//! What edits do on a cluster: to conditions, to packets, to tunnels.
+//!
+//! ```text
+//!   edit ──► API server ──► operator ──► agents ──► kernel
+//!               │ status ◄─────┘ (acknowledged)        │
+//!   test: conditions, whole ◄──┘      pod ── packet ───┴──► router: under whose address does it leave?
+//! ```
+//! Callgate is installed by the first of these tests and stays for the others.
+
+mod conflict;
+mod ground;
+mod refused;
+mod removal;
