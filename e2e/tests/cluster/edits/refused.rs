@@ -15,9 +15,9 @@ const NETWORKS: &str = "source: {cidrs: [10.0.0.0/8]}";
 
 /// What is wrong only in files: what kubectl or the API server says of it, or nothing where there it is right.
 const OF_FILES: [(&str, &str); 8] = [
-    ("a-list.yaml", "cannot unmarshal array"),
+    ("a-list.yaml", "invalid object to validate"),
     ("core-service.yaml", ""),
-    ("no-kind.yaml", "Object 'Kind' is missing"),
+    ("no-kind.yaml", "kind not set"),
     ("not-a-pod.yaml", "spec.hostNetwork"),
     ("not-yaml.yaml", "error parsing STDIN"),
     ("tab-indentation.yaml", "error parsing STDIN"),
