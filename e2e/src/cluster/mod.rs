@@ -27,6 +27,7 @@ pub mod kubectl;
 mod kubelet;
 pub mod machine;
 pub mod outside;
+pub mod proxy;
 pub mod sight;
 pub mod till;
 pub mod tools;

@@ -1,13 +1,12 @@
-//! Rules that have been deleted: when no node runs them any more, which nothing else could tell. Pure.
+//! Objects that have been deleted: when no node runs them any more, which nothing else could tell. Pure.
 
 use std::collections::BTreeMap;
 
 use callgate_compile::status::ObjectRef;
-use callgate_crds::Kind;
 
 use crate::fleet::Fleet;
 
-/// Rules that are there, and rules that are gone and still in force somewhere; each with its uid.
+/// Objects that are there, and objects that are gone and still in force somewhere; each with its uid.
 #[derive(Debug, Default)]
 pub struct Leaving {
     known: BTreeMap<ObjectRef, String>,
@@ -15,8 +14,8 @@ pub struct Leaving {
 }
 
 impl Leaving {
-    /// Takes note of which objects are there (`uids`) and gives the rules that have left since the last time: they are gone, and
-    /// no agent has them in force. A rule that was made anew under the same name is not told of: its own status says what runs.
+    /// Takes note of which objects are there (`uids`) and gives those that have left since the last time: they are gone, and
+    /// no agent has them in force. A service that goes on running because a rule names it has not left. One that was made anew under the same name is not told of: its own status says what runs.
     pub fn take(&mut self, uids: &BTreeMap<ObjectRef, String>, fleet: &Fleet) -> Vec<(ObjectRef, String)> {
         for (object, uid) in &self.known {
             if !uids.contains_key(object) {
@@ -24,10 +23,8 @@ impl Leaving {
             }
         }
         self.leaving.retain(|object, _| !uids.contains_key(object));
-        let rules = uids.iter().filter(|(object, _)| object.kind == Kind::IpRule);
-        self.known.retain(|object, _| uids.contains_key(object));
-        for (object, uid) in rules.filter(|(object, uid)| self.known.get(*object) != Some(*uid)).collect::<Vec<_>>() {
-            self.known.insert(object.clone(), uid.clone());
+        if self.known != *uids {
+            self.known.clone_from(uids);
         }
         let carried = |object: &ObjectRef| {
             fleet.agents().values().any(|agent| agent.stamp.as_ref().is_some_and(|stamp| stamp.carries(object)))
@@ -39,6 +36,7 @@ impl Leaving {
 
 #[cfg(test)]
 mod tests {
+    use callgate_crds::Kind;
     use callgate_proto::model::{Action, External, NodeConfig, ObjectKey, Rule, Source};
     use callgate_proto::pb;
     use jiff::Timestamp;

@@ -7,7 +7,12 @@
 //! ```
 //! Callgate is installed by the first of these tests and stays for the others.
 
+mod await_edit;
 mod conflict;
+mod dice;
 mod ground;
+mod model;
+mod objects;
+mod random;
 mod refused;
 mod removal;
