@@ -6,9 +6,9 @@ use super::model::{Action, Key, Model, Rule, SYSTEM, Service, Where};
 pub(super) const NAMESPACES: [&str; 2] = ["east", "west"];
 /// Where its objects are.
 const HOMES: [&str; 3] = ["east", "west", SYSTEM];
-pub(super) const APPS: [&str; 3] = ["a", "b", "c"];
+pub(super) const APPS: [&str; 2] = ["a", "b"];
 pub(super) const PORTS: [u16; 4] = [1723, 8001, 8002, 8003];
-const RULES: [&str; 3] = ["edit-r0", "edit-r1", "edit-r2"];
+const RULES: [&str; 2] = ["edit-r0", "edit-r1"];
 const SERVICES: [&str; 2] = ["edit-s0", "edit-s1"];
 const ALGS: [&str; 1] = ["edit-g0"];
 
@@ -39,6 +39,25 @@ impl Dice {
 
     fn one_of<T: Copy>(&mut self, all: &[T]) -> T {
         all[self.roll(all.len())]
+    }
+
+    /// What is there before chance begins, so that most of what comes is good; made to `model`.
+    pub(super) fn opening(model: &mut Model) -> Vec<Edit> {
+        let (alg, pptp, dns) = ((SYSTEM, ALGS[0]), (SYSTEM, SERVICES[0]), (SYSTEM, SERVICES[1]));
+        model.algs.insert(alg, 60);
+        model.services.insert(pptp, Service { tcp: true, udp: false, port: 1723, alg: Some(ALGS[0]) });
+        model.services.insert(dns, Service { tcp: true, udp: true, port: 8001, alg: None });
+        let rule = |order, services: &[&'static str]| Rule {
+            order,
+            action: Action::Nat,
+            app: "a",
+            to: Where::Everywhere,
+            services: services.to_vec(),
+        };
+        model.rules.insert(("east", RULES[0]), rule(50, &SERVICES));
+        model.rules.insert((SYSTEM, RULES[0]), rule(60, &SERVICES[1..]));
+        let rules = [Edit::PutRule(("east", RULES[0])), Edit::PutRule((SYSTEM, RULES[0]))];
+        [Edit::PutAlg(alg), Edit::PutService(pptp), Edit::PutService(dns)].into_iter().chain(rules).collect()
     }
 
     /// An edit that can be made to `model`, made to it.

@@ -11,6 +11,7 @@ mod await_edit;
 mod conflict;
 mod dice;
 mod ground;
+mod many;
 mod model;
 mod objects;
 mod random;

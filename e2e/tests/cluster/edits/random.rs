@@ -13,7 +13,7 @@ use callgate_e2e::cluster::{addresses, callgate};
 
 use super::super::shared::{POD, Shared};
 use super::await_edit::await_edit;
-use super::dice::{Dice, NAMESPACES, PORTS};
+use super::dice::{Dice, Edit, NAMESPACES, PORTS};
 use super::ground::sleeper;
 use super::model::{Fate, Model, NOBODY, Pod, SERVER, SYSTEM};
 use super::objects;
@@ -103,6 +103,13 @@ fn after_every_random_edit_packets_go_the_way_that_status_says() {
     let mut wrong = range.disagreements(&model);
     let mut history = Vec::new();
     let mut fates = BTreeMap::new();
+    for edit in Dice::opening(&mut model) {
+        objects::make(&proxy, &model, edit);
+    }
+    model.settle();
+    for key in model.rules.keys() {
+        await_edit(&proxy, &model, Edit::PutRule(*key), &serde_json::Value::Null).unwrap();
+    }
     for number in 0..EDITS {
         let edit = dice.edit(&mut model);
         model.settle();
