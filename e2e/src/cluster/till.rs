@@ -1,7 +1,7 @@
 //! A pod that holds a PPTP tunnel: real pptp-linux, with `callgate-ppp` in the place of pppd.
 
 use std::net::Ipv4Addr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Context as _;
 
@@ -90,20 +90,24 @@ spec:
         ping::parse(&said)
     }
 
-    /// Hangs up as a user would, and waits until the client has ended.
+    /// Hangs up as a user would, and waits until the client has ended and with it its part of pptp-linux.
     ///
     /// # Errors
-    /// If it does not end.
+    /// If there is none, or it does not end.
     pub fn hang_up(&self, cluster: &Cluster) -> anyhow::Result<()> {
-        let start = Instant::now();
-        self.exec(cluster, "pkill -TERM callgate-ppp; while pgrep callgate-ppp >/dev/null; do sleep 0.1; done")?;
-        anyhow::ensure!(
-            start.elapsed() < Duration::from_secs(30),
-            "{} took {:?} to hang up",
-            self.name,
-            start.elapsed()
-        );
-        Ok(())
+        // Of busybox: there is no pkill in it.
+        self.exec(cluster, "killall -TERM callgate-ppp")?;
+        self.wait_down(cluster)
+    }
+
+    /// Waits until no client runs in it.
+    ///
+    /// # Errors
+    /// If one goes on for half a minute.
+    pub fn wait_down(&self, cluster: &Cluster) -> anyhow::Result<()> {
+        let command =
+            "for i in $(seq 300); do pidof callgate-ppp pptp >/dev/null || exit 0; sleep 0.1; done; ps; exit 1";
+        self.exec(cluster, command).map(drop).with_context(|| format!("the client of {} goes on", self.name))
     }
 }
 

@@ -185,7 +185,7 @@ fn what_a_rule_names_may_go_and_tunnels_live_on_and_the_rule_that_goes_ends_them
     assert!(cleaned.is_ok(), "is {now:#?}\nwas {before:#?}");
     println!("nothing is left on the nodes {:?} after the rule", begun.elapsed());
     for till in &scene.tills {
-        till.exec(cluster, "while pgrep callgate-ppp >/dev/null; do sleep 0.1; done").unwrap();
+        till.wait_down(cluster).unwrap();
     }
     let server = &cluster.outside.servers[0];
     wait::until_true("the server's calls have ended", SOON, || Ok(calls_of(server) == 0)).unwrap();
