@@ -71,10 +71,11 @@ impl Fleet {
         }
     }
 
-    /// A snapshot was sent. One that already runs there needs no answer.
+    /// A snapshot was sent. One that already runs there needs no answer, unless another is under way, which may come to be in
+    /// force before it.
     pub fn sent(&mut self, node: &str, stream: u64, snapshot: &Snapshot) {
         let Some(agent) = self.of(node, stream) else { return };
-        if agent.running == snapshot.hash {
+        if agent.running == snapshot.hash && agent.sent.iter().all(|(hash, _)| *hash == snapshot.hash) {
             agent.stamp = Some(Arc::clone(&snapshot.stamp));
         }
         agent.sent.retain(|(hash, _)| *hash != snapshot.hash);

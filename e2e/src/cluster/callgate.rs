@@ -98,6 +98,21 @@ pub fn uninstall(cluster: &Cluster) -> anyhow::Result<()> {
     k(&["delete", "namespace", NAMESPACE])
 }
 
+/// Installs it with the chart's own values, images and all, where it is not there yet, and waits until it is ready.
+///
+/// # Errors
+/// As `import_images` and `install`.
+pub fn ensure(cluster: &Cluster) -> anyhow::Result<()> {
+    if helm(cluster, &["status", "callgate", "--namespace", NAMESPACE]).is_err() {
+        import_images(cluster)?;
+        return install(cluster, &[]);
+    }
+    for workload in ["deployment/callgate-operator", "daemonset/callgate-dataplane"] {
+        cluster.kubectl().run(&["-n", NAMESPACE, "rollout", "status", workload, "--timeout=90s"])?;
+    }
+    Ok(())
+}
+
 /// Runs helm.
 ///
 /// # Errors

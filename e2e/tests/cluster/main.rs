@@ -5,6 +5,7 @@
 
 mod classic;
 mod clean_up;
+mod edits;
 mod nothing;
 mod objects;
 mod outages;

@@ -54,6 +54,20 @@ fn an_agent_that_already_runs_what_it_is_sent_needs_no_answer() {
 }
 
 #[test]
+fn back_and_forth_is_in_force_only_when_the_way_back_is_answered() {
+    let (mut fleet, one, two) = (Fleet::default(), snapshot("10.0.0.0/8"), snapshot("11.0.0.0/8"));
+    fleet.attach("a", 1, hello(""), now());
+    fleet.sent("a", 1, &one);
+    fleet.outcome("a", 1, applied(&one));
+    fleet.sent("a", 1, &two);
+    fleet.sent("a", 1, &one);
+    assert!(fleet.outcome("a", 1, applied(&two)));
+    assert_eq!(fleet.get("a").unwrap().running, two.hash);
+    assert!(fleet.outcome("a", 1, applied(&one)));
+    assert_eq!(fleet.get("a").unwrap().running, one.hash);
+}
+
+#[test]
 fn a_refused_snapshot_leaves_what_ran_and_may_succeed_later() {
     let (mut fleet, one, two) = (Fleet::default(), snapshot("10.0.0.0/8"), snapshot("11.0.0.0/8"));
     fleet.attach("a", 1, hello(""), now());

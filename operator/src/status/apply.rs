@@ -18,6 +18,7 @@ use serde_json::json;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::leaving::Leaving;
 use super::{View, events, node, object};
 use crate::FIELD_MANAGER;
 use crate::control::Hub;
@@ -30,6 +31,8 @@ const CROWD: Duration = Duration::from_millis(50);
 const LOOK: Duration = Duration::from_secs(2);
 /// Shortest time between two writes of one object where only counters differ.
 const COUNTERS: Duration = Duration::from_secs(10);
+/// The same where only the number of clients differs, which people wait for after an edit of labels.
+const CLIENTS: Duration = Duration::from_millis(500);
 /// Writes at once.
 const AT_ONCE: usize = 16;
 /// How long one may take.
@@ -55,6 +58,9 @@ pub struct Writer {
     serving_since: Timestamp,
     objects: BTreeMap<ObjectRef, Written<ObjectStatus>>,
     nodes: BTreeMap<String, Written<EgressNodeStatus>>,
+    leaving: Leaving,
+    /// Some number of clients has changed too soon after the last.
+    postponed: bool,
     compared: Instant,
 }
 
@@ -76,6 +82,8 @@ impl Writer {
             serving_since,
             objects: BTreeMap::new(),
             nodes: BTreeMap::new(),
+            leaving: Leaving::default(),
+            postponed: false,
             compared: Instant::now(),
         }
     }
@@ -87,7 +95,7 @@ impl Writer {
             tokio::select! {
                 changed = published.changed() => if changed.is_err() { return },
                 _ = changes.changed() => {}
-                () = tokio::time::sleep(LOOK) => {}
+                () = tokio::time::sleep(if self.postponed { CLIENTS } else { LOOK }) => {}
             }
             tokio::time::sleep(CROWD).await;
             changes.mark_unchanged();
@@ -101,6 +109,11 @@ impl Writer {
     /// Compares everything with what stands there, and writes the differences.
     pub async fn look(&mut self, published: &Published, now: Timestamp) {
         self.compare();
+        let left = self.hub.with_fleet(|fleet| self.leaving.take(&published.uids, fleet));
+        for (object, uid) in left {
+            let note = events::removed();
+            publish(&self.recorder, &object, &uid, note).await;
+        }
         let writes = self.writes(published, now);
         let (client, recorder) = (self.client.clone(), self.recorder.clone());
         let mut done = futures::stream::iter(writes)
@@ -153,10 +166,11 @@ impl Writer {
         self.nodes.retain(|node, _| facts.nodes.get(&crate::facts::cluster_key(node)).is_some());
     }
 
-    fn writes(&self, published: &Published, now: Timestamp) -> Vec<Write> {
+    fn writes(&mut self, published: &Published, now: Timestamp) -> Vec<Write> {
         let wanted = self.hub.board.latest();
         let facts = self.watched.facts();
-        self.hub.with_fleet(|fleet| {
+        let mut postponed = false;
+        let writes = self.hub.with_fleet(|fleet| {
             let view = View { wanted: &wanted, fleet, serving_since: self.serving_since, now };
             if !view.is_settled() {
                 return Vec::new();
@@ -169,8 +183,12 @@ impl Writer {
                 let written = self.objects.get(object).filter(|written| written.uid == told.uid);
                 let before = written.map_or(&told.status, |written| &written.status);
                 let after = object::status(object, said, before, view);
-                let due = written.is_none_or(|written| written.at.elapsed() >= COUNTERS);
-                if after != *before && (due || object::differs_in_substance(&after, before)) {
+                let since = written.map(|written| written.at.elapsed());
+                let due = |pause: Duration| since.is_none_or(|since| since >= pause);
+                let moved = after.clients != before.clients;
+                let now = due(COUNTERS) || (moved && due(CLIENTS)) || object::differs_in_substance(&after, before);
+                postponed |= moved && !now;
+                if after != *before && now {
                     let (object, uid, before) = (object.clone(), told.uid.clone(), before.clone());
                     writes.push(Write::Object { object, uid, before, after });
                 }
@@ -186,7 +204,10 @@ impl Writer {
                 }
             }
             writes
-        })
+        });
+        drop(facts);
+        self.postponed = postponed;
+        writes
     }
 }
 
@@ -259,6 +280,12 @@ async fn write_node(client: &Client, node: &str, uid: &str, status: &EgressNodeS
 
 /// Events are for people: one that cannot be written is not tried again.
 async fn tell(recorder: &Recorder, object: &ObjectRef, uid: &str, before: &ObjectStatus, after: &ObjectStatus) {
+    for note in events::notes(before, after) {
+        publish(recorder, object, uid, note).await;
+    }
+}
+
+async fn publish(recorder: &Recorder, object: &ObjectRef, uid: &str, note: events::Note) {
     let reference = ObjectReference {
         api_version: Some(API_VERSION.to_owned()),
         kind: Some(object.kind.name().to_owned()),
@@ -267,17 +294,15 @@ async fn tell(recorder: &Recorder, object: &ObjectRef, uid: &str, before: &Objec
         uid: Some(uid.to_owned()),
         ..ObjectReference::default()
     };
-    for note in events::notes(before, after) {
-        let event = Event {
-            type_: if note.warning { EventType::Warning } else { EventType::Normal },
-            reason: note.reason,
-            note: Some(note.text),
-            action: "Compile".to_owned(),
-            secondary: None,
-        };
-        if let Err(error) = recorder.publish(&event, &reference).await {
-            tracing::warn!("an event about {object}: {error}");
-        }
+    let event = Event {
+        type_: if note.warning { EventType::Warning } else { EventType::Normal },
+        reason: note.reason,
+        note: Some(note.text),
+        action: "Compile".to_owned(),
+        secondary: None,
+    };
+    if let Err(error) = recorder.publish(&event, &reference).await {
+        tracing::warn!("an event about {object}: {error}");
     }
 }
 

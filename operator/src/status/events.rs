@@ -31,6 +31,11 @@ pub fn notes(before: &ObjectStatus, after: &ObjectStatus) -> Vec<Note> {
     notes
 }
 
+/// About a rule that is gone: there is no status any more that could say it.
+pub fn removed() -> Note {
+    Note { warning: false, reason: "Removed".to_owned(), text: "In force on no node any more.".to_owned() }
+}
+
 /// Whether it is a warning, or good news, or nothing to tell.
 fn weight(new: &Condition, old: Option<&Condition>) -> Option<bool> {
     let Entry { reason, status, .. } = TABLE.iter().find(|entry| entry.reason.name() == new.reason)?;

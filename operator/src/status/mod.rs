@@ -10,6 +10,7 @@
 
 pub mod apply;
 pub mod events;
+pub mod leaving;
 pub mod node;
 pub mod object;
 mod programmed;

@@ -29,7 +29,7 @@ pub fn status(object: &ObjectRef, said: &Status, before: &ObjectStatus, view: Vi
         conditions: list,
         nodes_programmed: Some(progress.programmed),
         nodes_total: Some(progress.total),
-        clients: (object.kind == Kind::IpRule).then_some(said.clients),
+        clients: (object.kind == Kind::IpRule).then(|| clients(object, said, progress.is_complete, view)),
         reason,
         nodes: Some(format!("{}/{}", progress.programmed, progress.total)),
         live_calls: Some(calls),
@@ -40,6 +40,20 @@ pub fn status(object: &ObjectRef, said: &Status, before: &ObjectStatus, view: Vi
 pub fn differs_in_substance(one: &ObjectStatus, other: &ObjectStatus) -> bool {
     let substance = |status: &ObjectStatus| ObjectStatus { live_calls: None, clients: None, ..status.clone() };
     substance(one) != substance(other)
+}
+
+/// Source addresses for which a rule is in force: what nodes have acknowledged, not what is selected. A change of labels moves
+/// no generation, so this is by what people know that it has arrived.
+fn clients(object: &ObjectRef, said: &Status, is_complete: bool, view: View<'_>) -> u32 {
+    let stamps = view.fleet.agents().values().filter_map(|agent| agent.stamp.as_ref());
+    let of_nodes: Vec<(u32, u32)> = stamps.map(|stamp| stamp.clients(&object.key)).collect();
+    let pods: u32 = of_nodes.iter().map(|(pods, _)| pods).sum();
+    // Networks are on every node, and not in the blocks in which they were written.
+    match of_nodes.iter().map(|(_, networks)| *networks).max().unwrap_or(0) {
+        0 => pods,
+        _ if is_complete => said.clients,
+        networks => pods + networks,
+    }
 }
 
 /// Where all is well: what is still worth knowing, else how far it is.

@@ -4,6 +4,7 @@ use callgate_compile::status::{ObjectRef, Status};
 use callgate_crds::conditions::Reason;
 
 use super::{GRACE, View};
+use crate::fleet::Agent;
 
 /// How far an object is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,6 +17,8 @@ pub struct Progress {
     pub programmed: u32,
     /// Nodes that must.
     pub total: u32,
+    /// All of them do, and no other does any more.
+    pub is_complete: bool,
 }
 
 /// Why a node does not run an object yet.
@@ -27,6 +30,8 @@ enum Lack {
     Absent(String),
     /// It has not answered.
     Waiting,
+    /// It must not run it any more, and has not yet said that it does not.
+    Leaving,
 }
 
 /// Decides. `ran_before` is whether this very generation was Programmed when everything it names was still there.
@@ -35,8 +40,9 @@ pub fn programmed(object: &ObjectRef, status: &Status, ran_before: bool, view: V
     let lacks: Vec<(&String, Lack)> =
         status.nodes.iter().filter_map(|node| Some((node, lack(object, node, view)?))).collect();
     let programmed = total - lacks.len() as u32;
+    let lacks: Vec<(&String, Lack)> = lacks.into_iter().chain(leaving(object, status, view)).collect();
     let (reason, message) = decide(status, ran_before, &lacks);
-    Progress { reason, message, programmed, total }
+    Progress { reason, message, programmed, total, is_complete: lacks.is_empty() }
 }
 
 fn decide(status: &Status, ran_before: bool, lacks: &[(&String, Lack)]) -> (Reason, String) {
@@ -46,7 +52,7 @@ fn decide(status: &Status, ran_before: bool, lacks: &[(&String, Lack)]) -> (Reas
             if status.last_good { "Its last good version goes on running." } else { "See the condition Accepted." };
         return (Reason::NotAccepted, kept.to_owned());
     }
-    if status.nodes.is_empty() {
+    if status.nodes.is_empty() && lacks.is_empty() {
         return (Reason::NothingToProgram, "No rule uses it, or no pod is selected.".to_owned());
     }
     if status.last_good && !ran_before {
@@ -65,7 +71,17 @@ fn decide(status: &Status, ran_before: bool, lacks: &[(&String, Lack)]) -> (Reas
         Lack::Refused(reason, message) => (*reason, format!("Node {node}: {message}.{others}")),
         Lack::Absent(why) => (Reason::NodeUnreachable, format!("Node {node}: {why}.{others}")),
         Lack::Waiting => (Reason::Pending, format!("Node {node} has not yet put it into effect.{others}")),
+        Lack::Leaving => (Reason::Pending, format!("Node {node} still does what an earlier version said.{others}")),
     }
+}
+
+/// Nodes that do not have to run the object any more and still do: until they have let go of it, packets go the old way.
+/// One whose agent is away for long is left out: its pods are not listed any more, so it may well be gone for good.
+fn leaving<'a>(object: &ObjectRef, status: &Status, view: View<'a>) -> Vec<(&'a String, Lack)> {
+    let here = |agent: &Agent| agent.stream.is_some() || view.now.duration_since(agent.since) < GRACE;
+    let carries = |agent: &Agent| agent.stamp.as_ref().is_some_and(|stamp| stamp.carries(object));
+    let others = view.fleet.agents().iter().filter(|(node, _)| !status.nodes.contains(*node));
+    others.filter(|(_, agent)| here(agent) && carries(agent)).map(|(node, _)| (node, Lack::Leaving)).collect()
 }
 
 fn lack(object: &ObjectRef, node: &str, view: View<'_>) -> Option<Lack> {

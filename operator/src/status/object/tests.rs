@@ -277,7 +277,7 @@ fn a_rule_nobody_is_selected_by_has_nothing_to_program() {
 }
 
 #[test]
-fn live_calls_and_clients_are_counted_over_all_nodes_and_are_no_substance() {
+fn live_calls_are_counted_over_all_nodes_and_are_no_substance() {
     let mut case = Case::new();
     case.attach("a");
     case.attach("b");
@@ -287,6 +287,76 @@ fn live_calls_and_clients_are_counted_over_all_nodes_and_are_no_substance() {
         case.fleet.report(node, 1, pb::Report { rules, ..pb::Report::default() });
     }
     let after = case.status();
-    assert_eq!((after.live_calls, after.clients), (Some(5), Some(2)));
+    assert_eq!((before.live_calls, after.live_calls), (Some(0), Some(5)));
     assert!(!differs_in_substance(&before, &after));
+}
+
+#[test]
+fn clients_are_those_for_which_nodes_have_said_that_it_is_in_force() {
+    let mut case = Case::new();
+    case.attach("a");
+    case.attach("b");
+    assert_eq!(case.status().clients, Some(0));
+    case.applied("a");
+    assert_eq!(case.status().clients, Some(1));
+    case.applied("b");
+    assert_eq!(case.status().clients, Some(2));
+    // Another label: the node still treats the pod as before.
+    case.world.pods.get_mut(&key("one")).unwrap().labels.clear();
+    case.compile();
+    assert_eq!(case.status().clients, Some(2));
+    case.applied("a");
+    assert_eq!(case.status().clients, Some(1));
+}
+
+#[test]
+fn networks_count_once_whatever_the_number_of_nodes_and_blocks() {
+    let mut case = Case::new();
+    let networks = json!(["10.0.0.0/8", "192.168.0.0/16", "198.51.100.7/32"]);
+    let rule = json!({"order": 100, "action": "NAT", "services": [{"name": "pptp"}], "source": {"cidrs": networks}});
+    case.world.operator_namespace = "pos".to_owned();
+    case.world.rules.insert(key("tills"), object::<IpRuleSpec>(2, rule));
+    case.compile();
+    for node in ["a", "b"] {
+        case.attach(node);
+        case.applied(node);
+    }
+    assert_eq!(case.status().clients, Some(3));
+}
+
+#[test]
+fn it_is_not_programmed_while_a_node_that_must_not_run_it_any_more_still_does() {
+    let mut case = Case::new();
+    for node in ["a", "b"] {
+        case.attach(node);
+        case.applied(node);
+    }
+    case.world.rules.get_mut(&key("tills")).unwrap().meta.generation = 2;
+    case.world.pods.remove(&key("one"));
+    case.compile();
+    assert_eq!(case.told(), "False(Pending) 1/1");
+    assert_eq!(case.before.conditions[1].message, "Node a still does what an earlier version said.");
+    case.applied("a");
+    assert_eq!(case.told(), "True(Programmed) 1/1");
+    case.world.pods.clear();
+    case.compile();
+    assert_eq!(case.told(), "False(Pending) 0/0");
+    case.applied("b");
+    assert_eq!(case.told(), "True(NothingToProgram) 0/0");
+}
+
+#[test]
+fn a_node_that_is_away_for_long_and_has_nothing_to_run_is_not_waited_for() {
+    let mut case = Case::new();
+    for node in ["a", "b"] {
+        case.attach(node);
+        case.applied(node);
+    }
+    case.fleet.detach("a", 1, case.now);
+    case.world.pods.remove(&key("one"));
+    case.compile();
+    case.later(29);
+    assert_eq!(case.told(), "False(Pending) 1/1");
+    case.later(1);
+    assert_eq!(case.told(), "True(Programmed) 1/1");
 }
