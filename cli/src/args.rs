@@ -13,10 +13,13 @@ Exit codes:
   0  done; check: no problems
   1  check: there are problems
   2  wrong arguments, or files that cannot be read
-  3  no agent answers on the socket
-  4  the agent answered with an error";
+  3  nobody answers: no agent on the socket, no operator in the cluster, or no right to ask it
+  4  the agent or the operator answered with an error
 
-/// What Callgate does on this host, and what manifests would make it do.
+status, calls and explain ask the agent of this host if its socket is there, else the operator of
+the cluster that your kubeconfig leads to, by port-forward and with your own rights.";
+
+/// What Callgate does in a cluster or on this host, and what manifests would make it do.
 #[derive(Debug, Parser)]
 #[command(name = "kubectl-callgate", version, after_help = EXIT_CODES, max_term_width = 100)]
 pub struct Cli {
@@ -30,7 +33,7 @@ pub struct Cli {
 pub enum Command {
     /// Tell what is wrong with manifests, without touching anything
     Check(CheckArgs),
-    /// Show what the agent runs: objects and their conditions, problems, counters
+    /// Show what runs: objects and their conditions, nodes, problems, counters
     Status(StatusArgs),
     /// List live PPTP calls
     Calls(CallsArgs),
@@ -38,15 +41,39 @@ pub enum Command {
     Explain(ExplainArgs),
 }
 
-/// Which agent, and how the answer is written.
+/// Who is asked, and how the answer is written.
 #[derive(Debug, Args)]
 pub struct AgentArgs {
-    /// The agent's socket
-    #[arg(long, value_name = "SOCKET", default_value = callgate_proto::DEFAULT_API_SOCKET)]
-    pub api: PathBuf,
+    /// Ask the agent that has this socket [without: /run/callgate/api.sock if it is there, else the cluster]
+    #[arg(long, value_name = "SOCKET", conflicts_with_all = ["kubeconfig", "context", "operator_namespace"])]
+    pub api: Option<PathBuf>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub cluster: ClusterArgs,
     /// How the answer is written
     #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t = Format::Text)]
     pub output: Format,
+}
+
+/// Which cluster. Any of these makes it the cluster that is asked, whatever is on this host.
+#[derive(Debug, Clone, Default, Args)]
+pub struct ClusterArgs {
+    /// Ask the cluster of this kubeconfig [without: KUBECONFIG, ~/.kube/config]
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+    /// Ask the cluster of this context of the kubeconfig
+    #[arg(long, value_name = "NAME")]
+    pub context: Option<String>,
+    /// Namespace of the operator [without: callgate-system, else looked for by label]
+    #[arg(long, value_name = "NAMESPACE")]
+    pub operator_namespace: Option<String>,
+}
+
+impl ClusterArgs {
+    /// Whether a cluster is named.
+    pub fn is_given(&self) -> bool {
+        self.kubeconfig.is_some() || self.context.is_some() || self.operator_namespace.is_some()
+    }
 }
 
 /// Arguments of `check`.
@@ -66,6 +93,9 @@ pub struct StatusArgs {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub agent: AgentArgs,
+    /// Only objects of this namespace
+    #[arg(short, long, value_name = "NAMESPACE")]
+    pub namespace: Option<String>,
     /// Also show counters that are zero
     #[arg(short, long)]
     pub all: bool,
@@ -77,6 +107,9 @@ pub struct CallsArgs {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub agent: AgentArgs,
+    /// Only calls whose rule is in this namespace
+    #[arg(short, long, value_name = "NAMESPACE")]
+    pub namespace: Option<String>,
     /// Go on: redraw on a terminal, else append a table whenever calls come, go or change state
     #[arg(short, long)]
     pub watch: bool,
@@ -94,11 +127,16 @@ pub struct ExplainArgs {
     /// Where it goes: IP:PORT/TCP, IP:PORT/UDP, IP/icmp, IP/NUMBER
     #[arg(long, value_name = "IP:PORT/PROTO")]
     pub to: Target,
-    /// Namespace of the pod, where --from gives none
-    #[arg(short, long, value_name = "NAMESPACE", default_value = callgate_crds::DEFAULT_NAMESPACE)]
-    pub namespace: String,
-    /// Ask these manifests in place of an agent
-    #[arg(short = 'f', long = "filename", value_name = "DIR", conflicts_with = "api")]
+    /// Namespace of the pod, where --from gives none [without: the context's, else default]
+    #[arg(short, long, value_name = "NAMESPACE")]
+    pub namespace: Option<String>,
+    /// Ask these manifests in place of an agent or a cluster
+    #[arg(
+        short = 'f',
+        long = "filename",
+        value_name = "DIR",
+        conflicts_with_all = ["api", "kubeconfig", "context", "operator_namespace"]
+    )]
     pub files: Option<PathBuf>,
     #[command(flatten)]
     #[allow(missing_docs)]

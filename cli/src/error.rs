@@ -1,8 +1,10 @@
 //! What goes wrong, as a sentence with the remedy and an exit code.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::io;
 use std::path::{Path, PathBuf};
+
+use crate::cluster::ClusterError;
 
 /// Exit code: done.
 pub const OK: u8 = 0;
@@ -10,10 +12,38 @@ pub const OK: u8 = 0;
 pub const PROBLEMS: u8 = 1;
 /// Exit code: wrong arguments, or files that cannot be read (clap uses it too).
 pub const USAGE: u8 = 2;
-/// Exit code: no agent answers on the socket.
+/// Exit code: nobody answers: no agent on the socket, no operator in the cluster, or no right to ask it.
 pub const NO_AGENT: u8 = 3;
-/// Exit code: the agent answered with an error.
+/// Exit code: the agent or operator answered with an error.
 pub const REFUSED: u8 = 4;
+
+/// Who is asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Peer {
+    /// The agent that has this socket.
+    Agent(PathBuf),
+    /// The operator in this pod, "namespace/name".
+    Operator(String),
+}
+
+impl Peer {
+    /// What it is.
+    pub fn who(&self) -> &'static str {
+        match self {
+            Self::Agent(_) => "agent",
+            Self::Operator(_) => "operator",
+        }
+    }
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Agent(socket) => write!(f, "the agent at {}", socket.display()),
+            Self::Operator(pod) => write!(f, "the operator in pod {pod}"),
+        }
+    }
+}
 
 /// Why a command has no answer.
 #[derive(Debug, thiserror::Error)]
@@ -37,17 +67,25 @@ pub enum Error {
         /// What the kernel said.
         source: io::Error,
     },
-    /// The agent went away in the middle.
-    #[error("the agent at {socket} does not answer: {message}", socket = socket.display())]
+    /// The cluster's operator cannot be reached.
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
+    /// Who was asked went away in the middle.
+    #[error("{peer} does not answer: {message}")]
     Gone {
-        /// Its socket.
-        socket: PathBuf,
+        /// Who.
+        peer: Peer,
         /// What the transport said.
         message: String,
     },
-    /// The agent answered with an error.
-    #[error("the agent says: {0}")]
-    Refused(String),
+    /// Who was asked answered with an error.
+    #[error("the {who} says: {message}")]
+    Refused {
+        /// "agent" or "operator".
+        who: &'static str,
+        /// What it said.
+        message: String,
+    },
     /// The answer cannot be written out.
     #[error("cannot write the answer: {0}")]
     Output(#[from] io::Error),
@@ -58,21 +96,23 @@ impl Error {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Files { .. } | Self::Usage(_) | Self::Output(_) => USAGE,
-            Self::NoAgent { .. } | Self::Gone { .. } => NO_AGENT,
-            Self::Refused(_) => REFUSED,
+            Self::NoAgent { .. } | Self::Cluster(_) | Self::Gone { .. } => NO_AGENT,
+            Self::Refused { .. } => REFUSED,
         }
     }
 
     /// Sorts a failed call into "gone" and "refused".
-    pub fn from_status(socket: &Path, status: &tonic::Status) -> Self {
+    pub fn from_status(peer: &Peer, status: &tonic::Status) -> Self {
         use tonic::Code;
+        let who = peer.who();
         match status.code() {
             // What tonic itself reports for a broken connection.
             Code::Unavailable | Code::Unknown | Code::Cancelled => {
-                Self::Gone { socket: socket.to_owned(), message: reason(status) }
+                Self::Gone { peer: peer.clone(), message: reason(status) }
             }
             Code::Unimplemented => {
-                Self::Refused("this request is not known to it; agent and kubectl-callgate differ in version".into())
+                let message = format!("this request is not known to it; {who} and kubectl-callgate differ in version");
+                Self::Refused { who, message }
             }
             Code::Ok
             | Code::InvalidArgument
@@ -86,7 +126,7 @@ impl Error {
             | Code::OutOfRange
             | Code::Internal
             | Code::DataLoss
-            | Code::Unauthenticated => Self::Refused(status.message().to_owned()),
+            | Code::Unauthenticated => Self::Refused { who, message: status.message().to_owned() },
         }
     }
 }

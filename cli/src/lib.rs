@@ -4,8 +4,8 @@
 //!   args ─┬─ check   ──── files ── compile ──────────────┐
 //!         ├─ explain ──┬─ files ── compile               ├── view (JSON) / table (text) ── stdout
 //!         │            └──┐                              │
-//!         ├─ status  ─────┼─ client ── agent's socket ───┘
-//!         └─ calls   ─────┘                                   problems ── error ── stderr, exit code
+//!         ├─ status  ─────┼─ client ─┬─ agent's socket ──┘
+//!         └─ calls   ─────┘          └─ cluster ── operator, by port-forward      problems ── error ── stderr, exit code
 //! ```
 //! A library with a two-line `main`, so that tests run commands against a server in their own process.
 #![forbid(unsafe_code)]
@@ -14,6 +14,7 @@ pub mod args;
 pub mod calls;
 pub mod check;
 pub mod client;
+pub mod cluster;
 pub mod error;
 pub mod explain;
 pub mod files;

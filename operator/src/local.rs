@@ -6,16 +6,17 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use callgate_proto::pb;
 use callgate_proto::pb::local_server::{Local, LocalServer};
 use callgate_proto::pb::{answer, question};
+use callgate_proto::{LEADER_METADATA, pb};
 use futures::future::join_all;
 use jiff::Timestamp;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio_stream::Stream;
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
-use tonic::{Request, Response, Status};
+use tonic::metadata::MetadataMap;
+use tonic::{Code, Request, Response, Status};
 
 use crate::control::Hub;
 use crate::facts::{Settings, cluster_nets};
@@ -57,10 +58,7 @@ pub async fn serve(listener: TcpListener, desk: Desk) {
 impl Desk {
     fn published(&self) -> Result<Arc<Published>, Status> {
         let latest = self.published.borrow().clone();
-        latest.ok_or_else(|| match self.leader.borrow().as_str() {
-            "" => Status::unavailable("nothing is compiled yet: ask again in a moment"),
-            leader => Status::failed_precondition(format!("another operator leads: ask pod {leader}")),
-        })
+        latest.ok_or_else(|| elsewhere(&self.leader.borrow()))
     }
 
     /// Everybody's calls.
@@ -71,23 +69,20 @@ impl Desk {
             (node, answer)
         };
         let mut lists = BTreeMap::new();
-        let mut missing = Vec::new();
+        let mut missing = BTreeMap::new();
         for (node, answer) in join_all(self.hub.attached().into_iter().map(ask)).await {
             match answer {
                 Ok(answer::Kind::Calls(list)) => drop(lists.insert(node, list)),
-                Ok(answer::Kind::Status(_) | answer::Kind::Explain(_) | answer::Kind::Refusal(_)) | Err(_) => {
-                    missing.push(node);
+                Ok(answer::Kind::Status(_) | answer::Kind::Explain(_) | answer::Kind::Refusal(_)) => {
+                    drop(missing.insert(node, "its agent answered something else".to_owned()));
                 }
+                Err(status) => drop(missing.insert(node, status.message().to_owned())),
             }
         }
+        let taken = Timestamp::now().as_millisecond();
         // Nodes that have something to do and no agent: what they carry is not known.
         let busy = self.hub.board.latest();
-        let absent =
-            busy.iter().filter(|(node, snapshot)| !snapshot.config.sources.is_empty() && !lists.contains_key(*node));
-        missing.extend(absent.map(|(node, _)| node.clone()));
-        missing.sort();
-        missing.dedup();
-        let taken = Timestamp::now().as_millisecond();
+        let missing = self.hub.with_fleet(|fleet| merge::missing(missing, &lists, &busy, fleet));
         Ok(merge::calls(lists, missing, &published.world, taken))
     }
 }
@@ -161,13 +156,28 @@ impl Local for Desk {
             // Without its agent: what it should do, and that this is not what it says itself.
             Err(error) if error.code() == tonic::Code::Unavailable => {
                 let wanted = self.hub.board.latest().remove(&origin.node).ok_or(error)?;
-                explain::from_wanted(&wanted.config, &request)?
+                let why = self.hub.with_fleet(|fleet| merge::why_missing(fleet.get(&origin.node)));
+                explain::from_wanted(&wanted.config, &request, &format!("node {}: {why}", origin.node))?
             }
             Err(error) => return Err(error),
         };
         (reply.node, reply.from_pod) = (origin.node, origin.pod);
         Ok(Response::new(reply))
     }
+}
+
+/// What an operator says that has nothing compiled: who leads, where that is known.
+fn elsewhere(leader: &str) -> Status {
+    if leader.is_empty() {
+        return Status::unavailable("nothing is compiled yet: ask again in a moment");
+    }
+    let mut metadata = MetadataMap::new();
+    // Names of pods are ASCII.
+    if let Ok(leader) = leader.parse() {
+        metadata.insert(LEADER_METADATA, leader);
+    }
+    let message = format!("another operator leads: ask pod {leader}");
+    Status::with_metadata(Code::FailedPrecondition, message, metadata)
 }
 
 #[cfg(test)]

@@ -4,10 +4,13 @@ use super::view::{CallsView, End, Traffic};
 use crate::human;
 use crate::table::{Align, Table};
 
-/// One row a call. A column POD comes first where any client's pod is known. Unknown ids are `-`.
+/// One row a call. Columns NODE and POD come first where any call's is known. Unknown ids are `-`.
 pub fn table(view: &CallsView) -> Table {
+    let with_nodes = view.calls.iter().any(|call| call.node.is_some());
     let with_pods = view.calls.iter().any(|call| call.pod.is_some());
+    let shown = |index: usize| [with_nodes, with_pods].get(index).copied().unwrap_or(true);
     let columns = [
+        ("NODE", Align::Left),
         ("POD", Align::Left),
         ("CLIENT", Align::Left),
         ("SERVER", Align::Left),
@@ -23,10 +26,12 @@ pub fn table(view: &CallsView) -> Table {
         ("IDLE", Align::Right),
         ("RULE", Align::Left),
     ];
-    let first = usize::from(!with_pods);
-    let mut table = Table::new(&columns[first..]);
+    let columns: Vec<_> =
+        columns.into_iter().enumerate().filter(|(index, _)| shown(*index)).map(|(_, column)| column).collect();
+    let mut table = Table::new(&columns);
     for call in &view.calls {
         let cells = [
+            call.node.clone().unwrap_or_else(|| "-".into()),
             call.pod.clone().unwrap_or_else(|| "-".into()),
             end(&call.client),
             end(&call.server),
@@ -42,7 +47,7 @@ pub fn table(view: &CallsView) -> Table {
             human::duration(call.idle_ms),
             call.rule.clone(),
         ];
-        table.row(cells.into_iter().skip(first));
+        table.row(cells.into_iter().enumerate().filter(|(index, _)| shown(*index)).map(|(_, cell)| cell));
     }
     table
 }

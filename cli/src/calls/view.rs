@@ -15,6 +15,20 @@ pub struct CallsView {
     pub taken: Option<String>,
     /// Sorted by client, server, Call IDs.
     pub calls: Vec<CallView>,
+    /// Of a cluster: nodes whose calls are not among them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<MissingView>,
+}
+
+/// A node that did not answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct MissingView {
+    /// Its name.
+    pub node: String,
+    /// RFC 3339, UTC: since when its agent is away, where that is known.
+    pub since: Option<String>,
+    /// Why, for people.
+    pub message: String,
 }
 
 /// One end of a control connection.
@@ -43,6 +57,9 @@ pub struct Traffic {
 pub struct CallView {
     /// The PNS.
     pub client: End,
+    /// The node that carries it; of a cluster only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
     /// `namespace/name` of the client's pod, where it is known.
     pub pod: Option<String>,
     /// The PAC.
@@ -79,7 +96,12 @@ impl From<pb::CallList> for CallsView {
     fn from(list: pb::CallList) -> Self {
         let mut calls: Vec<CallView> = list.calls.into_iter().map(CallView::from).collect();
         calls.sort_by(|a, b| a.order().cmp(&b.order()));
-        Self { taken: human::time(list.taken_unix_ms), calls }
+        let missing = list.missing.into_iter().map(|node| MissingView {
+            node: node.node,
+            since: human::time(node.since_unix_ms),
+            message: node.message,
+        });
+        Self { taken: human::time(list.taken_unix_ms), calls, missing: missing.collect() }
     }
 }
 
@@ -114,6 +136,7 @@ impl From<pb::Call> for CallView {
         };
         Self {
             client: End { address: call.client_address, port: call.client_port },
+            node: there(call.node),
             pod: there(call.pod),
             server: End { address: call.server_address, port: call.server_port },
             external: End { address: call.external_address, port: call.external_port },

@@ -1,4 +1,4 @@
-//! `calls -w`: lists until somebody stops it; an agent that goes away is waited for.
+//! `calls -w`: lists until somebody stops it; who goes away is waited for, and a new leader found.
 
 use std::time::Duration;
 
@@ -14,26 +14,26 @@ use crate::run::Io;
 
 /// Between two lists on a terminal.
 const REDRAW: Duration = Duration::from_secs(1);
-/// Between two attempts to reach an agent that went away.
+/// Between two attempts to reach who went away.
 const RETRY: Duration = Duration::from_secs(1);
 /// Cursor home, clear to the end of the screen (ECMA-48).
 const CLEAR: &str = "\x1b[H\x1b[J";
 
-/// Runs until the output is closed, the agent refuses, or, before the first list, there is no agent.
+/// Runs until the output is closed, the question is refused, or, before the first list, there is nobody to ask.
 pub(super) async fn run(args: &CallsArgs, io: &mut Io<'_>) -> Result<u8, Error> {
     let redraw = io.terminal && args.agent.output == Format::Text;
     let request = request(args, redraw);
-    let mut client = Client::connect(&args.agent.api).await?;
+    let mut client = Client::connect(&args.agent).await?;
     let mut first = true;
     loop {
-        let lost = match client.local.watch_calls(request).await {
-            Ok(stream) => show(stream.into_inner(), args, io, redraw, &mut first, &client).await?,
-            Err(status) => gone(client.error(&status))?,
+        let lost = match client.watch_calls(request).await {
+            Ok(lists) => show(lists, args, io, redraw, &mut first, &mut client).await?,
+            Err(error) => gone(error)?,
         };
         let again = human_retry();
         writeln!(io.err, "{lost}; trying again every {again}")?;
         client = reconnect(args).await?;
-        writeln!(io.err, "connected to the agent at {} again", args.agent.api.display())?;
+        writeln!(io.err, "connected to {} again", client.peer())?;
     }
 }
 
@@ -50,8 +50,8 @@ fn human_retry() -> String {
 /// What is worth another attempt, as a message; the rest ends the command.
 fn gone(error: Error) -> Result<String, Error> {
     match error {
-        Error::Gone { .. } | Error::NoAgent { .. } => Ok(error.to_string()),
-        Error::Files { .. } | Error::Usage(_) | Error::Refused(_) | Error::Output(_) => Err(error),
+        Error::Gone { .. } | Error::NoAgent { .. } | Error::Cluster(_) => Ok(error.to_string()),
+        Error::Files { .. } | Error::Usage(_) | Error::Refused { .. } | Error::Output(_) => Err(error),
     }
 }
 
@@ -62,13 +62,17 @@ async fn show(
     io: &mut Io<'_>,
     redraw: bool,
     first: &mut bool,
-    client: &Client,
+    client: &mut Client,
 ) -> Result<String, Error> {
     loop {
         match lists.message().await {
-            Ok(Some(list)) => print(&CallsView::from(list), args.agent.output, io, redraw, first)?,
-            Ok(None) => return Ok(format!("the agent at {} ended the watch", args.agent.api.display())),
-            Err(status) => return gone(client.error(&status)),
+            Ok(Some(list)) => {
+                write!(io.err, "{}", super::missing(&list, list.taken_unix_ms))?;
+                let list = super::of_namespace(list, args.namespace.as_deref());
+                print(&CallsView::from(list), args.agent.output, io, redraw, first)?;
+            }
+            Ok(None) => return Ok(format!("{} ended the watch", client.peer())),
+            Err(status) => return gone(client.error(&status).await),
         }
     }
 }
@@ -96,7 +100,7 @@ fn print(view: &CallsView, format: Format, io: &mut Io<'_>, redraw: bool, first:
 async fn reconnect(args: &CallsArgs) -> Result<Client, Error> {
     loop {
         tokio::time::sleep(RETRY).await;
-        match Client::connect(&args.agent.api).await {
+        match Client::connect(&args.agent).await {
             Ok(client) => return Ok(client),
             Err(error) => drop(gone(error)?),
         }

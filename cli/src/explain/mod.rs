@@ -1,7 +1,7 @@
-//! `explain`: which rule a packet would meet, asked of an agent or of manifests.
+//! `explain`: which rule a packet would meet, asked of an agent, of a cluster or of manifests.
 //!
 //! ```text
-//!   agent ── ExplainReply ────────────────────┐
+//!   agent or operator ── ExplainReply ────────┐
 //!   files ── compile ── explain ── offline ───┴─► view ─┬─► text
 //!                                                       └─► JSON
 //! ```
@@ -10,6 +10,7 @@ mod offline;
 mod text;
 mod view;
 
+use callgate_crds::DEFAULT_NAMESPACE;
 use callgate_proto::pb;
 
 pub use text::text;
@@ -29,15 +30,15 @@ const GRE_NOTE: &str = "GRE of a live PPTP call needs no rule, it goes with its 
 /// Runs the command.
 ///
 /// # Errors
-/// No agent, a pod nobody knows, files that cannot be read, or an output that cannot be written.
+/// Nobody to ask, a pod nobody knows, files that cannot be read, or an output that cannot be written.
 pub async fn run(args: &ExplainArgs, io: &mut Io<'_>) -> Result<u8, Error> {
-    let request = request(args);
-    let mut reply = match &args.files {
-        Some(path) => offline::explain(path, args, io)?,
+    let (request, mut reply) = match &args.files {
+        Some(path) => (request(args, DEFAULT_NAMESPACE), offline::explain(path, args, io)?),
         None => {
-            let mut client = Client::connect(&args.agent.api).await?;
-            let reply = client.local.explain(request.clone()).await.map_err(|status| client.error(&status))?;
-            reply.into_inner()
+            let mut client = Client::connect(&args.agent).await?;
+            let request = request(args, client.namespace());
+            let reply = client.explain(request.clone()).await?;
+            (request, reply)
         }
     };
     if args.to.protocol == GRE {
@@ -52,11 +53,14 @@ pub async fn run(args: &ExplainArgs, io: &mut Io<'_>) -> Result<u8, Error> {
     Ok(crate::error::OK)
 }
 
-/// What the agent is asked.
-fn request(args: &ExplainArgs) -> pb::ExplainRequest {
+/// What is asked; `namespace` is of a pod for which nobody has said one.
+fn request(args: &ExplainArgs, namespace: &str) -> pb::ExplainRequest {
     let (from, from_port) = match &args.from {
         Origin::Address(address, port) => (address.to_string(), *port),
-        Origin::Pod(namespace, name) => (format!("{}/{name}", namespace.as_ref().unwrap_or(&args.namespace)), None),
+        Origin::Pod(said, name) => {
+            let namespace = said.as_deref().or(args.namespace.as_deref()).unwrap_or(namespace);
+            (format!("{namespace}/{name}"), None)
+        }
     };
     pb::ExplainRequest {
         from,

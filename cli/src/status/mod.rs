@@ -1,14 +1,13 @@
-//! `status`: what an agent runs and how it is.
+//! `status`: what an agent runs, or a cluster, and how it is.
 //!
 //! ```text
-//!   agent ── StatusReply ──► view ─┬─► text (head, objects, problems, counters, kernel)
-//!                                  └─► JSON
+//!   agent or operator ── StatusReply ──► view ─┬─► text (head, objects, nodes, problems, counters, kernel)
+//!                                              └─► JSON
 //! ```
 
+mod nodes;
 mod text;
 mod view;
-
-use callgate_proto::pb;
 
 pub use text::text;
 pub use view::StatusView;
@@ -22,11 +21,11 @@ use crate::run::Io;
 /// Runs the command.
 ///
 /// # Errors
-/// No agent, an agent that refuses, or an output that cannot be written.
+/// Nobody to ask, a refusal, or an output that cannot be written.
 pub async fn run(args: &StatusArgs, io: &mut Io<'_>) -> Result<u8, Error> {
-    let mut client = Client::connect(&args.agent.api).await?;
-    let reply = client.local.status(pb::StatusRequest {}).await.map_err(|status| client.error(&status))?;
-    let reply = reply.into_inner();
+    let mut client = Client::connect(&args.agent).await?;
+    let mut reply = client.status().await?;
+    reply.objects.retain(|object| args.namespace.as_ref().is_none_or(|namespace| object.namespace == *namespace));
     match args.agent.output {
         Format::Text => write!(io.out, "{}", text(&reply, args.all, io.now_unix_ms))?,
         Format::Json => output::json(io.out, &StatusView::from(reply))?,

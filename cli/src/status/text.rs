@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use callgate_compile::manifests::Problem;
 use callgate_proto::pb;
 
+use super::nodes;
 use crate::human;
 use crate::output::{problem, problem_table};
 use crate::table::{Align, Table};
@@ -20,6 +21,11 @@ pub fn text(reply: &pb::StatusReply, all: bool, now_unix_ms: i64) -> String {
     let mut blocks = vec![head(reply, now_unix_ms)];
     let objects = objects(reply, now_unix_ms).to_string();
     blocks.push(if objects.is_empty() { "no objects\n".into() } else { objects });
+    for (title, table) in [("nodes:", nodes::nodes(reply, now_unix_ms)), ("cluster networks:", nodes::nets(reply))] {
+        if !table.is_empty() {
+            blocks.push(format!("{title}\n{}", table.indented(2)));
+        }
+    }
     if !reply.problems.is_empty() {
         let problems: Vec<Problem> = reply.problems.iter().cloned().map(problem).collect();
         blocks.push(format!("problems in the manifests:\n{}", problem_table(&problems).indented(2)));
@@ -35,11 +41,16 @@ pub fn text(reply: &pb::StatusReply, all: bool, now_unix_ms: i64) -> String {
 fn head(reply: &pb::StatusReply, now_unix_ms: i64) -> String {
     let mut table = Table::new(&[("", Align::Left), ("", Align::Left)]).headless();
     let mut line = |name: &str, value: String| table.row([name.to_owned(), value]);
-    line("node", reply.node.clone());
-    line("agent", reply.version.clone());
-    line("path", reply.path.clone());
-    let hash: String = reply.config_hash.chars().take(HASH_DIGITS).collect();
-    line("configuration", if hash.is_empty() { "none yet".into() } else { hash });
+    if reply.node.is_empty() {
+        // Of a cluster: ways and configurations are the nodes' own.
+        line("operator", reply.version.clone());
+    } else {
+        line("node", reply.node.clone());
+        line("agent", reply.version.clone());
+        line("path", reply.path.clone());
+        let hash: String = reply.config_hash.chars().take(HASH_DIGITS).collect();
+        line("configuration", if hash.is_empty() { "none yet".into() } else { hash });
+    }
     line("programmed", programmed(&reply.programmed.clone().unwrap_or_default(), now_unix_ms));
     line("connections", reply.connections.to_string());
     line("calls", reply.calls.to_string());
@@ -58,7 +69,7 @@ fn programmed(programmed: &pb::Programmed, now_unix_ms: i64) -> String {
 }
 
 /// ` (Reason: message)` of what is there of the two.
-fn because(reason: &str, message: &str) -> String {
+pub(super) fn because(reason: &str, message: &str) -> String {
     match (reason.is_empty(), message.is_empty()) {
         (true, true) => String::new(),
         (false, true) => format!(" ({reason})"),

@@ -6,6 +6,7 @@ use callgate_compile::manifests::Problem;
 use callgate_proto::pb;
 use serde::Serialize;
 
+use super::nodes::{NetView, NodeView};
 use crate::human;
 use crate::output::{problem, there};
 
@@ -24,6 +25,12 @@ pub struct StatusView {
     problems: Vec<Problem>,
     counters: BTreeMap<String, u64>,
     features: Vec<FeatureView>,
+    /// Of a cluster only.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    nodes: Vec<NodeView>,
+    /// Of a cluster only.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    cluster_nets: Vec<NetView>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -90,6 +97,8 @@ impl From<pb::StatusReply> for StatusView {
             problems: reply.problems.into_iter().map(problem).collect(),
             counters: counters(reply.counters),
             features: reply.features.into_iter().map(feature).collect(),
+            nodes: reply.nodes.into_iter().map(NodeView::from).collect(),
+            cluster_nets: reply.cluster_nets.into_iter().map(NetView::from).collect(),
         }
     }
 }

@@ -54,8 +54,12 @@ pub(super) fn origin(world: &World, from: &str) -> Result<Origin, Status> {
     Ok(Origin { address, pod: key.to_string(), node })
 }
 
-/// What the node's configuration says, without its agent: the external address is not known then.
-pub(super) fn from_wanted(config: &NodeConfig, request: &pb::ExplainRequest) -> Result<pb::ExplainReply, Status> {
+/// What the node's configuration says, without its agent, and `why` without: the external address is not known then.
+pub(super) fn from_wanted(
+    config: &NodeConfig,
+    request: &pb::ExplainRequest,
+    why: &str,
+) -> Result<pb::ExplainReply, Status> {
     let address = |field: &str, text: &str| {
         text.parse()
             .map_err(|_| Status::invalid_argument(format!("{field} {text:?} is not an IPv4 address: write one")))
@@ -73,7 +77,7 @@ pub(super) fn from_wanted(config: &NodeConfig, request: &pb::ExplainRequest) -> 
             .map_err(|_| Status::invalid_argument(format!("protocol {}: write 0 to 255", request.protocol)))?,
     };
     Ok(pb::ExplainReply {
-        note: "its agent is not attached: this is what it should do, not what it says it does".to_owned(),
+        note: format!("{why}; this is what it should do, not what it says it does"),
         ..pb::ExplainReply::from(&explain(config, &packet))
     })
 }

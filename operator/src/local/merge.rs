@@ -17,7 +17,7 @@ use crate::snapshot::Snapshot;
 /// All calls in their promised order, each with its node, and its pod where the agent does not know it.
 pub(super) fn calls(
     lists: BTreeMap<String, pb::CallList>,
-    missing_nodes: Vec<String>,
+    missing: Vec<pb::MissingNode>,
     world: &World,
     taken_unix_ms: i64,
 ) -> pb::CallList {
@@ -40,7 +40,40 @@ pub(super) fn calls(
         let ends = (address(&call.client_address), call.client_port, address(&call.server_address));
         (ends, call.pns_call_id_outside, call.pac_call_id, call.node.clone())
     });
-    pb::CallList { calls, taken_unix_ms, missing_nodes }
+    pb::CallList { calls, taken_unix_ms, missing }
+}
+
+/// Nodes without an answer: those that were asked, with what was said instead, and those that should be there to be asked.
+pub(super) fn missing(
+    mut asked: BTreeMap<String, String>,
+    lists: &BTreeMap<String, pb::CallList>,
+    wanted: &BTreeMap<String, Arc<Snapshot>>,
+    fleet: &Fleet,
+) -> Vec<pb::MissingNode> {
+    let busy =
+        wanted.iter().filter(|(node, snapshot)| !snapshot.config.sources.is_empty() && !lists.contains_key(*node));
+    for (node, _) in busy {
+        asked.entry(node.clone()).or_insert_with(|| why_missing(fleet.get(node)));
+    }
+    let missing = asked.into_iter().map(|(node, message)| {
+        let since_unix_ms = fleet.get(&node).filter(|agent| agent.stream.is_none()).map_or(0, since);
+        pb::MissingNode { node, since_unix_ms, message }
+    });
+    missing.collect()
+}
+
+/// What is to be said of a node whose agent is not there.
+pub(super) fn why_missing(agent: Option<&Agent>) -> String {
+    let why = match agent {
+        None => "its agent has never been attached to this operator",
+        Some(Agent { stream: Some(_), .. }) => "its agent does not answer",
+        Some(_) => "its agent is not attached any more",
+    };
+    format!("{why}: see its pod of DaemonSet callgate-dataplane")
+}
+
+fn since(agent: &Agent) -> i64 {
+    agent.since.as_millisecond()
 }
 
 /// What watchers hear of: which calls there are, and their states.
@@ -109,7 +142,7 @@ fn node(name: &str, wanted: Option<&Arc<Snapshot>>, agent: Option<&Agent>) -> pb
     let refused = agent.and_then(|agent| agent.refused.as_ref()).filter(|(hash, _)| *hash == wanted_hash);
     let (reason, message) = match (value, attached, refused) {
         (true, _, _) => (Reason::Programmed, String::new()),
-        (false, false, _) => (Reason::NodeUnreachable, "its agent is not attached".to_owned()),
+        (false, false, _) => (Reason::NodeUnreachable, why_missing(agent)),
         (false, true, Some((_, failure))) => (Reason::ApplyFailed, failure.message.clone()),
         (false, true, None) => (Reason::Pending, "the last snapshot is not in force yet".to_owned()),
     };
@@ -122,6 +155,7 @@ fn node(name: &str, wanted: Option<&Arc<Snapshot>>, agent: Option<&Agent>) -> pb
         programmed: Some(pb::Programmed { value, since_unix_ms: 0, reason: reason.name().to_owned(), message }),
         connections: agent.map_or(0, |agent| agent.report.connections),
         calls: agent.map_or(0, |agent| agent.report.calls),
+        since_unix_ms: agent.map_or(0, since),
     }
 }
 

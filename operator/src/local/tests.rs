@@ -57,11 +57,12 @@ fn calls_of_all_nodes_are_one_list_in_order_with_node_and_pod() {
         ("a".to_owned(), list(&[call("10.0.0.10", 5), call("10.0.0.2", 4)])),
         ("b".to_owned(), list(&[known, call("10.0.0.2", 3)])),
     ]);
-    let merged = merge::calls(lists, vec!["c".to_owned()], &world(), 7);
+    let missing = vec![pb::MissingNode { node: "c".to_owned(), ..pb::MissingNode::default() }];
+    let merged = merge::calls(lists, missing.clone(), &world(), 7);
     let told: Vec<String> =
         merged.calls.iter().map(|call| format!("{} {} {}", call.client_address, call.node, call.pod)).collect();
     assert_eq!(told, ["10.0.0.2 b pos/till", "10.0.0.2 a pos/till", "10.0.0.10 a ", "10.0.0.30 b pos/known"]);
-    assert_eq!((merged.missing_nodes, merged.taken_unix_ms), (vec!["c".to_owned()], 7));
+    assert_eq!((merged.missing, merged.taken_unix_ms), (missing, 7));
 }
 
 #[test]
@@ -95,11 +96,11 @@ fn without_its_agent_a_node_is_explained_by_what_it_should_do_and_says_so() {
         to_port: Some(1723),
         from_port: None,
     };
-    let reply = from_wanted(&NodeConfig::default(), &request).unwrap();
+    let reply = from_wanted(&NodeConfig::default(), &request, "node a: gone").unwrap();
     assert_eq!(reply.verdict(), pb::Verdict::NotSelected);
-    assert!(reply.note.contains("not attached"), "{}", reply.note);
+    assert_eq!(reply.note, "node a: gone; this is what it should do, not what it says it does");
     let wrong = pb::ExplainRequest { protocol: 256, ..request };
-    assert_eq!(from_wanted(&NodeConfig::default(), &wrong).unwrap_err().code(), Code::InvalidArgument);
+    assert_eq!(from_wanted(&NodeConfig::default(), &wrong, "").unwrap_err().code(), Code::InvalidArgument);
 }
 
 #[test]
@@ -124,4 +125,45 @@ fn status_tells_nodes_sums_counters_and_names_the_clusters_networks() {
     assert_eq!((reply.calls, reply.counters[0].value), (5, 5));
     assert_eq!(reply.programmed.unwrap().message, "not in force on a");
     assert_eq!(reply.cluster_nets[0].found, "ServiceCIDR kubernetes");
+}
+
+#[test]
+fn a_node_without_an_answer_is_named_with_since_when_and_an_idle_one_is_not_missed() {
+    let source = |net: &str| callgate_proto::model::Source { net: net.parse().unwrap(), chain: 0 };
+    let busy = NodeConfig { sources: vec![source("10.0.0.2/32")], ..NodeConfig::default() };
+    let busy = std::sync::Arc::new(Snapshot::new(busy, vec![]));
+    let idle = std::sync::Arc::new(Snapshot::new(NodeConfig::default(), vec![]));
+    let names = ["answers", "gone", "never"];
+    let mut wanted: BTreeMap<_, _> = names.map(|node| (node.to_owned(), busy.clone())).into();
+    wanted.insert("idle".to_owned(), idle);
+    let mut fleet = Fleet::default();
+    let second = |seconds| jiff::Timestamp::from_second(seconds).unwrap();
+    for node in ["answers", "gone", "silent"] {
+        fleet.attach(node, 1, pb::Hello::default(), second(1));
+    }
+    fleet.detach("gone", 1, second(5));
+    let lists = BTreeMap::from([("answers".to_owned(), pb::CallList::default())]);
+    let asked = BTreeMap::from([("silent".to_owned(), "did not answer in time".to_owned())]);
+    let node = |node: &str, since_unix_ms, message: &str| {
+        let message = message.to_owned();
+        pb::MissingNode { node: node.to_owned(), since_unix_ms, message }
+    };
+    let pod = "see its pod of DaemonSet callgate-dataplane";
+    let expected = [
+        node("gone", 5000, &format!("its agent is not attached any more: {pod}")),
+        node("never", 0, &format!("its agent has never been attached to this operator: {pod}")),
+        node("silent", 0, "did not answer in time"),
+    ];
+    assert_eq!(merge::missing(asked, &lists, &wanted, &fleet), expected);
+}
+
+#[test]
+fn an_operator_that_does_not_lead_names_the_one_that_does_for_people_and_for_programs() {
+    let status = super::elsewhere("callgate-operator-b");
+    assert_eq!(
+        (status.code(), status.message()),
+        (Code::FailedPrecondition, "another operator leads: ask pod callgate-operator-b")
+    );
+    assert_eq!(status.metadata().get(callgate_proto::LEADER_METADATA).unwrap(), "callgate-operator-b");
+    assert_eq!(super::elsewhere("").code(), Code::Unavailable);
 }
