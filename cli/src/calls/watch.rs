@@ -50,8 +50,11 @@ fn human_retry() -> String {
 /// What is worth another attempt, as a message; the rest ends the command.
 fn gone(error: Error) -> Result<String, Error> {
     match error {
-        Error::Gone { .. } | Error::NoAgent { .. } | Error::Cluster(_) => Ok(error.to_string()),
-        Error::Files { .. } | Error::Usage(_) | Error::Refused { .. } | Error::Output(_) => Err(error),
+        Error::Gone { .. } | Error::NoAgent { .. } => Ok(error.to_string()),
+        Error::Cluster(ref cluster) if cluster.may_pass() => Ok(error.to_string()),
+        Error::Cluster(_) | Error::Files { .. } | Error::Usage(_) | Error::Refused { .. } | Error::Output(_) => {
+            Err(error)
+        }
     }
 }
 

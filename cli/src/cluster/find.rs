@@ -7,7 +7,7 @@ use callgate_proto::OPERATOR_LEASE;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, ListParams};
-use kube::{Client, ResourceExt as _};
+use kube::{Client, ResourceExt};
 
 use super::ClusterError;
 
@@ -69,7 +69,7 @@ async fn search(client: &Client) -> Result<(String, Lease), ClusterError> {
             Ok((lease.namespace().unwrap_or_default(), lease))
         }
         _ => {
-            let mut namespaces: Vec<String> = leases.iter().filter_map(kube::ResourceExt::namespace).collect();
+            let mut namespaces: Vec<String> = leases.iter().filter_map(ResourceExt::namespace).collect();
             namespaces.sort();
             Err(ClusterError::Several(namespaces))
         }

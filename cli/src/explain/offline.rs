@@ -62,7 +62,10 @@ fn origin(
             Ok((*address, *port, holder.map(|(key, _)| key.clone())))
         }
         Origin::Pod(namespace, name) => {
-            let key = ObjectKey::new(namespace.as_ref().or(args.namespace.as_ref()).map_or(callgate_crds::DEFAULT_NAMESPACE, String::as_str), name);
+            let key = ObjectKey::new(
+                namespace.as_ref().or(args.namespace.as_ref()).map_or(callgate_crds::DEFAULT_NAMESPACE, String::as_str),
+                name,
+            );
             let path = path.display();
             let pod = pods.get(&key).ok_or_else(|| {
                 Error::Usage(format!(

@@ -5,6 +5,7 @@
 
 mod classic;
 mod clean_up;
+mod cli;
 mod edits;
 mod nothing;
 mod objects;

@@ -12,14 +12,14 @@ use serde_json::Value;
 use super::super::shared::{POD, SOON, Shared};
 
 /// Where a test stands.
-pub(super) struct Ground {
-    pub(super) shared: Shared,
-    pub(super) namespace: &'static str,
+pub(crate) struct Ground {
+    pub(crate) shared: Shared,
+    pub(crate) namespace: &'static str,
 }
 
 impl Ground {
     /// Callgate is ready and `namespace` is empty. `None`: cannot run here.
-    pub(super) fn get(test: &str, namespace: &'static str) -> Option<Self> {
+    pub(crate) fn get(test: &str, namespace: &'static str) -> Option<Self> {
         let shared = Shared::get_for_callgate(test)?;
         callgate::ensure(shared.cluster()).unwrap();
         shared.namespace(namespace);
@@ -27,27 +27,27 @@ impl Ground {
     }
 
     /// kubectl in the namespace.
-    pub(super) fn k(&self, words: &str) -> String {
+    pub(crate) fn k(&self, words: &str) -> String {
         self.shared.k(&format!("-n {} {words}", self.namespace))
     }
 
-    pub(super) fn apply(&self, objects: &str) {
+    pub(crate) fn apply(&self, objects: &str) {
         self.shared.kubectl().apply(objects).unwrap();
     }
 
     /// An object; `Null` where it is not there.
-    pub(super) fn object(&self, name: &str) -> Value {
+    pub(crate) fn object(&self, name: &str) -> Value {
         let said = self.k(&format!("get {name} --ignore-not-found -o json"));
         if said.is_empty() { Value::Null } else { serde_json::from_str(&said).unwrap() }
     }
 
     /// `Type=Status(Reason) generation: message` of each condition of an object.
-    pub(super) fn conditions(&self, name: &str) -> Vec<String> {
+    pub(crate) fn conditions(&self, name: &str) -> Vec<String> {
         conditions(&self.object(name))
     }
 
     /// Waits until the conditions of an object are exactly these; how long that took.
-    pub(super) fn becomes(&self, name: &str, expected: &[&str]) -> Duration {
+    pub(crate) fn becomes(&self, name: &str, expected: &[&str]) -> Duration {
         let begun = std::time::Instant::now();
         let mut now = Vec::new();
         let became = wait::until_true(name, SOON, || {
@@ -59,26 +59,26 @@ impl Ground {
     }
 
     /// A pod that only sleeps, ready.
-    pub(super) fn pod(&self, name: &str, node: &str, app: &str) -> Inside {
+    pub(crate) fn pod(&self, name: &str, node: &str, app: &str) -> Inside {
         self.apply(&sleeper(self.namespace, name, node, app));
         self.k(&format!("wait --for=condition=Ready pod/{name} {POD}"));
         self.inside(name, node)
     }
 
     /// The network of a pod that is ready.
-    pub(super) fn inside(&self, name: &str, node: &str) -> Inside {
+    pub(crate) fn inside(&self, name: &str, node: &str) -> Inside {
         let address: Ipv4Addr = self.k(&format!("get pod {name} -o jsonpath={{.status.podIP}}")).parse().unwrap();
         let machines = &self.shared.cluster().machines;
         Inside::of(machines.iter().find(|machine| machine.node.name == node).unwrap(), address).unwrap()
     }
 
     /// Takes away what the test has made.
-    pub(super) fn end(self) {
+    pub(crate) fn end(self) {
         self.shared.k(&format!("delete namespace {} --wait {POD}", self.namespace));
     }
 }
 
-pub(super) fn conditions(object: &Value) -> Vec<String> {
+pub(crate) fn conditions(object: &Value) -> Vec<String> {
     let list = object["status"]["conditions"].as_array().into_iter().flatten();
     let text = |condition: &Value, field: &str| condition[field].as_str().unwrap_or_default().to_owned();
     list.map(|condition| {
@@ -89,7 +89,7 @@ pub(super) fn conditions(object: &Value) -> Vec<String> {
 }
 
 /// A pod of busybox that sleeps, with label `app`.
-pub(super) fn sleeper(namespace: &str, name: &str, node: &str, app: &str) -> String {
+pub(crate) fn sleeper(namespace: &str, name: &str, node: &str, app: &str) -> String {
     format!(
         "---\napiVersion: v1\nkind: Pod\nmetadata: {{name: {name}, namespace: {namespace}, labels: {{app: {app}}}}}\nspec:\n  nodeName: {node}\n  terminationGracePeriodSeconds: 0\n  containers:\n  - {{name: main, image: '{}', imagePullPolicy: Never}}\n",
         image::BUSYBOX

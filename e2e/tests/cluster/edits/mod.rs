@@ -10,7 +10,7 @@
 mod await_edit;
 mod conflict;
 mod dice;
-mod ground;
+pub(crate) mod ground;
 mod many;
 mod model;
 mod objects;

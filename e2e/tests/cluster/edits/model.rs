@@ -146,7 +146,7 @@ impl Model {
     /// Pods for which a rule is in force.
     pub(super) fn clients(&self, rule: Key) -> usize {
         let Some((runs, _)) = self.running.get(&rule) else { return 0 };
-        self.pods.values().filter(|pod| self.selects(rule, &runs.app, pod)).count()
+        self.pods.values().filter(|pod| self.selects(rule, runs.app, pod)).count()
     }
 
     /// Rules that are in force somewhere and name this service.
