@@ -28,6 +28,7 @@ const CLUSTER: &[(&str, &str)] = &[
     ("busybox-static", "shell and tools in one file, for test images"),
     ("containerd", "runs pods"),
     ("containernetworking-plugins", "the pods' network"),
+    ("curl", "speaks gRPC with tokens it should not have"),
     ("iptables", "what the CNI plugins masquerade with"),
     ("runc", "runs containers"),
     ("util-linux", "nsenter"),

@@ -51,6 +51,11 @@ pub struct Cluster {
 }
 
 impl Cluster {
+    /// Where the cluster's own authority (`ca.crt`) and the key that signs service accounts' tokens (`service-accounts.key`) are.
+    pub fn pki(&self) -> PathBuf {
+        self.control_plane.dir.join("pki")
+    }
+
     /// Builds one; `say` gets a line for each step, with seconds since the start. Returns when all nodes are Ready.
     ///
     /// # Errors

@@ -13,4 +13,5 @@ mod outages;
 mod rolls;
 mod shared;
 mod stands;
+mod tokens;
 mod tunnels;
