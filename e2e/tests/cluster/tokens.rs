@@ -66,10 +66,13 @@ impl<'a> Operator<'a> {
     fn counted(&self) -> BTreeMap<String, u64> {
         let output = self.curl(&[], &format!("http://{}:8080/metrics", self.address));
         let text = String::from_utf8(output.stdout).unwrap();
-        let wanted = ["callgate_operator_agent_refusals_total{reason=\"", "callgate_operator_tls_handshakes_failed_total"];
+        let wanted =
+            ["callgate_operator_agent_refusals_total{reason=\"", "callgate_operator_tls_handshakes_failed_total"];
         let pair = |line: &str| {
             let (name, value) = line.rsplit_once(' ')?;
-            let name = name.strip_prefix(wanted[0]).map(|rest| rest.trim_end_matches("\"}").to_owned())
+            let name = name
+                .strip_prefix(wanted[0])
+                .map(|rest| rest.trim_end_matches("\"}").to_owned())
                 .or_else(|| name.starts_with(wanted[1]).then(|| "handshake".to_owned()))?;
             Some((name, value.parse().ok()?))
         };
@@ -161,7 +164,13 @@ fn whoever_is_not_the_agent_of_its_node_is_refused_told_why_logged_and_counted()
             denied,
             "\"system:serviceaccount:callgate-system:callgate-operator\" is not the service account of the agents",
         ),
-        ("bound to no node", Some(token(&ground, of_agents, AUDIENCE, None)), "not_bound", denied, "the token is bound to no node"),
+        (
+            "bound to no node",
+            Some(token(&ground, of_agents, AUDIENCE, None)),
+            "not_bound",
+            denied,
+            "the token is bound to no node",
+        ),
         (
             "another node",
             Some(token(&ground, of_agents, AUDIENCE, Some(&others))),
@@ -177,7 +186,10 @@ fn whoever_is_not_the_agent_of_its_node_is_refused_told_why_logged_and_counted()
         assert_eq!((said_code.as_str(), said.starts_with(message)), (code, true), "{what}: {said}");
         assert_eq!(operator.moved(&before), [(reason.to_owned(), 1)], "{what}");
         let log = k(&format!("logs {} --tail=20", operator.pod));
-        assert!(log.lines().any(|line| line.contains("an agent was refused") && line.contains(reason)), "{what}: {log}");
+        assert!(
+            log.lines().any(|line| line.contains("an agent was refused") && line.contains(reason)),
+            "{what}: {log}"
+        );
     }
 
     // Before any token is looked at.
