@@ -50,7 +50,9 @@ fn service(model: &Model, key: Key) -> Value {
         (true, false) => "TCP",
         (false, _) => "UDP",
     };
-    let mut spec = json!({"protocol": protocol, "destinationPorts": service.port.to_string()});
+    // Without a limit: hundreds of edits mean hundreds of flows that nobody closes.
+    let ports = service.port.to_string();
+    let mut spec = json!({"protocol": protocol, "destinationPorts": ports, "maxSessions": 0});
     if let Some(name) = service.alg {
         spec["algRef"] = json!({"kind": "PptpAlg", "name": name});
     }
