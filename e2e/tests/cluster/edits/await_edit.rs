@@ -91,8 +91,10 @@ pub(super) fn await_edit(proxy: &Proxy<'_>, model: &Model, edit: Edit, made: &Va
         Edit::DeleteRule(key) => removed(proxy, key.0, made).map(|()| "rule, Removed"),
         Edit::DeleteService(key) => match model.carriers(key).as_slice() {
             [] => removed(proxy, key.0, made).map(|()| "service, Removed"),
+            // One that finds another of that name, and is kept for another reason, has nothing to say of it, and nothing changes.
             rules => {
-                rules.iter().try_for_each(|rule| unresolved(proxy, "iprules", *rule))?;
+                let missing = rules.iter().filter(|rule| model.misses(**rule));
+                missing.into_iter().try_for_each(|rule| unresolved(proxy, "iprules", *rule))?;
                 Ok("service, rules say so")
             }
         },

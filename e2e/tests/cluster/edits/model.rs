@@ -156,6 +156,12 @@ impl Model {
         rules.map(|(key, _)| *key).collect()
     }
 
+    /// Whether a service that a rule names is not there, or not good.
+    pub(super) fn misses(&self, rule: Key) -> bool {
+        let found = |name| Self::find(&self.services, rule.0, name).and_then(|key| self.leaf(key));
+        self.rules[&rule].services.iter().any(|name| found(name).is_none())
+    }
+
     /// Whether a rule that is in force somewhere has a service with this ALG.
     pub(super) fn carries_alg(&self, alg: Key) -> bool {
         let names = |(_, leaves): &Running| leaves.iter().any(|(_, _, of)| *of == Some(alg));
