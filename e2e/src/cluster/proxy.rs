@@ -123,7 +123,7 @@ mod tests {
         let whole = parse(b"HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\n\r\n{}").unwrap();
         assert_eq!(whole, (404, b"{}".to_vec()));
         let chunks =
-            parse(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n{\"a\r\nb\r\n\":1}      \r\n0\r\n\r\n");
+            parse(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n{\"a\r\na\r\n\":1}      \r\n0\r\n\r\n");
         assert_eq!(chunks.unwrap(), (200, b"{\"a\":1}      ".to_vec()));
         assert!(parse(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n30\r\n{").is_err());
     }
