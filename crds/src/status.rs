@@ -30,7 +30,7 @@ pub struct ObjectStatus {
     #[schemars(extend("format" = "int64"))]
     pub nodes_total: Option<u32>,
 
-    /// Source addresses the object applies to.
+    /// Pods and networks for which it is in force, as nodes have acknowledged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "int64"))]
     pub clients: Option<u32>,
