@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use callgate_compile::status::ObjectRef;
 use callgate_proto::pb;
 use jiff::Timestamp;
 
@@ -35,6 +36,17 @@ pub struct Agent {
     sent: Vec<(String, Arc<Stamp>)>,
 }
 
+/// Which agents have each object in force, in whatever version: gone through once, so that nobody asks every agent about every object.
+#[derive(Debug, Default)]
+pub struct Carriers<'a>(BTreeMap<&'a ObjectRef, Vec<(&'a String, &'a Agent)>>);
+
+impl<'a> Carriers<'a> {
+    /// Those of one object with their nodes, by node.
+    pub fn of(&self, object: &ObjectRef) -> &[(&'a String, &'a Agent)] {
+        self.0.get(object).map_or(&[], Vec::as_slice)
+    }
+}
+
 /// How many unanswered snapshots are remembered: an agent answers in their order, and takes the latest.
 const UNANSWERED: usize = 64;
 
@@ -47,6 +59,17 @@ impl Fleet {
     /// All of them, by node.
     pub fn agents(&self) -> &BTreeMap<String, Agent> {
         &self.agents
+    }
+
+    /// Who has what in force now.
+    pub fn carriers(&self) -> Carriers<'_> {
+        let mut carriers = Carriers::default();
+        for (node, agent) in &self.agents {
+            for object in agent.stamp.iter().flat_map(|stamp| stamp.carried()) {
+                carriers.0.entry(object).or_default().push((node, agent));
+            }
+        }
+        carriers
     }
 
     /// An agent has said hello on stream `stream`, which ends any other of its node.

@@ -1,6 +1,6 @@
 //! A node's configuration as it is sent, and what of it makes each object be in force.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
@@ -29,14 +29,12 @@ pub struct Snapshot {
 pub struct Stamp {
     /// Rules with their order, services, ALGs and cluster networks: everything but sources.
     structure: u64,
-    /// Sources of each rule.
-    sources: BTreeMap<ObjectKey, Sources>,
-    /// Services and ALGs it carries; rules are in `sources`.
-    named: BTreeSet<ObjectRef>,
+    /// What it has in force: rules with their sources, services, ALGs.
+    carried: BTreeMap<ObjectRef, Sources>,
 }
 
-/// Sources of one rule on one node.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Sources of one rule on one node; of a service or an ALG none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 struct Sources {
     print: u64,
     /// Single addresses: pods.
@@ -67,49 +65,38 @@ impl Stamp {
     /// Of a configuration.
     pub fn of(config: &NodeConfig) -> Self {
         let structure = print(&format!("{:?}", (&config.cluster_nets, &config.rules, &config.services, &config.algs)));
-        let mut sources: BTreeMap<ObjectKey, (DefaultHasher, [u32; 2])> = BTreeMap::new();
+        let mut rules: BTreeMap<&ObjectKey, (DefaultHasher, Sources)> = BTreeMap::new();
         for source in &config.sources {
             let chain = config.chains.get(source.chain as usize).into_iter().flatten();
             for rule in chain.filter_map(|&rule| config.rules.get(rule as usize)) {
-                if !sources.contains_key(&rule.key) {
-                    sources.insert(rule.key.clone(), (DefaultHasher::new(), [0; 2]));
-                }
-                if let Some((hasher, [networks, pods])) = sources.get_mut(&rule.key) {
-                    source.net.hash(hasher);
-                    *(if source.net.prefix_len() == 32 { pods } else { networks }) += 1;
-                }
+                let (hasher, Sources { pods, networks, .. }) = rules.entry(&rule.key).or_default();
+                source.net.hash(hasher);
+                *(if source.net.prefix_len() == 32 { pods } else { networks }) += 1;
             }
         }
-        let sources = sources.into_iter().map(|(key, (hasher, [networks, pods]))| {
-            let print = hasher.finish();
-            (key, Sources { print, pods, networks })
-        });
-        let of = |kind: Kind| move |key: &ObjectKey| ObjectRef { kind, key: key.clone() };
-        let services = config.services.iter().map(|service| &service.key).map(of(Kind::Service));
-        let algs = config.algs.iter().map(|alg| &alg.key).map(of(Kind::PptpAlg));
-        Self { structure, sources: sources.collect(), named: services.chain(algs).collect() }
+        let of = |kind: Kind, key: &ObjectKey| ObjectRef { kind, key: key.clone() };
+        let rules = rules
+            .into_iter()
+            .map(|(key, (hasher, sources))| (of(Kind::IpRule, key), Sources { print: hasher.finish(), ..sources }));
+        let services = config.services.iter().map(|service| of(Kind::Service, &service.key));
+        let algs = config.algs.iter().map(|alg| of(Kind::PptpAlg, &alg.key));
+        let named = services.chain(algs).map(|object| (object, Sources::default()));
+        Self { structure, carried: rules.chain(named).collect() }
     }
 
-    /// Whether whoever runs this has `object` in force, in whatever version.
-    pub fn carries(&self, object: &ObjectRef) -> bool {
-        match object.kind {
-            Kind::IpRule => self.sources.contains_key(&object.key),
-            Kind::PptpAlg | Kind::Service => self.named.contains(object),
-        }
+    /// What whoever runs this has in force, in whatever version.
+    pub fn carried(&self) -> impl Iterator<Item = &ObjectRef> {
+        self.carried.keys()
     }
 
     /// Of a rule: single addresses and larger networks for which it is in force where this runs.
-    pub fn clients(&self, rule: &ObjectKey) -> (u32, u32) {
-        self.sources.get(rule).map_or((0, 0), |sources| (sources.pods, sources.networks))
+    pub fn clients(&self, rule: &ObjectRef) -> (u32, u32) {
+        self.carried.get(rule).map_or((0, 0), |sources| (sources.pods, sources.networks))
     }
 
     /// Whether whoever runs this does for `object` what `wanted` says.
     pub fn fulfils(&self, wanted: &Self, object: &ObjectRef) -> bool {
-        let sources = match object.kind {
-            Kind::IpRule => self.sources.get(&object.key) == wanted.sources.get(&object.key),
-            Kind::PptpAlg | Kind::Service => true,
-        };
-        self.structure == wanted.structure && sources
+        self.structure == wanted.structure && self.carried.get(object) == wanted.carried.get(object)
     }
 }
 

@@ -171,7 +171,8 @@ impl Writer {
         let facts = self.watched.facts();
         let mut postponed = false;
         let writes = self.hub.with_fleet(|fleet| {
-            let view = View { wanted: &wanted, fleet, serving_since: self.serving_since, now };
+            let carriers = fleet.carriers();
+            let view = View { wanted: &wanted, fleet, carriers: &carriers, serving_since: self.serving_since, now };
             if !view.is_settled() {
                 return Vec::new();
             }

@@ -31,7 +31,7 @@ pub fn notes(before: &ObjectStatus, after: &ObjectStatus) -> Vec<Note> {
     notes
 }
 
-/// About a rule that is gone: there is no status any more that could say it.
+/// About an object that is gone: there is no status any more that could say it.
 pub fn removed() -> Note {
     Note { warning: false, reason: "Removed".to_owned(), text: "In force on no node any more.".to_owned() }
 }

@@ -26,10 +26,12 @@ impl Leaving {
         if self.known != *uids {
             self.known.clone_from(uids);
         }
-        let carried = |object: &ObjectRef| {
-            fleet.agents().values().any(|agent| agent.stamp.as_ref().is_some_and(|stamp| stamp.carries(object)))
-        };
-        let left: Vec<ObjectRef> = self.leaving.keys().filter(|object| !carried(object)).cloned().collect();
+        if self.leaving.is_empty() {
+            return Vec::new();
+        }
+        let carriers = fleet.carriers();
+        let left: Vec<ObjectRef> =
+            self.leaving.keys().filter(|object| carriers.of(object).is_empty()).cloned().collect();
         left.into_iter().filter_map(|object| self.leaving.remove_entry(&object)).collect()
     }
 }
