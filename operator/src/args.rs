@@ -1,6 +1,6 @@
 //! What `callgate-operator` can be told: flags, and the same as environment variables.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 
 use clap::{Parser, ValueEnum};
 use ipnet::Ipv4Net;
@@ -8,6 +8,9 @@ use jiff::SignedDuration;
 
 use crate::endpoint::Place;
 use crate::tls::Lifetimes;
+
+/// Where kubectl-callgate's port-forward leads, unless told otherwise.
+const LOCAL: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, callgate_proto::OPERATOR_API_PORT));
 
 /// Callgate's operator: compiles objects, gives every node its configuration, writes status.
 #[derive(Debug, Clone, Parser)]
@@ -29,7 +32,7 @@ pub struct Args {
     #[arg(long, env = "CALLGATE_HTTP", value_name = "ADDRESS", default_value = "0.0.0.0:8080")]
     pub http: SocketAddr,
     /// Where kubectl-callgate connects (gRPC, plain): only through a port-forward, so only on loopback
-    #[arg(long, env = "CALLGATE_LOCAL", value_name = "ADDRESS", default_value = "127.0.0.1:7443", value_parser = loopback)]
+    #[arg(long, env = "CALLGATE_LOCAL", value_name = "ADDRESS", default_value_t = LOCAL, value_parser = loopback)]
     pub local: SocketAddr,
     /// Name of the Service that agents dial; its DNS names stand in the certificate
     #[arg(long, env = "CALLGATE_SERVICE", value_name = "NAME", default_value = "callgate-operator")]
@@ -47,7 +50,7 @@ pub struct Args {
     #[arg(long = "cluster-cidr", env = "CALLGATE_CLUSTER_CIDRS", value_name = "CIDR", value_delimiter = ',')]
     pub cluster_cidrs: Vec<Ipv4Net>,
     /// Name of the Lease by which one of several operators leads
-    #[arg(long, env = "CALLGATE_LEASE", value_name = "NAME", default_value = "callgate-operator")]
+    #[arg(long, env = "CALLGATE_LEASE", value_name = "NAME", default_value = callgate_proto::OPERATOR_LEASE)]
     pub lease: String,
     /// Name of the Secret with the authority, and of the ConfigMap with its certificates for agents
     #[arg(long, env = "CALLGATE_CA", value_name = "NAME", default_value = "callgate-ca")]
