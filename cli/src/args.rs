@@ -143,6 +143,13 @@ pub struct ExplainArgs {
     pub agent: AgentArgs,
 }
 
+impl ExplainArgs {
+    /// Namespace of a pod: what `--from` says, else `--namespace`, else `unsaid`.
+    pub fn namespace_of<'a>(&'a self, said: Option<&'a str>, unsaid: &'a str) -> &'a str {
+        said.or(self.namespace.as_deref()).unwrap_or(unsaid)
+    }
+}
+
 /// Seconds with or without a fraction, from a tenth to a day.
 fn interval(text: &str) -> Result<Duration, String> {
     match text.parse::<f64>() {

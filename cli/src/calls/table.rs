@@ -6,9 +6,7 @@ use crate::table::{Align, Table};
 
 /// One row a call. Columns NODE and POD come first where any call's is known. Unknown ids are `-`.
 pub fn table(view: &CallsView) -> Table {
-    let with_nodes = view.calls.iter().any(|call| call.node.is_some());
-    let with_pods = view.calls.iter().any(|call| call.pod.is_some());
-    let shown = |index: usize| [with_nodes, with_pods].get(index).copied().unwrap_or(true);
+    let first = [view.calls.iter().any(|call| call.node.is_some()), view.calls.iter().any(|call| call.pod.is_some())];
     let columns = [
         ("NODE", Align::Left),
         ("POD", Align::Left),
@@ -26,8 +24,7 @@ pub fn table(view: &CallsView) -> Table {
         ("IDLE", Align::Right),
         ("RULE", Align::Left),
     ];
-    let columns: Vec<_> =
-        columns.into_iter().enumerate().filter(|(index, _)| shown(*index)).map(|(_, column)| column).collect();
+    let columns: Vec<_> = shown(columns, first).collect();
     let mut table = Table::new(&columns);
     for call in &view.calls {
         let cells = [
@@ -47,9 +44,15 @@ pub fn table(view: &CallsView) -> Table {
             human::duration(call.idle_ms),
             call.rule.clone(),
         ];
-        table.row(cells.into_iter().enumerate().filter(|(index, _)| shown(*index)).map(|(_, cell)| cell));
+        table.row(shown(cells, first));
     }
     table
+}
+
+/// Without those of the first two that are not to be shown.
+fn shown<T>(all: impl IntoIterator<Item = T>, first: [bool; 2]) -> impl Iterator<Item = T> {
+    let kept = first.into_iter().chain(std::iter::repeat(true));
+    all.into_iter().zip(kept).filter(|(_, kept)| *kept).map(|(one, _)| one)
 }
 
 fn end(end: &End) -> String {

@@ -7,8 +7,8 @@
 //! ```
 //! Nothing is listened on here: the forwarded stream goes straight into the gRPC channel.
 
-pub mod config;
-pub mod error;
+mod config;
+mod error;
 mod find;
 mod forward;
 
@@ -40,12 +40,6 @@ impl Cluster {
     pub async fn open(args: &ClusterArgs) -> Result<Self, ClusterError> {
         let (client, server, namespace) = config::client(args).await?;
         Ok(Self { client, server, namespace, operator_namespace: args.operator_namespace.clone() })
-    }
-
-    /// A cluster behind a client that is there already, for tests.
-    pub fn with_client(client: Client, server: &str, operator_namespace: Option<&str>) -> Self {
-        let namespace = client.default_namespace().to_owned();
-        Self { client, server: server.to_owned(), namespace, operator_namespace: operator_namespace.map(str::to_owned) }
     }
 
     /// Forwards to the operator that leads.

@@ -57,10 +57,7 @@ pub async fn run(args: &ExplainArgs, io: &mut Io<'_>) -> Result<u8, Error> {
 fn request(args: &ExplainArgs, namespace: &str) -> pb::ExplainRequest {
     let (from, from_port) = match &args.from {
         Origin::Address(address, port) => (address.to_string(), *port),
-        Origin::Pod(said, name) => {
-            let namespace = said.as_deref().or(args.namespace.as_deref()).unwrap_or(namespace);
-            (format!("{namespace}/{name}"), None)
-        }
+        Origin::Pod(said, name) => (format!("{}/{name}", args.namespace_of(said.as_deref(), namespace)), None),
     };
     pb::ExplainRequest {
         from,

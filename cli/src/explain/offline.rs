@@ -5,6 +5,7 @@ use std::path::Path;
 
 use callgate_compile::explain::{Explanation, Packet, explain as explain_packet};
 use callgate_compile::world::STANDALONE_NODE;
+use callgate_crds::DEFAULT_NAMESPACE;
 use callgate_proto::model::{External, NodeConfig, ObjectKey};
 use callgate_proto::{ASSUMED_SOURCE_PORT, pb};
 
@@ -62,10 +63,7 @@ fn origin(
             Ok((*address, *port, holder.map(|(key, _)| key.clone())))
         }
         Origin::Pod(namespace, name) => {
-            let key = ObjectKey::new(
-                namespace.as_ref().or(args.namespace.as_ref()).map_or(callgate_crds::DEFAULT_NAMESPACE, String::as_str),
-                name,
-            );
+            let key = ObjectKey::new(args.namespace_of(namespace.as_deref(), DEFAULT_NAMESPACE), name);
             let path = path.display();
             let pod = pods.get(&key).ok_or_else(|| {
                 Error::Usage(format!(
