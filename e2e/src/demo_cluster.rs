@@ -24,12 +24,7 @@ pub fn run() -> anyhow::Result<bool> {
     println!("1. A cluster: a control plane and two nodes, each a set of namespaces of this machine\n");
     let plan = Plan { nodes: 2, servers: 1, masquerade: true };
     let cluster = Cluster::up(&plan, &mut |line| println!("   {line}")).context("building the cluster")?;
-    let tills = [("a", "n1"), ("b", "n1"), ("c", "n2")].map(|(name, node)| Till {
-        name: name.into(),
-        namespace: "pos".into(),
-        node: node.into(),
-        app: "till".into(),
-    });
+    let tills = [("a", "n1"), ("b", "n1"), ("c", "n2")].map(|(name, node)| Till::new("pos", name, node, "till"));
     callgate::import_images(&cluster)?;
     cluster.kubectl().run(&["create", "namespace", "pos"])?;
     let objects: String = tills.iter().map(Till::object).collect();

@@ -4,8 +4,11 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use anyhow::{Context as _, bail};
+use serde_json::Value;
 
 use super::Cluster;
+use super::machine::Machine;
+use crate::peers::program;
 
 /// Directory with the images that `cargo xtask images` has made. `cargo xtask` sets it.
 pub const IMAGES: &str = "CALLGATE_IMAGES";
@@ -111,6 +114,38 @@ pub fn ensure(cluster: &Cluster) -> anyhow::Result<()> {
         cluster.kubectl().run(&["-n", NAMESPACE, "rollout", "status", workload, "--timeout=90s"])?;
     }
     Ok(())
+}
+
+/// Name of the agent's pod on a node.
+///
+/// # Errors
+/// If kubectl fails.
+pub fn agent(cluster: &Cluster, node: &str) -> anyhow::Result<String> {
+    let on = format!("spec.nodeName={node}");
+    let pods = ["get", "pods", "-l", "app.kubernetes.io/component=dataplane", "--field-selector", &on];
+    let name = ["-o", "jsonpath={.items[*].metadata.name}"];
+    cluster.kubectl().run(&[&["-n", NAMESPACE][..], &pods, &name].concat())
+}
+
+/// Name of the operator's pod that leads.
+///
+/// # Errors
+/// If kubectl fails.
+pub fn leader(cluster: &Cluster) -> anyhow::Result<String> {
+    let lease = ["get", "lease", "callgate-operator", "-o", "jsonpath={.spec.holderIdentity}"];
+    cluster.kubectl().run(&[&["-n", NAMESPACE][..], &lease].concat())
+}
+
+/// Live calls as the agent of a node lists them (docs/cli.md has the shape).
+///
+/// # Errors
+/// If it does not answer.
+pub fn calls(machine: &Machine) -> anyhow::Result<Vec<Value>> {
+    let client = program("kubectl-callgate")?;
+    let args = ["calls", "-o", "json", "--api", "/run/callgate/api.sock"];
+    let said = machine.node.run(client.to_str().context("path of kubectl-callgate")?, &args)?;
+    let mut list: Value = serde_json::from_str(&said).context("calls")?;
+    list["calls"].as_array_mut().map(std::mem::take).context("no calls in the answer")
 }
 
 /// Runs helm.

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 
 use anyhow::{Context as _, anyhow};
+use callgate_pptp::wire::checksum;
 use nix::sched::{CloneFlags, setns};
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -109,7 +110,7 @@ fn packet(from: Ipv4Addr, shot: Shot) -> Vec<u8> {
             body.extend([0; 4]);
             // 20 octets of header, SYN, a window.
             body.extend([0x50, 0x02, 0xff, 0xff, 0, 0, 0, 0]);
-            let sum = checksum(from, *shot.to.ip(), &body);
+            let sum = checksum_of(from, *shot.to.ip(), &body);
             body[16..18].copy_from_slice(&sum.to_be_bytes());
         }
     }
@@ -120,14 +121,10 @@ fn packet(from: Ipv4Addr, shot: Shot) -> Vec<u8> {
     packet
 }
 
-/// RFC 9293 section 3.1.
-fn checksum(from: Ipv4Addr, to: Ipv4Addr, segment: &[u8]) -> u16 {
-    let mut all = [from.octets(), to.octets(), [0, 6, 0, segment.len() as u8]].concat();
-    all.extend(segment);
-    let words = all.chunks(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(pair.get(1).copied().unwrap_or(0)));
-    let sum: u32 = words.sum();
-    let folded = (sum & 0xffff) + (sum >> 16);
-    !(((folded & 0xffff) + (folded >> 16)) as u16)
+/// Of a TCP segment.
+fn checksum_of(from: Ipv4Addr, to: Ipv4Addr, segment: &[u8]) -> u16 {
+    let sum = checksum::pseudo_header(from, to, Opening::Tcp.protocol(), segment.len() as u16);
+    checksum::finish(checksum::add(sum, segment))
 }
 
 #[cfg(test)]
@@ -142,7 +139,7 @@ mod tests {
         let to = SocketAddrV4::new(Ipv4Addr::new(203, 0, 113, 11), 80);
         let from = Ipv4Addr::new(10, 244, 1, 2);
         let mut bytes = packet(from, Shot { opening: Opening::Tcp, to, token: 60_007 });
-        assert_eq!(checksum(from, *to.ip(), &bytes[20..]), 0, "a segment with its checksum sums up to nothing");
+        assert_eq!(checksum_of(from, *to.ip(), &bytes[20..]), 0, "a segment with its checksum sums up to nothing");
         bytes[3] = 40;
         let segment =
             Segment { source_port: 1031, destination_port: 80, sequence: 60_007, flags: 2, payload: Vec::new() };

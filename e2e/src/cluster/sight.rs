@@ -31,10 +31,7 @@ impl Sight {
 
     /// Source address of each of these packets, `None` where it did not come. Those that are `expected` to come are waited for;
     /// after that a moment for the others.
-    ///
-    /// # Errors
-    /// Never at present; the wait could.
-    pub fn sources(&self, shots: &[(Shot, bool)]) -> anyhow::Result<Vec<Option<Ipv4Addr>>> {
+    pub fn sources(&self, shots: &[(Shot, bool)]) -> Vec<Option<Ipv4Addr>> {
         let all_there = wait::until_true("packets outside", PATIENCE, || {
             let seen = self.seen();
             Ok(shots.iter().all(|(shot, expected)| !expected || seen.contains_key(&key(shot))))
@@ -45,7 +42,7 @@ impl Sight {
             wait::let_pass(SILENCE);
         }
         let seen = self.seen();
-        Ok(shots.iter().map(|(shot, _)| seen.get(&key(shot)).copied()).collect())
+        shots.iter().map(|(shot, _)| seen.get(&key(shot)).copied()).collect()
     }
 
     fn seen(&self) -> BTreeMap<(u8, u32), Ipv4Addr> {

@@ -29,6 +29,12 @@ pub struct Till {
 }
 
 impl Till {
+    /// A pod of this namespace and name.
+    pub fn new(namespace: &str, name: &str, node: &str, app: &str) -> Self {
+        let [name, namespace, node, app] = [name, namespace, node, app].map(str::to_owned);
+        Self { name, namespace, node, app }
+    }
+
     /// The pod as an object: it sleeps until it is told to dial.
     pub fn object(&self) -> String {
         let Self { name, namespace, node, app } = self;

@@ -9,6 +9,7 @@ use callgate_e2e::lab::ping::Pinged;
 use callgate_e2e::lab::topology::server_address;
 
 use super::shared::{POD, Shared};
+use super::tunnels::till;
 
 /// How long a tunnel may take.
 const UP: Duration = Duration::from_secs(30);
@@ -23,24 +24,12 @@ struct Classic {
     other: Till,
 }
 
-fn till(name: &str, node: &str, app: &str) -> Till {
-    Till { name: name.into(), namespace: "pos".into(), node: node.into(), app: app.into() }
-}
-
 impl Classic {
     /// Everything is Programmed, nobody has dialled. `None`: cannot run here.
     fn get(test: &str) -> Option<Self> {
-        let shared = Shared::get_for_callgate(test)?;
-        callgate::import_images(shared.cluster()).unwrap();
-        callgate::install(shared.cluster(), &[]).unwrap();
-        shared.namespace("pos");
         let tills = [till("a", "n1", "till"), till("b", "n1", "till"), till("c", "n2", "till")];
         let other = till("other", "n1", "kiosk");
-        let objects: String = tills.iter().chain([&other]).map(Till::object).collect();
-        shared.kubectl().apply(&objects).unwrap();
-        shared.k(&format!("-n pos wait --for=condition=Ready pod --all {POD}"));
-        shared.kubectl().apply(callgate::CLASSIC).unwrap();
-        shared.k(&format!("-n pos wait --for=condition=Programmed iprule/tills-to-head-office {POD}"));
+        let shared = Shared::classic(test, tills.iter().chain([&other]))?;
         Some(Self { shared, tills, other })
     }
 

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
+use callgate_e2e::cluster::machine::Machine;
 use callgate_e2e::cluster::till::Till;
 use callgate_e2e::cluster::{addresses, callgate};
 use callgate_e2e::lab::topology::server_address;
@@ -11,7 +12,7 @@ use callgate_e2e::peers::program;
 use callgate_e2e::wait;
 use serde_json::{Value, json};
 
-use super::edits::ground::Ground;
+use super::ground::Ground;
 use super::shared::{POD, SOON};
 
 const RULE: &str = "
@@ -52,13 +53,10 @@ fn stable(call: &Value) -> Value {
 
 /// What each node's agent says of its own calls, with the node's name.
 fn of_agents(ground: &Ground) -> Vec<(String, Value)> {
-    let client = program("kubectl-callgate").unwrap();
     let machines = &ground.shared.cluster().machines;
-    let of = |machine: &callgate_e2e::cluster::machine::Machine| {
-        let args = ["calls", "-o", "json", "--api", "/run/callgate/api.sock"];
-        let list: Value = serde_json::from_str(&machine.node.run(client.to_str().unwrap(), &args).unwrap()).unwrap();
-        let calls = list["calls"].as_array().unwrap().clone();
-        calls.into_iter().map(|call| (machine.node.name.clone(), stable(&call))).collect::<Vec<_>>()
+    let of = |machine: &Machine| {
+        let calls = callgate::calls(machine).unwrap();
+        calls.iter().map(|call| (machine.node.name.clone(), stable(call))).collect::<Vec<_>>()
     };
     let mut all: Vec<_> = machines.iter().flat_map(of).collect();
     all.sort_by_key(|(node, call)| (node.clone(), call.to_string()));
@@ -82,12 +80,7 @@ fn the_cluster_answers_status_calls_and_explain_and_says_what_is_in_the_way() {
     let test = "the_cluster_answers_status_calls_and_explain_and_says_what_is_in_the_way";
     let Some(ground) = Ground::get(test, "cli") else { return };
     let cluster = ground.shared.cluster();
-    let till = |name: &str, node: &str, app: &str| Till {
-        name: name.into(),
-        namespace: "cli".into(),
-        node: node.into(),
-        app: app.into(),
-    };
+    let till = |name: &str, node: &str, app: &str| Till::new("cli", name, node, app);
     let tills = [till("a", "n1", "till"), till("b", "n2", "till")];
     let other = till("other", "n1", "kiosk");
     ground.apply(&tills.iter().chain([&other]).map(Till::object).collect::<String>());

@@ -7,6 +7,7 @@ mod classic;
 mod clean_up;
 mod cli;
 mod edits;
+mod ground;
 mod nothing;
 mod objects;
 mod outages;

@@ -110,9 +110,7 @@ fn from_nothing_to_two_tunnels_and_back_to_nodes_as_they_were_with_calls_live_an
         );
     }
     // As dead as it can be: killed until the kubelet pauses before it starts the next one.
-    let of_n2 = "-l app.kubernetes.io/component=dataplane --field-selector spec.nodeName=n2";
-    let agent =
-        k(&cluster, &format!("-n {} get pods {of_n2} -o jsonpath={{.items[*].metadata.name}}", callgate::NAMESPACE));
+    let agent = callgate::agent(&cluster, "n2").unwrap();
     let waiting = format!(
         "-n {} get pod {agent} -o jsonpath={{.status.containerStatuses[0].state.waiting.reason}}",
         callgate::NAMESPACE

@@ -34,7 +34,7 @@ const STALLS: [Stall; 3] = [
 
 impl Tunnels {
     fn leader(&self) -> String {
-        self.k("get lease callgate-operator -o jsonpath={.spec.holderIdentity}")
+        callgate::leader(self.cluster()).unwrap()
     }
 
     /// `edit`, then `proved`, in words.
@@ -155,7 +155,7 @@ impl Tunnels {
 
     /// `kill -9` of this node's agent; how long it took until the next one was ready in its place.
     fn restarted_agent(&self, node: &str) -> Duration {
-        let agent = self.agent(node);
+        let agent = callgate::agent(self.cluster(), node).unwrap();
         let count = |pod: &str| {
             self.k(&format!("get pod {pod} -o jsonpath={{.status.containerStatuses[0]['restartCount','ready']}}"))
         };

@@ -4,6 +4,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use callgate_e2e::cluster::kubectl::Kubectl;
+use callgate_e2e::cluster::till::Till;
 use callgate_e2e::cluster::{Cluster, Plan, callgate, tools};
 use callgate_e2e::lab::{names, root};
 
@@ -26,6 +27,19 @@ impl Shared {
     /// `None`: cannot run here, which is said loudly.
     pub(crate) fn get(test: &str) -> Option<Self> {
         can_run(test).then(Self::build)
+    }
+
+    /// Callgate is installed, `pods` are ready in namespace `pos`, the classic set-up is Programmed. `None`: cannot run here.
+    pub(crate) fn classic<'a>(test: &str, pods: impl IntoIterator<Item = &'a Till>) -> Option<Self> {
+        let shared = Self::get_for_callgate(test)?;
+        callgate::import_images(shared.cluster()).unwrap();
+        callgate::install(shared.cluster(), &[]).unwrap();
+        shared.namespace("pos");
+        shared.kubectl().apply(&pods.into_iter().map(Till::object).collect::<String>()).unwrap();
+        shared.k(&format!("-n pos wait --for=condition=Ready pod --all {POD}"));
+        shared.kubectl().apply(callgate::CLASSIC).unwrap();
+        shared.k(&format!("-n pos wait --for=condition=Programmed iprule/tills-to-head-office {POD}"));
+        Some(shared)
     }
 
     /// As `get`, for tests that install Callgate.

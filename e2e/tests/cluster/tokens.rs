@@ -10,7 +10,7 @@ use callgate_e2e::cluster::{Cluster, callgate};
 use rcgen::{KeyPair, SigningKey as _};
 use serde_json::{Value, json};
 
-use super::edits::ground::Ground;
+use super::ground::Ground;
 
 /// Name in the operator's certificate.
 const NAME: &str = "callgate-operator.callgate-system.svc";
@@ -28,7 +28,7 @@ struct Operator<'a> {
 impl<'a> Operator<'a> {
     fn find(ground: &'a Ground) -> Self {
         let k = |words: &str| ground.shared.k(&format!("-n {} {words}", callgate::NAMESPACE)).trim().to_owned();
-        let pod = k("get lease callgate-operator -o jsonpath={.spec.holderIdentity}");
+        let pod = callgate::leader(ground.shared.cluster()).unwrap();
         let address = k(&format!("get pod {pod} -o jsonpath={{.status.podIP}}"));
         let authority = ground.shared.cluster().dir.join("operator-ca.crt");
         fs::write(&authority, k("get configmap callgate-ca -o jsonpath={.data.ca\\.crt}")).unwrap();
@@ -130,10 +130,7 @@ fn whoever_is_not_the_agent_of_its_node_is_refused_told_why_logged_and_counted()
     let Some(ground) = Ground::get(test, "tokens") else { return };
     let operator = Operator::find(&ground);
     let k = |words: &str| ground.shared.k(&format!("-n {} {words}", callgate::NAMESPACE)).trim().to_owned();
-    let agent = |node: &str| {
-        let selector = "-l app.kubernetes.io/component=dataplane";
-        k(&format!("get pod {selector} --field-selector spec.nodeName={node} -o jsonpath={{.items[0].metadata.name}}"))
-    };
+    let agent = |node: &str| callgate::agent(ground.shared.cluster(), node).unwrap();
     let (own, others) = (agent("n1"), agent("n2"));
     let of_agents = "callgate-dataplane";
     let good = token(&ground, of_agents, AUDIENCE, Some(&own));

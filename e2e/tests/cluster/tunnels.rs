@@ -10,7 +10,6 @@ use callgate_e2e::lab::capture::Capture;
 use callgate_e2e::lab::packet::{Packet, flags};
 use callgate_e2e::lab::ping_gaps::Gaps;
 use callgate_e2e::lab::topology::server_address;
-use callgate_e2e::peers::program;
 use callgate_e2e::wait;
 use serde_json::Value;
 
@@ -53,23 +52,15 @@ pub(crate) struct Noticed {
 }
 
 pub(crate) fn till(name: &str, node: &str, app: &str) -> Till {
-    Till { name: name.into(), namespace: "pos".into(), node: node.into(), app: app.into() }
+    Till::new("pos", name, node, app)
 }
 
 impl Tunnels {
     /// All tunnels are up. `None`: cannot run here.
     pub(crate) fn get(test: &str) -> Option<Self> {
-        let shared = Shared::get_for_callgate(test)?;
-        callgate::import_images(shared.cluster()).unwrap();
-        callgate::install(shared.cluster(), &[]).unwrap();
-        shared.namespace("pos");
         let tills = [("a", "n1"), ("b", "n1"), ("c", "n2")].map(|(name, node)| till(name, node, "till")).to_vec();
         let kiosk = till("kiosk", "n1", "kiosk");
-        let objects: String = tills.iter().chain([&kiosk]).map(Till::object).collect();
-        shared.kubectl().apply(&objects).unwrap();
-        shared.k(&format!("-n pos wait --for=condition=Ready pod --all {POD}"));
-        shared.kubectl().apply(callgate::CLASSIC).unwrap();
-        shared.k(&format!("-n pos wait --for=condition=Programmed iprule/tills-to-head-office {POD}"));
+        let shared = Shared::classic(test, tills.iter().chain([&kiosk]))?;
         let probe = Cell::new(Probe::Drop);
         let mut tunnels = Self { shared, tills, remotes: Vec::new(), kiosk, probe, table: Vec::new() };
         tunnels.edit();
@@ -85,12 +76,6 @@ impl Tunnels {
     /// kubectl in Callgate's namespace, with words without blanks.
     pub(crate) fn k(&self, words: &str) -> String {
         self.shared.k(&format!("-n {} {words}", callgate::NAMESPACE))
-    }
-
-    /// Name of the agent's pod on a node.
-    pub(crate) fn agent(&self, node: &str) -> String {
-        let of_node = format!("-l app.kubernetes.io/component=dataplane --field-selector spec.nodeName={node}");
-        self.k(&format!("get pods {of_node} -o jsonpath={{.items[*].metadata.name}}"))
     }
 
     /// Dials from a pod; the server's address in the tunnel.
@@ -168,10 +153,7 @@ spec:
     /// Calls of this pod as its node's agent lists them, without what grows: time and traffic.
     pub(crate) fn calls(&self, till: &Till) -> Vec<Value> {
         let machine = self.cluster().machines.iter().find(|machine| machine.node.name == till.node).unwrap();
-        let lister = program("kubectl-callgate").unwrap();
-        let said = machine.node.run(lister.to_str().unwrap(), &["calls", "-o", "json"]).unwrap();
-        let mut said: Value = serde_json::from_str(&said).unwrap();
-        let mut calls: Vec<Value> = said["calls"].as_array_mut().map(std::mem::take).unwrap();
+        let mut calls = callgate::calls(machine).unwrap();
         calls.retain(|call| call["pod"] == format!("pos/{}", till.name));
         for call in &mut calls {
             let fields = call.as_object_mut().unwrap();

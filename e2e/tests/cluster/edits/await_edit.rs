@@ -10,11 +10,7 @@ use super::dice::Edit;
 use super::model::{Key, Model};
 use super::objects::path;
 
-/// `Programmed` of an object about the generation that stands there: status and reason.
-fn programmed(object: &Value) -> Option<(String, String)> {
-    condition(object, "Programmed")
-}
-
+/// A condition of an object about the generation that stands there: status and reason.
 fn condition(object: &Value, kind: &str) -> Option<(String, String)> {
     let all = object["status"]["conditions"].as_array()?;
     let one = all.iter().find(|condition| condition["type"] == kind)?;
@@ -27,7 +23,7 @@ fn settled(proxy: &Proxy<'_>, plural: &str, key: Key, good: bool) -> anyhow::Res
     let mut last = Value::Null;
     let done = wait::until_true(&format!("{plural} {key:?}, good: {good}"), SOON, || {
         last = proxy.get(&path(plural, key))?;
-        let told = programmed(&last);
+        let told = condition(&last, "Programmed");
         Ok(told.is_some_and(|(status, reason)| status == "True" || (!good && reason != "Pending")))
     });
     done.with_context(|| last["status"].to_string())

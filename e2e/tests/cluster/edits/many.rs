@@ -7,8 +7,8 @@ use callgate_e2e::cluster::till::Till;
 use callgate_e2e::lab::ping::Pinged;
 use callgate_e2e::lab::topology::server_address;
 
+use super::super::ground::Ground;
 use super::super::shared::POD;
-use super::ground::Ground;
 
 /// How long tunnels are looked at.
 const LOOK: Duration = Duration::from_secs(if cfg!(feature = "long") { 60 } else { 6 });
@@ -58,11 +58,9 @@ fn two_pods_of_one_node_and_of_two_and_twenty_pods_hold_tunnels_to_one_server_wi
     let test = "two_pods_of_one_node_and_of_two_and_twenty_pods_hold_tunnels_to_one_server_without_loss";
     let Some(ground) = Ground::get(test, "many") else { return };
     let outside = &ground.shared.cluster().outside;
-    let till = |index: usize| Till {
-        name: format!("till-{index}"),
-        namespace: "many".into(),
-        node: if index < PODS / 2 { "n1" } else { "n2" }.into(),
-        app: "till".into(),
+    let till = |index: usize| {
+        let node = if index < PODS / 2 { "n1" } else { "n2" };
+        Till::new("many", &format!("till-{index}"), node, "till")
     };
     let tills: Vec<Till> = (0..PODS).map(till).collect();
     let begun = Instant::now();

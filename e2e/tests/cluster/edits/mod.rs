@@ -10,7 +10,6 @@
 mod await_edit;
 mod conflict;
 mod dice;
-pub(crate) mod ground;
 mod many;
 mod model;
 mod objects;

@@ -13,10 +13,10 @@ use callgate_e2e::cluster::{addresses, callgate};
 use callgate_e2e::lab::node::Node;
 use callgate_e2e::wait;
 
+use super::super::ground::sleeper;
 use super::super::shared::{POD, Shared};
 use super::await_edit::await_edit;
 use super::dice::{Dice, Edit, NAMESPACES, PORTS};
-use super::ground::sleeper;
 use super::model::{Fate, Model, NOBODY, Pod, SERVER, SYSTEM};
 use super::objects;
 
@@ -50,7 +50,7 @@ impl Range {
             }
         }
         let asked: Vec<(Shot, bool)> = shots.iter().map(|(_, shot, fate)| (*shot, *fate != Fate::Nowhere)).collect();
-        let sources = self.sight.sources(&asked).unwrap();
+        let sources = self.sight.sources(&asked);
         let judged = shots.iter().zip(sources).filter_map(|((name, shot, fate), source)| {
             let expected = match fate {
                 Fate::Node { .. } => Some(addresses::node(model.pods[**name].node)),

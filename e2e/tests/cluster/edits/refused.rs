@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use callgate_e2e::wait;
 
+use super::super::ground::{Ground, conditions, sleeper};
 use super::super::shared::{POD, SOON};
-use super::ground::{Ground, conditions, sleeper};
 
 /// In the place of networks, which in a cluster only the operator's own namespace may select.
 const PODS: &str = "source: {podSelector: {matchLabels: {app: till}}}";

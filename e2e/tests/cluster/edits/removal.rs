@@ -5,16 +5,17 @@ use std::fs;
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
+use callgate_e2e::cluster::callgate;
+use callgate_e2e::cluster::machine::Machine;
 use callgate_e2e::cluster::till::Till;
 use callgate_e2e::lab::node::Node;
 use callgate_e2e::lab::ping::Pinged;
 use callgate_e2e::lab::topology::server_address;
-use callgate_e2e::peers::program;
 use callgate_e2e::wait;
 use serde_json::Value;
 
+use super::super::ground::Ground;
 use super::super::shared::{POD, SOON};
-use super::ground::Ground;
 
 const ALG: &str = "
 apiVersion: callgate.io/v1alpha1
@@ -57,13 +58,11 @@ struct Traces {
 }
 
 impl Traces {
-    fn of(node: &Node) -> Self {
-        let client = program("kubectl-callgate").unwrap();
-        let args = ["calls", "-o", "json", "--api", "/run/callgate/api.sock"];
-        let calls: Value = serde_json::from_str(&node.run(client.to_str().unwrap(), &args).unwrap()).unwrap();
+    fn of(machine: &Machine) -> Self {
+        let node = &machine.node;
         Self {
             nft: parts(&node.run("nft", &["-s", "list", "table", "ip", "callgate"]).unwrap()),
-            calls: calls["calls"].as_array().unwrap().iter().map(call).collect(),
+            calls: callgate::calls(machine).unwrap().iter().map(call).collect(),
             journal: node.within(journal).unwrap(),
         }
     }
@@ -113,7 +112,7 @@ struct Scene {
 
 impl Scene {
     fn traces(&self) -> Vec<Traces> {
-        self.ground.shared.cluster().machines.iter().map(|machine| Traces::of(&machine.node)).collect()
+        self.ground.shared.cluster().machines.iter().map(Traces::of).collect()
     }
 
     fn dial(&self) -> [Ipv4Addr; 3] {
@@ -143,12 +142,7 @@ impl Scene {
 fn what_a_rule_names_may_go_and_tunnels_live_on_and_the_rule_that_goes_ends_them_and_leaves_nothing() {
     let test = "what_a_rule_names_may_go_and_tunnels_live_on_and_the_rule_that_goes_ends_them_and_leaves_nothing";
     let Some(ground) = Ground::get(test, "removal") else { return };
-    let till = |name: &str, node: &str| Till {
-        name: name.into(),
-        namespace: "removal".into(),
-        node: node.into(),
-        app: "till".into(),
-    };
+    let till = |name: &str, node: &str| Till::new("removal", name, node, "till");
     let scene = Scene { ground, tills: [till("a", "n1"), till("b", "n1"), till("c", "n2")] };
     let ground = &scene.ground;
     ground.apply(&scene.tills.iter().map(Till::object).collect::<String>());

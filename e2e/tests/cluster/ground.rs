@@ -9,7 +9,7 @@ use callgate_e2e::cluster::inside::Inside;
 use callgate_e2e::wait;
 use serde_json::Value;
 
-use super::super::shared::{POD, SOON, Shared};
+use super::shared::{POD, SOON, Shared};
 
 /// Where a test stands.
 pub(crate) struct Ground {
