@@ -7,10 +7,12 @@ use std::process::Output;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use callgate_e2e::cluster::{Cluster, callgate};
+use callgate_e2e::wait;
 use rcgen::{KeyPair, SigningKey as _};
 use serde_json::{Value, json};
 
 use super::ground::Ground;
+use super::shared::SOON;
 
 /// Name in the operator's certificate.
 const NAME: &str = "callgate-operator.callgate-system.svc";
@@ -85,6 +87,26 @@ impl<'a> Operator<'a> {
         let by = now.map(|(name, value)| (value - before.get(&name).copied().unwrap_or(0), name));
         by.filter(|(by, _)| *by > 0).map(|(by, name)| (name, by)).collect()
     }
+
+    /// How many lines of its log have both texts.
+    fn logged(&self, text: &str, reason: &str) -> usize {
+        let log = self.ground.shared.k(&format!("-n {} logs {}", callgate::NAMESPACE, self.pod));
+        log.lines().filter(|line| line.contains(text) && line.contains(reason)).count()
+    }
+
+    /// Waits until there is a line more than `before`, which the kubelet may be late to tell of; there is one and not two.
+    fn logs_one_more(&self, text: &str, reason: &str, before: usize, what: &str) {
+        wait::until_true(&format!("{what} is logged"), SOON, || Ok(self.logged(text, reason) > before)).unwrap();
+        assert_eq!(self.logged(text, reason), before + 1, "{what}");
+    }
+
+    /// `attempt` gets no further than TLS: that is logged and counted, once.
+    fn shakes_no_hands(&self, what: &str, attempt: impl FnOnce()) {
+        let (before, logged) = (self.counted(), self.logged("TLS handshake refused", ""));
+        attempt();
+        self.logs_one_more("TLS handshake refused", "", logged, what);
+        assert_eq!(self.moved(&before), [("handshake".to_owned(), 1)], "{what}");
+    }
 }
 
 /// A token of `account`, for `audience`, bound to `pod` of Callgate's namespace.
@@ -129,7 +151,6 @@ fn whoever_is_not_the_agent_of_its_node_is_refused_told_why_logged_and_counted()
     let test = "whoever_is_not_the_agent_of_its_node_is_refused_told_why_logged_and_counted";
     let Some(ground) = Ground::get(test, "tokens") else { return };
     let operator = Operator::find(&ground);
-    let k = |words: &str| ground.shared.k(&format!("-n {} {words}", callgate::NAMESPACE)).trim().to_owned();
     let agent = |node: &str| callgate::agent(ground.shared.cluster(), node).unwrap();
     let (own, others) = (agent("n1"), agent("n2"));
     let of_agents = "callgate-dataplane";
@@ -178,26 +199,25 @@ fn whoever_is_not_the_agent_of_its_node_is_refused_told_why_logged_and_counted()
     ];
     for (what, token, reason, code, message) in cases {
         let before = operator.counted();
+        let logged = operator.logged("an agent was refused", reason);
         let (said_code, said) = operator.attach(token.as_deref());
         println!("{what:<18} {said_code:>3} {said}");
         assert_eq!((said_code.as_str(), said.starts_with(message)), (code, true), "{what}: {said}");
         assert_eq!(operator.moved(&before), [(reason.to_owned(), 1)], "{what}");
-        let log = k(&format!("logs {} --tail=20", operator.pod));
-        assert!(
-            log.lines().any(|line| line.contains("an agent was refused") && line.contains(reason)),
-            "{what}: {log}"
-        );
+        operator.logs_one_more("an agent was refused", reason, logged, what);
     }
 
     // Before any token is looked at.
-    let before = operator.counted();
-    let plain = operator.curl(&["--http2-prior-knowledge"], &format!("http://{}:9443/", operator.address));
-    assert!(!plain.status.success(), "plain TCP was answered");
-    let foreign = ground.shared.cluster().pki().join("ca.crt");
-    let resolve = format!("{NAME}:9443:{}", operator.address);
-    let args = ["--cacert", foreign.to_str().unwrap(), "--resolve", &resolve];
-    let wrong = operator.curl(&args, &format!("https://{NAME}:9443/"));
-    assert_eq!(wrong.status.code(), Some(60), "curl takes a certificate of another authority: {wrong:?}");
-    assert_eq!(operator.moved(&before), [("handshake".to_owned(), 2)]);
+    operator.shakes_no_hands("plain TCP", || {
+        let plain = operator.curl(&["--http2-prior-knowledge"], &format!("http://{}:9443/", operator.address));
+        assert!(!plain.status.success(), "plain TCP was answered");
+    });
+    operator.shakes_no_hands("another authority", || {
+        let foreign = ground.shared.cluster().pki().join("ca.crt");
+        let resolve = format!("{NAME}:9443:{}", operator.address);
+        let args = ["--cacert", foreign.to_str().unwrap(), "--resolve", &resolve];
+        let wrong = operator.curl(&args, &format!("https://{NAME}:9443/"));
+        assert_eq!(wrong.status.code(), Some(60), "curl takes a certificate of another authority: {wrong:?}");
+    });
     ground.end();
 }
