@@ -107,6 +107,8 @@ pub struct Pod {
     pub host_network: bool,
     /// It has run to its end (phase Succeeded or Failed): its address may already be another pod's.
     pub finished: bool,
+    /// How often its containers have been started anew, all together: a pod that gets another sandbox has more.
+    pub restarts: u32,
 }
 
 impl From<&core::Pod> for Pod {
@@ -130,6 +132,12 @@ impl From<&core::Pod> for Pod {
             node: spec.and_then(|spec| spec.node_name.clone()),
             host_network: spec.and_then(|spec| spec.host_network).unwrap_or(false),
             finished: matches!(phase, Some("Succeeded" | "Failed")),
+            restarts: status.map(restarts).unwrap_or_default(),
         }
     }
+}
+
+fn restarts(status: &core::PodStatus) -> u32 {
+    let containers = status.container_statuses.iter().flatten();
+    containers.map(|container| u32::try_from(container.restart_count).unwrap_or_default()).fold(0, u32::saturating_add)
 }

@@ -59,6 +59,7 @@ pub(crate) fn holders_of(config: &NodeConfig, pods: &BTreeMap<Ipv4Addr, (&Object
             address: u32::from(*address),
             pod: key.to_string(),
             uid: pod.uid.clone(),
+            restarts: pod.restarts,
         }));
     }
     holders

@@ -20,6 +20,7 @@ fn last_good() -> LastGood {
         node: Some("a".to_owned()),
         host_network: false,
         finished: false,
+        restarts: 0,
     };
     world.pods.insert(key("pod"), pod);
     let service = serde_json::from_value(json!({"protocol": "TCP", "destinationPorts": "80"})).unwrap();

@@ -22,6 +22,7 @@ fn pod(node: Option<&str>, address: &str, host_network: bool) -> Pod {
         node: node.map(str::to_owned),
         host_network,
         finished: false,
+        restarts: 0,
     }
 }
 

@@ -16,6 +16,7 @@ fn pod(node: &str, address: &str, uid: &str) -> Pod {
         node: Some(node.to_owned()),
         host_network: false,
         finished: false,
+        restarts: 0,
     }
 }
 
@@ -64,7 +65,12 @@ fn an_address_that_changes_hands_is_news_although_the_configuration_is_the_same(
     assert_eq!(publish(&board, &world), ["a"]);
     let after = board.latest()["a"].clone();
     assert_eq!(before.hash, after.hash);
-    let holder = |pod: &str, uid: &str| pb::Holder { address: 0x0a00_0001, pod: pod.to_owned(), uid: uid.to_owned() };
+    let holder = |pod: &str, uid: &str| pb::Holder {
+        address: 0x0a00_0001,
+        pod: pod.to_owned(),
+        uid: uid.to_owned(),
+        restarts: 0,
+    };
     assert_eq!(
         (&before.holders[..], &after.holders[..]),
         (&[holder("pos/till", "1")][..], &[holder("pos/next", "2")][..])

@@ -108,6 +108,7 @@ impl Source for Operator {
         Some(Wanted {
             config: Arc::clone(&snapshot.config),
             holders: Arc::new(snapshot.pods()),
+            tenants: snapshot.tenants(),
             gone: snapshot.gone_since(&self.held),
             statuses: statuses(&snapshot.config),
             problems: Vec::new(),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use callgate_proto::model::{NodeConfig, ObjectKey};
 use callgate_proto::pb;
 
-use crate::run::Holders;
+use crate::run::{Holders, Tenant};
 
 /// A pod as one of its addresses knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,6 +15,8 @@ pub(super) struct Holder {
     pub(super) pod: ObjectKey,
     /// metadata.uid: another pod of the same name has another.
     pub(super) uid: String,
+    /// How often its containers have been started anew.
+    pub(super) restarts: u32,
 }
 
 /// A configuration that has been checked.
@@ -60,6 +62,7 @@ impl Snapshot {
             address: (*address).into(),
             pod: holder.pod.to_string(),
             uid: holder.uid.clone(),
+            restarts: holder.restarts,
         });
         pb::Snapshot {
             config: Some(pb::NodeConfig::from(&*self.config)),
@@ -71,6 +74,12 @@ impl Snapshot {
     /// Which pod has which address.
     pub(super) fn pods(&self) -> Holders {
         self.holders.iter().map(|(address, holder)| (*address, holder.pod.clone())).collect()
+    }
+
+    /// Who has which address, for comparing with what the kernel tells of links.
+    pub(super) fn tenants(&self) -> BTreeMap<Ipv4Addr, Tenant> {
+        let tenant = |holder: &Holder| Tenant { uid: holder.uid.clone(), restarts: holder.restarts };
+        self.holders.iter().map(|(address, holder)| (*address, tenant(holder))).collect()
     }
 
     /// Addresses that `before` knew and whose pod is another now, or none.
@@ -92,11 +101,11 @@ impl Snapshot {
 }
 
 fn holder(message: pb::Holder) -> Result<(Ipv4Addr, Holder), String> {
-    let pb::Holder { address, pod, uid } = message;
+    let pb::Holder { address, pod, uid, restarts } = message;
     let address = Ipv4Addr::from(address);
     let (namespace, name) =
         pod.split_once('/').ok_or_else(|| format!("holders: the pod of {address} is {pod:?}, not namespace/name"))?;
-    Ok((address, Holder { pod: ObjectKey::new(namespace, name), uid }))
+    Ok((address, Holder { pod: ObjectKey::new(namespace, name), uid, restarts }))
 }
 
 /// Enough of a hash to tell it from others.

@@ -1,13 +1,15 @@
 //! Netlink: links, addresses, routes, rules and conntrack, as plain blocking calls in the calling thread's network namespace.
 //!
 //! ```text
-//!  route, link, policy ──► rt (a thread around rtnetlink) ──► NETLINK_ROUTE       changes (tokio) ◄── its multicast groups
+//!  route, link, policy, doors ──► rt (a thread around rtnetlink) ──► NETLINK_ROUTE       changes, departures (tokio) ◄── its multicast groups
 //!  conntrack, crate::nft ──► socket (requests, dumps, batches) ──► attr ──► NETLINK_NETFILTER      tables (tokio) ◄── its groups
 //! ```
 
 pub(crate) mod attr;
 mod changes;
 pub(crate) mod conntrack;
+mod departures;
+mod doors;
 mod error;
 pub(crate) mod link;
 pub(crate) mod policy;
@@ -19,6 +21,8 @@ mod sys;
 mod tables;
 
 pub use changes::{Change, Changes};
+pub(crate) use departures::{Departure, Departures};
+pub(crate) use doors::Doors;
 pub use error::Error;
 pub use link::Link;
 pub use route::{Route, Routes};

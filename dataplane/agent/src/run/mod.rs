@@ -9,12 +9,14 @@
 mod alone;
 mod farewell;
 mod health;
+mod lodgings;
 mod programme;
 mod ready;
 mod report;
 mod signals;
 mod source;
 mod takeover;
+mod tenants;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -28,13 +30,15 @@ pub(crate) use alone::alone;
 pub(crate) use farewell::farewell;
 pub(crate) use source::{Refused, Source, Wanted};
 pub(crate) use takeover::{Ways, take_over};
+pub(crate) use tenants::Tenant;
 
 use crate::alg::node::Shared;
 use crate::args::Common;
 use crate::kernel::{Kernel, Options, Record};
-use crate::netlink::{Changes, Tables};
+use crate::netlink::{Changes, Departure, Departures, Tables};
 use crate::state::{StateDir, write_whole};
 use crate::{alg, api, clock, kernel};
+use lodgings::Lodgings;
 use programme::Programme;
 use ready::Ready;
 use signals::Signals;
@@ -42,6 +46,9 @@ use signals::Signals;
 /// Between a change of nftables and the look whether our table is still as it was: whoever changes it may not be done yet, and
 /// a CNI or kube-proxy that changes its own all the time must not keep us busy.
 const TABLE_PAUSE: Duration = Duration::from_millis(200);
+
+/// Between a change of links or routes and the look at them: one look for a whole crowd.
+const CROWD_PAUSE: Duration = Duration::from_millis(100);
 
 /// Kernel part, shared with the thread of the ALG and the local API; `None` once it is being stopped.
 pub(crate) type SharedKernel = Arc<Mutex<Option<Shared>>>;
@@ -106,9 +113,12 @@ async fn serve<S: Source>(
     }
     let report = Arc::new(Report::new(options.clone(), args.external_address, features));
     let shared: SharedKernel = Arc::new(Mutex::new(Some(Shared { kernel, own: Vec::new() })));
-    let programme = Programme::new(source, ready, Arc::clone(&shared), Arc::clone(&report));
+    // First what tells of changes, then what looks at how things are: nothing goes unseen between the two.
+    let departures = Departures::open()?;
+    let lodgings = Lodgings::open(&state)?;
+    let programme = Programme::new(source, lodgings, ready, Arc::clone(&shared), Arc::clone(&report));
     let node = Node { args, keep, options: &options, state: &state, shared: &shared, report: &report };
-    let result = node.carry_out(programme, socket, health, &mut signals, &mut worth_keeping).await;
+    let result = node.carry_out(programme, departures, socket, health, &mut signals, &mut worth_keeping).await;
     let _ = std::fs::remove_file(&args.api);
     if keep || (result.is_err() && worth_keeping) {
         tracing::info!("left in place for the next start: rules, links and state");
@@ -139,6 +149,7 @@ impl Node<'_> {
     async fn carry_out<S: Source>(
         &self,
         mut programme: Programme<S>,
+        mut departures: Departures,
         socket: tokio::net::UnixListener,
         health: Option<tokio::net::TcpListener>,
         signals: &mut Signals,
@@ -158,8 +169,8 @@ impl Node<'_> {
         let mut tables = Tables::open()?;
         let mut look = tokio::time::interval(LOOK);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        // When to look earlier; one change of nftables causes many notifications.
-        let mut early = None;
+        // When to look earlier: one change of nftables causes many notifications, and changes of links come in crowds.
+        let (mut early, mut crowd) = (None, None);
         loop {
             tokio::select! {
                 () = signals.wait() => break,
@@ -173,18 +184,29 @@ impl Node<'_> {
                         tables = Tables::open()?;
                     }
                 },
-                () = tokio::time::sleep_until(early.unwrap_or_else(tokio::time::Instant::now)), if early.is_some() => {
+                () = at(early), if early.is_some() => {
                     while tables.next().now_or_never().is_some() {}
                     early = None;
                     programme.look().await;
                 }
-                change = changes.next() => {
+                departure = departures.next() => match departure {
+                    Ok(departure) => programme.hear(departure).await,
+                    Err(error) => {
+                        tracing::warn!("links that have gone were not heard of: {error}");
+                        departures = Departures::open()?;
+                        programme.hear(Departure::Lost).await;
+                    }
+                },
+                change = changes.next(), if crowd.is_none() => {
                     if let Err(error) = change {
                         tracing::warn!("changes of links and routes were not heard of: {error}");
                         changes = Changes::open()?;
                     }
-                    // They come in crowds: one look at routes for all of them.
-                    let _ = tokio::time::timeout(Duration::from_millis(100), drain(&mut changes)).await;
+                    crowd = Some(tokio::time::Instant::now() + CROWD_PAUSE);
+                }
+                () = at(crowd), if crowd.is_some() => {
+                    while changes.next().now_or_never().is_some_and(|change| change.is_ok()) {}
+                    crowd = None;
                     programme.mend();
                     handle.refresh();
                 }
@@ -205,7 +227,10 @@ impl Node<'_> {
     }
 }
 
-/// Reads changes until there is an error.
-async fn drain(changes: &mut Changes) {
-    while changes.next().await.is_ok() {}
+/// Waits until then.
+async fn at(then: Option<tokio::time::Instant>) {
+    match then {
+        Some(then) => tokio::time::sleep_until(then).await,
+        None => std::future::pending().await,
+    }
 }

@@ -1,35 +1,43 @@
 //! From what is wanted to what runs: put into the kernel, tell the ALG, say so.
 
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
 use callgate_proto::model::NodeConfig;
 
 use super::SharedKernel;
+use super::lodgings::Lodgings;
 use super::ready::Ready;
 use super::report::{Report, Runs};
 use super::source::{Refused, Source, Wanted};
 use crate::alg::Handle;
 use crate::api::Answers;
 use crate::kernel::{self, Applied};
+use crate::netlink::Departure;
 
 /// What carries configurations out.
 pub(super) struct Programme<S> {
     pub(super) source: S,
+    lodgings: Lodgings,
     ready: Ready,
     shared: SharedKernel,
     report: Arc<Report>,
     handle: Option<Handle>,
     running: Option<Arc<NodeConfig>>,
+    /// Clients that had gone before the ALG could be told.
+    gone: BTreeSet<Ipv4Addr>,
 }
 
 impl<S: Source> Programme<S> {
-    pub(super) fn new(source: S, ready: Ready, shared: SharedKernel, report: Arc<Report>) -> Self {
-        Self { source, ready, shared, report, handle: None, running: None }
+    pub(super) fn new(source: S, lodgings: Lodgings, ready: Ready, shared: SharedKernel, report: Arc<Report>) -> Self {
+        Self { source, lodgings, ready, shared, report, handle: None, running: None, gone: BTreeSet::new() }
     }
 
     /// From now on the ALG is told too, and whoever gives the configurations hears of it.
     pub(super) async fn attach(&mut self, handle: Handle) {
+        handle.end_clients(std::mem::take(&mut self.gone)).await;
         if let Some(config) = &self.running {
             handle.configure(Arc::clone(config)).await;
             self.ready.set(self.report.is_programmed());
@@ -41,29 +49,33 @@ impl<S: Source> Programme<S> {
     /// Asks, and applies everything anew.
     ///
     /// The ALG hears of it first: a client that the kernel already steers to it must not be refused, and both sides of calls whose
-    /// rule is gone are told while their flows still exist. What clients that are gone had ends last: by then no new flow of
-    /// theirs can begin under the old rules.
+    /// rule is gone are told while their flows still exist. What clients that are gone had ends before that, so that nothing is
+    /// said to whoever has their address now, and once more at the end: by then no new flow of theirs can begin under the old
+    /// rules.
     pub(super) async fn reload(&mut self) {
         let begun = Instant::now();
         let Some(wanted) = self.source.wanted().await else { return };
         self.report.pods(Arc::clone(&wanted.holders));
+        let (config, gone) = self.lodgings.settle(&wanted);
         if let Err(error) = self.source.before(&wanted) {
             let message = format!("it cannot be saved, so it does not take effect: {error}; make room in --state-dir");
             return self.failed(&wanted, Refused { object: String::new(), message });
         }
         if let Some(handle) = &self.handle {
-            handle.configure(Arc::clone(&wanted.config)).await;
+            handle.end_clients(gone.clone()).await;
+            handle.configure(Arc::clone(&config)).await;
         }
-        match self.put(&wanted) {
+        match self.put(&config, &gone) {
             None => {}
             Some(Ok(applied)) => {
-                if let Some(handle) = &self.handle
-                    && !handle.end_clients(wanted.gone.clone()).await
-                {
+                match &self.handle {
                     // The ALG has ended: the loop is about to hear of it, and nobody is told that this is in force.
-                    return;
+                    Some(handle) if !handle.end_clients(gone).await => return,
+                    Some(_) => {}
+                    None => self.gone.extend(gone),
                 }
-                self.applied(&wanted, applied, begun);
+                self.lodgings.settled();
+                self.applied(&wanted, config, applied, begun);
             }
             Some(Err(error)) => {
                 let object = error.object().unwrap_or_default().to_owned();
@@ -76,21 +88,21 @@ impl<S: Source> Programme<S> {
     }
 
     /// `None` while the agent is being stopped.
-    fn put(&self, wanted: &Wanted) -> Option<Result<Applied, kernel::Error>> {
+    fn put(&self, config: &NodeConfig, gone: &BTreeSet<Ipv4Addr>) -> Option<Result<Applied, kernel::Error>> {
         let mut guard = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
         let shared = guard.as_mut()?;
         let own = shared.own.clone();
         let kernel = &mut shared.kernel;
         Some(kernel.mend().and_then(|_| {
-            let applied = kernel.apply(&wanted.config, &own)?;
-            kernel.forget_sources(&wanted.gone)?;
+            let applied = kernel.apply(config, &own)?;
+            kernel.forget_sources(gone)?;
             Ok(applied)
         }))
     }
 
-    fn applied(&mut self, wanted: &Wanted, applied: Applied, begun: Instant) {
-        let config = Arc::clone(&wanted.config);
-        let hash = config.content_hash();
+    /// `config` is what is in force of it.
+    fn applied(&mut self, wanted: &Wanted, config: Arc<NodeConfig>, applied: Applied, begun: Instant) {
+        let hash = wanted.config.content_hash();
         tracing::info!(
             rules = config.rules.len(),
             sources = config.sources.len(),
@@ -116,6 +128,13 @@ impl<S: Source> Programme<S> {
         self.report.update(&wanted.statuses, wanted.problems.clone(), Err(message.clone()));
         self.ready.set(false);
         self.source.outcome(wanted, Err(refused));
+    }
+
+    /// A link has gone or a neighbour has spoken. A pod that has left takes its rules, flows and calls with it at once.
+    pub(super) async fn hear(&mut self, departure: Departure) {
+        if self.lodgings.hear(departure) {
+            self.reload().await;
+        }
     }
 
     /// Looks after what nobody tells of: changes that went unnoticed, and an apply that failed is tried again.

@@ -1,6 +1,6 @@
 //! Where configurations come from: the seam between what runs a node and who says what it shall run.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -10,6 +10,7 @@ use callgate_compile::status::Statuses;
 use callgate_proto::model::NodeConfig;
 
 use super::report::{Holders, Report};
+use super::tenants::Tenant;
 use crate::api::Answers;
 
 /// A configuration to carry out, and what is to be told beside it.
@@ -18,6 +19,8 @@ pub(crate) struct Wanted {
     pub(crate) config: Arc<NodeConfig>,
     /// Which pod has which address.
     pub(crate) holders: Arc<Holders>,
+    /// Who has which of its single source addresses, where that is known.
+    pub(crate) tenants: BTreeMap<Ipv4Addr, Tenant>,
     /// Addresses whose pod is gone since the last configuration that was carried out: what it had ends.
     pub(crate) gone: BTreeSet<Ipv4Addr>,
     /// What is told about objects.

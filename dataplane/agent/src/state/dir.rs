@@ -14,9 +14,10 @@ use thiserror::Error;
 use super::file::write_whole;
 
 const KERNEL: &str = "kernel.json";
+pub(crate) const TENANTS: &str = "tenants.json";
 
 /// Every file that is ever here, beside those of the journal.
-const OURS: [&str; 6] = ["lock", "boot-id", KERNEL, "config.snapshot", "manifests.json", "last-good.json"];
+const OURS: [&str; 7] = ["lock", "boot-id", KERNEL, TENANTS, "config.snapshot", "manifests.json", "last-good.json"];
 
 /// Why the state directory cannot be used.
 #[derive(Debug, Error)]
@@ -158,7 +159,7 @@ fn remove_boot_state(path: &Path) -> io::Result<()> {
         let entry = entry?;
         let name = entry.file_name();
         let name = name.to_string_lossy();
-        if name == KERNEL || name.starts_with("calls.") {
+        if name == KERNEL || name == TENANTS || name.starts_with("calls.") {
             fs::remove_file(entry.path())?;
         }
     }

@@ -5,6 +5,7 @@
 //!            boot-id          state of another boot is discarded: its clock, conntrack and sysctls are gone
 //!            kernel.json      sysctls as they were, rule tags           (kernel::Record)
 //!            config.snapshot  last good snapshot of the operator        (cluster)
+//!            tenants.json     links by which pods' addresses are reached (cluster)
 //!            manifests.json   last good text of each manifest           (standalone)
 //!            last-good.json   what each object last resolved to         (callgate_compile::LastGood)
 //!            calls.snapshot   connections and calls, JSON lines         (pptp::Change)
@@ -16,6 +17,7 @@ mod dir;
 mod file;
 mod journal;
 
+pub(crate) use dir::TENANTS;
 pub use dir::{Error, StateDir};
 pub use file::write_whole;
 pub use journal::{Damage, Journal};

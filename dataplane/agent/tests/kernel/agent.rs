@@ -102,7 +102,12 @@ pub(crate) fn snapshot(config: &NodeConfig, uid: &str) -> Theirs {
     Theirs::Snapshot(pb::Snapshot {
         config: Some(config.into()),
         hash: config.content_hash(),
-        holders: vec![pb::Holder { address, pod: ObjectKey::new("pos", "till").to_string(), uid: uid.into() }],
+        holders: vec![pb::Holder {
+            address,
+            pod: ObjectKey::new("pos", "till").to_string(),
+            uid: uid.into(),
+            restarts: 0,
+        }],
     })
 }
 

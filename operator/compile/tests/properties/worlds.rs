@@ -30,6 +30,7 @@ pub(crate) fn pod(node: &str, address: Ipv4Addr, pairs: &[(&str, &str)]) -> Pod 
         node: Some(node.to_owned()),
         host_network: false,
         finished: false,
+        restarts: 0,
     }
 }
 

@@ -41,6 +41,7 @@ fn pod(node: &str, address: &str) -> Pod {
         node: Some(node.to_owned()),
         host_network: false,
         finished: false,
+        restarts: 0,
     }
 }
 
