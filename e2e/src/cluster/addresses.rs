@@ -32,6 +32,11 @@ pub fn pods(index: usize) -> String {
     format!("10.244.{}.0/24", index + 1)
 }
 
+/// The address that ends with `host` in it.
+pub fn pod(index: usize, host: u8) -> Ipv4Addr {
+    Ipv4Addr::new(10, 244, index as u8 + 1, host)
+}
+
 /// URL of the API server.
 pub fn api() -> String {
     format!("https://{CONTROL_PLANE}:6443")

@@ -28,6 +28,8 @@ pub enum Opening {
     Tcp,
     /// A UDP datagram.
     Udp,
+    /// A packet of enhanced GRE with this Call ID, as PPTP has it (RFC 2637 section 4.1).
+    Gre(u16),
 }
 
 impl Opening {
@@ -36,6 +38,7 @@ impl Opening {
         match self {
             Self::Tcp => 6,
             Self::Udp => 17,
+            Self::Gre(_) => 47,
         }
     }
 }
@@ -47,7 +50,8 @@ pub struct Shot {
     pub opening: Opening,
     /// Where to.
     pub to: SocketAddrV4,
-    /// By which it is known again outside whatever its addresses are: the SYN's sequence number, or the datagram's payload.
+    /// By which it is known again outside whatever its addresses are: the SYN's sequence number, the datagram's payload, or the
+    /// sequence number of GRE.
     pub token: u32,
 }
 
@@ -95,17 +99,15 @@ impl Inside {
 /// The whole packet; the kernel writes length and checksum of the IPv4 header.
 fn packet(from: Ipv4Addr, shot: Shot) -> Vec<u8> {
     let mut body = Vec::new();
-    // A flow of its own: another port than its neighbours have.
-    let port = 1024 + (shot.token % 60_000) as u16;
-    body.extend(port.to_be_bytes());
-    body.extend(shot.to.port().to_be_bytes());
     match shot.opening {
         Opening::Udp => {
+            body.extend(ports(shot));
             // Without checksum, as IPv4 allows.
             body.extend([0, 12, 0, 0]);
             body.extend(shot.token.to_be_bytes());
         }
         Opening::Tcp => {
+            body.extend(ports(shot));
             body.extend(shot.token.to_be_bytes());
             body.extend([0; 4]);
             // 20 octets of header, SYN, a window.
@@ -113,12 +115,25 @@ fn packet(from: Ipv4Addr, shot: Shot) -> Vec<u8> {
             let sum = checksum_of(from, *shot.to.ip(), &body);
             body[16..18].copy_from_slice(&sum.to_be_bytes());
         }
+        Opening::Gre(call) => {
+            // Key and sequence number present, version 1, PPP; a payload of one LCP Discard-Request.
+            body.extend([0x30, 0x01, 0x88, 0x0b, 0, 12]);
+            body.extend(call.to_be_bytes());
+            body.extend(shot.token.to_be_bytes());
+            body.extend([0xff, 0x03, 0xc0, 0x21, 11, 1, 0, 8, 0, 0, 0, 0]);
+        }
     }
     let mut packet = vec![0x45, 0, 0, 0, 0, 0, 0x40, 0, 64, shot.opening.protocol(), 0, 0];
     packet.extend(from.octets());
     packet.extend(shot.to.ip().octets());
     packet.extend(body);
     packet
+}
+
+/// Source and destination port: a flow of its own has another source port than its neighbours.
+fn ports(shot: Shot) -> Vec<u8> {
+    let source = 1024 + (shot.token % 60_000) as u16;
+    [source.to_be_bytes(), shot.to.port().to_be_bytes()].concat()
 }
 
 /// Of a TCP segment.

@@ -1,5 +1,7 @@
 //! A node of the cluster: its namespaces, its cgroup and its programs.
 
+use std::fs;
+use std::net::Ipv4Addr;
 use std::path::Path;
 
 use anyhow::Context as _;
@@ -21,6 +23,7 @@ pub struct Machine {
     /// From 0.
     pub index: usize,
     cgroup: String,
+    masquerade: bool,
     containerd: Option<Process>,
     kubelet: Option<Process>,
     kube_proxy: Option<Process>,
@@ -32,12 +35,13 @@ impl Machine {
         let node = Node::create_as(lab, &addresses::node_name(index), Kind::Machine)?;
         let cgroup = lab.netns(&node.name);
         cgroups::make(&cgroup).context("cgroup of a node")?;
-        Ok(Self { node, index, cgroup, containerd: None, kubelet: None, kube_proxy: None })
+        Ok(Self { node, index, cgroup, masquerade: false, containerd: None, kubelet: None, kube_proxy: None })
     }
 
     /// containerd with these images. Needs no API server, so that it can be done while that starts.
     pub(super) fn start_runtime(&mut self, images: &[impl AsRef<Path>], masquerade: bool) -> anyhow::Result<()> {
-        cni::configure(&self.node, self.index, masquerade)?;
+        self.masquerade = masquerade;
+        cni::configure(&self.node, self.index, masquerade, None)?;
         let mut process = containerd::start(&self.node)?;
         containerd::wait(&self.node, &mut process)?;
         self.containerd = Some(process);
@@ -75,6 +79,23 @@ impl Machine {
     /// If it has no such image.
     pub fn tag(&self, image: &str, name: &str) -> anyhow::Result<()> {
         containerd::tag(&self.node, image, name)
+    }
+
+    /// Pods that come from now on get only addresses that end so, the last included; `None`: all of the node's. It takes containerd a
+    /// moment to hear of it.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn give_only(&self, hosts: Option<(u8, u8)>) -> anyhow::Result<()> {
+        cni::configure(&self.node, self.index, self.masquerade, hosts)
+    }
+
+    /// Which sandbox has this address, as far as the CNI knows: from before its network is made until that is gone.
+    ///
+    /// # Errors
+    /// If the node cannot be looked at.
+    pub fn holder(&self, address: Ipv4Addr) -> anyhow::Result<Option<String>> {
+        self.node.within(|| fs::read_to_string(Path::new(cni::GIVEN).join(address.to_string())).ok())
     }
 
     /// Programs that should run and do not.

@@ -1,6 +1,6 @@
 //! What the router sees of packets that pods have sent: under whose address each leaves the cluster, if it does.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
@@ -45,6 +45,13 @@ impl Sight {
         shots.iter().map(|(shot, _)| seen.get(&key(shot)).copied()).collect()
     }
 
+    /// Call IDs by which `node` has sent GRE to servers.
+    pub fn call_ids(&self, node: Ipv4Addr) -> BTreeSet<u16> {
+        let packets = self.0.packets();
+        let sent = packets.iter().filter(|packet| packet.source == node);
+        sent.filter_map(|packet| if let Body::Gre(gre) = &packet.body { Some(gre.call_id) } else { None }).collect()
+    }
+
     fn seen(&self) -> BTreeMap<(u8, u32), Ipv4Addr> {
         self.0.packets().iter().filter_map(|packet| Some((token(packet)?, packet.source))).collect()
     }
@@ -64,6 +71,7 @@ fn token(packet: &Packet) -> Option<(u8, u32)> {
             let payload = packet.bytes.get(28..32)?.try_into().ok()?;
             Some((Opening::Udp.protocol(), u32::from_be_bytes(payload)))
         }
-        Body::Tcp(_) | Body::Gre(_) | Body::Icmp { .. } | Body::Fragment { .. } | Body::Other(_) => None,
+        Body::Gre(gre) => Some((Opening::Gre(0).protocol(), gre.sequence?)),
+        Body::Tcp(_) | Body::Icmp { .. } | Body::Fragment { .. } | Body::Other(_) => None,
     }
 }

@@ -11,6 +11,7 @@ mod ground;
 mod nothing;
 mod objects;
 mod outages;
+mod reuse;
 mod rolls;
 mod shared;
 mod stands;

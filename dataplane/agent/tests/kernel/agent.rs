@@ -46,7 +46,7 @@ impl Place {
         Self { dir, port, streams }
     }
 
-    fn path(&self, name: &str) -> String {
+    pub(crate) fn path(&self, name: &str) -> String {
         self.dir.path().join(name).display().to_string()
     }
 
@@ -92,12 +92,17 @@ impl Drop for Agent {
     }
 }
 
-fn config() -> NodeConfig {
+pub(crate) fn config() -> NodeConfig {
     let config = Config::new().rule("web", Action::Nat, &[POD_A], ANYWHERE, &[tcp("http", "80")]).build();
     NodeConfig { node: "node-a".into(), algs: Vec::new(), ..config }
 }
 
 pub(crate) fn snapshot(config: &NodeConfig, uid: &str) -> Theirs {
+    snapshot_of(config, uid, 0)
+}
+
+/// Pod A has this uid, and its containers have been started anew so often.
+pub(crate) fn snapshot_of(config: &NodeConfig, uid: &str, restarts: u32) -> Theirs {
     let address = Ipv4Addr::new(10, 244, 1, 2).into();
     Theirs::Snapshot(pb::Snapshot {
         config: Some(config.into()),
@@ -106,7 +111,7 @@ pub(crate) fn snapshot(config: &NodeConfig, uid: &str) -> Theirs {
             address,
             pod: ObjectKey::new("pos", "till").to_string(),
             uid: uid.into(),
-            restarts: 0,
+            restarts,
         }],
     })
 }

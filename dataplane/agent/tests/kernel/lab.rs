@@ -17,7 +17,7 @@ impl Namespace {
         Self(Arc::new(File::open("/proc/thread-self/ns/net").unwrap()))
     }
 
-    fn fresh() -> Self {
+    pub(crate) fn fresh() -> Self {
         std::thread::spawn(|| {
             unshare(CloneFlags::CLONE_NEWNET).unwrap();
             Self::current()
@@ -49,7 +49,7 @@ impl Namespace {
         self.run(move || sh(&line))
     }
 
-    fn path(&self) -> String {
+    pub(crate) fn path(&self) -> String {
         use std::os::fd::AsRawFd;
         format!("/proc/{}/fd/{}", std::process::id(), self.0.as_raw_fd())
     }
@@ -93,7 +93,7 @@ pub(crate) fn empty() {
 }
 
 /// No address of its own accord: it would appear some seconds later, and be a change of the host that nobody made.
-fn without_ipv6(link: &str) {
+pub(crate) fn without_ipv6(link: &str) {
     sh(&format!("ip link set {link} addrgenmode none 2>/dev/null || true"));
 }
 

@@ -30,5 +30,6 @@ mod scale;
 mod steering;
 mod structure;
 mod surroundings;
+mod tenants;
 mod verdicts;
 mod witness;

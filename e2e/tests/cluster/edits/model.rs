@@ -187,6 +187,7 @@ impl Model {
                     && match opening {
                         Opening::Tcp => service.tcp,
                         Opening::Udp => service.udp,
+                        Opening::Gre(_) => false,
                     }
             });
             service.filter(|_| there).map(|(_, _, alg)| alg.is_some())
