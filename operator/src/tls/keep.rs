@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use jiff::Timestamp;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
-use kube::api::{Api, ObjectMeta, Patch, PatchParams, PostParams};
+use kube::api::{Api, ObjectMeta, Patch, PatchParams};
 use kube::{Client, ResourceExt};
 use rustls::ServerConfig;
 use tokio::sync::watch;
@@ -55,8 +55,10 @@ impl Keeper {
             Some(secret) => read(&secret).with_context(what)?,
             None => {
                 let first = Authority::new(now, lifetimes)?;
-                let secret = secret(&names.ca, &first);
-                secrets.create(&PostParams::default(), &secret).await.with_context(what)?;
+                // Applied: so making it is a request about this name, and no right to make other Secrets is needed. Only the leader does.
+                let params = PatchParams::apply(FIELD_MANAGER);
+                let patch = Patch::Apply(secret(&names.ca, &first));
+                secrets.patch(&names.ca, &params, &patch).await.with_context(what)?;
                 tracing::info!("made a new authority in {}", what());
                 first
             }

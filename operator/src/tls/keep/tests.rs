@@ -59,7 +59,7 @@ async fn the_first_authority_is_made_and_published_and_the_second_start_reads_it
     let (client, log, state) = kept();
     let first = Keeper::start(client.clone(), names(), lifetimes(), at(0)).await.unwrap();
     let secret = format!("{SECRETS}/callgate-ca");
-    assert_eq!(asked(&log), [format!("GET {secret}"), format!("POST {SECRETS}"), format!("PATCH {MAP}")]);
+    assert_eq!(asked(&log), [format!("GET {secret}"), format!("PATCH {secret}"), format!("PATCH {MAP}")]);
     let second = Keeper::start(client, names(), lifetimes(), at(1)).await.unwrap();
     assert_eq!(asked(&log), [format!("GET {secret}"), format!("PATCH {MAP}")]);
     assert_eq!(first.authority, second.authority);

@@ -1,0 +1,216 @@
+//! What the chart can bring beside the programs, on the real API server; and `helm test`, which passes when it should and fails when it should.
+
+use std::collections::BTreeSet;
+use std::time::Instant;
+
+use callgate_e2e::cluster::callgate;
+use callgate_e2e::wait;
+use serde_json::{Value, json};
+
+use super::edits::ground::Ground;
+use super::shared::{POD, SOON};
+
+/// The Prometheus operator's kind, as far as the chart uses it. What it does not know, the API server would take away.
+const POD_MONITOR: &str = "
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: podmonitors.monitoring.coreos.com}
+spec:
+  group: monitoring.coreos.com
+  names: {kind: PodMonitor, plural: podmonitors, singular: podmonitor, listKind: PodMonitorList}
+  scope: Namespaced
+  versions:
+  - name: v1
+    served: true
+    storage: true
+    schema:
+      openAPIV3Schema:
+        type: object
+        properties:
+          spec:
+            type: object
+            required: [selector]
+            properties:
+              selector: {type: object, properties: {matchLabels: {type: object, additionalProperties: {type: string}}}}
+              podMetricsEndpoints:
+                type: array
+                items: {type: object, properties: {port: {type: string}, path: {type: string}, interval: {type: string}}}
+";
+
+/// Everything that can be had, and so little patience that a `helm test` that has to fail does so soon.
+const VALUES: &[&str] = &[
+    "metrics.podMonitor.enabled=true",
+    "metrics.podMonitor.interval=15s",
+    "metrics.podMonitor.labels.release=prometheus",
+    "metrics.dashboard.enabled=true",
+    "networkPolicy.metricsFrom[0].namespaceSelector.matchLabels.team=monitoring",
+    "test.timeoutSeconds=20",
+];
+
+struct Scene(Ground);
+
+impl Scene {
+    fn k(&self, words: &str) -> String {
+        self.0.shared.k(&format!("-n {} {words}", callgate::NAMESPACE))
+    }
+
+    fn get(&self, name: &str) -> Value {
+        serde_json::from_str(&self.k(&format!("get {name} -o json"))).unwrap()
+    }
+
+    /// The chart with exactly these values.
+    fn values(&self, values: &[&str]) {
+        let (chart, cluster) = (callgate::chart(), self.0.shared.cluster());
+        let mut args =
+            vec!["upgrade", "callgate", chart.to_str().unwrap(), "-n", callgate::NAMESPACE, "--reset-values"];
+        args.extend(["--wait", "--timeout", "3m"]);
+        args.extend(values.iter().flat_map(|value| ["--set", value]));
+        callgate::helm(cluster, &args).unwrap();
+    }
+
+    fn test(&self) -> anyhow::Result<()> {
+        callgate::helm(self.0.shared.cluster(), &["test", "callgate", "-n", callgate::NAMESPACE, "--timeout", "2m"])
+    }
+
+    /// Pods of a component.
+    fn pods(&self, component: &str) -> Vec<Value> {
+        let list = self.get(&format!("pods -l app.kubernetes.io/component={component}"));
+        list["items"].as_array().unwrap().clone()
+    }
+
+    /// What every operator's `port` (by its name) says at `path`, the leader's first.
+    fn scrape(&self, port: &str, path: &str) -> Vec<String> {
+        let leader = self.k("get lease callgate-operator -o jsonpath={.spec.holderIdentity}");
+        let mut pods = self.pods("operator");
+        pods.sort_by_key(|pod| pod["metadata"]["name"] != leader.trim());
+        let node = &self.0.shared.cluster().machines[0].node;
+        let of = |pod: &Value| {
+            let mut ports = pod["spec"]["containers"][0]["ports"].as_array().unwrap().iter();
+            let number = ports.find(|candidate| candidate["name"] == port).unwrap()["containerPort"].clone();
+            let url = format!("http://{}:{number}{path}", pod["status"]["podIP"].as_str().unwrap());
+            node.run("curl", &["-sSf", "--max-time", "8", &url]).unwrap()
+        };
+        pods.iter().map(of).collect()
+    }
+
+    fn monitor_and_dashboard(&self) {
+        let monitor = self.get("podmonitor callgate-operator");
+        let selector = json!({"app.kubernetes.io/component": "operator", "app.kubernetes.io/instance": "callgate", "app.kubernetes.io/name": "callgate"});
+        let endpoint = json!({"port": "http", "path": "/metrics", "interval": "15s"});
+        assert_eq!(monitor["spec"], json!({"selector": {"matchLabels": selector}, "podMetricsEndpoints": [endpoint]}));
+        assert_eq!(monitor["metadata"]["labels"]["release"], "prometheus");
+        let selected = selector
+            .as_object()
+            .unwrap()
+            .iter()
+            .all(|(name, value)| self.pods("operator").iter().all(|pod| pod["metadata"]["labels"][name] == *value));
+        assert!(selected, "the monitor selects the operators");
+
+        // Something that is only told once it has happened: somebody without a token.
+        let port = self.0.shared.cluster().machines[0]
+            .node
+            .command("curl")
+            .args(["-sk", "--http2", "-o", "/dev/null"])
+            .args(["-H", "content-type: application/grpc", "-H", "te: trailers", "-X", "POST", "--max-time", "8"])
+            .arg(format!("https://{}:9443/callgate.v1.Control/Attach", self.leader_address()))
+            .status()
+            .unwrap();
+        println!("a caller without token: curl {port}");
+        let texts = self.scrape("http", "/metrics");
+        assert_eq!(texts.len(), 2);
+        let told: BTreeSet<&str> = texts[0]
+            .lines()
+            .filter(|line| !line.starts_with('#'))
+            .filter_map(|line| line.split(['{', ' ']).next())
+            .collect();
+        let map = self.get("configmap callgate-dashboard");
+        assert_eq!(map["metadata"]["labels"]["grafana_dashboard"], "1");
+        let dashboard: Value = serde_json::from_str(map["data"]["callgate.json"].as_str().unwrap()).unwrap();
+        let wanted = metrics(&dashboard);
+        let missing: Vec<&String> = wanted.iter().filter(|name| !told.contains(name.as_str())).collect();
+        println!("{} panels, {} metrics: {wanted:?}", dashboard["panels"].as_array().unwrap().len(), wanted.len());
+        assert!(wanted.len() >= 9 && missing.is_empty(), "missing {missing:?} in {told:?}");
+    }
+
+    fn leader_address(&self) -> String {
+        let leader = self.k("get lease callgate-operator -o jsonpath={.spec.holderIdentity}");
+        self.k(&format!("get pod {} -o jsonpath={{.status.podIP}}", leader.trim())).trim().to_owned()
+    }
+
+    fn policy_budget_and_priorities(&self) {
+        let ingress = json!([
+            {"ports": [{"port": "grpc", "protocol": "TCP"}]},
+            {"ports": [{"port": "http", "protocol": "TCP"}],
+             "from": [{"namespaceSelector": {"matchLabels": {"team": "monitoring"}}}]},
+        ]);
+        let policy = self.get("networkpolicy callgate-operator");
+        assert_eq!((&policy["spec"]["ingress"], &policy["spec"]["policyTypes"]), (&ingress, &json!(["Ingress"])));
+        wait::until_true("the budget protects one of two operators", SOON, || {
+            let status = &self.get("poddisruptionbudget callgate-operator")["status"];
+            Ok((&status["expectedPods"], &status["desiredHealthy"], &status["disruptionsAllowed"])
+                == (&json!(2), &json!(1), &json!(1)))
+        })
+        .unwrap();
+        let priorities = |component: &str| -> BTreeSet<i64> {
+            self.pods(component).iter().map(|pod| pod["spec"]["priority"].as_i64().unwrap()).collect()
+        };
+        assert_eq!(priorities("dataplane"), [2_000_001_000].into());
+        assert_eq!(priorities("operator"), [2_000_000_000].into());
+    }
+
+    /// A node that nobody else may be on has an agent.
+    fn tolerations(&self) {
+        self.0.shared.k("taint node n2 callgate-test=yes:NoSchedule");
+        let pod = self.k("get pod -l app.kubernetes.io/component=dataplane --field-selector spec.nodeName=n2 -o jsonpath={.items[0].metadata.name}");
+        self.k(&format!("delete pod {} {POD}", pod.trim()));
+        self.k(&format!("rollout status daemonset/callgate-dataplane {POD}"));
+        let nodes: BTreeSet<String> =
+            self.pods("dataplane").iter().map(|pod| pod["spec"]["nodeName"].as_str().unwrap().to_owned()).collect();
+        self.0.shared.k("taint node n2 callgate-test-");
+        assert_eq!(nodes, ["n1".to_owned(), "n2".to_owned()].into());
+    }
+}
+
+/// Names of metrics in a dashboard's questions.
+fn metrics(dashboard: &Value) -> BTreeSet<String> {
+    let panels = dashboard["panels"].as_array().unwrap().iter();
+    let questions = panels.flat_map(|panel| panel["targets"].as_array().into_iter().flatten());
+    let mut names = BTreeSet::new();
+    for question in questions {
+        let words =
+            question["expr"].as_str().unwrap().split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');
+        names.extend(words.filter(|word| word.starts_with("callgate_")).map(str::to_owned));
+    }
+    names
+}
+
+#[test]
+fn every_option_of_the_chart_is_taken_by_the_api_server_and_helm_test_tells_right_from_wrong() {
+    let test = "every_option_of_the_chart_is_taken_by_the_api_server_and_helm_test_tells_right_from_wrong";
+    let Some(ground) = Ground::get(test, "options") else { return };
+    let scene = Scene(ground);
+    scene.0.apply(POD_MONITOR);
+    scene.0.shared.k(&format!("wait --for=condition=Established crd/podmonitors.monitoring.coreos.com {POD}"));
+    scene.values(VALUES);
+    scene.monitor_and_dashboard();
+    scene.policy_budget_and_priorities();
+    scene.tolerations();
+
+    let begun = Instant::now();
+    scene.test().unwrap();
+    println!("helm test passes after {:?}", begun.elapsed());
+    // Rules stay in the kernel, but nobody puts in another.
+    scene.k("patch daemonset callgate-dataplane --type=merge -p {\"spec\":{\"template\":{\"spec\":{\"nodeSelector\":{\"no\":\"where\"}}}}}");
+    scene.k(&format!("wait --for=delete pod -l app.kubernetes.io/component=dataplane {POD}"));
+    let begun = Instant::now();
+    let failed = scene.test().unwrap_err();
+    let log = scene.k("logs callgate-selftest");
+    println!("without agents helm test fails after {:?}: {failed:#}\n{log}", begun.elapsed());
+    assert!(failed.to_string().contains("callgate-selftest failed"), "{failed:#}");
+    scene.k("patch daemonset callgate-dataplane --type=json -p [{\"op\":\"remove\",\"path\":\"/spec/template/spec/nodeSelector/no\"}]");
+    scene.values(&[]);
+    scene.k(&format!("rollout status daemonset/callgate-dataplane {POD}"));
+    scene.test().unwrap();
+    scene.0.shared.k("delete crd podmonitors.monitoring.coreos.com");
+    scene.0.end();
+}
