@@ -69,9 +69,12 @@ impl<S: Source> Programme<S> {
             None => {}
             Some(Ok(applied)) => {
                 match &self.handle {
-                    // The ALG has ended: the loop is about to hear of it, and nobody is told that this is in force.
-                    Some(handle) if !handle.end_clients(gone).await => return,
-                    Some(_) => {}
+                    Some(handle) => {
+                        // The ALG has ended: the loop is about to hear of it, and nobody is told that this is in force.
+                        if !handle.end_clients(gone).await {
+                            return;
+                        }
+                    }
                     None => self.gone.extend(gone),
                 }
                 self.lodgings.settled();

@@ -132,7 +132,7 @@ fn probe(path: &str) -> String {
 }
 
 /// Waits until `what` holds; the agent acts on notifications of the kernel.
-fn until(what: &str, holds: impl Fn() -> bool) {
+pub(crate) fn until(what: &str, holds: impl Fn() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !holds() {
         assert!(Instant::now() < deadline, "{what}: not in time");
