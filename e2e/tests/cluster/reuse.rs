@@ -82,7 +82,9 @@ impl Still {
 
 impl Drop for Still {
     fn drop(&mut self) {
-        self.0.iter().for_each(|pid| drop(kill(*pid, Signal::SIGCONT)));
+        for pid in &self.0 {
+            let _ = kill(*pid, Signal::SIGCONT);
+        }
     }
 }
 
@@ -229,6 +231,13 @@ impl<'a> Race<'a> {
             .filter(|((address, _), source)| **source != Some(*address))
             .map(|((address, shot), source)| format!("{:?} of {address} came from {source:?}", shot.opening))
             .collect();
+        if !wrong.is_empty() {
+            let logs = "logs -l app.kubernetes.io/component=dataplane --tail=200 --prefix";
+            eprintln!("{}", self.ground.shared.k(&format!("-n {} {logs}", callgate::NAMESPACE)));
+            for machine in &self.cluster.machines {
+                eprintln!("{}", machine.node.run("cat", &["/var/lib/callgate/tenants.json"]).unwrap());
+            }
+        }
         assert!(wrong.is_empty(), "operator still: {still}, {} of {}:\n{}", wrong.len(), shots.len(), wrong.join("\n"));
         wait::until_true("calls of pods that have gone have ended", SOON, || {
             Ok(self.cluster.machines.iter().all(|machine| calls(machine) == 0))
