@@ -62,13 +62,42 @@ fn the_accounts_of_agents_operator_and_hook_may_do_what_they_need_and_nothing_el
     all.sort_unstable();
     assert_eq!(operator("rights"), others);
     assert_eq!(operator(callgate::NAMESPACE), all);
+    let predefined = [
+        "ipservices.callgate.io [] [] [list create patch delete]",
+        "pptpalgs.callgate.io [] [] [list create patch delete]",
+        "serviceaccounts [] [callgate-operator] [get]",
+    ];
+    let selftest = [
+        "iprules.callgate.io [] [callgate-selftest] [get create patch delete]",
+        "ipservices.callgate.io [] [callgate-selftest] [get create patch delete]",
+    ];
+    let system = callgate::NAMESPACE;
+    let of = |name, namespace| rights(&ground, &account(name), namespace);
     for name in ["callgate-dataplane", "callgate-predefined", "callgate-selftest"] {
-        for namespace in ["rights", callgate::NAMESPACE] {
-            // The hooks' accounts have rights only while a hook runs.
-            assert_eq!(rights(&ground, &account(name), namespace), Vec::<String>::new(), "{name} in {namespace}");
-        }
+        // The hooks' accounts have rights only while a hook runs, and none does.
+        assert_eq!((of(name, "rights").len(), of(name, system).len()), (0, 0), "{name}");
     }
+    let roles = roles_of_hooks(&ground);
+    ground.apply(&roles);
+    let found = ["callgate-predefined", "callgate-selftest"].map(|name| [of(name, "rights"), of(name, system)]);
+    for (found, expected) in found.iter().zip([&predefined[..], &selftest]) {
+        assert_eq!(found[0], Vec::<String>::new());
+        assert_eq!(found[1], expected);
+    }
+    ground.shared.kubectl().output(&["delete", "-f", "-"], &roles).unwrap();
     ground.end();
+}
+
+/// Roles and bindings that the chart makes while a hook runs.
+fn roles_of_hooks(ground: &Ground) -> String {
+    let (chart, mut helm) = (callgate::chart(), ground.shared.kubectl().command("helm").unwrap());
+    helm.args(["template", "callgate", chart.to_str().unwrap(), "--namespace", callgate::NAMESPACE]);
+    helm.args(["--kube-version", "1.33.0", "-s", "templates/predefined.yaml", "-s", "templates/tests/selftest.yaml"]);
+    let output = helm.output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let text = String::from_utf8(output.stdout).unwrap();
+    let roles = text.split("\n---").filter(|object| object.contains("\nkind: Role"));
+    roles.collect::<Vec<_>>().join("\n---\n")
 }
 
 /// What the API server answers to a GET with this token: the status.
