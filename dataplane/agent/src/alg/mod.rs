@@ -150,6 +150,12 @@ impl Handle {
         reply.await.is_ok()
     }
 
+    /// The same without waiting for it.
+    pub fn let_go(&self, gone: BTreeSet<Ipv4Addr>) {
+        let (sender, _) = oneshot::channel();
+        self.ask(Request::EndClients(gone, sender));
+    }
+
     /// All live calls and when they were listed; `None` when the worker has ended.
     pub async fn calls(&self) -> Option<(Vec<CallView>, callgate_pptp::Now)> {
         let (sender, reply) = oneshot::channel();

@@ -19,6 +19,7 @@ mod setup;
 mod sysctl;
 mod tags;
 mod transaction;
+mod withdrawal;
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
@@ -33,6 +34,7 @@ pub use privileges::permitted;
 pub use record::{Keep, Record, SavedSysctl};
 pub use tags::{LAST_TAG, SENT_TAG, TagKey, Tags, TagsExhausted, Via, via};
 pub use transaction::Applied;
+pub(crate) use withdrawal::Withdrawal;
 
 use crate::netlink::rt::Rt;
 use crate::netlink::socket::Socket;
@@ -117,9 +119,19 @@ impl Kernel {
     /// # Errors
     /// When the kernel refuses to list or delete.
     pub fn forget_sources(&mut self, sources: &BTreeSet<Ipv4Addr>) -> Result<(), Error> {
-        for source in sources {
-            conntrack::flush_source(&mut self.netfilter, *source, self.options.tag_mask)
-                .map_err(Error::netlink(format!("deleting the flows of {source}, which is gone, from conntrack")))?;
+        withdrawal::forget(&mut self.netfilter, sources, self.options.tag_mask)
+    }
+
+    /// No rule judges what comes from these addresses, until the next `apply` of a configuration that has them.
+    ///
+    /// # Errors
+    /// What the kernel refuses, but not that there is nothing to take away.
+    pub(crate) fn withdraw(&mut self, sources: &BTreeSet<Ipv4Addr>) -> Result<(), Error> {
+        withdrawal::take_out(&mut self.netfilter, &self.options.nft_table, sources)?;
+        if let Some(hosts) = self.running.as_mut().and_then(|running| running.sets.get_mut(nft::HOSTS)) {
+            for source in sources {
+                hosts.elements.remove(&source.octets()[..]);
+            }
         }
         Ok(())
     }
@@ -273,16 +285,32 @@ impl Kernel {
         transaction::commit(&mut self.netfilter, batch.finish(), &options.nft_table)
     }
 
-    /// From what is in force to `wanted`, in one transaction.
+    /// From what is in force to `wanted`, in one transaction. Where the kernel refuses it because it is not as we left it (a source
+    /// was withdrawn meanwhile), once more from what there is.
     fn bring(&mut self, wanted: Ruleset) -> Result<Applied, Error> {
+        let before = match self.running.take() {
+            Some(running) => Some(running),
+            None => self.adopted(&wanted)?,
+        };
         let table = &self.options.nft_table;
-        if self.running.is_none() {
-            let found = nft::adopt(&mut self.netfilter, table, &wanted);
-            self.running = found.map_err(Error::netlink("reading the nftables table back"))?;
-        }
-        let applied = transaction::bring(&mut self.netfilter, table, self.running.as_ref(), &wanted)?;
+        let applied = match transaction::bring(&mut self.netfilter, table, before.as_ref(), &wanted) {
+            Ok(applied) => applied,
+            Err(error) => {
+                let found = self.adopted(&wanted)?;
+                if found == before {
+                    self.running = before;
+                    return Err(error);
+                }
+                transaction::bring(&mut self.netfilter, &self.options.nft_table, found.as_ref(), &wanted)?
+            }
+        };
         self.running = Some(wanted);
         Ok(applied)
+    }
+
+    fn adopted(&mut self, wanted: &Ruleset) -> Result<Option<Ruleset>, Error> {
+        let found = nft::adopt(&mut self.netfilter, &self.options.nft_table, wanted);
+        found.map_err(Error::netlink("reading the nftables table back"))
     }
 
     /// Deletes the flows of tags that are gone.

@@ -7,7 +7,7 @@ use callgate_proto::model::NodeConfig;
 use super::expr::{Compare, Expr, Load, Verdict};
 use super::layout::source_name;
 use super::names;
-use super::ruleset::{Base, Chain, Hook, Ruleset};
+use super::ruleset::{Base, Chain, HOSTS, Hook, Ruleset};
 use crate::kernel::{Options, SENT_TAG};
 
 /// Connection state bits (linux/netfilter/nf_tables.h).
@@ -148,7 +148,7 @@ fn prerouting(options: &Options) -> Vec<Vec<Expr>> {
         rule(&[&tag(options), &first_sent_by_us]),
         rule(&[&original, &tag(options), &[Expr::VerdictOf("by_tag".into())]]),
         vec![DESTINATION, Expr::In("cluster_nets".into()), Expr::Then(Verdict::Return)],
-        vec![SOURCE, Expr::VerdictOf("src_hosts".into())],
+        vec![SOURCE, Expr::VerdictOf(HOSTS.into())],
         vec![SOURCE, Expr::VerdictOf("src_nets".into())],
     ]
 }

@@ -1,8 +1,10 @@
 //! Rulesets as nfnetlink batches: the whole table anew, or only what differs between two.
 
+use std::net::Ipv4Addr;
+
 use super::diff::Difference;
 use super::expr::{TIMEOUT_OBJECT, verdict_data};
-use super::ruleset::{Chain, Element, Key, Ruleset, Set, Timeouts};
+use super::ruleset::{Chain, Element, HOSTS, Key, Ruleset, Set, Timeouts};
 use crate::netlink::attr::Attrs;
 use crate::netlink::socket::{self, ACK, APPEND, CREATE, REQUEST};
 
@@ -98,6 +100,13 @@ impl Batch {
     pub(crate) fn remove(&mut self) {
         self.table(NEW_TABLE);
         self.table(DELETE_TABLE);
+    }
+
+    /// One source out of the map of single sources, whichever chain it has there.
+    pub(crate) fn without_source(&mut self, source: Ipv4Addr) {
+        let mut hosts = Set::singles(Key::Address).map();
+        hosts.single(&source.octets(), None);
+        self.elements(DELETE_ELEMENTS, HOSTS, &hosts, hosts.elements.iter());
     }
 
     /// What the message that cannot succeed is about.

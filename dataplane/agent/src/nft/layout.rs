@@ -11,7 +11,7 @@ use super::chains;
 use super::encode::Batch;
 use super::expr::Verdict;
 use super::rules;
-use super::ruleset::{Key, Ruleset, Set};
+use super::ruleset::{HOSTS, Key, Ruleset, Set};
 use super::{names, timeouts};
 use crate::kernel::{Options, Tags, Via};
 
@@ -91,7 +91,7 @@ fn source_maps(ruleset: &mut Ruleset, config: &NodeConfig, names: &[String]) {
             _ => nets.block(source.net, verdict),
         }
     }
-    ruleset.sets.insert("src_hosts".into(), hosts);
+    ruleset.sets.insert(HOSTS.into(), hosts);
     ruleset.sets.insert("src_nets".into(), nets);
 }
 

@@ -21,7 +21,7 @@ pub(crate) use diff::Difference;
 pub(crate) use encode::{Batch, Finished};
 pub(crate) use layout::ruleset;
 pub(crate) use read::{addresses, adopt, counters, exists};
-pub(crate) use ruleset::Ruleset;
+pub(crate) use ruleset::{HOSTS, Ruleset};
 
 #[cfg(test)]
 mod tests;

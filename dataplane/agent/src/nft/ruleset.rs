@@ -4,6 +4,9 @@ use std::collections::BTreeMap;
 
 use super::expr::{Expr, Verdict};
 
+/// The map that says which chain judges which single source address.
+pub(crate) const HOSTS: &str = "src_hosts";
+
 /// Everything in our table, by name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Ruleset {

@@ -3,13 +3,15 @@
 //! ```text
 //!  Source (directory | operator) ─► programme: ALG, kernel ─► report ◄── api, health
 //!       ▲          outcome ────────────┘   ▲                    └─► ready file
-//!       └─ attached (Answers)              └── changes of links, routes, nftables; a look every 5 s
+//!       └─ attached (Answers)              ├── changes of links, routes, nftables; a look every 5 s
+//!                                          └── guests ◄── doorkeeper (a thread): pods whose links have gone
 //! ```
 
 mod alone;
+mod doorkeeper;
 mod farewell;
+mod guests;
 mod health;
-mod lodgings;
 mod programme;
 mod ready;
 mod report;
@@ -35,10 +37,11 @@ pub(crate) use tenants::Tenant;
 use crate::alg::node::Shared;
 use crate::args::Common;
 use crate::kernel::{Kernel, Options, Record};
-use crate::netlink::{Changes, Departure, Departures, Tables};
+use crate::netlink::{Changes, Doors, Tables};
 use crate::state::{StateDir, write_whole};
 use crate::{alg, api, clock, kernel};
-use lodgings::Lodgings;
+use doorkeeper::Doorkeeper;
+use guests::Guests;
 use programme::Programme;
 use ready::Ready;
 use signals::Signals;
@@ -113,12 +116,15 @@ async fn serve<S: Source>(
     }
     let report = Arc::new(Report::new(options.clone(), args.external_address, features));
     let shared: SharedKernel = Arc::new(Mutex::new(Some(Shared { kernel, own: Vec::new() })));
-    // First what tells of changes, then what looks at how things are: nothing goes unseen between the two.
-    let departures = Departures::open()?;
-    let lodgings = Lodgings::open(&state)?;
-    let programme = Programme::new(source, lodgings, ready, Arc::clone(&shared), Arc::clone(&report));
-    let node = Node { args, keep, options: &options, state: &state, shared: &shared, report: &report };
-    let result = node.carry_out(programme, departures, socket, health, &mut signals, &mut worth_keeping).await;
+    // First who hears of changes, then a look at how things are: nothing goes unseen between the two.
+    let (guests, doors) = (Guests::open(&state), Doors::open()?);
+    let doorkeeper = Doorkeeper::start(&options, &guests).context("starting what notices pods that go")?;
+    guests.check(&doors);
+    let places = (Arc::clone(&guests), doors);
+    let programme = Programme::new(source, places, ready, Arc::clone(&shared), Arc::clone(&report));
+    let node = Node { args, keep, options: &options, state: &state, shared: &shared, report: &report, guests: &guests };
+    let result = node.carry_out(programme, socket, health, &mut signals, &mut worth_keeping).await;
+    drop(doorkeeper);
     let _ = std::fs::remove_file(&args.api);
     if keep || (result.is_err() && worth_keeping) {
         tracing::info!("left in place for the next start: rules, links and state");
@@ -142,6 +148,7 @@ struct Node<'a> {
     state: &'a Arc<StateDir>,
     shared: &'a SharedKernel,
     report: &'a Arc<Report>,
+    guests: &'a Arc<Guests>,
 }
 
 impl Node<'_> {
@@ -149,13 +156,12 @@ impl Node<'_> {
     async fn carry_out<S: Source>(
         &self,
         mut programme: Programme<S>,
-        mut departures: Departures,
         socket: tokio::net::UnixListener,
         health: Option<tokio::net::TcpListener>,
         signals: &mut Signals,
         worth_keeping: &mut bool,
     ) -> Result<()> {
-        let Self { args, keep, options, state, shared, report } = *self;
+        let Self { args, keep, options, state, shared, report, guests } = *self;
         let setup = take_over(&Ways::from(args), options, state, shared)?;
         // The first configuration is in the kernel before the ALG reads its first packet.
         programme.reload().await;
@@ -189,14 +195,7 @@ impl Node<'_> {
                     early = None;
                     programme.look().await;
                 }
-                departure = departures.next() => match departure {
-                    Ok(departure) => programme.hear(departure).await,
-                    Err(error) => {
-                        tracing::warn!("links that have gone were not heard of: {error}");
-                        departures = Departures::open()?;
-                        programme.hear(Departure::Lost).await;
-                    }
-                },
+                () = guests.told() => programme.reload().await,
                 change = changes.next(), if crowd.is_none() => {
                     if let Err(error) = change {
                         tracing::warn!("changes of links and routes were not heard of: {error}");

@@ -8,19 +8,21 @@ use std::time::Instant;
 use callgate_proto::model::NodeConfig;
 
 use super::SharedKernel;
-use super::lodgings::Lodgings;
+use super::guests::Guests;
 use super::ready::Ready;
 use super::report::{Report, Runs};
 use super::source::{Refused, Source, Wanted};
 use crate::alg::Handle;
+use crate::alg::node::Shared;
 use crate::api::Answers;
 use crate::kernel::{self, Applied};
-use crate::netlink::Departure;
+use crate::netlink::Doors;
 
 /// What carries configurations out.
 pub(super) struct Programme<S> {
     pub(super) source: S,
-    lodgings: Lodgings,
+    guests: Arc<Guests>,
+    doors: Doors,
     ready: Ready,
     shared: SharedKernel,
     report: Arc<Report>,
@@ -31,12 +33,19 @@ pub(super) struct Programme<S> {
 }
 
 impl<S: Source> Programme<S> {
-    pub(super) fn new(source: S, lodgings: Lodgings, ready: Ready, shared: SharedKernel, report: Arc<Report>) -> Self {
-        Self { source, lodgings, ready, shared, report, handle: None, running: None, gone: BTreeSet::new() }
+    pub(super) fn new(
+        source: S,
+        (guests, doors): (Arc<Guests>, Doors),
+        ready: Ready,
+        shared: SharedKernel,
+        report: Arc<Report>,
+    ) -> Self {
+        Self { source, guests, doors, ready, shared, report, handle: None, running: None, gone: BTreeSet::new() }
     }
 
     /// From now on the ALG is told too, and whoever gives the configurations hears of it.
     pub(super) async fn attach(&mut self, handle: Handle) {
+        self.guests.attach(handle.clone());
         handle.end_clients(std::mem::take(&mut self.gone)).await;
         if let Some(config) = &self.running {
             handle.configure(Arc::clone(config)).await;
@@ -56,28 +65,28 @@ impl<S: Source> Programme<S> {
         let begun = Instant::now();
         let Some(wanted) = self.source.wanted().await else { return };
         self.report.pods(Arc::clone(&wanted.holders));
-        let (config, gone) = self.lodgings.settle(&wanted);
+        let gone = self.guests.settle(&wanted, &self.doors);
         if let Err(error) = self.source.before(&wanted) {
             let message = format!("it cannot be saved, so it does not take effect: {error}; make room in --state-dir");
             return self.failed(&wanted, Refused { object: String::new(), message });
         }
         if let Some(handle) = &self.handle {
             handle.end_clients(gone.clone()).await;
-            handle.configure(Arc::clone(&config)).await;
+            handle.configure(self.guests.present(&wanted.config)).await;
         }
-        match self.put(&config, &gone) {
+        match self.put(&wanted.config, &gone) {
             None => {}
-            Some(Ok(applied)) => {
+            Some(Ok((config, applied))) => {
                 match &self.handle {
                     Some(handle) => {
                         // The ALG has ended: the loop is about to hear of it, and nobody is told that this is in force.
-                        if !handle.end_clients(gone).await {
+                        if !handle.end_clients(gone.clone()).await {
                             return;
                         }
                     }
-                    None => self.gone.extend(gone),
+                    None => self.gone.extend(&gone),
                 }
-                self.lodgings.settled();
+                self.guests.settled(&gone);
                 self.applied(&wanted, config, applied, begun);
             }
             Some(Err(error)) => {
@@ -90,17 +99,32 @@ impl<S: Source> Programme<S> {
         }
     }
 
-    /// `None` while the agent is being stopped.
-    fn put(&self, config: &NodeConfig, gone: &BTreeSet<Ipv4Addr>) -> Option<Result<Applied, kernel::Error>> {
+    /// What of `wanted` is in force then. `None` while the agent is being stopped.
+    fn put(
+        &self,
+        wanted: &Arc<NodeConfig>,
+        gone: &BTreeSet<Ipv4Addr>,
+    ) -> Option<Result<(Arc<NodeConfig>, Applied), kernel::Error>> {
+        self.kernel(|shared| {
+            shared.kernel.mend()?;
+            // Looked at here: who has left by now, and not when the loop began, must not come back into force.
+            let config = self.guests.present(wanted);
+            let applied = shared.kernel.apply(&config, &shared.own)?;
+            shared.kernel.forget_sources(gone)?;
+            Ok((config, applied))
+        })
+    }
+
+    /// With the kernel part as it is known: without what the doorkeeper has taken out meanwhile.
+    fn kernel<T>(&self, act: impl FnOnce(&mut Shared) -> Result<T, kernel::Error>) -> Option<Result<T, kernel::Error>> {
         let mut guard = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
         let shared = guard.as_mut()?;
-        let own = shared.own.clone();
-        let kernel = &mut shared.kernel;
-        Some(kernel.mend().and_then(|_| {
-            let applied = kernel.apply(config, &own)?;
-            kernel.forget_sources(gone)?;
-            Ok(applied)
-        }))
+        let left = self.guests.unconfirmed();
+        if let Err(error) = shared.kernel.withdraw(&left) {
+            self.guests.not_confirmed(left);
+            return Some(Err(error));
+        }
+        Some(act(shared))
     }
 
     /// `config` is what is in force of it.
@@ -133,13 +157,6 @@ impl<S: Source> Programme<S> {
         self.source.outcome(wanted, Err(refused));
     }
 
-    /// A link has gone or a neighbour has spoken. A pod that has left takes its rules, flows and calls with it at once.
-    pub(super) async fn hear(&mut self, departure: Departure) {
-        if self.lodgings.hear(departure) {
-            self.reload().await;
-        }
-    }
-
     /// Looks after what nobody tells of: changes that went unnoticed, and an apply that failed is tried again.
     pub(super) async fn tick(&mut self) {
         if self.source.changed() || !self.report.is_programmed() {
@@ -152,11 +169,7 @@ impl<S: Source> Programme<S> {
 
     /// Puts links, routes and rules back if somebody has taken them away. Until then the kernel drops what was to take them.
     pub(super) fn mend(&mut self) {
-        let mended = {
-            let mut guard = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
-            guard.as_mut().map(|shared| shared.kernel.mend())
-        };
-        match mended {
+        match self.kernel(|shared| shared.kernel.mend()) {
             None | Some(Ok(false)) => {}
             Some(Ok(true)) => {
                 tracing::warn!("somebody had taken links, routes or rules of ours away: they are put back")
@@ -176,11 +189,7 @@ impl<S: Source> Programme<S> {
 
     /// Puts our table back if somebody has changed or removed it.
     pub(super) async fn look(&mut self) {
-        let intact = {
-            let mut guard = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
-            guard.as_mut().map(|shared| shared.kernel.intact())
-        };
-        match intact {
+        match self.kernel(|shared| shared.kernel.intact()) {
             None | Some(Ok(true)) => {}
             Some(Ok(false)) => {
                 tracing::warn!("somebody has changed or removed our nftables table: it is put back");

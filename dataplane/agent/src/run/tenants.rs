@@ -46,9 +46,10 @@ impl Tenants {
         self.0 = now.collect();
     }
 
-    /// Addresses whose link is not known yet.
-    pub(super) fn unknown(&self) -> BTreeSet<Ipv4Addr> {
-        self.of(|tenancy| tenancy.door.is_none() && !tenancy.left)
+    /// Addresses whose link is not known yet, and whose they are.
+    pub(super) fn unknown(&self) -> BTreeMap<Ipv4Addr, Tenant> {
+        let unknown = self.0.iter().filter(|(_, tenancy)| tenancy.door.is_none() && !tenancy.left);
+        unknown.map(|(address, tenancy)| (*address, tenancy.tenant.clone())).collect()
     }
 
     /// Whether this is one of them.
@@ -56,10 +57,12 @@ impl Tenants {
         self.0.get(&address).is_some_and(|tenancy| tenancy.door.is_none() && !tenancy.left)
     }
 
-    /// Their links, as far as they were found. One that is known stays: whoever answers for an address later is somebody else.
-    pub(super) fn found(&mut self, doors: &BTreeMap<Ipv4Addr, u32>) {
+    /// Their links, as far as they were found; `unknown` is what was looked for. One that is known stays: whoever answers for an address
+    /// later is somebody else. So is whoever the operator named while it was looked.
+    pub(super) fn found(&mut self, doors: &BTreeMap<Ipv4Addr, u32>, unknown: &BTreeMap<Ipv4Addr, Tenant>) {
         for (address, door) in doors {
-            if let Some(tenancy) = self.0.get_mut(address).filter(|tenancy| tenancy.door.is_none() && !tenancy.left) {
+            let tenancy = self.0.get_mut(address).filter(|tenancy| tenancy.door.is_none() && !tenancy.left);
+            if let Some(tenancy) = tenancy.filter(|tenancy| unknown.get(address) == Some(&tenancy.tenant)) {
                 tenancy.door = Some(*door);
             }
         }
@@ -79,11 +82,7 @@ impl Tenants {
 
     /// Addresses that belong to nobody the operator has named.
     pub(super) fn left(&self) -> BTreeSet<Ipv4Addr> {
-        self.of(|tenancy| tenancy.left)
-    }
-
-    fn of(&self, is: impl Fn(&Tenancy) -> bool) -> BTreeSet<Ipv4Addr> {
-        self.0.iter().filter(|(_, tenancy)| is(tenancy)).map(|(address, _)| *address).collect()
+        self.0.iter().filter(|(_, tenancy)| tenancy.left).map(|(address, _)| *address).collect()
     }
 }
 
@@ -101,7 +100,7 @@ mod tests {
     fn settled() -> Tenants {
         let mut tenants = Tenants::default();
         tenants.say(&said("a", 0));
-        tenants.found(&[(ADDRESS, 7)].into());
+        tenants.found(&[(ADDRESS, 7)].into(), &said("a", 0));
         tenants
     }
 
@@ -112,7 +111,7 @@ mod tests {
         assert_eq!(tenants.leave(|link| link != 7), [ADDRESS].into());
         assert_eq!(tenants.leave(|link| link != 7), BTreeSet::new(), "it leaves once");
         tenants.say(&said("a", 0));
-        assert_eq!((tenants.left(), tenants.unknown()), ([ADDRESS].into(), BTreeSet::new()));
+        assert_eq!((tenants.left(), tenants.unknown()), ([ADDRESS].into(), BTreeMap::new()));
     }
 
     #[test]
@@ -121,7 +120,7 @@ mod tests {
             let mut tenants = settled();
             tenants.leave(|_| false);
             tenants.say(&next);
-            assert_eq!((tenants.left(), tenants.unknown()), (BTreeSet::new(), [ADDRESS].into()), "{next:?}");
+            assert_eq!((tenants.left(), tenants.unknown()), (BTreeSet::new(), next.clone()), "{next:?}");
         }
         let mut tenants = settled();
         tenants.leave(|_| false);
@@ -133,18 +132,28 @@ mod tests {
     fn a_container_that_is_started_anew_in_its_sandbox_changes_nothing() {
         let mut tenants = settled();
         tenants.say(&said("a", 3));
-        assert_eq!((tenants.left(), tenants.unknown()), (BTreeSet::new(), BTreeSet::new()));
+        assert_eq!((tenants.left(), tenants.unknown()), (BTreeSet::new(), BTreeMap::new()));
         assert_eq!(tenants.leave(|link| link != 7), [ADDRESS].into(), "the link is the one it had");
     }
 
     #[test]
     fn a_link_that_is_known_is_not_taken_for_another_that_answers_later() {
         let mut tenants = settled();
-        tenants.found(&[(ADDRESS, 9)].into());
+        tenants.found(&[(ADDRESS, 9)].into(), &said("a", 0));
         assert_eq!(tenants.leave(|link| link != 9), BTreeSet::new());
         assert_eq!(tenants.leave(|link| link != 7), [ADDRESS].into());
-        tenants.found(&[(ADDRESS, 9)].into());
+        tenants.found(&[(ADDRESS, 9)].into(), &said("a", 0));
         assert_eq!(tenants.left(), [ADDRESS].into());
+    }
+
+    #[test]
+    fn a_link_that_was_found_for_the_pod_before_is_not_the_next_ones() {
+        let mut tenants = Tenants::default();
+        tenants.say(&said("a", 0));
+        let looked_for = tenants.unknown();
+        tenants.say(&said("b", 0));
+        tenants.found(&[(ADDRESS, 7)].into(), &looked_for);
+        assert_eq!(tenants.unknown(), said("b", 0));
     }
 
     #[test]
