@@ -7,7 +7,7 @@ use callgate_e2e::cluster::callgate;
 use callgate_e2e::wait;
 use serde_json::{Value, json};
 
-use super::edits::ground::Ground;
+use super::ground::Ground;
 use super::shared::{POD, SOON};
 
 /// The Prometheus operator's kind, as far as the chart uses it. What it does not know, the API server would take away.

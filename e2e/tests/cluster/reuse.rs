@@ -15,13 +15,12 @@ use callgate_e2e::cluster::sight::Sight;
 use callgate_e2e::cluster::till::Till;
 use callgate_e2e::cluster::{Cluster, addresses, callgate, image};
 use callgate_e2e::lab::topology::server_address;
-use callgate_e2e::peers::program;
 use callgate_e2e::wait;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
 
-use super::edits::ground::Ground;
+use super::ground::Ground;
 use super::shared::{POD, SOON};
 
 /// The only hosts of each node's network that pods get.
@@ -138,10 +137,26 @@ fn kiosk(place: &Place) -> Value {
 
 /// Live calls of a node, as its agent has them.
 fn calls(machine: &Machine) -> usize {
-    let client = program("kubectl-callgate").unwrap();
-    let args = ["calls", "-o", "json", "--api", "/run/callgate/api.sock"];
-    let calls: Value = serde_json::from_str(&machine.node.run(client.to_str().unwrap(), &args).unwrap()).unwrap();
-    calls["calls"].as_array().unwrap().len()
+    callgate::calls(machine).unwrap().len()
+}
+
+/// Nodes that give pods few addresses, until this is dropped.
+struct Narrow<'a>(&'a Cluster);
+
+impl<'a> Narrow<'a> {
+    fn all(cluster: &'a Cluster) -> Self {
+        let narrow = Self(cluster);
+        cluster.machines.iter().for_each(|machine| machine.give_only(Some(HOSTS)).unwrap());
+        narrow
+    }
+}
+
+impl Drop for Narrow<'_> {
+    fn drop(&mut self) {
+        for machine in &self.0.machines {
+            let _ = machine.give_only(None);
+        }
+    }
 }
 
 /// What has happened.
@@ -172,12 +187,7 @@ impl<'a> Race<'a> {
         let hosts = HOSTS.0..=HOSTS.1;
         let tills: Vec<Till> = (self.cluster.machines.iter())
             .flat_map(|machine| hosts.clone().map(move |host| (machine.node.name.clone(), host)))
-            .map(|(node, host)| Till {
-                name: format!("old-{node}-{host}"),
-                namespace: "reuse".into(),
-                node,
-                app: "till".into(),
-            })
+            .map(|(node, host)| Till::new("reuse", &format!("old-{node}-{host}"), &node, "till"))
             .collect();
         // With a moment to end in, or the API server would forget the pod before its node has begun to end it.
         let objects: String = tills.iter().map(Till::object).collect();
@@ -195,9 +205,9 @@ impl<'a> Race<'a> {
         .unwrap();
     }
 
-    /// The only addresses pods get from now on.
-    fn narrow(&self) {
-        self.cluster.machines.iter().for_each(|machine| machine.give_only(Some(HOSTS)).unwrap());
+    /// The only addresses pods get, until what is returned is dropped.
+    fn narrow(&self) -> Narrow<'a> {
+        let narrow = Narrow::all(self.cluster);
         wait::until_true("pods get the few addresses", SOON, || {
             self.fill();
             let all = Place::all(self.cluster).iter().all(|place| place.old.is_some());
@@ -205,6 +215,7 @@ impl<'a> Race<'a> {
             Ok(all)
         })
         .unwrap();
+        narrow
     }
 
     /// All addresses change hands once.
@@ -226,7 +237,7 @@ impl<'a> Race<'a> {
         self.ground.k("delete pods --all --wait=false");
         let (shots, gaps) = self.heirs(leaving, &ids);
         let asked: Vec<(Shot, bool)> = shots.iter().map(|(_, shot)| (*shot, true)).collect();
-        let sources = sight.sources(&asked).unwrap();
+        let sources = sight.sources(&asked);
         let wrong: Vec<String> = (shots.iter().zip(&sources))
             .filter(|((address, _), source)| **source != Some(*address))
             .map(|((address, shot), source)| format!("{:?} of {address} came from {source:?}", shot.opening))
@@ -250,6 +261,11 @@ impl<'a> Race<'a> {
         let given: BTreeSet<Ipv4Addr> = given.split_whitespace().map(|address| address.parse().unwrap()).collect();
         let old: BTreeSet<Ipv4Addr> = Place::all(self.cluster).iter().map(|place| place.address).collect();
         assert_eq!(given, old, "every address has changed hands");
+        wait::until_true("the rule has no clients and no calls", SOON, || {
+            let status = &self.ground.object("iprule/tills")["status"];
+            Ok((&status["clients"], &status["liveCalls"]) == (&json!(0), &json!(0)))
+        })
+        .unwrap();
         self.tally.reused += given.len();
         self.tally.packets += shots.len();
         self.tally.gaps.extend(gaps);
@@ -326,7 +342,7 @@ fn a_pod_that_gets_the_address_of_one_that_has_gone_inherits_neither_rules_nor_c
     let Some(ground) = Ground::get(test, "reuse") else { return };
     ground.apply(SERVICES);
     let mut race = Race::new(&ground);
-    race.narrow();
+    let narrow = race.narrow();
     for round in 0..ROUNDS {
         race.round(round % 2 == 0);
     }
@@ -341,6 +357,6 @@ fn a_pod_that_gets_the_address_of_one_that_has_gone_inherits_neither_rules_nor_c
         at(50)
     );
     assert_eq!(reused, ROUNDS * 12);
-    ground.shared.cluster().machines.iter().for_each(|machine| machine.give_only(None).unwrap());
+    drop(narrow);
     ground.end();
 }

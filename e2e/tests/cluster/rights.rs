@@ -10,19 +10,41 @@ use callgate_e2e::cluster::{addresses, callgate};
 use callgate_e2e::lab::topology::server_address;
 use callgate_e2e::wait;
 
-use super::edits::ground::{Ground, conditions, sleeper};
+use super::ground::{Ground, conditions, sleeper};
 use super::shared::{POD, SOON};
 
-/// What nobody has to be given: the rights of an account that is bound to nothing.
-const NOBODY: &str = "system:serviceaccount:default:default";
+/// What Kubernetes gives every account there is (clusterroles system:basic-user, system:discovery, system:public-info-viewer and
+/// system:service-account-issuer-discovery): to ask who one is and what one may, and which kinds there are.
+const EVERYBODY: &[&str] = &[
+    "[/.well-known/openid-configuration/] [] [get]",
+    "[/.well-known/openid-configuration] [] [get]",
+    "[/api/*] [] [get]",
+    "[/api] [] [get]",
+    "[/apis/*] [] [get]",
+    "[/apis] [] [get]",
+    "[/healthz] [] [get]",
+    "[/livez] [] [get]",
+    "[/openapi/*] [] [get]",
+    "[/openapi] [] [get]",
+    "[/openid/v1/jwks/] [] [get]",
+    "[/openid/v1/jwks] [] [get]",
+    "[/readyz] [] [get]",
+    "[/version/] [] [get]",
+    "[/version] [] [get]",
+    "selfsubjectaccessreviews.authorization.k8s.io [] [] [create]",
+    "selfsubjectreviews.authentication.k8s.io [] [] [create]",
+    "selfsubjectrulesreviews.authorization.k8s.io [] [] [create]",
+];
 
-/// All that an account may do in a namespace beyond what every account may, as `resources [names] [verbs]`.
+/// All that an account may do in a namespace, as `resources [names] [verbs]`, without what every account may.
 fn rights(ground: &Ground, account: &str, namespace: &str) -> Vec<String> {
-    let of = |who: &str| -> BTreeSet<String> {
-        let said = ground.shared.k(&format!("auth can-i --list -n {namespace} --as={who}"));
-        said.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect()
-    };
-    of(account).difference(&of(NOBODY)).cloned().collect()
+    let said = ground.shared.k(&format!("auth can-i --list -n {namespace} --as={account}"));
+    let lines = said.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "));
+    let mut all: BTreeSet<String> = lines.collect();
+    for right in EVERYBODY {
+        assert!(all.remove(*right), "{account} may not {right}: {all:#?}");
+    }
+    all.into_iter().collect()
 }
 
 fn account(name: &str) -> String {
@@ -207,7 +229,7 @@ impl Neighbours {
         for (inside, shot) in [&self.here, &self.there].into_iter().zip(shots) {
             inside.send(shot).unwrap();
         }
-        let sources = sight.sources(&shots.map(|shot| (shot, true))).unwrap();
+        let sources = sight.sources(&shots.map(|shot| (shot, true)));
         let (node, own) = (addresses::node(0), [self.here.address, self.there.address]);
         [0, 1].map(|number| {
             let source = sources[number];
@@ -247,6 +269,8 @@ fn a_user_of_a_namespace_edits_rules_there_and_reaches_no_pod_of_another() {
         scene.may_not(user, &format!("-n {THERE} delete iprule mine"), "");
         scene.may_not(user, &format!("-n {} get ipservices", callgate::NAMESPACE), "");
         scene.may_not(user, "get egressnodes", "");
+        scene.may_not(user, "patch egressnode n1 --type=merge -p {\"metadata\":{\"labels\":{\"mine\":\"yes\"}}}", "");
+        scene.may_not(user, "delete egressnode n1", "");
         scene.ground.shared.k(&format!("-n {THERE} delete iprule mine"));
     }
 
