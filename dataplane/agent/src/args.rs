@@ -5,7 +5,11 @@ use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
+use crate::fast;
 use crate::kernel::{MarkBits, Options, PortRanges, parse_u32};
+
+/// Where systemd mounts the bpf file system.
+const BPF_DIR: &str = "/sys/fs/bpf";
 
 /// Callgate's data plane: NAT, filtering and the PPTP ALG of one host.
 #[derive(Debug, Parser)]
@@ -88,6 +92,9 @@ pub struct Cleanup {
     /// Wait so long for an agent that still runs, s
     #[arg(long, env = "CALLGATE_CLEANUP_WAIT", value_name = "SECONDS", default_value_t = 0)]
     pub wait: u64,
+    /// Where the bpf file system is in which the agent has named its program and map; they are removed
+    #[arg(long, env = "CALLGATE_BPF_DIR", value_name = "DIR", default_value = BPF_DIR)]
+    pub bpf_dir: PathBuf,
     /// How log lines look; RUST_LOG chooses which
     #[arg(long, env = "CALLGATE_LOG_FORMAT", value_enum, default_value = "text")]
     pub log_format: LogFormat,
@@ -126,6 +133,12 @@ pub struct Common {
     /// Connections to one server that may wait for their first message
     #[arg(long, env = "CALLGATE_HALF_OPEN_PER_SERVER", value_name = "N", default_value_t = 256)]
     pub half_open_per_server: u32,
+    /// GRE of live calls by eBPF: where possible, by a filter behind clsact also where there is tcx, or not at all
+    #[arg(long, env = "CALLGATE_FAST_PATH", value_enum, default_value = "auto")]
+    pub fast_path: fast::Mode,
+    /// Where the bpf file system is mounted; by names in it packets flow while the agent is replaced
+    #[arg(long, env = "CALLGATE_BPF_DIR", value_name = "DIR", default_value = BPF_DIR)]
+    pub bpf_dir: PathBuf,
     /// Marks, numbers and names used in the kernel
     #[command(flatten)]
     pub numbers: Numbers,

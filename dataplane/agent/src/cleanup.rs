@@ -1,17 +1,18 @@
 //! Puts a host back as it was before an agent that has ended: what lives is taken leave of, then everything its state directory
 //! knows of is removed, and then that.
 
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Error, Result};
 
 use crate::alg::node::Shared;
 use crate::args::Cleanup;
 use crate::kernel::{Keep, Kernel, Options, Record, permitted};
 use crate::run::{SharedKernel, Ways, alone, farewell, take_over};
-use crate::state::{Error, StateDir, write_whole};
-use crate::{alg, clock};
+use crate::state::{self, StateDir, write_whole};
+use crate::{alg, clock, fast};
 
 /// Between two looks whether the agent has ended.
 const LOOK: Duration = Duration::from_millis(200);
@@ -27,7 +28,7 @@ pub fn run(args: &Cleanup) -> Result<()> {
     let deadline = Instant::now() + Duration::from_secs(args.wait);
     let state = loop {
         match StateDir::open(&args.state_dir, &boot) {
-            Err(Error::InUse { .. }) if Instant::now() < deadline => std::thread::sleep(LOOK),
+            Err(state::Error::InUse { .. }) if Instant::now() < deadline => std::thread::sleep(LOOK),
             opened => break opened?,
         }
     };
@@ -35,12 +36,14 @@ pub fn run(args: &Cleanup) -> Result<()> {
     let used = record.as_ref().and_then(|record| record.options.clone()).unwrap_or_else(|| options.clone());
     let _alone = alone(&used)?;
     if record.is_some() {
-        if let Err(error) = end_all(&used, record, &state) {
+        if let Err(error) = end_all(&used, record, &state, &args.bpf_dir) {
             tracing::warn!("nobody can be told that connections end: {error:#}");
         }
         record = kernel_record(&state);
     }
+    let removed = fast::remove(&args.bpf_dir, &used.nft_table).map_err(Error::msg).context("removing the fast path");
     Kernel::clean(options, record, keep(&state)).context("putting the host back as it was")?;
+    removed?;
     let _ = std::fs::remove_file(&args.api);
     state.remove().with_context(|| format!("removing --state-dir {}", args.state_dir.display()))?;
     tracing::info!("the host is as it was before Callgate");
@@ -62,10 +65,13 @@ fn kernel_record(state: &StateDir) -> Option<Record> {
 }
 
 /// Goes on with what the agent had, only to end it: both ends of every connection are told.
-fn end_all(options: &Options, record: Option<Record>, state: &StateDir) -> Result<()> {
+fn end_all(options: &Options, record: Option<Record>, state: &StateDir, bpf_dir: &Path) -> Result<()> {
     let kernel = Kernel::start(options.clone(), record, keep(state)).context("going on with what is there")?;
     let shared: SharedKernel = Arc::new(Mutex::new(Some(Shared { kernel, own: Vec::new() })));
-    let setup = take_over(&Ways::default(), options, state, &shared)?;
+    // Its calls are about to end: all of them by the ALG, and nothing beside it.
+    let mut ways = Ways::default();
+    ways.fast = fast::Setup { mode: fast::Mode::Off, root: bpf_dir.to_owned(), ..fast::Setup::default() };
+    let setup = take_over(&ways, options, state, &shared)?;
     if setup.engine.connection_count() > 0 {
         let running = alg::start(setup).context("starting the ALG")?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

@@ -13,6 +13,14 @@ pub fn now() -> Now {
     Now(u64::try_from(t.as_millis()).unwrap_or(u64::MAX))
 }
 
+/// When it was that much on CLOCK_MONOTONIC (ns), which eBPF programs tell: it stands still in suspend, and ours does not.
+#[must_use]
+pub fn from_monotonic(ns: u64) -> Now {
+    let t = clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(std::time::Duration::ZERO, std::time::Duration::from);
+    let age = t.saturating_sub(std::time::Duration::from_nanos(ns));
+    Now(now().0.saturating_sub(u64::try_from(age.as_millis()).unwrap_or(u64::MAX)))
+}
+
 /// The kernel's random id of this boot.
 ///
 /// # Errors

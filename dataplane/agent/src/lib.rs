@@ -4,6 +4,7 @@
 //!  manifests ─► standalone ─► compile ─┐                 ┌─► kernel (netlink, nftables)
 //!                                      ├─ NodeConfig ─► run
 //!  operator (gRPC) ─► cluster ─────────┘      │          └─► alg (thread: sockets ◄─► pptp engine ─► state/journal)
+//!                                             │          └─► fast (eBPF at tc, GRE of live calls)
 //!                                             └─► report ─► api (gRPC on a unix socket) ◄─ kubectl-callgate
 //! ```
 
@@ -13,6 +14,7 @@ pub mod args;
 pub mod cleanup;
 pub mod clock;
 pub mod cluster;
+pub mod fast;
 pub mod kernel;
 pub mod log;
 pub mod netlink;

@@ -20,6 +20,6 @@ pub mod wire;
 pub use engine::{
     CallDirection, CallEnd, CallIds, CallRefusal, CallState, CallView, CallsByObject, Change, CloseReason,
     ConnectionRecord, ConnectionState, ConnectionView, Counters, Engine, Event, Limits, OpenRefusal, Quarantined,
-    QuarantinedWhat, Severity, Traffic,
+    QuarantinedWhat, Seen, Severity, Traffic,
 };
 pub use types::*;

@@ -52,6 +52,30 @@ pub struct Policy {
     pub strict: bool,
 }
 
+/// A Call ID as each side of the gateway knows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct IdPair {
+    /// On the client's side.
+    pub client: u16,
+    /// On the server's side.
+    pub server: u16,
+}
+
+/// The way the GRE of one call takes: all that has to be known to carry it without the engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CallPath {
+    /// The pod.
+    pub client: Ipv4Addr,
+    /// The gateway's address towards the server.
+    pub external: Ipv4Addr,
+    /// The server.
+    pub server: Ipv4Addr,
+    /// The PNS's (client's) Call ID: in GRE of the server.
+    pub pns: IdPair,
+    /// The PAC's (server's) Call ID: in GRE of the client.
+    pub pac: IdPair,
+}
+
 /// A connection that may be opened, and how.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Admission {
@@ -97,6 +121,11 @@ pub enum Command {
         /// The whole packet from its IPv4 header on, checksums complete.
         packet: Vec<u8>,
     },
+    /// GRE of this call may pass beside the engine from now on. It need not: what comes to the engine is passed on as ever.
+    /// May be said again of a path that is open.
+    OpenPath(CallPath),
+    /// It must not any more, from before the next command is carried out.
+    ClosePath(CallPath),
     /// Something a person or a metric wants to know.
     Note(crate::Event),
 }

@@ -162,6 +162,7 @@ impl Script<'_> {
             match command {
                 Command::Persist(change) => drop(black_box(serde_json::to_vec(&change))),
                 Command::Send { packet, .. } => last = packet,
+                Command::OpenPath(path) | Command::ClosePath(path) => drop(black_box(path)),
                 Command::Note(event) => drop(black_box(event)),
             }
         }

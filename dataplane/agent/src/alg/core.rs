@@ -8,11 +8,13 @@ use std::sync::mpsc::SyncSender;
 use callgate_pptp::{Command, Engine, Event, Now, Side, Verdict};
 use callgate_proto::model::{NodeConfig, PortRange};
 
+use super::beside::Beside;
 use super::counters::Counters;
 use super::gate::Gate;
 use super::{Totals, policy};
 use crate::sockets::{Emitter, Place, RefusedBy, Sent};
 use crate::state::Journal;
+use crate::{clock, fast};
 
 /// Between two snapshots of a journal that could not be written, ms.
 const REPAIR: u64 = 5_000;
@@ -28,6 +30,7 @@ pub(super) struct Core {
     pub(super) engine: Engine,
     pub(super) gate: Gate,
     pub(super) counters: Counters,
+    pub(super) beside: Beside,
     journal: Journal,
     log: SyncSender<Event>,
     /// When the journal may be repaired again.
@@ -35,8 +38,15 @@ pub(super) struct Core {
 }
 
 impl Core {
-    pub(super) fn new(engine: Engine, gate: Gate, journal: Journal, log: SyncSender<Event>) -> Self {
-        Self { engine, gate, counters: Counters::default(), journal, log, repair: Now(0) }
+    pub(super) fn new(
+        mut engine: Engine,
+        gate: Gate,
+        journal: Journal,
+        log: SyncSender<Event>,
+        fast: fast::Setup,
+    ) -> Self {
+        let beside = Beside::start(fast, &mut engine, clock::now());
+        Self { engine, gate, counters: Counters::default(), beside, journal, log, repair: Now(0) }
     }
 
     /// One packet through the engine; the side it goes to when it is passed on in place.
@@ -61,6 +71,7 @@ impl Core {
 
     /// The engine's commands, in order. Nothing is sent before the journal has all that came before it.
     pub(super) fn carry_out(&mut self, out: &mut Outgoing) {
+        self.beside.begin();
         while let Some(command) = self.engine.poll_command() {
             match command {
                 Command::Persist(change) => {
@@ -68,7 +79,10 @@ impl Core {
                     self.journal.append(&change);
                 }
                 Command::Send { to, packet } => out.push((Place::Own(packet), to)),
-                Command::Note(event) => {
+                Command::OpenPath(path) => self.beside.open(path, &mut self.engine, clock::now()),
+                Command::ClosePath(path) => self.beside.close(path, clock::now()),
+                Command::Note(mut event) => {
+                    self.beside.complete(&mut event);
                     if self.log.try_send(event).is_err() {
                         self.counters.events_unlogged += 1;
                     }
@@ -162,8 +176,9 @@ impl Core {
         self.counters.rx_outside_overflow = self.gate.outlets.overflow();
         self.counters.taps = self.gate.outlets.taps().len() as u64;
         let engine = self.engine.counters();
-        let both = self.counters.iter().chain(engine.iter());
-        let mut counters: Vec<(String, u64)> = both.map(|(name, value)| (name.to_owned(), value)).collect();
+        let all = self.counters.iter().chain(engine.iter());
+        let mut counters: Vec<(String, u64)> = all.map(|(name, value)| (name.to_owned(), value)).collect();
+        self.beside.count(&mut counters);
         counters.sort();
         let by = self.engine.calls_by_object();
         Totals { connections: self.engine.connection_count(), calls: self.engine.call_count(), counters, by }

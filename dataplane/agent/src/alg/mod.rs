@@ -3,9 +3,11 @@
 //! ```text
 //!  run, api ── Handle ── Request ─► worker (thread): taps ─► core ─► emitter
 //!                                       gate (rules) ── engine ┤ └► journal
-//!                                       outlets (routes, taps) ┘    notes (thread) ─► log
+//!                                       outlets (routes, taps) ┤    notes (thread) ─► log
+//!                                       beside ─► fast (eBPF)  ┘
 //! ```
 
+mod beside;
 mod core;
 pub mod counters;
 mod gate;
@@ -32,6 +34,7 @@ use tokio::sync::oneshot;
 
 pub use outlets::{Node, Way};
 
+use crate::fast;
 use crate::state::Journal;
 
 /// What the worker needs to begin.
@@ -50,6 +53,8 @@ pub struct Setup {
     pub interfaces: Vec<String>,
     /// External ports of control connections.
     pub external_ports: Vec<PortRange>,
+    /// GRE of live calls beside us.
+    pub fast: fast::Setup,
 }
 
 /// Totals of the worker and its engine.

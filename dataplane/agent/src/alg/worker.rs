@@ -46,13 +46,13 @@ struct Ready {
 
 impl Worker {
     pub(super) fn new(setup: Setup, requests: Receiver<Request>, wake: Arc<EventFd>) -> io::Result<Self> {
-        let Setup { engine, journal, mut node, tap_link, mark, interfaces, external_ports } = setup;
+        let Setup { engine, journal, mut node, tap_link, mark, interfaces, external_ports, fast } = setup;
         let index = node.index_of(&tap_link).ok_or_else(|| io::Error::other(format!("link {tap_link} is gone")))?;
         let pods = Arc::new(Tap::open(index, &filter::pod_side())?);
         let outlets = Outlets::new(node, interfaces, external_ports);
         let (log, thread) = notes::start()?;
         let gate = Gate::new(Arc::new(NodeConfig::default()), outlets);
-        let core = Core::new(engine, gate, journal, log.clone());
+        let core = Core::new(engine, gate, journal, log.clone(), fast);
         let events = Some((log, thread));
         let (reader, emitter, out) = (Reader::default(), Emitter::open(mark)?, Outgoing::new());
         let mut worker = Self { requests, wake, pods, pods_lost: 0, tap_link, reader, emitter, core, out, events };
@@ -67,8 +67,10 @@ impl Worker {
                 break;
             }
             let now = clock::now();
+            self.core.beside.work(&mut self.core.engine, now);
             if self.core.engine.poll_timeout().is_some_and(|at| at <= now) {
                 let mut out = std::mem::take(&mut self.out);
+                self.core.beside.tell_before_time_outs(&mut self.core.engine, now);
                 self.core.engine.handle_timeout(now);
                 self.core.carry_out(&mut out);
                 self.send(out);
@@ -93,8 +95,10 @@ impl Worker {
         let taps = self.core.gate.outlets.taps();
         let sockets = [self.wake.as_fd(), self.pods.as_fd()].into_iter().chain(taps.iter().map(|tap| tap.as_fd()));
         let mut fds: Vec<PollFd<'_>> = sockets.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
-        let timeout = self.core.engine.poll_timeout().map_or(PollTimeout::NONE, |at| {
-            PollTimeout::try_from(at.since(clock::now()).min(60_000)).unwrap_or(PollTimeout::MAX)
+        let now = clock::now();
+        let deadline = self.core.engine.poll_timeout().into_iter().chain(self.core.beside.deadline(now)).min();
+        let timeout = deadline.map_or(PollTimeout::NONE, |at| {
+            PollTimeout::try_from(at.since(now).min(60_000)).unwrap_or(PollTimeout::MAX)
         });
         if poll(&mut fds, timeout).is_err() {
             return Ready { requests: true, pods: false, outside: Vec::new() };
@@ -126,7 +130,11 @@ impl Worker {
                     self.send(out);
                     let _ = reply.send(());
                 }
-                Request::Calls(reply) => drop(reply.send((self.core.engine.calls(), clock::now()))),
+                Request::Calls(reply) => {
+                    let core = &mut self.core;
+                    let calls = core.beside.complete_all(core.engine.calls());
+                    let _ = reply.send((calls, clock::now()));
+                }
                 Request::Totals(reply) => drop(reply.send(self.totals())),
                 Request::Refresh => self.refresh(),
                 Request::Stop => return false,
@@ -150,6 +158,7 @@ impl Worker {
             }
         }
         self.core.reclaim();
+        self.core.beside.refresh();
     }
 
     /// A few batches from one tap, each sent on before the next is read.

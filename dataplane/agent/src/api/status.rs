@@ -32,7 +32,7 @@ pub(super) fn reply(report: &Report, totals: Totals, kernel: &Counters) -> pb::S
         object.counters.sort_by(|a, b| a.name.cmp(&b.name));
     }
     status.features = features(&report.options);
-    status.features.extend(report.features.iter().cloned());
+    status.features.extend(report.features());
     status.features.sort_by(|a, b| a.name.cmp(&b.name));
     status
 }

@@ -157,7 +157,7 @@ fn hello(link: &Link, ends: &Ends) -> pb::Hello {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         config_hash: ends.report.hash(),
         kernel: kernel::release(),
-        features: ends.report.features.clone(),
+        features: ends.report.features(),
         node: link.node.clone(),
     }
 }

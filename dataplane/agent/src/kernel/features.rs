@@ -21,12 +21,6 @@ pub(super) fn find(netfilter: &mut Socket, options: &Options) -> Vec<Feature> {
         sockets::available().map_err(|error| error.to_string()),
         "the PPTP ALG cannot read packets: CONFIG_PACKET and CAP_NET_RAW are needed",
     ));
-    let release = release();
-    found.push(feature(
-        "eBPF at tcx",
-        tcx(&release, std::path::Path::new("/proc/sys/kernel/unprivileged_bpf_disabled").exists()),
-        "nothing today: this version carries GRE by AF_PACKET on every kernel",
-    ));
     found.sort_by(|a, b| a.name.cmp(&b.name));
     found
 }
@@ -78,28 +72,9 @@ fn feature(name: &str, found: Result<(), String>, cost: &str) -> Feature {
     Feature { name: name.to_owned(), available, detail }
 }
 
-/// Links of type tcx came with Linux 6.6.
-fn tcx(release: &str, bpf: bool) -> Result<(), String> {
-    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|part| part.parse::<u32>().unwrap_or(0));
-    let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
-    match (bpf, version >= (6, 6)) {
-        (true, true) => Ok(()),
-        (false, _) => Err("this kernel is built without the bpf system call".to_owned()),
-        (true, false) => Err(format!("kernel {release} is older than 6.6")),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn tcx_needs_bpf_and_linux_6_6() {
-        let old = Err("kernel 6.5.13-amd64 is older than 6.6".to_owned());
-        assert_eq!([tcx("6.18.5", true), tcx("6.6.0-rc1+", true), tcx("10.0", true)], [Ok(()), Ok(()), Ok(())]);
-        assert_eq!(tcx("6.5.13-amd64", true), old);
-        assert_eq!(tcx("6.18.5", false), Err("this kernel is built without the bpf system call".to_owned()));
-    }
 
     #[test]
     fn what_is_missing_is_told_with_the_kernels_words_and_what_it_costs() {

@@ -4,7 +4,7 @@ use nix::errno::Errno;
 use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL};
 use rtnetlink::packet_route::RouteNetlinkMessage as Message;
 use rtnetlink::packet_route::link::{
-    AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoData, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
+    AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoData, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage,
 };
 use rtnetlink::{LinkUnspec, LinkVeth};
 
@@ -28,6 +28,8 @@ pub struct Link {
     pub up: bool,
     /// Talks to the host itself only.
     pub loopback: bool,
+    /// Its packets begin with an Ethernet header.
+    pub ethernet: bool,
     /// Asks nobody for the addresses of neighbours.
     pub(crate) noarp: bool,
 }
@@ -37,7 +39,8 @@ impl Link {
         let Message::NewLink(LinkMessage { header, attributes, .. }) = message else { return None };
         let has = |flag| header.flags.contains(flag);
         let (up, loopback, noarp) = (has(LinkFlags::Up), has(LinkFlags::Loopback), has(LinkFlags::Noarp));
-        let mut link = Self { index: header.index, up, loopback, noarp, ..Self::default() };
+        let ethernet = header.link_layer_type == LinkLayerType::Ether;
+        let mut link = Self { index: header.index, up, loopback, noarp, ethernet, ..Self::default() };
         for attribute in attributes {
             match attribute {
                 LinkAttribute::IfName(name) => link.name = name,

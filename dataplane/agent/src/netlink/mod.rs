@@ -1,12 +1,13 @@
 //! Netlink: links, addresses, routes, rules and conntrack, as plain blocking calls in the calling thread's network namespace.
 //!
 //! ```text
-//!  route, link, policy, doors ──► rt (a thread around rtnetlink) ──► NETLINK_ROUTE       changes, departures (tokio) ◄── its multicast groups
+//!  route, link, policy, doors, clsact ──► rt (a thread around rtnetlink) ──► NETLINK_ROUTE       changes, departures (tokio) ◄── its multicast groups
 //!  conntrack, crate::nft ──► socket (requests, dumps, batches) ──► attr ──► NETLINK_NETFILTER      tables (tokio) ◄── its groups
 //! ```
 
 pub(crate) mod attr;
 mod changes;
+pub(crate) mod clsact;
 pub(crate) mod conntrack;
 mod departures;
 mod doors;
@@ -25,6 +26,7 @@ pub(crate) use departures::{Departure, Departures};
 pub(crate) use doors::Doors;
 pub use error::Error;
 pub use link::Link;
+pub(crate) use route::Hop;
 pub use route::{Route, Routes};
 pub use tables::Tables;
 

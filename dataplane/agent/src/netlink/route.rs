@@ -8,7 +8,7 @@ use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage,
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage as Message};
 
 use super::rt::Rt;
-use super::{Error, link};
+use super::{Error, Link, link};
 
 /// The way to one destination.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +23,16 @@ pub struct Route {
     pub gateway: Option<Ipv4Addr>,
     /// Largest packet, bytes: the route's or a learned path MTU, else the link's.
     pub mtu: u32,
+}
+
+/// The way to one destination, without what the link says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Hop {
+    pub(crate) source: Ipv4Addr,
+    pub(crate) ifindex: u32,
+    pub(crate) gateway: Option<Ipv4Addr>,
+    /// The route's own or a learned one.
+    pub(crate) mtu: Option<u32>,
 }
 
 /// Asks the kernel's routing table.
@@ -44,6 +54,24 @@ impl Routes {
     /// # Errors
     /// When the kernel does not tell.
     pub fn route_to(&self, destination: Ipv4Addr, mark: u32) -> Result<Option<Route>, Error> {
+        let Some(hop) = self.hop_to(destination, mark)? else { return Ok(None) };
+        let Some(link) = link::by_index(&self.0, hop.ifindex)? else { return Ok(None) };
+        let Hop { source, ifindex, gateway, mtu } = hop;
+        Ok(Some(Route { source, ifindex, interface: link.name, gateway, mtu: mtu.unwrap_or(link.mtu) }))
+    }
+
+    /// All links, by number.
+    pub(crate) fn links(&self) -> Result<Vec<Link>, Error> {
+        link::all(&self.0)
+    }
+
+    /// The connection, for other requests.
+    pub(crate) fn connection(&self) -> &Rt {
+        &self.0
+    }
+
+    /// As `route_to`, without looking at the link.
+    pub(crate) fn hop_to(&self, destination: Ipv4Addr, mark: u32) -> Result<Option<Hop>, Error> {
         let mut question = RouteMessage::default();
         question.header.address_family = AddressFamily::Inet;
         question.header.destination_prefix_length = 32;
@@ -79,8 +107,6 @@ impl Routes {
             }
         }
         let (Some(source), Some(ifindex)) = (source, ifindex) else { return Ok(None) };
-        let Some(link) = link::by_index(&self.0, ifindex)? else { return Ok(None) };
-        let mtu = learned.unwrap_or(link.mtu);
-        Ok(Some(Route { source, ifindex, interface: link.name, gateway, mtu }))
+        Ok(Some(Hop { source, ifindex, gateway, mtu: learned }))
     }
 }

@@ -23,7 +23,7 @@ mod tenants;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Error, Result, bail};
 use futures::FutureExt as _;
 
 pub use report::{Holders, Programmed, Report};
@@ -39,7 +39,7 @@ use crate::args::Common;
 use crate::kernel::{Kernel, Options, Record};
 use crate::netlink::{Changes, Doors, Tables};
 use crate::state::{StateDir, write_whole};
-use crate::{alg, api, clock, kernel};
+use crate::{alg, api, clock, fast, kernel};
 use doorkeeper::Doorkeeper;
 use guests::Guests;
 use programme::Programme;
@@ -101,6 +101,10 @@ async fn serve<S: Source>(
         None
     });
     let mut worth_keeping = record.is_some();
+    let before = record.as_ref().and_then(|record| record.options.as_ref());
+    if let Some(before) = before.filter(|before| before.nft_table != options.nft_table) {
+        fast::remove(&args.bpf_dir, &before.nft_table).map_err(Error::msg).context("removing the fast path of the run before")?;
+    }
     let kept = state.kernel_record();
     let save = Box::new(move |record: &Record| write_whole(&kept, &serde_json::to_vec(record)?));
     let mut kernel = match Kernel::start(options.clone(), record, save) {
@@ -131,7 +135,9 @@ async fn serve<S: Source>(
         return result;
     }
     let taken = shared.lock().ok().and_then(|mut shared| shared.take());
-    let stopped = taken.map_or(Ok(()), |shared| shared.kernel.stop());
+    let stopped = taken.map_or(Ok(()), |shared| shared.kernel.stop()).map_err(Error::from);
+    let removed = fast::remove(&args.bpf_dir, &options.nft_table).map_err(Error::msg).context("removing the fast path");
+    let stopped = stopped.and(removed);
     if stopped.is_ok() {
         state.forget_kernel().context("removing state")?;
         tracing::info!("the host is as it was found");
@@ -162,7 +168,9 @@ impl Node<'_> {
         worth_keeping: &mut bool,
     ) -> Result<()> {
         let Self { args, keep, options, state, shared, report, guests } = *self;
-        let setup = take_over(&Ways::from(args), options, state, shared)?;
+        let mut ways = Ways::from(args);
+        ways.fast.status = report.fast.clone();
+        let setup = take_over(&ways, options, state, shared)?;
         // The first configuration is in the kernel before the ALG reads its first packet.
         programme.reload().await;
         let mut running = alg::start(setup).context("starting the ALG")?;

@@ -11,6 +11,7 @@ use callgate_crds::conditions::{ConditionType, Reason};
 use callgate_proto::model::{NodeConfig, ObjectKey};
 use callgate_proto::pb;
 
+use crate::fast;
 use crate::kernel::{Applied, Options};
 
 /// Whether the last configuration is in force.
@@ -44,6 +45,8 @@ pub struct Report {
     pub external: Option<Ipv4Addr>,
     /// What this kernel has, sorted by name.
     pub features: Vec<pb::Feature>,
+    /// Which way GRE takes.
+    pub fast: fast::Status,
     inner: RwLock<Inner>,
 }
 
@@ -70,6 +73,7 @@ impl Report {
             options,
             external,
             features,
+            fast: fast::Status::default(),
             inner: RwLock::new(Inner {
                 config: Arc::default(),
                 hash: String::new(),
@@ -83,6 +87,14 @@ impl Report {
                 counts: BTreeMap::new(),
             }),
         }
+    }
+
+    /// What this kernel has, and which way GRE takes; sorted by name.
+    pub fn features(&self) -> Vec<pb::Feature> {
+        let mut features = self.features.clone();
+        features.push(self.fast.get().feature());
+        features.sort_by(|a, b| a.name.cmp(&b.name));
+        features
     }
 
     /// Which running pod of the manifests has which address.
@@ -233,7 +245,7 @@ impl Report {
                     field: problem.field.clone(),
                 })
                 .collect(),
-            path: "AF_PACKET".to_owned(),
+            path: self.fast.get().path(),
             ..pb::StatusReply::default()
         }
     }

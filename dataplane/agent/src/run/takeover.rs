@@ -12,6 +12,7 @@ use crate::alg::Setup;
 use crate::alg::node::Host;
 use crate::args::Common;
 use crate::clock;
+use crate::fast;
 use crate::kernel::Options;
 use crate::state::{Journal, StateDir};
 
@@ -23,6 +24,8 @@ pub(crate) struct Ways {
     /// `--external-address`.
     external: Option<Ipv4Addr>,
     limits: Limits,
+    /// Whether and how GRE passes beside the ALG.
+    pub(crate) fast: fast::Setup,
 }
 
 impl From<&Common> for Ways {
@@ -32,7 +35,8 @@ impl From<&Common> for Ways {
             half_open_per_server: args.half_open_per_server,
             ..Limits::default()
         };
-        Self { interfaces: args.interfaces.clone(), external: args.external_address, limits }
+        let fast = fast::Setup { mode: args.fast_path, root: args.bpf_dir.clone(), ..fast::Setup::default() };
+        Self { interfaces: args.interfaces.clone(), external: args.external_address, limits, fast }
     }
 }
 
@@ -60,5 +64,6 @@ pub(crate) fn take_over(ways: &Ways, options: &Options, state: &StateDir, shared
         mark: options.sent.value,
         interfaces: ways.interfaces.clone(),
         external_ports: options.external_ports.0.clone(),
+        fast: fast::Setup { table: options.nft_table.clone(), mark: options.sent.value, ..ways.fast.clone() },
     })
 }

@@ -50,6 +50,22 @@ impl Meter {
     }
 }
 
+impl Meter {
+    /// Counts one packet of a direction whose packets mostly pass elsewhere: gaps in what comes here say nothing.
+    pub(crate) fn count_beside(&mut self, bytes: usize, payload: bool, now: Now) {
+        self.traffic.packets += 1;
+        self.traffic.bytes += bytes as u64;
+        if payload {
+            self.last_payload = now;
+        }
+    }
+
+    /// The next sequence number may be any.
+    pub(crate) fn forget_sequence(&mut self) {
+        self.next = None;
+    }
+}
+
 /// A call as the tables hold it. The client is the PNS, the server the PAC.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Call {
@@ -63,6 +79,10 @@ pub(crate) struct Call {
     pub(crate) data: CallData,
     /// The deadline its entry in the timer queue has.
     pub(crate) armed: Option<Now>,
+    /// Its GRE passes beside the engine.
+    pub(crate) beside: bool,
+    /// It is about to end: its GRE must not pass beside the engine any more.
+    pub(crate) closed: bool,
 }
 
 /// The part of a call that is saved with its connection.

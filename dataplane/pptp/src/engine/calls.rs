@@ -63,7 +63,17 @@ impl Calls {
         self.next_serial += 1;
         let (pns, pac) = (data.pns, data.pac);
         let data = CallData { pns: None, pac: None, ..data };
-        let index = self.slab.insert(Call { serial, connection, client, external, server, data, armed: None });
+        let index = self.slab.insert(Call {
+            serial,
+            connection,
+            client,
+            external,
+            server,
+            data,
+            armed: None,
+            beside: false,
+            closed: false,
+        });
         self.owner.insert((connection, index));
         if let Some(pns) = pns {
             self.set_pns(index, pns);

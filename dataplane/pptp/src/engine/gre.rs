@@ -1,6 +1,7 @@
 //! GRE of live calls: addresses and Call ID rewritten in place, one look-up a packet.
 
 use super::Engine;
+use super::call::Meter;
 use super::fragments::{FragmentKey, Way};
 use super::timers::Timer;
 use super::view::CallState;
@@ -38,13 +39,13 @@ impl Engine {
         call.data.last_seen = now;
         let way = match from {
             Side::Client => {
-                call.data.up.count(length, sequence, now);
+                count(&mut call.data.up, call.beside, length, sequence, now);
                 self.counters.gre_up_packets += 1;
                 self.counters.gre_up_bytes += length as u64;
                 Way { to: Side::Server, src: call.external, dst }
             }
             Side::Server => {
-                call.data.down.count(length, sequence, now);
+                count(&mut call.data.down, call.beside, length, sequence, now);
                 self.counters.gre_down_packets += 1;
                 self.counters.gre_down_bytes += length as u64;
                 let pns = call.data.pns.map_or(id, |pns| pns.client);
@@ -97,5 +98,13 @@ impl Engine {
                 }
             }
         }
+    }
+}
+
+fn count(meter: &mut Meter, beside: bool, length: usize, sequence: Option<u32>, now: Now) {
+    if beside {
+        meter.count_beside(length, sequence.is_some(), now);
+    } else {
+        meter.count(length, sequence, now);
     }
 }

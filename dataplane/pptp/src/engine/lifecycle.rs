@@ -26,7 +26,9 @@ impl Engine {
 
     /// Takes a call out; its translated Call ID rests.
     pub(super) fn end_call(&mut self, index: u32, reason: CallEnd, now: Now) {
+        self.close_path(index);
         let Some(call) = self.calls.remove(index) else { return };
+        self.hand_over_path(&call);
         if let Some(armed) = call.armed {
             self.timers.clear(armed, super::timers::Timer::Call(index, call.serial));
         }
@@ -84,6 +86,7 @@ impl Engine {
     fn part_with_call(&mut self, index: u32, reason: CallEnd, now: Now) {
         let Some(call) = self.calls.get(index) else { return };
         let (connection, data) = (call.connection, call.data);
+        self.close_path(index);
         let late = reason == CallEnd::SetupTimeout;
         let unanswered = data.state == CallState::Requested;
         let to_client = match (data.pac, data.pns) {
@@ -163,6 +166,8 @@ impl Engine {
         }
         // Whoever closes first once we have said goodbye, the reason is ours.
         let reason = connection.data.leaving.take().map_or(reason, |(_, reason)| reason);
+        let calls: Vec<u32> = self.calls.of_connection(index).collect();
+        calls.iter().for_each(|call| self.close_path(*call));
         for (to, wanted) in [(Side::Client, reset.0), (Side::Server, reset.1)] {
             let Some(connection) = self.connections.get_mut(index) else { return };
             let seq = connection.stream(other(to)).map(|stream| stream.out_next());
@@ -177,7 +182,6 @@ impl Engine {
                 self.send(to, packet);
             }
         }
-        let calls: Vec<u32> = self.calls.of_connection(index).collect();
         let count = calls.len() as u32;
         for call in calls {
             self.end_call(call, CallEnd::ConnectionClosed(reason), now);

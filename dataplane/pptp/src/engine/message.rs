@@ -355,6 +355,7 @@ impl Engine {
         if let Some(names) = self.calls.get(index).and_then(|call| self.names(call)) {
             self.note(Event::CallUp { call: names });
         }
+        self.open_path(index);
         self.arm_call(index);
     }
 

@@ -5,6 +5,7 @@
 //!                            ├► GRE  ─► call table (flat) ─► rewritten in place
 //!                            └► ICMP ─► inner header translated, or dropped
 //!  handle_timeout ─► one deadline a connection, one a call ─► send again, time out, tell both sides
+//!  paths          ─► which calls' GRE may pass beside all this
 //!  poll_command  ◄─ Persist before Send, Note when somebody wants to know
 //! ```
 //!
@@ -28,6 +29,7 @@ mod limits;
 mod message;
 mod open;
 mod oversize;
+mod paths;
 pub(crate) mod policies;
 mod pool;
 pub(crate) mod random;
@@ -43,6 +45,7 @@ mod views;
 pub use counters::Counters;
 pub use event::{CallEnd, CallIds, CallRefusal, CloseReason, Event, OpenRefusal, Severity};
 pub use limits::Limits;
+pub use paths::Seen;
 pub use record::{Change, ConnectionRecord, Quarantined, QuarantinedWhat};
 pub use view::{CallDirection, CallState, CallView, CallsByObject, ConnectionState, ConnectionView, Traffic};
 

@@ -51,6 +51,11 @@ impl<T: Copy + Ord> Timers<T> {
         }
     }
 
+    /// What is due, earliest first.
+    pub(crate) fn due(&self, now: Now) -> impl Iterator<Item = T> + '_ {
+        self.queue.iter().take_while(move |(at, _)| *at <= now).map(|&(_, timer)| timer)
+    }
+
     /// The earliest deadline.
     pub(crate) fn next(&self) -> Option<Now> {
         self.queue.first().map(|&(at, _)| at)

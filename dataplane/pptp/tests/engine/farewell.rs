@@ -15,7 +15,7 @@ fn taken_leave_of() -> (Pair, Link) {
     while let Some(command) = pair.engine.poll_command() {
         match command {
             Command::Persist(change) => pair.journal.push(change),
-            Command::Send { .. } | Command::Note(_) => {}
+            Command::Send { .. } | Command::OpenPath(_) | Command::ClosePath(_) | Command::Note(_) => {}
         }
     }
     (pair, link)

@@ -19,6 +19,7 @@ mod farewell;
 mod handshake;
 mod isolation;
 mod noise;
+mod paths;
 mod replay;
 mod roughly;
 mod scale;

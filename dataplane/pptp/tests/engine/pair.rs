@@ -1,11 +1,11 @@
 //! One engine between many clients and servers, with a virtual clock.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use callgate_pptp::wire::{ipv4, tcp};
 use callgate_pptp::{
-    Admission, Admit, Change, Command, Engine, Event, Flow, Limits, Now, Policy, Refusal, Side, Verdict,
+    Admission, Admit, CallPath, Change, Command, Engine, Event, Flow, Limits, Now, Policy, Refusal, Side, Verdict,
 };
 
 use super::ends::End;
@@ -48,6 +48,8 @@ pub(crate) struct Pair {
     pub(crate) events: Vec<Event>,
     pub(crate) clients: BTreeMap<(Ipv4Addr, u16), End>,
     pub(crate) servers: BTreeMap<(Ipv4Addr, u16), End>,
+    /// Paths that are open.
+    pub(crate) paths: BTreeSet<CallPath>,
     /// GRE and ICMP that came out, not taken by an end.
     pub(crate) at_client: Vec<Vec<u8>>,
     pub(crate) at_server: Vec<Vec<u8>>,
@@ -79,6 +81,7 @@ impl Pair {
             events: Vec::new(),
             clients: BTreeMap::new(),
             servers: BTreeMap::new(),
+            paths: BTreeSet::new(),
             at_client: Vec::new(),
             at_server: Vec::new(),
             crash: None,
@@ -113,8 +116,14 @@ impl Pair {
             match command {
                 Command::Persist(change) => self.journal.push(change),
                 Command::Send { to, packet } => out.push((to, packet)),
+                Command::OpenPath(path) => drop(self.paths.insert(path)),
+                Command::ClosePath(path) => assert!(self.paths.remove(&path), "closed, but not open: {path:?}"),
                 Command::Note(event) => self.events.push(event),
             }
+        }
+        // Of thousands of calls not after every packet.
+        if crash.is_none() && self.paths.len() < 100 {
+            assert_eq!(self.paths, self.engine.paths().collect(), "paths are those of the calls that are up");
         }
         if let Verdict::Forward(to) = verdict {
             out.push((to, packet));
@@ -235,5 +244,6 @@ impl Pair {
         let changes = text.iter().map(|line| serde_json::from_str::<Change>(line).unwrap());
         self.engine = Engine::restore(self.engine.limits().clone(), 43, changes, self.now);
         assert_eq!(self.engine.poll_command(), None);
+        self.paths = self.engine.paths().collect();
     }
 }

@@ -1,0 +1,227 @@
+//! The program of dataplane/bpf in the kernel: loaded with its map, put on links, replaced, taken away.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+
+use aya::maps::{HashMap, IterableMap, MapData, MapError, PerCpuArray};
+use aya::programs::SchedClassifier;
+use aya::{Ebpf, EbpfLoader};
+
+use super::layout::{Entry, Key, LEFT};
+use super::pins::{Hook, Pins};
+use super::sys;
+use crate::netlink::{Routes, clsact};
+
+/// The object that clang has made of dataplane/bpf/callgate.bpf.c (`cargo xtask generate`).
+static OBJECT: &[u8] = aya::include_bytes_aligned!("../../../bpf/callgate.bpf.o");
+
+const NAME: &str = "callgate_gre";
+
+/// Directions of calls the map has room for: 65,536 calls. They are allocated at once, 128 octets each: a lookup then takes two
+/// cache lines.
+const ENTRIES: u32 = 1 << 17;
+
+/// Priority of the filter behind clsact: high enough to run behind what others have put there.
+const PRIORITY: u16 = 7411;
+
+/// The program, loaded.
+pub(super) struct Program {
+    ebpf: Ebpf,
+}
+
+/// Its map.
+pub(super) struct Table {
+    map: HashMap<MapData, Key, Entry>,
+}
+
+/// The program on a link.
+#[derive(Debug)]
+pub(super) struct Attached {
+    pub(super) hook: Hook,
+    /// Holds a tcx link that has no name.
+    link: Option<OwnedFd>,
+}
+
+impl Attached {
+    /// What has a name.
+    pub(super) fn named(hook: Hook) -> Self {
+        Self { hook, link: None }
+    }
+}
+
+/// Why an entry cannot be written.
+#[derive(Debug)]
+pub(super) enum Refusal {
+    /// No room.
+    Full,
+    /// Anything else.
+    Other(String),
+}
+
+/// Loads program and map; the map of a previous run, if it has its name.
+///
+/// # Errors
+/// With what is missing.
+pub(super) fn load(pins: Option<&Pins>) -> Result<(Program, Table), String> {
+    let mut loader = EbpfLoader::new();
+    loader.btf(None).map_max_entries("paths", ENTRIES);
+    let path = pins.map(Pins::map);
+    if let Some(path) = &path {
+        loader.map_pin_path("paths", path);
+    }
+    let mut ebpf = loader.load(OBJECT).map_err(|error| words(&error))?;
+    let program: &mut SchedClassifier = classifier(&mut ebpf)?;
+    program.load().map_err(|error| words(&error))?;
+    let map = ebpf.take_map("paths").ok_or("the object has no map")?;
+    let map = HashMap::try_from(map).map_err(|error| words(&error))?;
+    Ok((Program { ebpf }, Table { map }))
+}
+
+fn classifier(ebpf: &mut Ebpf) -> Result<&mut SchedClassifier, String> {
+    let program = ebpf.program_mut(NAME).ok_or("the object has no program")?;
+    program.try_into().map_err(|error| words(&error))
+}
+
+/// An error with what it is about: aya keeps the system's own words in its source.
+fn words(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        let inner_text = inner.to_string();
+        if !text.contains(&inner_text) {
+            text = format!("{text}: {inner_text}");
+        }
+        source = inner.source();
+    }
+    text
+}
+
+impl Program {
+    /// Puts it on a link, at tcx if `tcx` and the kernel has that, and gives it a name.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub(super) fn attach(
+        &mut self,
+        link: u32,
+        tcx: bool,
+        pins: Option<&Pins>,
+        routes: &Routes,
+    ) -> Result<Attached, String> {
+        let fd = self.fd()?;
+        let attached = match tcx.then(|| sys::attach(&fd, link)) {
+            Some(Ok(held)) => Attached { hook: Hook::Tcx, link: Some(held) },
+            Some(Err(error)) if error.raw_os_error() != Some(libc::EINVAL) => return Err(format!("tcx: {error}")),
+            Some(Err(_)) | None if pins.is_none() => {
+                // It would go on without anybody who knows of it.
+                return Err("a filter behind clsact outlives the agent, and has no name to be found again by".to_owned());
+            }
+            Some(Err(_)) | None => {
+                let qdisc = clsact::put(routes.connection(), link, PRIORITY, fd.as_raw_fd(), NAME)
+                    .map_err(|error| format!("clsact: {error}"))?;
+                Attached { hook: Hook::Clsact(qdisc), link: None }
+            }
+        };
+        let Some(pins) = pins else { return Ok(attached) };
+        let path = pins.link(link, attached.hook);
+        // A link's own name; for a filter the program's, which only says that the filter is there.
+        let pinned = match &attached.link {
+            Some(held) => sys::pin(held, &path),
+            None => sys::pin(&fd, &path),
+        };
+        pinned.map_err(|error| format!("{}: {error}", path.display()))?;
+        Ok(Attached { link: None, ..attached })
+    }
+
+    /// Takes over what a previous run has put on a link: this program in its place, from one packet to the next. `None` if it is
+    /// on no link any more.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub(super) fn adopt(&mut self, link: u32, hook: Hook, pins: &Pins, routes: &Routes) -> Result<Option<Attached>, String> {
+        let fd = self.fd()?;
+        match hook {
+            Hook::Tcx => {
+                let held = sys::pinned(&pins.link(link, hook)).map_err(|error| format!("tcx: {error}"))?;
+                if sys::device_of(&held).map_err(|error| format!("tcx: {error}"))? != link {
+                    return Ok(None);
+                }
+                sys::replace(&held, &fd).map_err(|error| format!("tcx: {error}"))?;
+            }
+            Hook::Clsact(_) => {
+                let put = clsact::put(routes.connection(), link, PRIORITY, fd.as_raw_fd(), NAME);
+                put.map_err(|error| format!("clsact: {error}"))?;
+            }
+        }
+        Ok(Some(Attached { hook, link: None }))
+    }
+
+    /// How often it has left packets to the ALG, by the names of the counters.
+    pub(super) fn left(&self) -> Vec<(&'static str, u64)> {
+        let map = self.ebpf.map("left").and_then(|map| PerCpuArray::<_, u64>::try_from(map).ok());
+        let count = |index: usize| {
+            let values = map.as_ref().and_then(|map| map.get(&(index as u32), 0).ok());
+            values.map_or(0, |values| values.iter().sum())
+        };
+        LEFT.iter().enumerate().map(|(index, name)| (*name, count(index))).collect()
+    }
+
+    fn fd(&mut self) -> Result<OwnedFd, String> {
+        let program = classifier(&mut self.ebpf)?;
+        let fd = program.fd().map_err(|error| words(&error))?;
+        fd.as_fd().try_clone_to_owned().map_err(|error| error.to_string())
+    }
+}
+
+/// Takes the program from a link, and its name away. That the link is gone is fine.
+///
+/// # Errors
+/// What the kernel says.
+pub(super) fn detach(link: u32, attached: Attached, pins: Option<&Pins>, routes: &Routes) -> Result<(), String> {
+    let Attached { hook, link: held } = attached;
+    if let Hook::Clsact(qdisc) = hook {
+        clsact::remove(routes.connection(), link, PRIORITY, qdisc).map_err(|error| format!("clsact: {error}"))?;
+    }
+    drop(held);
+    let Some(path) = pins.map(|pins| pins.link(link, hook)) else { return Ok(()) };
+    match std::fs::remove_file(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(format!("{}: {error}", path.display())),
+        _ => Ok(()),
+    }
+}
+
+/// Whether what has a name on this link is still there.
+pub(super) fn holds(link: u32, attached: &Attached, pins: Option<&Pins>) -> bool {
+    let device = match (&attached.link, attached.hook, pins) {
+        (Some(held), ..) => sys::device_of(held),
+        (None, Hook::Tcx, Some(pins)) => sys::pinned(&pins.link(link, Hook::Tcx)).and_then(|held| sys::device_of(&held)),
+        // A filter goes with its link.
+        (None, Hook::Clsact(_), _) => return true,
+        (None, Hook::Tcx, None) => return false,
+    };
+    device.is_ok_and(|device| device == link)
+}
+
+impl Table {
+    pub(super) fn get(&self, key: &Key) -> Option<Entry> {
+        self.map.get(key, 0).ok()
+    }
+
+    pub(super) fn put(&mut self, key: &Key, entry: &Entry) -> Result<(), Refusal> {
+        self.map.insert(key, entry, 0).map_err(|error| match &error {
+            MapError::SyscallError(error) if error.io_error.raw_os_error() == Some(libc::E2BIG) => Refusal::Full,
+            _ => Refusal::Other(words(&error)),
+        })
+    }
+
+    pub(super) fn remove(&mut self, key: &Key) {
+        // Gone already is what was wanted; nothing else can be wrong with a key.
+        let _ = self.map.remove(key);
+    }
+
+    pub(super) fn all(&self) -> io::Result<BTreeMap<Key, Entry>> {
+        let map: &MapData = self.map.map();
+        Ok(sys::dump(map.fd())?.into_iter().collect())
+    }
+}

@@ -1,0 +1,104 @@
+//! Which way GRE takes, and why not a better one: written by the ALG's thread, read by whoever tells people.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use callgate_proto::pb;
+
+use super::pins::Hook;
+
+/// The path without eBPF.
+const AF_PACKET: &str = "AF_PACKET";
+
+/// What there is to tell.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct State {
+    /// Why there is no fast path; empty where there is one.
+    pub off: String,
+    /// That is as its owner wants it.
+    pub chosen: bool,
+    /// How the program is put on links; `None` before the first.
+    pub hook: Option<Hook>,
+    /// The links it is on, by name.
+    pub links: BTreeSet<String>,
+    /// Why it does not outlive the process; empty where it does.
+    pub unpinned: String,
+    /// Calls that do not take it, and why the last of them does not.
+    pub slow: Option<(usize, String)>,
+}
+
+/// A place for it.
+#[derive(Debug, Clone, Default)]
+pub struct Status(Arc<Mutex<State>>);
+
+impl Status {
+    /// From now on it is this.
+    pub fn set(&self, state: State) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = state;
+    }
+
+    /// What it is now.
+    #[must_use]
+    pub fn get(&self) -> State {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl State {
+    /// The path of live calls, in two words.
+    #[must_use]
+    pub fn path(&self) -> String {
+        match (self.off.is_empty(), self.hook) {
+            (true, Some(Hook::Clsact(_))) => "eBPF at clsact".to_owned(),
+            (true, Some(Hook::Tcx) | None) => "eBPF at tcx".to_owned(),
+            (false, _) => AF_PACKET.to_owned(),
+        }
+    }
+
+    /// For the list of what this host has.
+    #[must_use]
+    pub fn feature(&self) -> pb::Feature {
+        let mut detail = self.path();
+        if !self.off.is_empty() {
+            let _ = write!(detail, ": {}; what it costs: each GRE packet goes through user space", self.off);
+        } else {
+            if !self.links.is_empty() {
+                let links: Vec<&str> = self.links.iter().map(String::as_str).collect();
+                let _ = write!(detail, " on {}", links.join(", "));
+            }
+            if !self.unpinned.is_empty() {
+                let _ = write!(detail, "; it ends with the agent: {}", self.unpinned);
+            }
+            if let Some((count, why)) = &self.slow {
+                let _ = write!(detail, "; {count} calls by {AF_PACKET}: {why}");
+            }
+            detail.push_str("; XDP is not built in");
+        }
+        pb::Feature { name: "GRE path".to_owned(), available: self.off.is_empty() || self.chosen, detail }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn people_hear_which_path_it_is_and_why_not_a_better_one() {
+        let off = State { off: "no CAP_BPF".into(), ..State::default() };
+        let detail = "AF_PACKET: no CAP_BPF; what it costs: each GRE packet goes through user space".to_owned();
+        assert_eq!(off.feature(), pb::Feature { name: "GRE path".into(), available: false, detail });
+        assert!(State { chosen: true, ..off.clone() }.feature().available);
+        let on = State {
+            hook: Some(Hook::Clsact(true)),
+            links: ["eth0".to_owned(), "cni0".to_owned()].into(),
+            unpinned: "/x is no bpf file system".into(),
+            slow: Some((2, "link wg0 has no Ethernet".into())),
+            ..State::default()
+        };
+        let detail = "eBPF at clsact on cni0, eth0; it ends with the agent: /x is no bpf file system; \
+                      2 calls by AF_PACKET: link wg0 has no Ethernet; XDP is not built in";
+        assert_eq!(on.feature().detail, detail);
+        assert_eq!((off.path(), on.path(), State::default().path()), ("AF_PACKET".into(), "eBPF at clsact".into(), "eBPF at tcx".into()));
+    }
+}

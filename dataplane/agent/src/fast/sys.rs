@@ -1,0 +1,157 @@
+//! bpf(2) where aya does not go: links by number of the device, their pins, and maps read in batches.
+
+use std::ffi::CString;
+use std::io;
+use std::mem::{MaybeUninit, size_of};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use aya::Pod;
+
+/// Commands and constants of linux/bpf.h.
+const OBJ_PIN: i64 = 6;
+const OBJ_GET: i64 = 7;
+const OBJ_GET_INFO_BY_FD: i64 = 15;
+const MAP_LOOKUP_BATCH: i64 = 24;
+const LINK_CREATE: i64 = 28;
+const LINK_UPDATE: i64 = 29;
+const TCX_INGRESS: u32 = 46;
+
+/// Elements a system call.
+const BATCH: usize = 4096;
+
+/// `union bpf_attr`, as far as it is used here, is at most this long; what is not written is 0.
+const ATTR: usize = 64;
+
+/// A `union bpf_attr`.
+#[repr(C, align(8))]
+struct Attr([u8; ATTR]);
+
+impl Attr {
+    fn new() -> Self {
+        Self([0; ATTR])
+    }
+
+    fn u32(mut self, at: usize, value: u32) -> Self {
+        self.0[at..at + 4].copy_from_slice(&value.to_ne_bytes());
+        self
+    }
+
+    fn u64(mut self, at: usize, value: u64) -> Self {
+        self.0[at..at + 8].copy_from_slice(&value.to_ne_bytes());
+        self
+    }
+
+    fn fd(self, at: usize, fd: &impl AsFd) -> Self {
+        self.u32(at, fd.as_fd().as_raw_fd() as u32)
+    }
+
+    /// # Safety
+    /// What `self` points to must be there, and may be written where `command` writes.
+    unsafe fn call(&mut self, command: i64) -> io::Result<i64> {
+        // SAFETY: the kernel reads and writes the attribute within its length, and what it points to as the caller has promised.
+        let result = unsafe { libc::syscall(libc::SYS_bpf, command, self.0.as_mut_ptr(), ATTR) };
+        if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+    }
+}
+
+fn owned(fd: i64) -> OwnedFd {
+    // SAFETY: the kernel has just given this descriptor to us alone.
+    unsafe { OwnedFd::from_raw_fd(fd as i32) }
+}
+
+fn c_path(path: &Path) -> io::Result<CString> {
+    CString::new(path.as_os_str().as_bytes()).map_err(io::Error::other)
+}
+
+/// Puts a program at the end of what runs at tcx ingress of the device with this number.
+///
+/// # Errors
+/// EINVAL where the kernel has no tcx (before 6.6), ENODEV without such a device.
+pub(super) fn attach(program: &impl AsFd, device: u32) -> io::Result<OwnedFd> {
+    // prog_fd, target_ifindex, attach_type.
+    let mut attr = Attr::new().fd(0, program).u32(4, device).u32(8, TCX_INGRESS);
+    // SAFETY: it points to nothing.
+    unsafe { attr.call(LINK_CREATE) }.map(owned)
+}
+
+/// Another program in the place of a link's, from one packet to the next.
+pub(super) fn replace(link: &impl AsFd, program: &impl AsFd) -> io::Result<()> {
+    // link_fd, new_prog_fd.
+    let mut attr = Attr::new().fd(0, link).fd(4, program);
+    // SAFETY: it points to nothing.
+    unsafe { attr.call(LINK_UPDATE) }.map(drop)
+}
+
+/// Number of the device a tcx link is on; 0 once it is on none any more.
+pub(super) fn device_of(link: &impl AsFd) -> io::Result<u32> {
+    // struct bpf_link_info: type, id, prog_id, (padding), tcx.ifindex.
+    let mut info = [0u32; 16];
+    let mut attr = Attr::new().fd(0, link).u32(4, size_of::<[u32; 16]>() as u32).u64(8, info.as_mut_ptr() as u64);
+    // SAFETY: the kernel writes at most as many octets as it is told, and `info` has them.
+    unsafe { attr.call(OBJ_GET_INFO_BY_FD)? };
+    Ok(info[4])
+}
+
+/// Gives a program, map or link a name in a bpf file system: it lives as long as the name.
+pub(super) fn pin(object: &impl AsFd, path: &Path) -> io::Result<()> {
+    let path = c_path(path)?;
+    // pathname, bpf_fd.
+    let mut attr = Attr::new().u64(0, path.as_ptr() as u64).fd(8, object);
+    // SAFETY: the path is there and only read.
+    unsafe { attr.call(OBJ_PIN) }.map(drop)
+}
+
+/// What has this name in a bpf file system.
+pub(super) fn pinned(path: &Path) -> io::Result<OwnedFd> {
+    let path = c_path(path)?;
+    let mut attr = Attr::new().u64(0, path.as_ptr() as u64);
+    // SAFETY: the path is there and only read.
+    unsafe { attr.call(OBJ_GET) }.map(owned)
+}
+
+/// All elements of a hash map. One that is added or removed meanwhile may be there or not.
+pub(super) fn dump<K: Pod, V: Pod>(map: &impl AsFd) -> io::Result<Vec<(K, V)>> {
+    let mut all = Vec::new();
+    // A place in the table, of the kernel's own making: 4 octets for hash maps.
+    let (mut from, mut next): (Option<u64>, u64) = (None, 0);
+    let mut room = BATCH;
+    loop {
+        let mut keys: Vec<MaybeUninit<K>> = Vec::with_capacity(room);
+        let mut values: Vec<MaybeUninit<V>> = Vec::with_capacity(room);
+        let in_batch = from.as_ref().map_or(0, |from| std::ptr::from_ref(from) as u64);
+        // in_batch, out_batch, keys, values, count, map_fd.
+        let mut attr = Attr::new()
+            .u64(0, in_batch)
+            .u64(8, std::ptr::from_mut(&mut next) as u64)
+            .u64(16, keys.as_mut_ptr() as u64)
+            .u64(24, values.as_mut_ptr() as u64)
+            .u32(32, room as u32)
+            .fd(36, map);
+        // SAFETY: the kernel reads one place and writes another, and at most `room` keys and values, for which there is room.
+        let done = unsafe { attr.call(MAP_LOOKUP_BATCH) };
+        let count = u32::from_ne_bytes(attr.0[32..36].try_into().unwrap_or_default()) as usize;
+        let last = match done {
+            Ok(_) => false,
+            // The end of the table.
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => true,
+            // One bucket holds more than there is room for.
+            Err(error) if error.raw_os_error() == Some(libc::ENOSPC) => {
+                room *= 2;
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        // SAFETY: the kernel has filled this many of both, and of Pod types any octets are a value.
+        unsafe {
+            keys.set_len(count.min(room));
+            values.set_len(count.min(room));
+            all.extend(keys.iter().zip(&values).map(|(key, value)| (key.assume_init_read(), value.assume_init_read())));
+        }
+        if last {
+            return Ok(all);
+        }
+        from = Some(next);
+    }
+}

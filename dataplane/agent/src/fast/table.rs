@@ -1,0 +1,279 @@
+//! Which call is where in the map: who owns which key, what was counted so far, which links are used.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::io;
+
+use callgate_pptp::{CallPath, Traffic};
+
+use super::decide::{adopt, keys, write};
+use super::layout::{Entry, Key, Meter, Rule};
+use super::program::{Refusal, Table};
+use super::ways::Slow;
+
+/// What has passed of one direction.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Passed {
+    /// Packets, bytes, losses.
+    pub traffic: Traffic,
+    /// When a packet was seen last: CLOCK_MONOTONIC, ns; 0 is never.
+    pub last_seen: u64,
+    /// The same of packets with user data.
+    pub last_payload: u64,
+}
+
+/// What has passed of a call: client to server, server to client.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Both {
+    /// Client to server.
+    pub up: Passed,
+    /// Server to client.
+    pub down: Passed,
+}
+
+/// A call that is up.
+#[derive(Debug, Default)]
+struct Open {
+    /// Its rules, while it is in the map.
+    placed: Option<[Rule; 2]>,
+    /// What was counted by entries that are gone.
+    before: [Passed; 2],
+    /// Why it is not in the map.
+    lacks: Option<Slow>,
+}
+
+/// All calls that are up, and the map.
+pub(super) struct Paths {
+    table: Table,
+    open: HashMap<CallPath, Open>,
+    /// Whose entry it is. Two calls of a client may have the same way up; the newer has it.
+    owners: HashMap<Key, CallPath>,
+    /// How many entries packets of which link may find.
+    uses: BTreeMap<u32, usize>,
+    /// Calls that are not placed.
+    left: BTreeSet<CallPath>,
+    ended: [Passed; 2],
+    full: u64,
+}
+
+impl Passed {
+    fn add(&mut self, meter: &Meter) {
+        self.traffic.packets += meter.packets;
+        self.traffic.bytes += meter.bytes;
+        self.traffic.lost += u64::from(meter.lost);
+        self.last_seen = self.last_seen.max(meter.last_seen);
+        self.last_payload = self.last_payload.max(meter.last_payload);
+    }
+}
+
+impl Paths {
+    /// Takes over a map: what belongs to no live call is removed, the others stay where they are.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub(super) fn adopt(mut table: Table, live: &BTreeSet<CallPath>) -> io::Result<Self> {
+        let adoption = adopt(live, &table.all()?);
+        adoption.remove.iter().for_each(|key| table.remove(key));
+        let mut paths = Self {
+            table,
+            open: live.iter().map(|path| (*path, Open::default())).collect(),
+            owners: HashMap::new(),
+            uses: BTreeMap::new(),
+            left: live.clone(),
+            ended: [Passed::default(); 2],
+            full: 0,
+        };
+        for (path, entries) in adoption.keep {
+            paths.note_placed(&path, entries.map(|entry| entry.rule));
+        }
+        Ok(paths)
+    }
+
+    /// One more call is up.
+    pub(super) fn enter(&mut self, path: CallPath) {
+        self.open.entry(path).or_insert_with(|| {
+            self.left.insert(path);
+            Open::default()
+        });
+    }
+
+    /// Writes both directions, as far as they are not so already.
+    pub(super) fn place(&mut self, path: &CallPath, rules: [(Key, Rule); 2]) -> Result<(), Slow> {
+        if !self.open.contains_key(path) {
+            return Ok(());
+        }
+        for (key, rule) in rules {
+            match self.owners.get(&key).copied() {
+                Some(owner) if owner != *path => self.take_out(&owner, &key),
+                Some(_) | None => {}
+            }
+            let there = self.owners.contains_key(&key).then(|| self.table.get(&key)).flatten();
+            let Some(entry) = write(rule, there.as_ref()) else { continue };
+            self.table.put(&key, &entry).map_err(|refusal| match refusal {
+                Refusal::Full => {
+                    self.full += 1;
+                    Slow::Full
+                }
+                Refusal::Other(words) => Slow::Refused(words),
+            })?;
+            self.owners.insert(key, *path);
+        }
+        self.note_placed(path, rules.map(|(_, rule)| rule));
+        Ok(())
+    }
+
+    fn note_placed(&mut self, path: &CallPath, rules: [Rule; 2]) {
+        let Some(open) = self.open.get_mut(path) else { return };
+        for rule in rules {
+            *self.uses.entry(rule.from_link).or_default() += 1;
+        }
+        for rule in open.placed.replace(rules).into_iter().flatten() {
+            one_less(&mut self.uses, rule.from_link);
+        }
+        open.lacks = None;
+        self.left.remove(path);
+        self.owners.extend(keys(path).map(|key| (key, *path)));
+    }
+
+    /// Its packets go to the ALG from now on.
+    pub(super) fn leave(&mut self, path: &CallPath, why: Slow) {
+        self.withdraw(path);
+        if let Some(open) = self.open.get_mut(path) {
+            open.lacks = Some(why);
+            self.left.insert(*path);
+        }
+    }
+
+    /// Out of the map, both directions.
+    fn withdraw(&mut self, path: &CallPath) {
+        for key in keys(path) {
+            if self.owners.get(&key) == Some(path) {
+                self.take_out(path, &key);
+                self.owners.remove(&key);
+            }
+        }
+        let placed = self.open.get_mut(path).and_then(|open| open.placed.take());
+        for rule in placed.into_iter().flatten() {
+            one_less(&mut self.uses, rule.from_link);
+        }
+    }
+
+    /// An entry of this call away; what it has counted stays known.
+    fn take_out(&mut self, path: &CallPath, key: &Key) {
+        let meter = self.table.get(key).map(|entry| entry.meter);
+        self.table.remove(key);
+        let which = usize::from(*key == keys(path)[1]);
+        if let (Some(meter), Some(open)) = (meter, self.open.get_mut(path)) {
+            open.before[which].add(&meter);
+        }
+    }
+
+    /// It has ended: what has passed of it.
+    pub(super) fn close(&mut self, path: &CallPath) -> Both {
+        self.withdraw(path);
+        self.left.remove(path);
+        let Some(open) = self.open.remove(path) else { return Both::default() };
+        for (ended, passed) in self.ended.iter_mut().zip(open.before) {
+            ended.traffic.packets += passed.traffic.packets;
+            ended.traffic.bytes += passed.traffic.bytes;
+        }
+        let [up, down] = open.before;
+        Both { up, down }
+    }
+
+    pub(super) fn all(&self) -> impl Iterator<Item = CallPath> + '_ {
+        self.open.keys().copied()
+    }
+
+    pub(super) fn placed(&self) -> impl Iterator<Item = CallPath> + '_ {
+        self.open.iter().filter(|(_, open)| open.placed.is_some()).map(|(path, _)| *path)
+    }
+
+    pub(super) fn left_behind(&self) -> impl Iterator<Item = CallPath> + '_ {
+        self.left.iter().copied()
+    }
+
+    /// One of those that found no room, if there is one.
+    pub(super) fn without_room(&self) -> Option<CallPath> {
+        if self.full == 0 {
+            return None;
+        }
+        let waits = |path: &&CallPath| self.open.get(path).is_some_and(|open| open.lacks == Some(Slow::Full));
+        self.left.iter().find(waits).copied()
+    }
+
+    pub(super) fn is_placed(&self, path: &CallPath) -> bool {
+        self.open.get(path).is_some_and(|open| open.placed.is_some())
+    }
+
+    pub(super) fn uses(&self, link: u32) -> bool {
+        self.uses.contains_key(&link)
+    }
+
+    pub(super) fn links(&self) -> impl Iterator<Item = u32> + '_ {
+        self.uses.keys().copied()
+    }
+
+    /// How many calls are not placed, and why one of them is not.
+    pub(super) fn slow(&self) -> Option<(usize, String)> {
+        let why = self.left.iter().find_map(|path| self.open.get(path)?.lacks.as_ref())?;
+        Some((self.left.len(), why.to_string()))
+    }
+
+    pub(super) fn passed(&self, path: &CallPath) -> Option<Both> {
+        let open = self.open.get(path)?;
+        Some(self.with(path, open, |key| self.table.get(key).map(|entry| entry.meter)))
+    }
+
+    pub(super) fn all_passed(&self) -> BTreeMap<CallPath, Both> {
+        let entries = self.entries();
+        let meter = |key: &Key| entries.get(key).map(|entry| entry.meter);
+        self.open.iter().map(|(path, open)| (*path, self.with(path, open, meter))).collect()
+    }
+
+    fn with(&self, path: &CallPath, open: &Open, meter: impl Fn(&Key) -> Option<Meter>) -> Both {
+        let [mut up, mut down] = open.before;
+        for (key, passed) in keys(path).iter().zip([&mut up, &mut down]) {
+            let own = self.owners.get(key) == Some(path);
+            if let Some(meter) = own.then(|| meter(key)).flatten() {
+                passed.add(&meter);
+            }
+        }
+        Both { up, down }
+    }
+
+    /// The whole map; what cannot be read is said once in the log by whoever wanted it.
+    fn entries(&self) -> BTreeMap<Key, Entry> {
+        self.table.all().unwrap_or_else(|error| {
+            tracing::warn!("what passes by the fast path cannot be read: {error}");
+            BTreeMap::new()
+        })
+    }
+
+    /// Totals since the start, those of live calls since they were placed.
+    pub(super) fn counters(&self) -> Vec<(&'static str, u64)> {
+        let [mut up, mut down] = self.ended;
+        for both in self.all_passed().values() {
+            for (total, passed) in [(&mut up, both.up), (&mut down, both.down)] {
+                total.traffic.packets += passed.traffic.packets;
+                total.traffic.bytes += passed.traffic.bytes;
+            }
+        }
+        vec![
+            ("fast_calls", (self.open.len() - self.left.len()) as u64),
+            ("fast_calls_full", self.full),
+            ("fast_down_bytes", down.traffic.bytes),
+            ("fast_down_packets", down.traffic.packets),
+            ("fast_up_bytes", up.traffic.bytes),
+            ("fast_up_packets", up.traffic.packets),
+        ]
+    }
+}
+
+fn one_less(uses: &mut BTreeMap<u32, usize>, link: u32) {
+    if let Some(count) = uses.get_mut(&link) {
+        *count -= 1;
+        if *count == 0 {
+            uses.remove(&link);
+        }
+    }
+}

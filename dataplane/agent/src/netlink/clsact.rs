@@ -1,0 +1,83 @@
+//! The older place for a program at a link's ingress: a filter behind the qdisc `clsact`, which outlives the process.
+
+use nix::errno::Errno;
+use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL};
+use rtnetlink::packet_route::RouteNetlinkMessage as Message;
+use rtnetlink::packet_route::tc::{TcAttribute, TcBpfFlags, TcFilterBpfOption, TcHandle, TcMessage, TcOption};
+
+use super::Error;
+use super::rt::Rt;
+
+const INGRESS: TcHandle = TcHandle { major: u16::MAX, minor: TcHandle::MIN_INGRESS };
+const EGRESS: TcHandle = TcHandle { major: u16::MAX, minor: TcHandle::MIN_EGRESS };
+
+/// ETH_P_IP in network byte order.
+const IPV4: u16 = 0x0800_u16.to_be();
+
+/// Puts a program on the link with this number, or in the place of the one that is there under the same priority: from one packet
+/// to the next. True if the qdisc had to be made for it.
+pub(crate) fn put(rt: &Rt, link: u32, priority: u16, program: i32, name: &str) -> Result<bool, Error> {
+    let mut qdisc = TcMessage::with_index(link as i32);
+    qdisc.header.parent = TcHandle::CLSACT;
+    qdisc.header.handle = TcHandle { major: u16::MAX, minor: 0 };
+    qdisc.attributes.push(TcAttribute::Kind("clsact".to_owned()));
+    let made = match rt.request(&Message::NewQueueDiscipline(qdisc), NLM_F_CREATE | NLM_F_EXCL) {
+        Ok(_) => true,
+        Err(Error::Kernel { errno: Errno::EEXIST, .. }) => false,
+        Err(error) => return Err(error),
+    };
+    let mut filter = filter(link, priority);
+    let options = [
+        TcFilterBpfOption::ProgFd(program as u32),
+        TcFilterBpfOption::ProgName(name.to_owned()),
+        TcFilterBpfOption::Flags(TcBpfFlags::DirectAction),
+    ];
+    filter.attributes.push(TcAttribute::Options(options.map(TcOption::Bpf).to_vec()));
+    let put = rt.request(&Message::NewTrafficFilter(filter), NLM_F_CREATE);
+    if put.is_err() && made {
+        let _ = remove_qdisc(rt, link);
+    }
+    put.map(|_| made)
+}
+
+/// Takes it away; with the qdisc, if `qdisc` is set and no filter of anybody else is behind it. Gone already is fine.
+pub(crate) fn remove(rt: &Rt, link: u32, priority: u16, qdisc: bool) -> Result<(), Error> {
+    gone(rt.request(&Message::DelTrafficFilter(filter(link, priority)), 0))?;
+    if qdisc && filters(rt, link, INGRESS)? + filters(rt, link, EGRESS)? == 0 {
+        remove_qdisc(rt, link)?;
+    }
+    Ok(())
+}
+
+fn filter(link: u32, priority: u16) -> TcMessage {
+    let mut filter = TcMessage::with_index(link as i32);
+    filter.header.parent = INGRESS;
+    filter.header.handle = TcHandle { major: 0, minor: 1 };
+    filter.header.info = u32::from(priority) << 16 | u32::from(IPV4);
+    filter.attributes.push(TcAttribute::Kind("bpf".to_owned()));
+    filter
+}
+
+fn filters(rt: &Rt, link: u32, parent: TcHandle) -> Result<usize, Error> {
+    let mut all = TcMessage::with_index(link as i32);
+    all.header.parent = parent;
+    match rt.request(&Message::GetTrafficFilter(all), NLM_F_DUMP) {
+        Ok(found) => Ok(found.len()),
+        Err(Error::Kernel { errno: Errno::EINVAL | Errno::ENODEV | Errno::ENOENT, .. }) => Ok(0),
+        Err(error) => Err(error),
+    }
+}
+
+fn remove_qdisc(rt: &Rt, link: u32) -> Result<(), Error> {
+    let mut qdisc = TcMessage::with_index(link as i32);
+    qdisc.header.parent = TcHandle::CLSACT;
+    gone(rt.request(&Message::DelQueueDiscipline(qdisc), 0))
+}
+
+/// The link, the qdisc or the filter is not there: that is what was wanted.
+fn gone(answer: Result<Vec<Message>, Error>) -> Result<(), Error> {
+    match answer {
+        Ok(_) | Err(Error::Kernel { errno: Errno::ENODEV | Errno::ENOENT | Errno::EINVAL, .. }) => Ok(()),
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,294 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
+/*
+ * GRE of live PPTP calls, at tc ingress: checked, one look-up, rewritten, straight out by the other link.
+ *
+ *   pod or server ─► link ─► this ─┬─► bpf_redirect_neigh ─► the other link          a live call's
+ *                                  └─► TC_ACT_UNSPEC, untouched ─► stack ─► the ALG   everything else
+ *
+ * It decides nothing: whatever is not plain GRE of a call in the map is left to the ALG, which is complete without it.
+ * Helpers, with the kernel they came in (include/uapi/linux/bpf.h): map_lookup_elem 3.19, skb_pull_data 4.9, csum_update 4.9,
+ * redirect_neigh 5.10, ktime_get_coarse_ns 5.11. Needs CAP_BPF and CAP_NET_ADMIN, not CAP_PERFMON.
+ */
+
+typedef unsigned char u8;
+typedef unsigned short u16;
+typedef unsigned int u32;
+typedef unsigned long long u64;
+
+#define SEC(name) __attribute__((section(name), used))
+#define unlikely(condition) __builtin_expect(!!(condition), 0)
+
+/* The byte order of the machine is that of the object: bpfel. */
+#define NET16(value) ((u16)__builtin_bswap16(value))
+
+/* linux/bpf.h, the part up to gso_size. */
+struct __sk_buff {
+	u32 len, pkt_type, mark, queue_mapping, protocol, vlan_present, vlan_tci, vlan_proto, priority;
+	u32 ingress_ifindex, ifindex, tc_index, cb[5], hash, tc_classid, data, data_end, napi_id;
+	u32 family, remote_ip4, local_ip4, remote_ip6[4], local_ip6[4], remote_port, local_port, data_meta;
+	u64 flow_keys, tstamp;
+	u32 wire_len, gso_segs;
+	u64 sk;
+	u32 gso_size;
+};
+_Static_assert(__builtin_offsetof(struct __sk_buff, data) == 76, "as in linux/bpf.h");
+_Static_assert(__builtin_offsetof(struct __sk_buff, gso_size) == 176, "as in linux/bpf.h");
+
+/* linux/bpf.h: struct bpf_redir_neigh. */
+struct next_hop {
+	u32 family;
+	u32 address[4];
+};
+_Static_assert(sizeof(struct next_hop) == 20, "as in linux/bpf.h");
+
+static void *(*const map_lookup_elem)(void *map, const void *key) = (void *)1;
+static long (*const skb_pull_data)(struct __sk_buff *skb, u32 len) = (void *)39;
+static long (*const csum_update)(struct __sk_buff *skb, u32 csum) = (void *)40;
+static long (*const redirect_neigh)(u32 ifindex, struct next_hop *to, int size, u64 flags) = (void *)152;
+static u64 (*const ktime_get_coarse_ns)(void) = (void *)160;
+
+#define TC_ACT_UNSPEC -1 /* clsact: the next filter, at last the stack; tcx (TCX_NEXT): the next program */
+#define BPF_MAP_TYPE_HASH 1
+#define BPF_MAP_TYPE_PERCPU_ARRAY 6
+#define AF_INET 2
+#define ETH_P_IP 0x0800
+#define PACKET_HOST 0
+
+struct ethernet {
+	u8 to[6], from[6];
+	u16 protocol;
+};
+
+struct ipv4 {
+	u8 version_length, tos;
+	u16 total_length, id, fragment;
+	u8 ttl, protocol;
+	u16 checksum;
+	u32 source, destination;
+};
+
+/* Enhanced GRE (RFC 2637 4.1) with the one number that is there at least. */
+struct gre {
+	u16 flags, protocol, payload_length, call_id;
+	u32 number;
+};
+
+#define HEADERS (sizeof(struct ethernet) + sizeof(struct ipv4) + sizeof(struct gre))
+_Static_assert(HEADERS == 46, "Ethernet, IPv4 without options, GRE with one number");
+
+#define PROTOCOL_GRE 47
+#define WITHOUT_OPTIONS 0x45
+#define MORE_FRAGMENTS NET16(0x2000)
+#define FRAGMENT_OFFSET NET16(0x1fff)
+#define GRE_KEY NET16(0x2000)
+#define GRE_SEQUENCE NET16(0x1000)
+#define GRE_ACKNOWLEDGEMENT NET16(0x0080)
+#define GRE_VERSION NET16(0x0007)
+#define GRE_VERSION_1 NET16(0x0001)
+/* Checksum, routing and strict source route: never in version 1, and the header would have another shape. */
+#define GRE_FORBIDDEN NET16(0xc800)
+#define GRE_PPP NET16(0x880b)
+
+/* ---- what the agent knows too: dataplane/agent/src/fast/layout.rs, LAYOUT there goes up with every change here ---- */
+
+/* A packet of one direction of a call, as it comes in. Addresses and Call ID as on the wire. */
+struct key {
+	u32 source, destination;
+	u16 call_id, zero;
+};
+_Static_assert(sizeof(struct key) == 12, "layout.rs");
+
+/* What becomes of it. Half a pair of cache lines; the other half is the map's own and the key. */
+struct path {
+	/* Written by the agent. */
+	u32 from_link;     /* the only link it may come in by */
+	u32 to_link;       /* the link it goes out by */
+	u32 source;        /* its addresses on the other side */
+	u32 destination;
+	u32 next_hop;      /* whose MAC address it goes to */
+	u16 call_id;       /* its Call ID on the other side */
+	u16 mtu;           /* largest IPv4 packet on the way out */
+	/* Counted here. */
+	u64 packets;       /* passed on */
+	u64 bytes;         /* of them, IPv4 headers included */
+	u64 last_seen;     /* CLOCK_MONOTONIC_COARSE, ns; passed on or left to the ALG */
+	u64 last_payload;  /* the same, of packets with user data; 0: none yet */
+	u32 next_sequence; /* comes next if nothing is lost; means nothing before there was user data */
+	u32 lost;          /* by gaps in the sequence numbers */
+};
+_Static_assert(sizeof(struct path) == 64, "layout.rs");
+_Static_assert(__builtin_offsetof(struct path, call_id) == 20, "layout.rs");
+_Static_assert(__builtin_offsetof(struct path, packets) == 24, "layout.rs");
+_Static_assert(__builtin_offsetof(struct path, lost) == 60, "layout.rs");
+
+/* Why a PPTP packet was left to the ALG: index of `left`. */
+enum left {
+	LEFT_UNKNOWN,   /* no such call in the map */
+	LEFT_LINK,      /* not by the link that call's packets come in by */
+	LEFT_OPTIONS,   /* IPv4 options */
+	LEFT_FRAGMENT,  /* a fragment */
+	LEFT_TTL,       /* may not travel on */
+	LEFT_MALFORMED, /* lengths do not fit each other */
+	LEFT_TOO_BIG,   /* for the way out, or merged by an offload */
+	LEFT_REASONS,
+};
+_Static_assert(LEFT_REASONS == 7, "layout.rs");
+
+/* ---- end of it ---- */
+
+/* The form of map definitions that needs no BTF: the object is the same on every machine. */
+struct map {
+	u32 type, key_size, value_size, entries, flags;
+};
+
+/* The agent sets the number of entries. */
+SEC("maps") struct map paths = {BPF_MAP_TYPE_HASH, sizeof(struct key), sizeof(struct path), 1, 0};
+SEC("maps") struct map left = {BPF_MAP_TYPE_PERCPU_ARRAY, sizeof(u32), sizeof(u64), LEFT_REASONS, 0};
+
+SEC("license") const char licence[] = "Dual MIT/GPL";
+
+/* Sequence gaps larger than this are a peer that started anew, not packets that got lost: as in the ALG. */
+#define LARGEST_GAP 4096
+
+#define inline inline __attribute__((always_inline))
+
+static inline void meter(struct path *path, u32 sequence)
+{
+	u32 ahead = sequence - path->next_sequence;
+
+	if (path->last_payload == 0) {
+		path->next_sequence = sequence + 1;
+	} else if (ahead <= LARGEST_GAP) {
+		if (unlikely(ahead))
+			__sync_fetch_and_add(&path->lost, ahead);
+		path->next_sequence = sequence + 1;
+	} else if (-ahead <= LARGEST_GAP) {
+		/* Late, so it was counted as lost too early. */
+		if (path->lost)
+			__sync_fetch_and_add(&path->lost, -1);
+	} else {
+		path->next_sequence = sequence + 1;
+	}
+}
+
+/* RFC 1624: one's complement sums do not mind the byte order, nor how many words are taken at once. */
+static inline u16 checksum(struct ipv4 *ip, struct path *path)
+{
+	u64 sum = (u16)~ip->checksum;
+
+	sum += (u64)(u32)~ip->source + path->source;
+	sum += (u64)(u32)~ip->destination + path->destination;
+	/* Time to live is the first octet of its word. */
+	sum += (u16)~(u16)ip->ttl + (u16)(ip->ttl - 1);
+	sum = (sum & 0xffffffff) + (sum >> 32);
+	sum = (sum & 0xffff) + (sum >> 16);
+	sum = (sum & 0xffff) + (sum >> 16);
+	sum = (sum & 0xffff) + (sum >> 16);
+	return (u16)~sum;
+}
+
+SEC("classifier") int callgate_gre(struct __sk_buff *skb)
+{
+	u32 why;
+
+	/* A packet for another machine is a bridge's; with a tag it is a VLAN's, whose own link it will come to. */
+	if (skb->protocol != NET16(ETH_P_IP) || skb->pkt_type != PACKET_HOST || skb->vlan_present)
+		return TC_ACT_UNSPEC;
+
+	void *data = (void *)(unsigned long)skb->data;
+	void *end = (void *)(unsigned long)skb->data_end;
+
+	if (unlikely(data + HEADERS > end)) {
+		/* Too short, or not all of it lies in one piece. */
+		if (skb->len < HEADERS || skb_pull_data(skb, HEADERS))
+			return TC_ACT_UNSPEC;
+		data = (void *)(unsigned long)skb->data;
+		end = (void *)(unsigned long)skb->data_end;
+		if (data + HEADERS > end)
+			return TC_ACT_UNSPEC;
+	}
+
+	struct ipv4 *ip = data + sizeof(struct ethernet);
+	struct gre *gre = (void *)(ip + 1);
+
+	if (ip->protocol != PROTOCOL_GRE)
+		return TC_ACT_UNSPEC;
+	if (unlikely(ip->version_length != WITHOUT_OPTIONS)) {
+		why = LEFT_OPTIONS;
+		goto leave;
+	}
+	if (unlikely(ip->fragment & FRAGMENT_OFFSET)) {
+		why = LEFT_FRAGMENT;
+		goto leave;
+	}
+	if ((gre->flags & (GRE_FORBIDDEN | GRE_KEY | GRE_VERSION)) != (GRE_KEY | GRE_VERSION_1) ||
+	    gre->protocol != GRE_PPP)
+		return TC_ACT_UNSPEC;
+
+	struct key key = {ip->source, ip->destination, gre->call_id, 0};
+	struct path *path = map_lookup_elem(&paths, &key);
+
+	if (!path) {
+		why = LEFT_UNKNOWN;
+		goto leave;
+	}
+	if (unlikely(skb->ifindex != path->from_link)) {
+		why = LEFT_LINK;
+		goto leave;
+	}
+
+	/* Here for every packet of the call, also for those the ALG will carry: a gap is a gap on the way to us. */
+	u64 now = ktime_get_coarse_ns();
+	u16 sequence = gre->flags & GRE_SEQUENCE;
+
+	if (sequence) {
+		meter(path, __builtin_bswap32(gre->number));
+		path->last_payload = now;
+	}
+	path->last_seen = now;
+
+	u32 length = NET16(ip->total_length);
+	u32 header = 8 + (sequence ? 4 : 0) + (gre->flags & GRE_ACKNOWLEDGEMENT ? 4 : 0);
+
+	if (unlikely(ip->fragment & MORE_FRAGMENTS)) {
+		why = LEFT_FRAGMENT;
+		goto leave;
+	}
+	if (unlikely(ip->ttl <= 1)) {
+		why = LEFT_TTL;
+		goto leave;
+	}
+	if (unlikely(length + sizeof(struct ethernet) > skb->len ||
+		     sizeof(struct ipv4) + header + NET16(gre->payload_length) > length)) {
+		why = LEFT_MALFORMED;
+		goto leave;
+	}
+	if (unlikely(length > path->mtu || skb->gso_size)) {
+		why = LEFT_TOO_BIG;
+		goto leave;
+	}
+
+	ip->checksum = checksum(ip, path);
+	ip->source = path->source;
+	ip->destination = path->destination;
+	ip->ttl -= 1;
+	if (gre->call_id != path->call_id) {
+		/* The IPv4 header's sum stays what it was; this part's does not, where a card has summed up the packet. */
+		csum_update(skb, (u32)(u16)~gre->call_id + path->call_id);
+		gre->call_id = path->call_id;
+	}
+
+	__sync_fetch_and_add(&path->packets, 1);
+	__sync_fetch_and_add(&path->bytes, length);
+
+	struct next_hop to = {AF_INET, {path->next_hop}};
+
+	return redirect_neigh(path->to_link, &to, sizeof(to), 0);
+
+leave:;
+	u64 *count = map_lookup_elem(&left, &why);
+
+	if (count)
+		*count += 1;
+	return TC_ACT_UNSPEC;
+}
