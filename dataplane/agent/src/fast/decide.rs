@@ -28,13 +28,8 @@ pub fn rules(path: &CallPath, client: &Way, server: &Way) -> [(Key, Rule); 2] {
         server.next_hop,
         server.mtu,
     );
-    let down = Rule::new(
-        (server.link, client.link),
-        (path.server, path.client),
-        path.pns.client,
-        client.next_hop,
-        client.mtu,
-    );
+    let down =
+        Rule::new((server.link, client.link), (path.server, path.client), path.pns.client, client.next_hop, client.mtu);
     let [up_key, down_key] = keys(path);
     [(up_key, up), (down_key, down)]
 }
@@ -42,10 +37,7 @@ pub fn rules(path: &CallPath, client: &Way, server: &Way) -> [(Key, Rule); 2] {
 /// Under which keys they are.
 #[must_use]
 pub fn keys(path: &CallPath) -> [Key; 2] {
-    [
-        Key::new(path.client, path.server, path.pac.client),
-        Key::new(path.server, path.external, path.pns.server),
-    ]
+    [Key::new(path.client, path.server, path.pac.client), Key::new(path.server, path.external, path.pns.server)]
 }
 
 /// What has to be done to a map that another run has left.

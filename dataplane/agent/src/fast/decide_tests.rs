@@ -46,8 +46,7 @@ fn the_octets_are_those_the_program_reads() {
     assert_eq!(octets, [10, 0, 0, 2, 198, 51, 100, 9, 0x01, 0x33, 0, 0]);
     // SAFETY: Rule has no padding; its octets are read only.
     let octets: [u8; 24] = unsafe { std::mem::transmute(rule) };
-    let expected =
-        [5, 0, 0, 0, 2, 0, 0, 0, 192, 0, 2, 1, 198, 51, 100, 9, 192, 0, 2, 254, 0x03, 0x8b, 0xff, 0xff];
+    let expected = [5, 0, 0, 0, 2, 0, 0, 0, 192, 0, 2, 1, 198, 51, 100, 9, 192, 0, 2, 254, 0x03, 0x8b, 0xff, 0xff];
     assert_eq!(octets, expected);
 }
 

@@ -85,13 +85,7 @@ impl Key {
 impl Rule {
     /// In by one link, out by another to this neighbour.
     #[must_use]
-    pub fn new(
-        links: (u32, u32),
-        addresses: (Ipv4Addr, Ipv4Addr),
-        call_id: u16,
-        next_hop: Ipv4Addr,
-        mtu: u32,
-    ) -> Self {
+    pub fn new(links: (u32, u32), addresses: (Ipv4Addr, Ipv4Addr), call_id: u16, next_hop: Ipv4Addr, mtu: u32) -> Self {
         Self {
             from_link: links.0,
             to_link: links.1,

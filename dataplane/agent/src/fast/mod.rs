@@ -56,7 +56,7 @@ pub enum Mode {
 }
 
 /// What it needs to begin.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Setup {
     /// Whether, and how.
     pub mode: Mode,
@@ -68,6 +68,18 @@ pub struct Setup {
     pub mark: u32,
     /// Where to tell.
     pub status: Status,
+    /// Layout of the map: `LAYOUT`, but in a test of what another version leaves.
+    pub layout: u32,
+    /// Directions of calls the map has room for; counts where it is made.
+    pub entries: u32,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        let (mode, status) = (Mode::default(), Status::default());
+        let (root, table) = (PathBuf::new(), String::new());
+        Self { mode, root, table, mark: 0, status, layout: LAYOUT, entries: program::ENTRIES }
+    }
 }
 
 /// The fast path of a node; does nothing where there is none.
@@ -99,10 +111,10 @@ impl Fast {
     /// Loads, takes over what a previous run has left of `live` calls, and removes the rest of it. Where that cannot be, the reason
     /// is in the status, and everything goes the other way.
     pub fn start(setup: Setup, live: &BTreeSet<CallPath>, now: Now) -> Self {
-        let Setup { mode, root, table, mark, status } = setup;
+        let Setup { mode, root, table, status, .. } = setup.clone();
         let begun = match mode {
             Mode::Off => Err("--fast-path=off".to_owned()),
-            Mode::Auto | Mode::Clsact => On::begin(mode == Mode::Auto, &root, &table, mark, live, now),
+            Mode::Auto | Mode::Clsact => On::begin(&setup, live, now),
         };
         let on = match begun {
             Ok(on) => Some(on),
@@ -246,23 +258,16 @@ pub fn remove(root: &std::path::Path, table: &str) -> Result<(), String> {
 }
 
 impl On {
-    fn begin(
-        tcx: bool,
-        root: &std::path::Path,
-        table: &str,
-        mark: u32,
-        live: &BTreeSet<CallPath>,
-        now: Now,
-    ) -> Result<Self, String> {
-        let ways = Ways::open(mark)?;
-        let pins = Pins::of(root, table).map_err(|error| error.to_string())?;
+    fn begin(setup: &Setup, live: &BTreeSet<CallPath>, now: Now) -> Result<Self, String> {
+        let ways = Ways::open(setup.mark)?;
+        let pins = Pins::of(&setup.root, &setup.table).map_err(|error| error.to_string())?.with_layout(setup.layout);
         let unpinned = pins.make().err().unwrap_or_default();
         let pins = unpinned.is_empty().then_some(pins);
         let inherited = pins.as_ref().is_some_and(|pins| pins.map().exists());
-        let (program, table) = program::load(pins.as_ref())?;
+        let (program, table) = program::load(pins.as_ref(), setup.entries)?;
         let paths = Paths::adopt(table, live).map_err(|error| format!("reading the map: {error}"))?;
         let mut on = Self {
-            tcx,
+            tcx: setup.mode == Mode::Auto,
             program,
             paths,
             ways,
@@ -275,6 +280,7 @@ impl On {
             todo: live.iter().copied().collect(),
         };
         let links = on.pins.as_ref().map(Pins::links).unwrap_or_default();
+        on.attached.extend(links.iter().map(|(link, hook)| (*link, Attached::named(*hook))));
         if !inherited && !links.is_empty() {
             // Another layout: until links change over to the new program, the old one goes on by its own map.
             while let Some(path) = on.todo.pop_front() {
@@ -291,23 +297,17 @@ impl On {
         Ok(on)
     }
 
-    /// A link that a previous run has left.
+    /// A link that a previous run has left: this program in the place of that one.
     fn adopt_link(&mut self, link: u32, hook: Hook) {
         let Some(pins) = &self.pins else { return };
-        // Placing a call above may have put this very program there, under the same name.
-        if self.attached.get(&link).is_some_and(|attached| attached.hook == hook) {
-            return;
+        match self.program.adopt(link, hook, pins, self.ways.routes()) {
+            Ok(true) if self.attached.get(&link).is_some_and(|attached| attached.hook == hook) => return,
+            // Gone with its device, or there in two ways: only a name is left, or one of them too many.
+            Ok(_) => {}
+            Err(error) => tracing::warn!(link, "what a run before has put on it is taken away: {error}"),
         }
-        let adopted = self.program.adopt(link, hook, pins, self.ways.routes());
-        match adopted {
-            Ok(Some(attached)) if !self.attached.contains_key(&link) => drop(self.attached.insert(link, attached)),
-            // Gone with its link, or there twice: only the name is left, or one of them too many.
-            Ok(Some(_) | None) => self.forget_link(link, hook),
-            Err(error) => {
-                tracing::warn!(link, "what a run before has put on it is taken away: {error}");
-                self.forget_link(link, hook);
-            }
-        }
+        self.attached.retain(|at, attached| (*at, attached.hook) != (link, hook));
+        self.forget_link(link, hook);
     }
 
     fn forget_link(&self, link: u32, hook: Hook) {
@@ -365,7 +365,7 @@ impl On {
     fn drop_dead_links(&mut self) {
         let (links, pins) = (self.ways.links(), self.pins.as_ref());
         let dead = |link: &u32, attached: &Attached| {
-            !links.contains_key(link) || !program::holds(*link, attached, pins)
+            !links.contains_key(link) || !program::holds(*link, attached, pins, self.ways.routes())
         };
         let dead: Vec<u32> =
             self.attached.iter().filter(|(link, attached)| dead(link, attached)).map(|(link, _)| *link).collect();

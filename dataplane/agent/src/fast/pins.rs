@@ -152,7 +152,8 @@ mod tests {
     #[test]
     fn links_are_told_apart_by_their_names() {
         let names = ["7", "12-clsact", "12-clsact+qdisc", "x", "3-other"];
-        let expected = [Some((7, Hook::Tcx)), Some((12, Hook::Clsact(false))), Some((12, Hook::Clsact(true))), None, None];
+        let expected =
+            [Some((7, Hook::Tcx)), Some((12, Hook::Clsact(false))), Some((12, Hook::Clsact(true))), None, None];
         assert_eq!(names.map(link), expected);
         let pins = Pins::of(Path::new("/b"), "my.table").unwrap();
         for (device, hook) in expected.into_iter().flatten() {

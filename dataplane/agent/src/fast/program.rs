@@ -20,7 +20,7 @@ const NAME: &str = "callgate_gre";
 
 /// Directions of calls the map has room for: 65,536 calls. They are allocated at once, 128 octets each: a lookup then takes two
 /// cache lines.
-const ENTRIES: u32 = 1 << 17;
+pub(super) const ENTRIES: u32 = 1 << 17;
 
 /// Priority of the filter behind clsact: high enough to run behind what others have put there.
 const PRIORITY: u16 = 7411;
@@ -63,9 +63,9 @@ pub(super) enum Refusal {
 ///
 /// # Errors
 /// With what is missing.
-pub(super) fn load(pins: Option<&Pins>) -> Result<(Program, Table), String> {
+pub(super) fn load(pins: Option<&Pins>, entries: u32) -> Result<(Program, Table), String> {
     let mut loader = EbpfLoader::new();
-    loader.btf(None).map_max_entries("paths", ENTRIES);
+    loader.btf(None).map_max_entries("paths", entries);
     let path = pins.map(Pins::map);
     if let Some(path) = &path {
         loader.map_pin_path("paths", path);
@@ -115,7 +115,9 @@ impl Program {
             Some(Err(error)) if error.raw_os_error() != Some(libc::EINVAL) => return Err(format!("tcx: {error}")),
             Some(Err(_)) | None if pins.is_none() => {
                 // It would go on without anybody who knows of it.
-                return Err("a filter behind clsact outlives the agent, and has no name to be found again by".to_owned());
+                return Err(
+                    "a filter behind clsact outlives the agent, and has no name to be found again by".to_owned()
+                );
             }
             Some(Err(_)) | None => {
                 let qdisc = clsact::put(routes.connection(), link, PRIORITY, fd.as_raw_fd(), NAME)
@@ -134,18 +136,18 @@ impl Program {
         Ok(Attached { link: None, ..attached })
     }
 
-    /// Takes over what a previous run has put on a link: this program in its place, from one packet to the next. `None` if it is
+    /// Takes over what a previous run has put on a link: this program in its place, from one packet to the next. False if it is
     /// on no link any more.
     ///
     /// # Errors
     /// What the kernel says.
-    pub(super) fn adopt(&mut self, link: u32, hook: Hook, pins: &Pins, routes: &Routes) -> Result<Option<Attached>, String> {
+    pub(super) fn adopt(&mut self, link: u32, hook: Hook, pins: &Pins, routes: &Routes) -> Result<bool, String> {
         let fd = self.fd()?;
         match hook {
             Hook::Tcx => {
                 let held = sys::pinned(&pins.link(link, hook)).map_err(|error| format!("tcx: {error}"))?;
                 if sys::device_of(&held).map_err(|error| format!("tcx: {error}"))? != link {
-                    return Ok(None);
+                    return Ok(false);
                 }
                 sys::replace(&held, &fd).map_err(|error| format!("tcx: {error}"))?;
             }
@@ -154,7 +156,7 @@ impl Program {
                 put.map_err(|error| format!("clsact: {error}"))?;
             }
         }
-        Ok(Some(Attached { hook, link: None }))
+        Ok(true)
     }
 
     /// How often it has left packets to the ALG, by the names of the counters.
@@ -192,12 +194,14 @@ pub(super) fn detach(link: u32, attached: Attached, pins: Option<&Pins>, routes:
 }
 
 /// Whether what has a name on this link is still there.
-pub(super) fn holds(link: u32, attached: &Attached, pins: Option<&Pins>) -> bool {
+pub(super) fn holds(link: u32, attached: &Attached, pins: Option<&Pins>, routes: &Routes) -> bool {
     let device = match (&attached.link, attached.hook, pins) {
         (Some(held), ..) => sys::device_of(held),
-        (None, Hook::Tcx, Some(pins)) => sys::pinned(&pins.link(link, Hook::Tcx)).and_then(|held| sys::device_of(&held)),
-        // A filter goes with its link.
-        (None, Hook::Clsact(_), _) => return true,
+        (None, Hook::Tcx, Some(pins)) => {
+            sys::pinned(&pins.link(link, Hook::Tcx)).and_then(|held| sys::device_of(&held))
+        }
+        // Where that cannot be told, it is better to believe it: the next look comes.
+        (None, Hook::Clsact(_), _) => return clsact::is_there(routes.connection(), link, PRIORITY).unwrap_or(true),
         (None, Hook::Tcx, None) => return false,
     };
     device.is_ok_and(|device| device == link)

@@ -99,6 +99,9 @@ mod tests {
         let detail = "eBPF at clsact on cni0, eth0; it ends with the agent: /x is no bpf file system; \
                       2 calls by AF_PACKET: link wg0 has no Ethernet; XDP is not built in";
         assert_eq!(on.feature().detail, detail);
-        assert_eq!((off.path(), on.path(), State::default().path()), ("AF_PACKET".into(), "eBPF at clsact".into(), "eBPF at tcx".into()));
+        assert_eq!(
+            (off.path(), on.path(), State::default().path()),
+            ("AF_PACKET".into(), "eBPF at clsact".into(), "eBPF at tcx".into())
+        );
     }
 }

@@ -128,7 +128,11 @@ mod tests {
         assert_eq!(decided(Some(hop), true, false), Ok(Way { link: 3, next_hop: ROUTER, mtu: 1_500 }));
         assert_eq!(decided(Some(near), true, false), Ok(Way { link: 3, next_hop: END, mtu: 1_400 }));
         assert_eq!(decided(Some(hop), false, false), Err(Slow::NoEthernet("eth0".into())));
-        let nowhere = [decided(None, true, false), decided(Some(hop), true, true), decided(Some(Hop { ifindex: 4, ..hop }), true, false)];
+        let nowhere = [
+            decided(None, true, false),
+            decided(Some(hop), true, true),
+            decided(Some(Hop { ifindex: 4, ..hop }), true, false),
+        ];
         assert_eq!(nowhere, [(); 3].map(|()| Err(Slow::NoRoute(END))));
     }
 }

@@ -43,7 +43,7 @@ pub(crate) fn put(rt: &Rt, link: u32, priority: u16, program: i32, name: &str) -
 /// Takes it away; with the qdisc, if `qdisc` is set and no filter of anybody else is behind it. Gone already is fine.
 pub(crate) fn remove(rt: &Rt, link: u32, priority: u16, qdisc: bool) -> Result<(), Error> {
     gone(rt.request(&Message::DelTrafficFilter(filter(link, priority)), 0))?;
-    if qdisc && filters(rt, link, INGRESS)? + filters(rt, link, EGRESS)? == 0 {
+    if qdisc && filters(rt, link, INGRESS)?.is_empty() && filters(rt, link, EGRESS)?.is_empty() {
         remove_qdisc(rt, link)?;
     }
     Ok(())
@@ -58,14 +58,25 @@ fn filter(link: u32, priority: u16) -> TcMessage {
     filter
 }
 
-fn filters(rt: &Rt, link: u32, parent: TcHandle) -> Result<usize, Error> {
+/// Whether a program is on this link under this priority.
+pub(crate) fn is_there(rt: &Rt, link: u32, priority: u16) -> Result<bool, Error> {
+    let found = filters(rt, link, INGRESS)?;
+    Ok(found.iter().any(|filter| filter.header.info >> 16 == u32::from(priority)))
+}
+
+fn filters(rt: &Rt, link: u32, parent: TcHandle) -> Result<Vec<TcMessage>, Error> {
     let mut all = TcMessage::with_index(link as i32);
     all.header.parent = parent;
-    match rt.request(&Message::GetTrafficFilter(all), NLM_F_DUMP) {
-        Ok(found) => Ok(found.len()),
-        Err(Error::Kernel { errno: Errno::EINVAL | Errno::ENODEV | Errno::ENOENT, .. }) => Ok(0),
-        Err(error) => Err(error),
-    }
+    let found = match rt.request(&Message::GetTrafficFilter(all), NLM_F_DUMP) {
+        Ok(found) => found,
+        Err(Error::Kernel { errno: Errno::EINVAL | Errno::ENODEV | Errno::ENOENT, .. }) => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let filter = |message| match message {
+        Message::NewTrafficFilter(filter) => Some(filter),
+        _ => None,
+    };
+    Ok(found.into_iter().filter_map(filter).collect())
 }
 
 fn remove_qdisc(rt: &Rt, link: u32) -> Result<(), Error> {

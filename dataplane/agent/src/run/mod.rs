@@ -103,7 +103,9 @@ async fn serve<S: Source>(
     let mut worth_keeping = record.is_some();
     let before = record.as_ref().and_then(|record| record.options.as_ref());
     if let Some(before) = before.filter(|before| before.nft_table != options.nft_table) {
-        fast::remove(&args.bpf_dir, &before.nft_table).map_err(Error::msg).context("removing the fast path of the run before")?;
+        fast::remove(&args.bpf_dir, &before.nft_table)
+            .map_err(Error::msg)
+            .context("removing the fast path of the run before")?;
     }
     let kept = state.kernel_record();
     let save = Box::new(move |record: &Record| write_whole(&kept, &serde_json::to_vec(record)?));

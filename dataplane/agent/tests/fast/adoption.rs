@@ -1,0 +1,205 @@
+//! A process that ends, and the next one: packets flow on, leftovers go.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use callgate_agent::fast::{Hook, LAYOUT, Mode, Pins, Setup, remove};
+use callgate_pptp::CallPath;
+
+use super::lab::{Lab, NOW, Sender, call, root, sh};
+use super::packets::Gre;
+
+const MODES: [Mode; 2] = [Mode::Auto, Mode::Clsact];
+
+fn calls(count: u16) -> Vec<CallPath> {
+    (0..count).map(call).collect()
+}
+
+fn passes(lab: &Lab, path: &CallPath) {
+    let (up, down) = (Gre::up(path), Gre::down(path));
+    lab.from_client().send(&up.bytes());
+    assert_eq!(lab.at_server.wait(1), [up.beyond(path).bytes()]);
+    lab.from_server().send(&down.bytes());
+    assert_eq!(lab.at_client.wait(1), [down.beyond(path).bytes()]);
+}
+
+/// GRE of these calls from the client in turn, numbered, until it is told to end; how many were sent.
+struct Flood {
+    end: Arc<AtomicBool>,
+    thread: std::thread::JoinHandle<u64>,
+}
+
+impl Flood {
+    fn start(sender: Sender, paths: Vec<CallPath>) -> Self {
+        let end = Arc::new(AtomicBool::new(false));
+        let until = Arc::clone(&end);
+        let thread = std::thread::spawn(move || {
+            let mut sent = 0;
+            while !until.load(Ordering::Relaxed) {
+                for path in &paths {
+                    sender.send(&Gre::up(path).seq(sent as u32).bytes());
+                    sent += 1;
+                }
+                // The other CPU has its share too.
+                std::thread::sleep(std::time::Duration::from_micros(200));
+            }
+            sent
+        });
+        Self { end, thread }
+    }
+
+    fn stop(self) -> u64 {
+        self.end.store(true, Ordering::Relaxed);
+        self.thread.join().unwrap()
+    }
+}
+
+#[test]
+fn packets_flow_while_nobody_is_there_and_the_next_run_adopts_calls_and_counts() {
+    if !root() {
+        return;
+    }
+    for mode in MODES {
+        let lab = Lab::new();
+        let (fast, _) = lab.start(mode, &calls(3));
+        passes(&lab, &call(1));
+        // As if killed: nothing is said to the kernel.
+        drop(fast);
+        passes(&lab, &call(1));
+        // Meanwhile call 2 has ended, and call 5 was set up by nobody.
+        let live = [call(0), call(1), call(5)];
+        let (fast, status) = lab.start(mode, &live);
+        assert_eq!(status.get().links.len(), 2);
+        live.iter().for_each(|path| passes(&lab, path));
+        let passed = fast.passed(&call(1)).unwrap();
+        assert_eq!((passed.up.traffic.packets, passed.down.traffic.packets), (3, 3));
+        let gone = Gre::up(&call(2)).bytes();
+        lab.from_client().send(&gone);
+        assert_eq!(lab.at_gateway.wait(1), [gone]);
+    }
+}
+
+#[test]
+fn restarts_under_traffic_lose_and_leave_no_packet() {
+    if !root() {
+        return;
+    }
+    for mode in MODES {
+        let lab = Lab::new();
+        let paths = calls(20);
+        let (mut fast, _) = lab.start(mode, &paths);
+        let flood = Flood::start(lab.from_client(), paths.clone());
+        let mut arrived = 0;
+        for _ in 0..10 {
+            drop(fast);
+            arrived += lab.at_server.take().len() as u64;
+            fast = lab.start(mode, &paths).0;
+            arrived += lab.at_server.take().len() as u64;
+        }
+        let sent = flood.stop();
+        arrived += lab.at_server.take().len() as u64;
+        assert_eq!((arrived, lab.at_gateway.take().len()), (sent, 0), "{mode:?}");
+        println!("{mode:?}: {sent} packets over 10 restarts");
+        let passed = fast.all_passed();
+        assert_eq!(passed.values().map(|both| both.up.traffic.packets).sum::<u64>(), sent);
+    }
+}
+
+#[test]
+fn another_layout_of_the_map_is_filled_before_the_links_change_over() {
+    if !root() {
+        return;
+    }
+    for mode in MODES {
+        let lab = Lab::new();
+        let paths = calls(20);
+        let old = Setup { mode, layout: LAYOUT + 1, ..lab.setup() };
+        let (fast, _) = lab.start_with(old.clone(), &paths);
+        let flood = Flood::start(lab.from_client(), paths.clone());
+        drop(fast);
+        let (_fast, _) = lab.start(mode, &paths);
+        let sent = flood.stop();
+        let arrived = lab.at_server.take().len() as u64;
+        assert_eq!((arrived, lab.at_gateway.take().len()), (sent, 0), "{mode:?}");
+        let left = Pins::of(&lab.root, "callgate").unwrap().with_layout(LAYOUT + 1).map();
+        assert!(!left.exists(), "{left:?} is left");
+        passes(&lab, &call(3));
+    }
+}
+
+#[test]
+fn another_way_of_attaching_adopts_what_is_there_too() {
+    if !root() {
+        return;
+    }
+    for [before, after] in [[Mode::Auto, Mode::Clsact], [Mode::Clsact, Mode::Auto]] {
+        let lab = Lab::new();
+        drop(lab.start(before, &calls(2)));
+        let (_fast, status) = lab.start(after, &calls(2));
+        assert_eq!(status.get().links.len(), 2, "{before:?} {after:?}");
+        passes(&lab, &call(1));
+    }
+}
+
+#[test]
+fn a_start_without_the_fast_path_removes_what_a_run_before_has_left() {
+    if !root() {
+        return;
+    }
+    for mode in MODES {
+        let lab = Lab::new();
+        let surface = || sh("tc qdisc show; tc filter show dev cg-in ingress");
+        let before = surface();
+        drop(lab.start(mode, &calls(2)));
+        let _off = lab.start(Mode::Off, &calls(2));
+        let up = Gre::up(&call(1)).bytes();
+        lab.from_client().send(&up);
+        assert_eq!(lab.at_gateway.wait(1), [up]);
+        assert_eq!((surface(), lab.root.join("callgate").exists()), (before, false));
+    }
+}
+
+#[test]
+fn removing_takes_program_map_and_names_and_is_fine_where_there_are_none() {
+    if !root() {
+        return;
+    }
+    for mode in MODES {
+        let lab = Lab::new();
+        let before = sh("tc qdisc show");
+        drop(lab.start(mode, &calls(2)));
+        // Another agent's, by its table, stays.
+        let other = Setup { table: "other".into(), ..lab.setup() };
+        drop(lab.start_with(other, &[]));
+        remove(&lab.root, "callgate").unwrap();
+        remove(&lab.root, "callgate").unwrap();
+        assert_eq!(sh("tc qdisc show"), before);
+        assert!(!Pins::of(&lab.root, "callgate").unwrap().map().exists());
+        assert!(Pins::of(&lab.root, "other").unwrap().map().exists());
+        remove(&lab.root, "other").unwrap();
+        assert!(!lab.root.join("callgate").exists());
+    }
+}
+
+#[test]
+fn without_a_bpf_file_system_it_works_and_ends_with_its_process() {
+    if !root() {
+        return;
+    }
+    let lab = Lab::new();
+    let plain = tempfile::tempdir().unwrap();
+    let setup = Setup { root: plain.path().to_owned(), ..lab.setup() };
+    let (fast, status) = lab.start_with(setup.clone(), &calls(2));
+    passes(&lab, &call(1));
+    let expected = format!("{0} is no bpf file system: mount -t bpf bpf {0}", plain.path().display());
+    assert_eq!(status.get().unpinned, expected);
+    drop(fast);
+    let up = Gre::up(&call(1)).bytes();
+    lab.from_client().send(&up);
+    assert_eq!(lab.at_gateway.wait(1), [up]);
+    // A filter would go on without anybody who could find it.
+    let (mut fast, status) = lab.start_with(Setup { mode: Mode::Clsact, ..setup }, &[]);
+    assert!(!fast.open(call(1), NOW));
+    assert!(status.get().slow.is_some_and(|(_, why)| why.contains("clsact outlives the agent")));
+    assert!(Pins::of(plain.path(), "callgate").unwrap().links().iter().all(|(_, hook)| *hook != Hook::Tcx));
+}

@@ -1,0 +1,226 @@
+//! Links that come, go, are renamed or moved, and the kinds that stand on others.
+
+use callgate_agent::fast::{Fast, Mode, Pins};
+
+use super::lab::{CLIENT, Lab, NOW, Namespace, Sender, call, index, mac, root, sh};
+use super::packets::Gre;
+
+const MODES: [Mode; 2] = [Mode::Auto, Mode::Clsact];
+
+/// One packet each way.
+fn passes(lab: &Lab, client: &Sender) {
+    let (up, down) = (Gre::up(&call(1)), Gre::down(&call(1)));
+    client.send(&up.bytes());
+    assert_eq!(lab.at_server.wait(1), [up.beyond(&call(1)).bytes()]);
+    lab.from_server().send(&down.bytes());
+    assert_eq!(lab.at_client.wait(1), [down.beyond(&call(1)).bytes()]);
+    assert_eq!(lab.at_gateway.take(), Vec::<Vec<u8>>::new());
+}
+
+fn look(fast: &mut Fast) {
+    fast.refresh();
+    while fast.deadline(NOW) == Some(NOW) {
+        fast.work(NOW);
+    }
+}
+
+fn pinned(lab: &Lab) -> Vec<u32> {
+    Pins::of(&lab.root, "callgate").unwrap().links().into_iter().map(|(link, _)| link).collect()
+}
+
+#[test]
+fn a_link_that_is_made_anew_or_renamed_is_followed() {
+    if !root() {
+        return;
+    }
+    for mode in MODES {
+        let lab = Lab::new();
+        let (mut fast, status) = lab.start(mode, &[call(1)]);
+        passes(&lab, &lab.from_client());
+        sh("ip link set cg-in name cg-new");
+        look(&mut fast);
+        assert!(status.get().links.contains("cg-new"), "{:?}", status.get());
+        passes(&lab, &lab.through("cg-new"));
+        let before = index("cg-new");
+        sh(&format!("ip link del cg-new && ip link add cg-in type veth peer name eth0 netns {}", lab.client.path()));
+        lab.client.sh("ip link set eth0 up");
+        sh("ip addr add 10.0.0.1/24 dev cg-in && ip link set cg-in up");
+        lab.neighbours("cg-in");
+        look(&mut fast);
+        passes(&lab, &lab.from_client());
+        let mut expected = [index("cg-in"), index("cg-out")];
+        expected.sort_unstable();
+        assert_eq!(pinned(&lab), expected, "nothing is left of link {before}");
+    }
+}
+
+#[test]
+fn a_link_that_was_away_in_another_namespace_is_attached_anew() {
+    if !root() {
+        return;
+    }
+    for mode in MODES {
+        let lab = Lab::new();
+        let (mut fast, _) = lab.start(mode, &[call(1)]);
+        passes(&lab, &lab.from_client());
+        let number = index("cg-in");
+        // There and back before anybody looks: the same name, and the same number.
+        let elsewhere = Namespace::fresh();
+        sh(&format!("ip link set cg-in netns {}", elsewhere.path()));
+        elsewhere.sh(&format!(
+            "ip link set cg-in netns /proc/{}/task/{}/ns/net",
+            std::process::id(),
+            nix::unistd::gettid()
+        ));
+        assert_eq!(index("cg-in"), number);
+        sh("ip addr add 10.0.0.1/24 dev cg-in && ip link set cg-in up");
+        lab.neighbours("cg-in");
+        look(&mut fast);
+        passes(&lab, &lab.from_client());
+    }
+}
+
+/// How a link is made on top of `cg-in`, and what the client has to do for it.
+const KINDS: [(&str, &str, &str); 4] = [
+    ("bridge", "ip link add cg-l3 type bridge && ip link set cg-in master cg-l3", "true"),
+    ("macvlan", "ip link add link cg-in name cg-l3 type macvlan mode bridge", "true"),
+    (
+        "vlan",
+        "ip link add link cg-in name cg-l3 type vlan id 7",
+        "ip link set eth0 down && ip link set eth0 name cg-low && ip link add link cg-low name eth0 type vlan id 7 \
+         && ip link set cg-low up && ip link set eth0 up",
+    ),
+    (
+        "bond",
+        "ip link add cg-l3 type bond mode active-backup && ip link set cg-in down && ip link set cg-in master cg-l3",
+        "true",
+    ),
+];
+
+/// Whether this kernel has links of this kind. Bridges and macvlans it must have.
+fn has(kind: &str) -> bool {
+    let (on, lower) = (Namespace::fresh(), if kind == "bridge" || kind == "bond" { "" } else { "link lo" });
+    let id = if kind == "vlan" { "id 3" } else { "" };
+    let made = on.sh(&format!("ip link add {lower} name cg-try type {kind} {id} 2>&1 || true"));
+    let has = !made.contains("Unknown device type");
+    assert!(has || ["vlan", "bond"].contains(&kind), "{made}");
+    if !has {
+        println!("this kernel has no links of kind {kind}: not looked at");
+    }
+    has
+}
+
+#[test]
+fn bridges_macvlans_vlans_and_bonds_are_links_like_others() {
+    if !root() {
+        return;
+    }
+    for mode in MODES {
+        for (kind, make, client) in KINDS.into_iter().filter(|(kind, ..)| has(kind)) {
+            let lab = Lab::new();
+            sh("ip addr flush dev cg-in");
+            sh(make);
+            lab.client.sh(client);
+            sh("ip link set cg-in up && ip link set cg-l3 up && ip addr add 10.0.0.1/24 dev cg-l3");
+            lab.neighbours("cg-l3");
+            sh("timeout 10 sh -c 'until ip link show cg-l3 | grep -q LOWER_UP; do :; done'");
+            let (mut fast, status) = lab.start(mode, &[]);
+            assert!(fast.open(call(1), NOW), "{kind}: {:?}", status.get());
+            assert!(status.get().links.contains("cg-l3"), "{kind}: {:?}", status.get());
+            let client = lab.through("cg-l3");
+            // Two each way: a bridge has learned by then.
+            passes(&lab, &client);
+            passes(&lab, &client);
+        }
+    }
+}
+
+#[test]
+fn a_packet_that_a_bridge_or_a_vlan_has_for_somebody_else_is_not_ours() {
+    if !root() {
+        return;
+    }
+    let lab = Lab::new();
+    let (_fast, _) = lab.start(Mode::Auto, &[call(1)]);
+    let packet = Gre::up(&call(1)).bytes();
+    // To another machine's MAC address.
+    lab.client.run(|| Sender::here("eth0", "02:00:00:00:00:99")).send(&packet);
+    // With a tag: to VLAN 9, which the gateway does not have.
+    let to = mac("cg-in");
+    let tagged = lab.client.run(move || Sender::of_type("eth0", &to, 0x8100_u16.to_be()));
+    tagged.send(&[&[0, 9, 8, 0], &packet[..]].concat());
+    let good = Gre::up(&call(1)).seq(8);
+    lab.from_client().send(&good.bytes());
+    assert_eq!(lab.at_server.wait(1), [good.beyond(&call(1)).bytes()]);
+}
+
+#[test]
+fn a_link_without_calls_loses_the_program_after_a_while() {
+    if !root() {
+        return;
+    }
+    for mode in MODES {
+        let lab = Lab::new();
+        let before = (sh("tc qdisc show dev cg-in"), sh("tc qdisc show dev cg-out"));
+        let (mut fast, status) = lab.start(mode, &[call(1)]);
+        assert_eq!(pinned(&lab).len(), 2);
+        fast.close(&call(1), NOW);
+        let at = fast.deadline(NOW).unwrap();
+        assert!(at > NOW);
+        fast.work(at);
+        assert_eq!((pinned(&lab), status.get().links.len(), fast.deadline(at)), (vec![], 0, None));
+        assert_eq!((sh("tc qdisc show dev cg-in"), sh("tc qdisc show dev cg-out")), before);
+        // The next call needs it again.
+        assert!(fast.open(call(1), at));
+        passes(&lab, &lab.from_client());
+    }
+}
+
+#[test]
+fn filters_and_qdiscs_of_others_stay() {
+    if !root() {
+        return;
+    }
+    let lab = Lab::new();
+    let theirs = "protocol ip u32 match ip protocol 250 0xff flowid 1:1";
+    sh(&format!("tc qdisc add dev cg-in clsact && tc filter add dev cg-in ingress prio 5 {theirs}"));
+    sh(&format!("tc filter add dev cg-in egress prio 9 {theirs}"));
+    let before = sh("tc qdisc show dev cg-in; tc filter show dev cg-in ingress; tc filter show dev cg-in egress");
+    let (mut fast, _) = lab.start(Mode::Clsact, &[call(1)]);
+    passes(&lab, &lab.from_client());
+    fast.close(&call(1), NOW);
+    fast.work(fast.deadline(NOW).unwrap());
+    let after = sh("tc qdisc show dev cg-in; tc filter show dev cg-in ingress; tc filter show dev cg-in egress");
+    assert_eq!(after, before);
+}
+
+#[test]
+fn a_link_that_is_not_ethernet_leaves_its_calls_to_the_alg() {
+    if !root() {
+        return;
+    }
+    let lab = Lab::new();
+    sh("ip tuntap add cg-tun mode tun && ip link set cg-tun up");
+    sh(&format!("ip route add {CLIENT} dev cg-tun"));
+    let (mut fast, status) = lab.start(Mode::Auto, &[]);
+    assert!(!fast.open(call(1), NOW));
+    assert_eq!(status.get().slow, Some((1, "link cg-tun has no Ethernet".into())));
+}
+
+#[test]
+fn a_next_hop_that_changes_is_followed_and_what_was_counted_is_kept() {
+    if !root() {
+        return;
+    }
+    let lab = Lab::new();
+    let (mut fast, _) = lab.start(Mode::Auto, &[call(1)]);
+    passes(&lab, &lab.from_client());
+    sh("ip neigh replace 192.0.2.11 lladdr 02:00:00:00:00:11 dev cg-out nud permanent");
+    sh("ip route replace default via 192.0.2.11");
+    look(&mut fast);
+    // Frames to that MAC address are for another host: the server's socket says so, and takes them all the same.
+    let up = Gre::up(&call(1));
+    lab.from_client().send(&up.bytes());
+    assert_eq!(lab.at_server.wait(1), [up.beyond(&call(1)).bytes()]);
+    assert_eq!(fast.passed(&call(1)).unwrap().up.traffic.packets, 2);
+}
