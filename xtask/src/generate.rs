@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use crate::{chart, process, root};
+use crate::{bpf, chart, process, root};
 
 /// Which way round.
 #[derive(clap::Args)]
@@ -30,5 +30,6 @@ pub(crate) fn generate(check: bool) -> Result<bool> {
     }
     let crds = process::run(command, Duration::from_secs(900))?.success();
     // The chart copies what the first generator writes.
-    Ok(chart::generate(check)? && crds)
+    let chart = chart::generate(check)?;
+    Ok(bpf::generate(check)? && chart && crds)
 }

@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 mod bench;
+mod bpf;
 mod chart;
 mod checks;
 mod cluster;

@@ -67,6 +67,10 @@ pub(super) fn make(net: &OwnedFd, dir: &Path, name: &str, kind: Kind) -> anyhow:
 
 fn peer(dir: &Path) -> anyhow::Result<UnixDatagram> {
     mount(Some("sysfs"), "/sys", Some("sysfs"), MsFlags::empty(), NONE).context("/sys")?;
+    // Its own: what a killed agent has named there goes with the node.
+    if Path::new("/sys/fs/bpf").exists() {
+        mount(Some("bpf"), "/sys/fs/bpf", Some("bpf"), MsFlags::empty(), NONE).context("/sys/fs/bpf")?;
+    }
     bind(&dir.join("run"), Path::new("/run"))?;
     let dev = dir.join("dev");
     fs::create_dir_all(&dev).context("dev")?;
