@@ -32,17 +32,23 @@ pub(crate) fn generate(check: bool) -> Result<bool> {
             compile(OBJECT)?;
             fs::write(dir.join(RECORD), record(&source, &read(OBJECT)?, version)).context(RECORD)?;
         } else if before.1.lines().take(2).ne(record(&source, &before.0, "").lines().take(2)) {
-            bail!("dataplane/bpf/{SOURCE} has changed, and there is no clang to make {OBJECT} from it: install clang 14 or later");
+            bail!(
+                "dataplane/bpf/{SOURCE} has changed, and there is no clang to make {OBJECT} from it: install clang 14 or later"
+            );
         }
         return Ok(true);
     }
     let maker = before.1.lines().nth(2).unwrap_or_default().trim_start_matches("clang ").to_owned();
     if record(&source, &before.0, &maker) != before.1 {
-        println!("dataplane/bpf/{OBJECT} was not made from {SOURCE} as it is, or was changed: run `cargo xtask generate` where clang is");
+        println!(
+            "dataplane/bpf/{OBJECT} was not made from {SOURCE} as it is, or was changed: run `cargo xtask generate` where clang is"
+        );
         return Ok(false);
     }
     if clang.as_ref() != Some(&maker) {
-        println!("dataplane/bpf/{OBJECT} was made by clang {maker}, which is not here: its digest is right, it was not made again");
+        println!(
+            "dataplane/bpf/{OBJECT} was made by clang {maker}, which is not here: its digest is right, it was not made again"
+        );
         return Ok(true);
     }
     let again = PathBuf::from("../../target/callgate.bpf.o");

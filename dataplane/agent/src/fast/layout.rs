@@ -43,7 +43,8 @@ pub struct Meter {
     pub last_seen: u64,
     /// The same of packets with user data.
     pub last_payload: u64,
-    next_sequence: u32,
+    /// Comes next if nothing is lost; the program's own.
+    pub next_sequence: u32,
     /// Packets that never came, by gaps in the sequence numbers.
     pub lost: u32,
 }

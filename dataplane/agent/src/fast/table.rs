@@ -44,7 +44,7 @@ struct Open {
 /// All calls that are up, and the map.
 pub(super) struct Paths {
     table: Table,
-    open: HashMap<CallPath, Open>,
+    open: BTreeMap<CallPath, Open>,
     /// Whose entry it is. Two calls of a client may have the same way up; the newer has it.
     owners: HashMap<Key, CallPath>,
     /// How many entries packets of which link may find.

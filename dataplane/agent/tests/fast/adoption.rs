@@ -17,9 +17,9 @@ fn calls(count: u16) -> Vec<CallPath> {
 
 fn passes(lab: &Lab, path: &CallPath) {
     let (up, down) = (Gre::up(path), Gre::down(path));
-    lab.from_client().send(&up.bytes());
+    lab.client_sends().send(&up.bytes());
     assert_eq!(lab.at_server.wait(1), [up.beyond(path).bytes()]);
-    lab.from_server().send(&down.bytes());
+    lab.server_sends().send(&down.bytes());
     assert_eq!(lab.at_client.wait(1), [down.beyond(path).bytes()]);
 }
 
@@ -74,7 +74,7 @@ fn packets_flow_while_nobody_is_there_and_the_next_run_adopts_calls_and_counts()
         let passed = fast.passed(&call(1)).unwrap();
         assert_eq!((passed.up.traffic.packets, passed.down.traffic.packets), (3, 3));
         let gone = Gre::up(&call(2)).bytes();
-        lab.from_client().send(&gone);
+        lab.client_sends().send(&gone);
         assert_eq!(lab.at_gateway.wait(1), [gone]);
     }
 }
@@ -88,7 +88,7 @@ fn restarts_under_traffic_lose_and_leave_no_packet() {
         let lab = Lab::new();
         let paths = calls(20);
         let (mut fast, _) = lab.start(mode, &paths);
-        let flood = Flood::start(lab.from_client(), paths.clone());
+        let flood = Flood::start(lab.client_sends(), paths.clone());
         let mut arrived = 0;
         for _ in 0..10 {
             drop(fast);
@@ -115,7 +115,7 @@ fn another_layout_of_the_map_is_filled_before_the_links_change_over() {
         let paths = calls(20);
         let old = Setup { mode, layout: LAYOUT + 1, ..lab.setup() };
         let (fast, _) = lab.start_with(old.clone(), &paths);
-        let flood = Flood::start(lab.from_client(), paths.clone());
+        let flood = Flood::start(lab.client_sends(), paths.clone());
         drop(fast);
         let (_fast, _) = lab.start(mode, &paths);
         let sent = flood.stop();
@@ -153,7 +153,7 @@ fn a_start_without_the_fast_path_removes_what_a_run_before_has_left() {
         drop(lab.start(mode, &calls(2)));
         let _off = lab.start(Mode::Off, &calls(2));
         let up = Gre::up(&call(1)).bytes();
-        lab.from_client().send(&up);
+        lab.client_sends().send(&up);
         assert_eq!(lab.at_gateway.wait(1), [up]);
         assert_eq!((surface(), lab.root.join("callgate").exists()), (before, false));
     }
@@ -195,7 +195,7 @@ fn without_a_bpf_file_system_it_works_and_ends_with_its_process() {
     assert_eq!(status.get().unpinned, expected);
     drop(fast);
     let up = Gre::up(&call(1)).bytes();
-    lab.from_client().send(&up);
+    lab.client_sends().send(&up);
     assert_eq!(lab.at_gateway.wait(1), [up]);
     // A filter would go on without anybody who could find it.
     let (mut fast, status) = lab.start_with(Setup { mode: Mode::Clsact, ..setup }, &[]);

@@ -241,7 +241,7 @@ impl Lab {
         (fast, status)
     }
 
-    pub(crate) fn from_client(&self) -> Sender {
+    pub(crate) fn client_sends(&self) -> Sender {
         self.through("cg-in")
     }
 
@@ -251,7 +251,7 @@ impl Lab {
         self.client.run(move || Sender::here("eth0", &mac))
     }
 
-    pub(crate) fn from_server(&self) -> Sender {
+    pub(crate) fn server_sends(&self) -> Sender {
         let mac = mac("cg-out");
         self.server.run(move || Sender::here("eth0", &mac))
     }

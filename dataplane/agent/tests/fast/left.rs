@@ -9,12 +9,12 @@ use super::packets::{Gre, changed};
 fn left(lab: &Lab, what: &str, change: impl Fn(Gre) -> Vec<u8>) {
     let path = call(1);
     let (up, down) = (change(Gre::up(&path)), change(Gre::down(&path)));
-    lab.from_client().send(&up);
+    lab.client_sends().send(&up);
     assert_eq!(lab.at_gateway.wait(1), [up], "{what}, up");
-    lab.from_server().send(&down);
+    lab.server_sends().send(&down);
     assert_eq!(lab.at_gateway.wait(1), [down], "{what}, down");
     // A packet that passes, behind it on the same way: what came out before that is everything.
-    let (client, server) = (lab.from_client(), lab.from_server());
+    let (client, server) = (lab.client_sends(), lab.server_sends());
     client.send(&Gre::up(&path).bytes());
     server.send(&Gre::down(&path).bytes());
     assert_eq!(lab.at_server.wait(1), [Gre::up(&path).beyond(&path).bytes()], "{what}, up");
@@ -104,16 +104,16 @@ fn what_does_not_fit_the_way_out_comes_to_the_alg_which_tells_the_sender_or_cuts
     let (up, down) = (Gre::up(&call(1)), Gre::down(&call(1)));
     look("ip link set cg-out mtu 1300");
     let (fits, large) = (up.clone().length(1_300), up.length(1_301).bytes());
-    lab.from_client().send(&fits.bytes());
+    lab.client_sends().send(&fits.bytes());
     assert_eq!(lab.at_server.wait(1), [fits.beyond(&call(1)).bytes()]);
-    lab.from_client().send(&large);
+    lab.client_sends().send(&large);
     assert_eq!(lab.at_gateway.wait(1), [large]);
     // A route's own MTU counts too.
     look("ip link set cg-out mtu 1500 && ip route replace 10.0.0.2 dev cg-in mtu 1400");
     let (fits, large) = (down.clone().length(1_400), down.length(1_401).bytes());
-    lab.from_server().send(&fits.bytes());
+    lab.server_sends().send(&fits.bytes());
     assert_eq!(lab.at_client.wait(1), [fits.beyond(&call(1)).bytes()]);
-    lab.from_server().send(&large);
+    lab.server_sends().send(&large);
     assert_eq!(lab.at_gateway.wait(1), [large]);
     assert_eq!(counters(&fast), [("fast_left_too_big", 2)]);
 }
@@ -126,8 +126,8 @@ fn a_packet_by_another_link_than_its_calls_is_left_to_the_alg() {
     let (lab, fast) = lab(Mode::Auto);
     // The client's packets from the server's side, and the other way round.
     let (up, down) = (Gre::up(&call(1)).bytes(), Gre::down(&call(1)).bytes());
-    lab.from_server().send(&up);
-    lab.from_client().send(&down);
+    lab.server_sends().send(&up);
+    lab.client_sends().send(&down);
     assert_eq!(lab.at_gateway.wait(2), [up, down]);
     assert_eq!(counters(&fast), [("fast_left_link", 2)]);
 }
@@ -138,7 +138,7 @@ fn losses_are_counted_over_what_passes_and_what_is_left_together() {
         return;
     }
     let (lab, fast) = lab(Mode::Auto);
-    let client = lab.from_client();
+    let client = lab.client_sends();
     let packet = |seq| Gre::up(&call(1)).seq(seq);
     client.send(&packet(1).bytes());
     client.send(&changed(packet(2).bytes(), |bytes| bytes[6] = 0x20));

@@ -12,7 +12,7 @@ fn passes(lab: &Lab, client: &Sender) {
     let (up, down) = (Gre::up(&call(1)), Gre::down(&call(1)));
     client.send(&up.bytes());
     assert_eq!(lab.at_server.wait(1), [up.beyond(&call(1)).bytes()]);
-    lab.from_server().send(&down.bytes());
+    lab.server_sends().send(&down.bytes());
     assert_eq!(lab.at_client.wait(1), [down.beyond(&call(1)).bytes()]);
     assert_eq!(lab.at_gateway.take(), Vec::<Vec<u8>>::new());
 }
@@ -36,7 +36,7 @@ fn a_link_that_is_made_anew_or_renamed_is_followed() {
     for mode in MODES {
         let lab = Lab::new();
         let (mut fast, status) = lab.start(mode, &[call(1)]);
-        passes(&lab, &lab.from_client());
+        passes(&lab, &lab.client_sends());
         sh("ip link set cg-in name cg-new");
         look(&mut fast);
         assert!(status.get().links.contains("cg-new"), "{:?}", status.get());
@@ -47,7 +47,7 @@ fn a_link_that_is_made_anew_or_renamed_is_followed() {
         sh("ip addr add 10.0.0.1/24 dev cg-in && ip link set cg-in up");
         lab.neighbours("cg-in");
         look(&mut fast);
-        passes(&lab, &lab.from_client());
+        passes(&lab, &lab.client_sends());
         let mut expected = [index("cg-in"), index("cg-out")];
         expected.sort_unstable();
         assert_eq!(pinned(&lab), expected, "nothing is left of link {before}");
@@ -62,7 +62,7 @@ fn a_link_that_was_away_in_another_namespace_is_attached_anew() {
     for mode in MODES {
         let lab = Lab::new();
         let (mut fast, _) = lab.start(mode, &[call(1)]);
-        passes(&lab, &lab.from_client());
+        passes(&lab, &lab.client_sends());
         let number = index("cg-in");
         // There and back before anybody looks: the same name, and the same number.
         let elsewhere = Namespace::fresh();
@@ -76,7 +76,7 @@ fn a_link_that_was_away_in_another_namespace_is_attached_anew() {
         sh("ip addr add 10.0.0.1/24 dev cg-in && ip link set cg-in up");
         lab.neighbours("cg-in");
         look(&mut fast);
-        passes(&lab, &lab.from_client());
+        passes(&lab, &lab.client_sends());
     }
 }
 
@@ -150,7 +150,7 @@ fn a_packet_that_a_bridge_or_a_vlan_has_for_somebody_else_is_not_ours() {
     let tagged = lab.client.run(move || Sender::of_type("eth0", &to, 0x8100_u16.to_be()));
     tagged.send(&[&[0, 9, 8, 0], &packet[..]].concat());
     let good = Gre::up(&call(1)).seq(8);
-    lab.from_client().send(&good.bytes());
+    lab.client_sends().send(&good.bytes());
     assert_eq!(lab.at_server.wait(1), [good.beyond(&call(1)).bytes()]);
 }
 
@@ -172,7 +172,7 @@ fn a_link_without_calls_loses_the_program_after_a_while() {
         assert_eq!((sh("tc qdisc show dev cg-in"), sh("tc qdisc show dev cg-out")), before);
         // The next call needs it again.
         assert!(fast.open(call(1), at));
-        passes(&lab, &lab.from_client());
+        passes(&lab, &lab.client_sends());
     }
 }
 
@@ -187,7 +187,7 @@ fn filters_and_qdiscs_of_others_stay() {
     sh(&format!("tc filter add dev cg-in egress prio 9 {theirs}"));
     let before = sh("tc qdisc show dev cg-in; tc filter show dev cg-in ingress; tc filter show dev cg-in egress");
     let (mut fast, _) = lab.start(Mode::Clsact, &[call(1)]);
-    passes(&lab, &lab.from_client());
+    passes(&lab, &lab.client_sends());
     fast.close(&call(1), NOW);
     fast.work(fast.deadline(NOW).unwrap());
     let after = sh("tc qdisc show dev cg-in; tc filter show dev cg-in ingress; tc filter show dev cg-in egress");
@@ -214,13 +214,13 @@ fn a_next_hop_that_changes_is_followed_and_what_was_counted_is_kept() {
     }
     let lab = Lab::new();
     let (mut fast, _) = lab.start(Mode::Auto, &[call(1)]);
-    passes(&lab, &lab.from_client());
+    passes(&lab, &lab.client_sends());
     sh("ip neigh replace 192.0.2.11 lladdr 02:00:00:00:00:11 dev cg-out nud permanent");
     sh("ip route replace default via 192.0.2.11");
     look(&mut fast);
     // Frames to that MAC address are for another host: the server's socket says so, and takes them all the same.
     let up = Gre::up(&call(1));
-    lab.from_client().send(&up.bytes());
+    lab.client_sends().send(&up.bytes());
     assert_eq!(lab.at_server.wait(1), [up.beyond(&call(1)).bytes()]);
     assert_eq!(fast.passed(&call(1)).unwrap().up.traffic.packets, 2);
 }

@@ -10,7 +10,7 @@ const MODES: [Mode; 2] = [Mode::Auto, Mode::Clsact];
 
 /// Sends each packet both ways; what came out, which has to be the same changed as it should be, octet by octet.
 fn pass(lab: &Lab, path: &CallPath, up: &[Gre], down: &[Gre]) {
-    let (client, server) = (lab.from_client(), lab.from_server());
+    let (client, server) = (lab.client_sends(), lab.server_sends());
     up.iter().for_each(|packet| client.send(&packet.bytes()));
     let expected: Vec<_> = up.iter().map(|packet| packet.beyond(path).bytes()).collect();
     assert_eq!(lab.at_server.wait(up.len()), expected);
@@ -123,8 +123,8 @@ fn a_closed_call_passes_no_packet_and_the_others_go_on() {
         pass(&lab, &call(1), &[Gre::up(&call(1))], &[Gre::down(&call(1))]);
         fast.close(&call(1), NOW);
         let (up, down) = (Gre::up(&call(1)).bytes(), Gre::down(&call(1)).bytes());
-        lab.from_client().send(&up);
-        lab.from_server().send(&down);
+        lab.client_sends().send(&up);
+        lab.server_sends().send(&down);
         assert_eq!(lab.at_gateway.wait(2), [up, down]);
         pass(&lab, &call(2), &[Gre::up(&call(2))], &[Gre::down(&call(2))]);
         assert_eq!(counter(&fast, "fast_left_unknown"), 2);
@@ -179,7 +179,7 @@ fn calls_beyond_the_size_of_the_table_go_by_the_alg_until_there_is_room() {
     assert_eq!([1, 2, 3].map(|number| fast.open(call(number), NOW)), [true, true, false]);
     assert_eq!(status.get().slow, Some((1, Slow::Full.to_string())));
     let up = Gre::up(&call(3)).bytes();
-    lab.from_client().send(&up);
+    lab.client_sends().send(&up);
     assert_eq!(lab.at_gateway.wait(1), [up]);
     fast.close(&call(1), NOW);
     assert_eq!(fast.deadline(NOW), Some(NOW));
@@ -199,7 +199,7 @@ fn switched_off_it_does_nothing_and_says_so() {
     assert_eq!((fast.deadline(NOW), fast.counters(), fast.passed(&call(1))), (None, vec![], None));
     assert_eq!((status.get().path(), status.get().off), ("AF_PACKET".into(), "--fast-path=off".into()));
     let up = Gre::up(&call(1)).bytes();
-    lab.from_client().send(&up);
+    lab.client_sends().send(&up);
     assert_eq!(lab.at_gateway.wait(1), [up]);
 }
 
