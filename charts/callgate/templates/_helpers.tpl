@@ -73,12 +73,14 @@ securityContext:
   allowPrivilegeEscalation: false
   readOnlyRootFilesystem: true
   # docs/security.md says what each is for.
-  capabilities: {drop: [ALL], add: [NET_ADMIN, NET_RAW]}
+  capabilities: {drop: [ALL], add: [NET_ADMIN, NET_RAW{{ if ne .Values.dataplane.fastPath "off" }}, BPF{{ end }}]}
 resources:
   {{- toYaml .Values.dataplane.resources | nindent 2 }}
 volumeMounts:
 - {name: state, mountPath: /var/lib/callgate}
 - {name: run, mountPath: /run/callgate}
+# Also without the fast path: what an agent before has named there has to be found, to be removed.
+- {name: bpf, mountPath: /sys/fs/bpf}
 - {name: token, mountPath: /etc/callgate/token, readOnly: true}
 - {name: ca, mountPath: /etc/callgate/ca, readOnly: true}
 {{- end }}

@@ -70,9 +70,9 @@ pub(super) fn load(pins: Option<&Pins>, entries: u32) -> Result<(Program, Table)
     if let Some(path) = &path {
         loader.map_pin_path("paths", path);
     }
-    let mut ebpf = loader.load(OBJECT).map_err(|error| words(&error))?;
+    let mut ebpf = loader.load(OBJECT).map_err(|error| refused(&words(&error)))?;
     let program: &mut SchedClassifier = classifier(&mut ebpf)?;
-    program.load().map_err(|error| words(&error))?;
+    program.load().map_err(|error| refused(&words(&error)))?;
     let map = ebpf.take_map("paths").ok_or("the object has no map")?;
     let map = HashMap::try_from(map).map_err(|error| words(&error))?;
     Ok((Program { ebpf }, Table { map }))
@@ -95,6 +95,16 @@ fn words(error: &dyn std::error::Error) -> String {
         source = inner.source();
     }
     text
+}
+
+/// Why nothing could be loaded, with what is most likely missing.
+fn refused(words: &str) -> String {
+    let words = words.strip_prefix("map error: ").unwrap_or(words);
+    let hint = match words.contains("Operation not permitted") {
+        true => "CAP_BPF is missing, or this kernel lets nobody load eBPF: ",
+        false => "",
+    };
+    format!("{hint}{words}")
 }
 
 impl Program {

@@ -28,20 +28,26 @@ pub struct State {
     pub slow: Option<(usize, String)>,
 }
 
-/// A place for it.
+/// A place for it; nothing is there before the fast path has started, or found that it cannot.
 #[derive(Debug, Clone, Default)]
-pub struct Status(Arc<Mutex<State>>);
+pub struct Status(Arc<Mutex<Option<State>>>);
 
 impl Status {
     /// From now on it is this.
     pub fn set(&self, state: State) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = state;
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(state);
     }
 
-    /// What it is now.
+    /// What it is now, if that is known already.
     #[must_use]
-    pub fn get(&self) -> State {
+    pub fn get(&self) -> Option<State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The path of live calls, in a few words: until there is another one, it is the one without eBPF.
+    #[must_use]
+    pub fn path(&self) -> String {
+        self.get().map_or_else(|| AF_PACKET.to_owned(), |state| state.path())
     }
 }
 

@@ -92,7 +92,7 @@ impl Report {
     /// What this kernel has, and which way GRE takes; sorted by name.
     pub fn features(&self) -> Vec<pb::Feature> {
         let mut features = self.features.clone();
-        features.push(self.fast.get().feature());
+        features.extend(self.fast.get().map(|state| state.feature()));
         features.sort_by(|a, b| a.name.cmp(&b.name));
         features
     }
@@ -245,7 +245,7 @@ impl Report {
                     field: problem.field.clone(),
                 })
                 .collect(),
-            path: self.fast.get().path(),
+            path: self.fast.path(),
             ..pb::StatusReply::default()
         }
     }

@@ -70,7 +70,7 @@ fn a_kernel_that_has_everything_says_so_and_nothing_of_the_question_is_left() {
     let features = kernel.features();
     let missing: Vec<_> = features.iter().filter(|feature| !feature.available).collect();
     assert!(missing.is_empty() && features.is_sorted_by_key(|feature| &feature.name), "{features:?}");
-    assert_eq!(features.len(), 10);
+    assert_eq!(features.len(), 9);
     assert_eq!(surface(), before);
     kernel.stop().unwrap();
 }
