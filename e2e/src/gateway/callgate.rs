@@ -115,6 +115,11 @@ impl Callgate {
         Ok(callgate)
     }
 
+    /// Flags of the next start.
+    pub fn replace_flags(&mut self, extra: &[&str]) {
+        self.extra = extra.iter().map(|&arg| arg.to_owned()).collect();
+    }
+
     /// Starts it again where it was.
     ///
     /// # Errors

@@ -3,12 +3,14 @@
 use crate::lab::node::Node;
 
 /// Links, their settings, addresses, routes, rules, nftables, and every sysctl below net that can be read.
-const COMMANDS: [&str; 6] = [
+const COMMANDS: [&str; 8] = [
     "nft -s list ruleset",
     "ip rule",
     "ip route show table all",
     "ip -d link | sed -E 's/timer +[0-9.]+/timer/g'",
     "ip addr",
+    "tc qdisc show",
+    "find /sys/fs/bpf | sort",
     // What counts by itself is no setting.
     "cd /proc/sys && find net -type f ! -name nf_conntrack_count -exec grep -H . {} + 2>/dev/null | sort",
 ];

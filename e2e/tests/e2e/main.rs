@@ -7,6 +7,7 @@ mod agreement;
 mod bad_input;
 mod baselines;
 mod chaos;
+mod fast_path;
 mod labs;
 mod lives;
 mod many_clients;

@@ -1,0 +1,107 @@
+//! GRE of live calls by eBPF: what user space sees of it (nothing), what people see, what a dead agent and an ended one leave.
+
+use std::time::Duration;
+
+use callgate_e2e::gateway::callgate::{CLASSIC, Callgate};
+use callgate_e2e::lab::topology::Lab;
+use callgate_e2e::peers::pptpd::Pptpd;
+use callgate_e2e::traffic::surface;
+use serde_json::Value;
+
+use super::support::{LOOK, Scene, can_run};
+
+/// What packet sockets of ours may see meanwhile: a few messages of control connections, not each ping.
+const MESSAGES: u64 = 12;
+
+fn scene(lab: Lab, flags: &[&str]) -> Scene {
+    let callgate = Callgate::start_with(&lab.gw, CLASSIC, flags).unwrap();
+    let servers = vec![Pptpd::start(&lab.servers[0], 0).unwrap()];
+    Scene { clients: Vec::new(), servers, callgate, lab }
+}
+
+fn counter(scene: &Scene, name: &str) -> u64 {
+    scene.callgate.counter(&scene.lab.gw, name).unwrap()
+}
+
+/// The path, and what is said of it.
+fn path(scene: &Scene) -> (String, String) {
+    let status = scene.callgate.kubectl(&scene.lab.gw, &["status", "-o", "json"]).unwrap();
+    let status: Value = serde_json::from_str(&status).unwrap();
+    let features = status["features"].as_array().unwrap();
+    let detail = features.iter().find(|feature| feature["name"] == "GRE path").unwrap();
+    (status["path"].as_str().unwrap().to_owned(), detail["detail"].as_str().unwrap().to_owned())
+}
+
+fn passes_beside_user_space(mode: &str, expected: &str) {
+    let lab = Lab::new(2, 1).unwrap();
+    let before = surface::of(&lab.gw).unwrap();
+    let mut scene = scene(lab, &["--fast-path", mode]);
+    let links = scene.dial_all();
+    scene.callgate.wait_calls(&scene.lab.gw, 2).unwrap();
+    let seen = |scene: &Scene| counter(scene, "rx_pods") + counter(scene, "rx_outside");
+    let (user_space, up, down) =
+        (seen(&scene), counter(&scene, "fast_up_packets"), counter(&scene, "fast_down_packets"));
+    scene.all_live(&links, LOOK);
+    let (up, down) = (counter(&scene, "fast_up_packets") - up, counter(&scene, "fast_down_packets") - down);
+    let told = seen(&scene) - user_space;
+    assert!(up > 3 * MESSAGES && down > 3 * MESSAGES && told < MESSAGES, "beside {up} and {down}, through {told}");
+    let (path, detail) = path(&scene);
+    assert_eq!(path, expected);
+    assert!(detail.starts_with(&format!("{expected} on ")), "{detail}");
+    for call in scene.callgate.calls(&scene.lab.gw).unwrap() {
+        let enough = |traffic: &callgate_e2e::gateway::callgate::Traffic| {
+            traffic.packets > u64::from(MESSAGES as u32) && traffic.bytes > 40 * traffic.packets
+        };
+        assert!(enough(&call.tx) && enough(&call.rx), "{call:?}");
+    }
+    assert_eq!(scene.lab.gw.run("conntrack", &["-L", "-p", "gre"]).unwrap(), "", "no GRE is tracked");
+
+    // Nobody is there, and nothing is lost.
+    scene.callgate.kill9();
+    assert_eq!(scene.loss(&links, LOOK), vec![0; 2]);
+    scene.callgate.run(&scene.lab.gw).unwrap();
+    scene.all_live(&links, Duration::from_secs(1));
+    assert_eq!(counter(&scene, "fast_calls"), 2);
+    scene.clients[0].hang_up().unwrap();
+    scene.callgate.wait_calls(&scene.lab.gw, 1).unwrap();
+    assert_eq!(counter(&scene, "fast_calls"), 1);
+    scene.callgate.stop().unwrap();
+    assert_eq!(surface::difference(&before, &surface::of(&scene.lab.gw).unwrap()), "");
+}
+
+#[test]
+fn gre_of_live_calls_passes_beside_user_space_while_an_agent_is_there_and_while_none_is() {
+    if !can_run("gre_of_live_calls_passes_beside_user_space_while_an_agent_is_there_and_while_none_is") {
+        return;
+    }
+    passes_beside_user_space("auto", "eBPF at tcx");
+}
+
+#[test]
+fn where_the_kernel_has_no_tcx_the_older_way_does_the_same() {
+    if !can_run("where_the_kernel_has_no_tcx_the_older_way_does_the_same") {
+        return;
+    }
+    passes_beside_user_space("clsact", "eBPF at clsact");
+}
+
+#[test]
+fn switched_off_between_two_runs_the_calls_go_on_through_user_space_and_it_says_so() {
+    if !can_run("switched_off_between_two_runs_the_calls_go_on_through_user_space_and_it_says_so") {
+        return;
+    }
+    let mut scene = scene(Lab::new(2, 1).unwrap(), &["--fast-path", "auto"]);
+    let links = scene.dial_all();
+    scene.all_live(&links, Duration::from_secs(1));
+    assert_eq!(counter(&scene, "fast_calls"), 2);
+    scene.callgate.kill9();
+    // Of a flag given twice the last one would be refused: another one in its place.
+    scene.callgate.replace_flags(&["--fast-path", "off"]);
+    scene.callgate.run(&scene.lab.gw).unwrap();
+    let before = counter(&scene, "rx_pods");
+    scene.all_live(&links, LOOK);
+    assert!(counter(&scene, "rx_pods") - before > 3 * MESSAGES);
+    let detail = "AF_PACKET: --fast-path=off; what it costs: each GRE packet goes through user space";
+    assert_eq!(path(&scene), ("AF_PACKET".to_owned(), detail.to_owned()));
+    assert_eq!(scene.lab.gw.run("find", &["/sys/fs/bpf", "-mindepth", "1"]).unwrap(), "");
+}
