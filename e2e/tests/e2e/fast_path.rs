@@ -103,5 +103,5 @@ fn switched_off_between_two_runs_the_calls_go_on_through_user_space_and_it_says_
     assert!(counter(&scene, "rx_pods") - before > 3 * MESSAGES);
     let detail = "AF_PACKET: --fast-path=off; what it costs: each GRE packet goes through user space";
     assert_eq!(path(&scene), ("AF_PACKET".to_owned(), detail.to_owned()));
-    assert_eq!(scene.lab.gw.run("find", &["/sys/fs/bpf", "-mindepth", "1"]).unwrap(), "");
+    assert_eq!(scene.lab.gw.run("find", &["/sys/fs/bpf", "-mindepth", "1", "-type", "d"]).unwrap(), "");
 }
