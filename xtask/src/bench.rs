@@ -16,6 +16,9 @@ pub(crate) struct Args {
     /// `text` for people, `json` for programs
     #[arg(short, long, default_value = "text", value_parser = ["text", "json"])]
     output: String,
+    /// Also draw cost against calls into this file
+    #[arg(long)]
+    svg: Option<std::path::PathBuf>,
 }
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
@@ -52,6 +55,9 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     bench.args(["--output", &args.output]).env("CALLGATE_BIN_DIR", bin_dir("release")).current_dir(root());
     if args.quick {
         bench.arg("--quick");
+    }
+    if let Some(path) = &args.svg {
+        bench.arg("--svg").arg(std::path::absolute(path)?);
     }
     let status = process::run(bench, Duration::from_secs(3600))?;
     Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })

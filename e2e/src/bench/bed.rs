@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 
-use super::calls::{self, Calls};
-use super::flood;
+use super::calls::{self, Calls, Id};
+use super::flood::{self, Frames, Packet};
 use crate::gateway::baseline;
 use crate::gateway::callgate::Callgate;
 use crate::lab::names::LabId;
@@ -19,29 +19,75 @@ pub const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 10, 1, 2);
 const INNER: Ipv4Addr = Ipv4Addr::new(10, 10, 0, 1);
 /// The gateway's outer address.
 pub const EXTERNAL: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 2);
-/// The server.
-pub const SERVER: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 9);
+/// The servers; they are one machine.
+pub const SERVERS: [Ipv4Addr; 3] =
+    [Ipv4Addr::new(198, 51, 100, 9), Ipv4Addr::new(198, 51, 100, 10), Ipv4Addr::new(198, 51, 100, 11)];
+/// A network that holds them and nobody else.
+pub const SERVER_NET: (&str, [Ipv4Addr; 3]) = ("198.51.100.8/30", SERVERS);
 
 /// What the gateway does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
     /// Forwarding without NAT or conntrack.
     Plain,
+    /// Masquerade and conntrack, which know nothing of PPTP: what servers send does not come back to its client.
+    Masquerade,
     /// nf_nat_pptp with masquerade.
     KernelAlg,
-    /// Callgate standalone, AF_PACKET path.
-    Callgate,
+    /// Callgate standalone, all GRE through user space.
+    Slow,
+    /// Callgate standalone with eBPF at tc.
+    Fast,
 }
 
 impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Plain, Self::Masquerade, Self::KernelAlg, Self::Slow, Self::Fast];
+
     /// A short name.
     pub fn name(self) -> &'static str {
         match self {
             Self::Plain => "plain forwarding",
+            Self::Masquerade => "plain masquerade",
             Self::KernelAlg => "kernel ALG",
-            Self::Callgate => "Callgate AF_PACKET",
+            Self::Slow => "Callgate AF_PACKET",
+            Self::Fast => "Callgate eBPF",
         }
     }
+
+    /// How many calls it can be asked for. The kernel's ALG stops carrying beyond 2,048 calls without GRE.
+    pub fn most(self) -> usize {
+        match self {
+            Self::KernelAlg => 1_000,
+            // As many entries as conntrack has room for.
+            Self::Masquerade => 10_000,
+            Self::Plain | Self::Slow | Self::Fast => 60_000,
+        }
+    }
+
+    /// Whether packets of this direction get through at all.
+    pub fn carries(self, direction: Direction) -> bool {
+        self != Self::Masquerade || direction == Direction::Up
+    }
+
+    fn tag(self) -> char {
+        match self {
+            Self::Plain => 'p',
+            Self::Masquerade => 'm',
+            Self::KernelAlg => 'k',
+            Self::Slow => 's',
+            Self::Fast => 'f',
+        }
+    }
+}
+
+/// Whose packets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Direction {
+    /// Server to client.
+    Down,
+    /// Client to server.
+    Up,
 }
 
 /// A bed. Fields are dropped in their order: the agent ends before its namespaces.
@@ -54,6 +100,8 @@ pub struct Bed {
     client: Node,
     gw: Node,
     server: Node,
+    /// The gateway's device towards the client.
+    inner: String,
     /// The gateway's device towards the server.
     outer: String,
     /// Threads of the kernel that do the gateway's work.
@@ -95,11 +143,7 @@ impl Bed {
     /// What failed.
     pub fn build(kind: Kind) -> anyhow::Result<Self> {
         let id = LabId::next();
-        let tag = match kind {
-            Kind::Plain => "p",
-            Kind::KernelAlg => "k",
-            Kind::Callgate => "c",
-        };
+        let tag = kind.tag();
         let node = |name: &str| Node::create(id, name);
         let (client, gw, server) = (node("c")?, node("gw")?, node("s")?);
         let (inner, outer) = (format!("b{tag}i"), format!("b{tag}o"));
@@ -110,7 +154,8 @@ impl Bed {
             server.netns()
         ))?;
         client.ip(&format!("addr add {CLIENT}/16 dev eth0\nlink set eth0 up\nroute add default via {INNER}"))?;
-        server.ip(&format!("addr add {SERVER}/24 dev eth0\nlink set eth0 up\nroute add default via {EXTERNAL}"))?;
+        let addresses: String = SERVERS.iter().map(|server| format!("addr add {server}/24 dev eth0\n")).collect();
+        server.ip(&format!("{addresses}link set eth0 up\nroute add default via {EXTERNAL}"))?;
         gw.sysctl("net/ipv4/ip_forward", "1")?;
         for node in [&client, &server] {
             // veth takes a packet through NAPI only if its sender cannot do TSO (drivers/net/veth.c, veth_skb_is_eligible_for_gro).
@@ -128,19 +173,26 @@ impl Bed {
         }
         let callgate = match kind {
             Kind::Plain => None,
-            Kind::KernelAlg => {
-                baseline::kernel_alg(&gw, &outer)?;
-                for timeout in ["nf_conntrack_gre_timeout", "nf_conntrack_gre_timeout_stream"] {
-                    gw.sysctl(&format!("net/netfilter/{timeout}"), "3600")?;
-                }
+            Kind::Masquerade => {
+                baseline::masquerade(&gw, &outer)?;
                 None
             }
-            Kind::Callgate => {
+            Kind::KernelAlg => {
+                baseline::kernel_alg(&gw, &outer)?;
+                None
+            }
+            Kind::Slow | Kind::Fast => {
+                let path = if kind == Kind::Fast { "auto" } else { "off" };
                 let flags = ["--half-open-per-client", "100000", "--half-open-per-server", "100000"];
-                Some(Callgate::start_with(&gw, MANIFESTS, &flags)?)
+                Some(Callgate::start_with(&gw, MANIFESTS, &[&flags[..], &["--fast-path", path]].concat())?)
             }
         };
-        Ok(Self { kind, callgate, calls: Calls::default(), client, gw, server, outer, napi })
+        if matches!(kind, Kind::Masquerade | Kind::KernelAlg) {
+            for timeout in ["nf_conntrack_gre_timeout", "nf_conntrack_gre_timeout_stream"] {
+                gw.sysctl(&format!("net/netfilter/{timeout}"), "3600")?;
+            }
+        }
+        Ok(Self { kind, callgate, calls: Calls::default(), client, gw, server, inner, outer, napi })
     }
 
     /// How many calls are set up.
@@ -158,7 +210,7 @@ impl Bed {
         let took = begun.elapsed();
         if self.kind == Kind::KernelAlg {
             // Its expectations end with the first GRE packet of each call.
-            flood::once(&self.server, self.frames(count, 80)?)?;
+            flood::once(&self.server, &self.frames(Direction::Down, count, 80)?)?;
         }
         Ok(took)
     }
@@ -167,14 +219,19 @@ impl Bed {
     ///
     /// # Errors
     /// If a counter cannot be read, or nothing arrives.
-    pub fn flood(&mut self, calls: usize, length: usize, ms: u64) -> anyhow::Result<Measured> {
-        let frames = self.frames(calls, length)?;
-        flood::sink(&self.client, &self.calls.ids[..calls])?;
+    pub fn flood(&mut self, direction: Direction, calls: usize, length: usize, ms: u64) -> anyhow::Result<Measured> {
+        let frames = self.frames(direction, calls, length)?;
+        let (from, to) = match direction {
+            Direction::Down => (&self.server, &self.client),
+            Direction::Up => (&self.client, &self.server),
+        };
+        let wanted: Vec<Packet> = self.calls.ids[..calls].iter().map(|id| self.as_received(direction, id)).collect();
+        flood::sink(to, &wanted)?;
         let before = self.cpu()?;
         let begun = Instant::now();
-        let offered = flood::run(&self.server, frames, Duration::from_millis(ms))?;
+        let offered = flood::run(from, &frames, Duration::from_millis(ms))?;
         // What is still in queues belongs to this measurement.
-        let arrived = flood::settled(&self.client)?;
+        let arrived = flood::settled(to)?;
         let seconds = begun.elapsed().as_secs_f64();
         let cpu = self.cpu()? - before;
         ensure!(arrived > 0, "nothing arrived through {}", self.kind.name());
@@ -185,28 +242,43 @@ impl Bed {
         })
     }
 
-    /// Resident memory of the agent, bytes.
+    /// Resident memory of the agent, bytes; `None` where there is none.
     ///
     /// # Errors
-    /// If there is none.
-    pub fn agent_memory(&self) -> anyhow::Result<u64> {
-        let pid = self.callgate.as_ref().and_then(Callgate::pid).context("no agent")?;
+    /// If it cannot be read.
+    pub fn agent_memory(&self) -> anyhow::Result<Option<u64>> {
+        let Some(pid) = self.callgate.as_ref().and_then(Callgate::pid) else { return Ok(None) };
         let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("VmRSS")?;
         let kib: u64 = line.trim().trim_end_matches(" kB").trim().parse()?;
-        Ok(kib * 1_024)
+        Ok(Some(kib * 1_024))
     }
 
-    fn frames(&self, calls: usize, length: usize) -> anyhow::Result<Vec<Vec<u8>>> {
-        let to = if self.kind == Kind::Plain { CLIENT } else { EXTERNAL };
-        let mac = self.gw.within(|| fs::read_to_string(format!("/sys/class/net/{}/address", self.outer)))??;
-        let ids = &self.calls.ids[..calls];
-        Ok(ids
-            .iter()
-            .map(|id| {
-                flood::frame(mac.trim(), to, if self.kind == Kind::Plain { id.client } else { id.outside }, length)
-            })
-            .collect())
+    fn frames(&self, direction: Direction, calls: usize, length: usize) -> anyhow::Result<Frames> {
+        let device = if direction == Direction::Down { &self.outer } else { &self.inner };
+        let mac = self.gw.within(|| fs::read_to_string(format!("/sys/class/net/{device}/address")))??;
+        let packets = self.calls.ids[..calls].iter().map(|id| self.as_sent(direction, id));
+        Ok(Frames::new(mac.trim(), packets, length))
+    }
+
+    fn as_sent(&self, direction: Direction, id: &Id) -> Packet {
+        let (dst, call_id) = match self.kind {
+            Kind::Plain => (CLIENT, id.client),
+            Kind::Masquerade => (EXTERNAL, id.client),
+            Kind::KernelAlg | Kind::Slow | Kind::Fast => (EXTERNAL, id.outside),
+        };
+        match direction {
+            Direction::Down => Packet { src: id.server, dst, call_id },
+            Direction::Up => Packet { src: CLIENT, dst: id.server, call_id: id.pac },
+        }
+    }
+
+    fn as_received(&self, direction: Direction, id: &Id) -> Packet {
+        let src = if self.kind == Kind::Plain { CLIENT } else { EXTERNAL };
+        match direction {
+            Direction::Down => Packet { src: id.server, dst: CLIENT, call_id: id.client },
+            Direction::Up => Packet { src, dst: id.server, call_id: id.pac },
+        }
     }
 
     /// CPU time spent for the gateway so far, ns.

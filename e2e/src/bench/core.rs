@@ -7,7 +7,7 @@ use std::time::Instant;
 use callgate_pptp::wire::{Seq, gre, ipv4, tcp};
 use callgate_pptp::{Admission, Admit, Command, Engine, Flow, Limits, Now, Policy, Refusal, Side, Verdict};
 
-use super::bed::{EXTERNAL, SERVER};
+use super::bed::{EXTERNAL, SERVERS};
 use crate::lab::control::{call_reply, call_request, start_reply, start_request};
 
 /// What the engine takes, ns; each list is one value a round.
@@ -68,7 +68,7 @@ fn gre_ns(engine: &mut Engine, packets: &[Vec<u8>]) -> f64 {
 
 fn gre_packet(id: u16) -> Vec<u8> {
     let header = gre::Repr { call_id: id, seq: Some(1), ack: None, payload_len: 48 };
-    let ip = ipv4::Repr { protocol: ipv4::PROTOCOL_GRE, payload_len: 60, ..ends(SERVER, EXTERNAL) };
+    let ip = ipv4::Repr { protocol: ipv4::PROTOCOL_GRE, payload_len: 60, ..ends(SERVERS[0], EXTERNAL) };
     let mut packet = vec![0; 80];
     let _ = ip.emit(&mut packet).and_then(|()| header.emit(&mut packet[ipv4::HEADER_LEN..]));
     packet
@@ -129,7 +129,7 @@ impl Script<'_> {
             window: 1_000,
             timestamps: None,
         };
-        let mut packet = tcp::datagram(&ends(self.client, SERVER), &header, payload).unwrap_or_default();
+        let mut packet = tcp::datagram(&ends(self.client, SERVERS[0]), &header, payload).unwrap_or_default();
         self.up += payload.len() as u32;
         let verdict = self.engine.from_client(&mut packet, &mut Always, Now(1));
         let sent = self.drain(verdict, packet);
@@ -149,7 +149,7 @@ impl Script<'_> {
             window: 1_000,
             timestamps: None,
         };
-        let mut packet = tcp::datagram(&ends(SERVER, EXTERNAL), &header, payload).unwrap_or_default();
+        let mut packet = tcp::datagram(&ends(SERVERS[0], EXTERNAL), &header, payload).unwrap_or_default();
         self.down += payload.len() as u32;
         let verdict = self.engine.from_server(&mut packet, Now(1));
         self.drain(verdict, packet);

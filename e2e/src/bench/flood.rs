@@ -8,23 +8,53 @@ use anyhow::Context as _;
 use callgate_pptp::wire::{gre, ipv4};
 use socket2::Socket;
 
-use super::bed::{CLIENT, SERVER};
-use super::calls::Id;
+use super::bed::SERVER_NET;
 use crate::lab::node::Node;
 use crate::lab::packet_socket;
 
 /// Frames a system call.
 const BATCH: usize = 64;
 
-/// An Ethernet frame with a GRE packet of the server. IPv4 length `length`.
-pub fn frame(mac: &str, to: Ipv4Addr, call_id: u16, length: usize) -> Vec<u8> {
-    let mut bytes: Vec<u8> = mac.split(':').filter_map(|octet| u8::from_str_radix(octet, 16).ok()).collect();
-    bytes.extend([2, 0, 0, 0, 0, 9, 0x08, 0x00]);
+/// Addresses and Call ID of a GRE packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Packet {
+    /// Source.
+    pub src: Ipv4Addr,
+    /// Destination.
+    pub dst: Ipv4Addr,
+    /// Call ID of the receiver.
+    pub call_id: u16,
+}
+
+/// Packets to be sent in turn: what differs between them, and what follows in each.
+#[derive(Debug)]
+pub struct Frames {
+    heads: Vec<[u8; HEAD]>,
+    rest: Vec<u8>,
+}
+
+/// Ethernet, IPv4, GRE with one number.
+const HEAD: usize = 14 + 20 + 12;
+
+impl Frames {
+    /// Ethernet frames to this neighbour. IPv4 length `length`.
+    pub fn new(mac: &str, packets: impl Iterator<Item = Packet>, length: usize) -> Self {
+        let heads = packets.map(|packet| head(mac, packet, length)).collect();
+        Self { heads, rest: vec![0; 14 + length - HEAD] }
+    }
+}
+
+fn head(mac: &str, packet: Packet, length: usize) -> [u8; HEAD] {
+    let mut bytes = [0; HEAD];
+    for (octet, text) in bytes.iter_mut().zip(mac.split(':')) {
+        *octet = u8::from_str_radix(text, 16).unwrap_or_default();
+    }
+    bytes[6..14].copy_from_slice(&[2, 0, 0, 0, 0, 9, 0x08, 0x00]);
     let payload = length - ipv4::HEADER_LEN - 12;
-    let header = gre::Repr { call_id, seq: Some(1), ack: None, payload_len: payload as u16 };
+    let header = gre::Repr { call_id: packet.call_id, seq: Some(1), ack: None, payload_len: payload as u16 };
     let ip = ipv4::Repr {
-        src: SERVER,
-        dst: to,
+        src: packet.src,
+        dst: packet.dst,
         protocol: ipv4::PROTOCOL_GRE,
         tos: 0,
         ttl: 64,
@@ -32,28 +62,34 @@ pub fn frame(mac: &str, to: Ipv4Addr, call_id: u16, length: usize) -> Vec<u8> {
         dont_fragment: true,
         payload_len: length - ipv4::HEADER_LEN,
     };
-    let mut packet = vec![0; length];
-    // The buffer is as long as both headers and the payload.
-    let _ = ip.emit(&mut packet).and_then(|()| header.emit(&mut packet[ipv4::HEADER_LEN..]));
-    bytes.extend(packet);
+    // The codecs write into a whole packet.
+    let mut whole = vec![0; length];
+    let _ = ip.emit(&mut whole).and_then(|()| header.emit(&mut whole[ipv4::HEADER_LEN..]));
+    bytes[14..].copy_from_slice(&whole[..HEAD - 14]);
     bytes
 }
 
-/// Counts, in the client, packets that have its address and the Call ID of one of these calls; everything else is not counted.
+/// Counts, where they arrive, packets with these addresses and one of these Call IDs; everything else is not counted. As early
+/// as nftables can, and by a bitmap: what counting costs does not depend on the number of calls.
 ///
 /// # Errors
 /// If nft refuses it.
-pub fn sink(client: &Node, ids: &[Id]) -> anyhow::Result<()> {
-    let elements: Vec<String> = ids.iter().map(|id| id.client.to_string()).collect();
-    client.nft(&format!(
-        "table ip sink {{ }}
-        delete table ip sink
-        table ip sink {{
+pub fn sink(at: &Node, wanted: &[Packet]) -> anyhow::Result<()> {
+    let elements: Vec<String> = wanted.iter().map(|packet| packet.call_id.to_string()).collect();
+    let net = |address: Ipv4Addr| match SERVER_NET.1.contains(&address) {
+        true => SERVER_NET.0.to_owned(),
+        false => address.to_string(),
+    };
+    let (src, dst) = wanted.first().map(|packet| (net(packet.src), net(packet.dst))).context("no calls")?;
+    at.nft(&format!(
+        "table netdev sink {{ }}
+        delete table netdev sink
+        table netdev sink {{
             counter good {{ }}
             set ids {{ typeof @th,48,16; elements = {{ {} }}; }}
             chain in {{
-                type filter hook prerouting priority -300;
-                ip protocol gre ip saddr {SERVER} ip daddr {CLIENT} @th,48,16 @ids counter name good drop
+                type filter hook ingress device eth0 priority 0;
+                ip protocol gre ip saddr {src} ip daddr {dst} @th,48,16 @ids counter name good drop
                 ip protocol gre drop
             }}
         }}",
@@ -62,7 +98,7 @@ pub fn sink(client: &Node, ids: &[Id]) -> anyhow::Result<()> {
 }
 
 fn counted(client: &Node) -> anyhow::Result<u64> {
-    let text = client.run("nft", &["list", "counter", "ip", "sink", "good"])?;
+    let text = client.run("nft", &["list", "counter", "netdev", "sink", "good"])?;
     let number = text.split("packets ").nth(1).and_then(|rest| rest.split(' ').next()?.parse().ok());
     number.with_context(|| text.clone())
 }
@@ -87,11 +123,11 @@ pub fn settled(client: &Node) -> anyhow::Result<u64> {
 ///
 /// # Errors
 /// If they cannot be sent.
-pub fn once(server: &Node, frames: Vec<Vec<u8>>) -> anyhow::Result<()> {
-    server.within(|| -> anyhow::Result<()> {
+pub fn once(from: &Node, frames: &Frames) -> anyhow::Result<()> {
+    from.within(|| -> anyhow::Result<()> {
         let socket = open()?;
-        for batch in frames.chunks(BATCH) {
-            send(&socket, batch.iter().map(Vec::as_slice))?;
+        for batch in frames.heads.chunks(BATCH) {
+            send(&socket, batch.iter(), &frames.rest)?;
             // Slowly: nothing of this may be lost.
             std::thread::sleep(Duration::from_millis(2));
         }
@@ -103,17 +139,17 @@ pub fn once(server: &Node, frames: Vec<Vec<u8>>) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// If they cannot be sent.
-pub fn run(server: &Node, frames: Vec<Vec<u8>>, time: Duration) -> anyhow::Result<u64> {
-    server.within(|| -> anyhow::Result<u64> {
+pub fn run(from: &Node, frames: &Frames, time: Duration) -> anyhow::Result<u64> {
+    from.within(|| -> anyhow::Result<u64> {
         // The gateway's kernel threads have the other CPU.
         let mut cpu = nix::sched::CpuSet::new();
         cpu.set(0)?;
         nix::sched::sched_setaffinity(nix::unistd::Pid::from_raw(0), &cpu)?;
         let socket = open()?;
-        let mut in_turn = frames.iter().map(Vec::as_slice).cycle();
+        let mut in_turn = frames.heads.iter().cycle();
         let (begun, mut sent) = (Instant::now(), 0);
         while begun.elapsed() < time {
-            sent += send(&socket, in_turn.by_ref().take(BATCH))? as u64;
+            sent += send(&socket, in_turn.by_ref().take(BATCH), &frames.rest)? as u64;
         }
         Ok(sent)
     })?
@@ -128,14 +164,14 @@ fn open() -> anyhow::Result<Socket> {
 }
 
 /// Hands over a batch; frames the device has no room for are lost, as on a wire.
-fn send<'a>(socket: &Socket, frames: impl Iterator<Item = &'a [u8]>) -> anyhow::Result<usize> {
-    let mut parts: Vec<libc::iovec> =
-        frames.map(|frame| libc::iovec { iov_base: frame.as_ptr().cast_mut().cast(), iov_len: frame.len() }).collect();
+fn send<'a>(socket: &Socket, heads: impl Iterator<Item = &'a [u8; HEAD]>, rest: &[u8]) -> anyhow::Result<usize> {
+    let part = |bytes: &[u8]| libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
+    let mut parts: Vec<[libc::iovec; 2]> = heads.map(|head| [part(head), part(rest)]).collect();
     // SAFETY: mmsghdr is plain data; all zeroes is a value of it.
     let mut messages: Vec<libc::mmsghdr> = parts.iter().map(|_| unsafe { std::mem::zeroed() }).collect();
     for (message, part) in messages.iter_mut().zip(&mut parts) {
-        message.msg_hdr.msg_iov = part;
-        message.msg_hdr.msg_iovlen = 1;
+        message.msg_hdr.msg_iov = part.as_mut_ptr();
+        message.msg_hdr.msg_iovlen = 2;
     }
     // SAFETY: messages and the parts and frames they point to live until the call returns; the kernel only reads the frames.
     let sent = unsafe { libc::sendmmsg(socket.as_raw_fd(), messages.as_mut_ptr(), messages.len() as u32, 0) };

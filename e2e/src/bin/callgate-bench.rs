@@ -14,18 +14,29 @@ struct Args {
     /// `text` for people, `json` for programs
     #[arg(long, default_value = "text")]
     output: String,
+    /// Also draw cost against calls into this file
+    #[arg(long)]
+    svg: Option<std::path::PathBuf>,
 }
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    let size = if args.quick { Size { rounds: 4, ms: 300 } } else { Size { rounds: 12, ms: 350 } };
-    match bench::run(size) {
-        Ok(report) if args.output == "json" => println!("{:#}", report.json()),
-        Ok(report) => print!("{}", report.text()),
+    let report = match bench::run(if args.quick { Size::QUICK } else { Size::FULL }) {
+        Ok(report) => report,
         Err(error) => {
             eprintln!("callgate-bench: {error:#}");
             return ExitCode::FAILURE;
         }
+    };
+    match args.output.as_str() {
+        "json" => println!("{:#}", report.json()),
+        _ => print!("{}", report.text()),
+    }
+    if let Some(path) = &args.svg
+        && let Err(error) = std::fs::write(path, bench::chart::svg(&report))
+    {
+        eprintln!("callgate-bench: --svg {}: {error}", path.display());
+        return ExitCode::FAILURE;
     }
     ExitCode::SUCCESS
 }

@@ -13,13 +13,13 @@ pub fn routed(inet: &Node) -> anyhow::Result<()> {
     inet.ip(&format!("route add 10.10.0.0/16 via {EXTERNAL}"))
 }
 
-/// Plain masquerade of a present kernel, no helper: conntrack keys GRE by Call ID and finds nothing.
+/// Plain masquerade of a present kernel on device `out`, no helper: conntrack keys GRE by Call ID and finds nothing.
 ///
 /// # Errors
 /// If nft refuses it.
-pub fn masquerade(gw: &Node) -> anyhow::Result<()> {
+pub fn masquerade(gw: &Node, out: &str) -> anyhow::Result<()> {
     gw.nft(&format!(
-        "table ip nat {{ chain post {{ type nat hook postrouting priority 100; oifname \"{OUT_IF}\" masquerade; }}; }}"
+        "table ip nat {{ chain post {{ type nat hook postrouting priority 100; oifname \"{out}\" masquerade; }}; }}"
     ))
 }
 

@@ -20,7 +20,7 @@ fn plain_masquerade_carries_nobody() {
     }
     let lab = Lab::new(2, 1).unwrap();
     let _server = Pptpd::start(&lab.servers[0], 0).unwrap();
-    baseline::masquerade(&lab.gw).unwrap();
+    baseline::masquerade(&lab.gw, OUT_IF).unwrap();
     let outside = Capture::start(&lab.gw, OUT_IF).unwrap();
     let clients: Vec<PptpClient> =
         lab.clients.iter().map(|node| PptpClient::dial(node, server_address(0)).unwrap()).collect();
