@@ -99,12 +99,10 @@ fn words(error: &dyn std::error::Error) -> String {
 
 /// Why nothing could be loaded, with what is most likely missing.
 fn refused(words: &str) -> String {
-    let words = words.strip_prefix("map error: ").unwrap_or(words);
-    let hint = match words.contains("Operation not permitted") {
-        true => "CAP_BPF is missing, or this kernel lets nobody load eBPF: ",
-        false => "",
-    };
-    format!("{hint}{words}")
+    match words.contains("Operation not permitted") {
+        true => "CAP_BPF is missing, or this kernel lets nobody load eBPF".to_owned(),
+        false => words.to_owned(),
+    }
 }
 
 impl Program {

@@ -44,10 +44,16 @@ impl Status {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The path of live calls, in a few words: until there is another one, it is the one without eBPF.
+    /// The path of live calls, in a few words, and of those that do not take it: until there is another one, it is the one
+    /// without eBPF.
     #[must_use]
     pub fn path(&self) -> String {
-        self.get().map_or_else(|| AF_PACKET.to_owned(), |state| state.path())
+        let Some(state) = self.get() else { return AF_PACKET.to_owned() };
+        let mut path = state.path();
+        if let Some((count, why)) = &state.slow {
+            let _ = write!(path, "; {count} calls by {AF_PACKET}: {why}");
+        }
+        path
     }
 }
 

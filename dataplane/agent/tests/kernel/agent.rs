@@ -167,8 +167,8 @@ fn without_cap_bpf_it_does_the_same_and_says_that_gre_goes_through_user_space() 
     if !root() {
         return;
     }
-    let detail = "AF_PACKET: CAP_BPF is missing, or this kernel lets nobody load eBPF: failed to create map `left`: \
-                  Operation not permitted (os error 1); what it costs: each GRE packet goes through user space";
+    let detail = "AF_PACKET: CAP_BPF is missing, or this kernel lets nobody load eBPF; what it costs: each GRE packet goes \
+                  through user space";
     does_its_work(WITHOUT_BPF, &[pb::Feature { name: "GRE path".into(), available: false, detail: detail.into() }]);
 }
 
