@@ -2,9 +2,10 @@
 
 use std::fs;
 use std::net::Ipv4Addr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, anyhow, ensure};
 
 use super::calls::{self, Calls, Id};
 use super::flood::{self, Frames, Packet};
@@ -137,11 +138,34 @@ pub struct Measured {
 }
 
 impl Bed {
-    /// Builds namespaces, links and the gateway.
+    /// Builds namespaces, links and the gateway, whose work is done by threads of their own so that it can be measured.
     ///
     /// # Errors
     /// What failed.
     pub fn build(kind: Kind) -> anyhow::Result<Self> {
+        let mut bed = Self::build_unmeasured(kind)?;
+        for node in [&bed.client, &bed.server] {
+            // veth takes a packet through NAPI only if its sender cannot do TSO (drivers/net/veth.c, veth_skb_is_eligible_for_gro).
+            node.run("ethtool", &["-K", "eth0", "tx", "off", "tso", "off", "gso", "off"])?;
+        }
+        for device in [&bed.inner, &bed.outer] {
+            // GRO makes veth use NAPI; threaded NAPI gives the gateway's work a thread whose CPU time can be read.
+            bed.gw.run("ethtool", &["-K", device, "gro", "on"])?;
+            let path = format!("/sys/class/net/{device}/threaded");
+            bed.gw.within(|| fs::write(&path, "1"))?.with_context(|| path.clone())?;
+        }
+        bed.napi = napi_threads(&[&bed.inner, &bed.outer])?;
+        for pid in &bed.napi {
+            bed.gw.run("taskset", &["-p", "2", &pid.to_string()])?;
+        }
+        Ok(bed)
+    }
+
+    /// As `build`, but the gateway's work is done by whoever sends, one packet after the other: none is lost in a queue.
+    ///
+    /// # Errors
+    /// What failed.
+    pub fn build_unmeasured(kind: Kind) -> anyhow::Result<Self> {
         let id = LabId::next();
         let tag = kind.tag();
         let node = |name: &str| Node::create(id, name);
@@ -157,20 +181,6 @@ impl Bed {
         let addresses: String = SERVERS.iter().map(|server| format!("addr add {server}/24 dev eth0\n")).collect();
         server.ip(&format!("{addresses}link set eth0 up\nroute add default via {EXTERNAL}"))?;
         gw.sysctl("net/ipv4/ip_forward", "1")?;
-        for node in [&client, &server] {
-            // veth takes a packet through NAPI only if its sender cannot do TSO (drivers/net/veth.c, veth_skb_is_eligible_for_gro).
-            node.run("ethtool", &["-K", "eth0", "tx", "off", "tso", "off", "gso", "off"])?;
-        }
-        for device in [&inner, &outer] {
-            // GRO makes veth use NAPI; threaded NAPI gives the gateway's work a thread whose CPU time can be read.
-            gw.run("ethtool", &["-K", device, "gro", "on"])?;
-            let path = format!("/sys/class/net/{device}/threaded");
-            gw.within(|| fs::write(&path, "1"))?.with_context(|| path.clone())?;
-        }
-        let napi = napi_threads(&[&inner, &outer])?;
-        for pid in &napi {
-            gw.run("taskset", &["-p", "2", &pid.to_string()])?;
-        }
         let callgate = match kind {
             Kind::Plain => None,
             Kind::Masquerade => {
@@ -192,7 +202,7 @@ impl Bed {
                 gw.sysctl(&format!("net/netfilter/{timeout}"), "3600")?;
             }
         }
-        Ok(Self { kind, callgate, calls: Calls::default(), client, gw, server, inner, outer, napi })
+        Ok(Self { kind, callgate, calls: Calls::default(), client, gw, server, inner, outer, napi: Vec::new() })
     }
 
     /// How many calls are set up.
@@ -240,6 +250,30 @@ impl Bed {
             kpps: arrived as f64 / seconds / 1_000.0,
             offered: offered as f64 / arrived as f64,
         })
+    }
+
+    /// Sends steadily while the agent is killed and started again so many times; packets sent, and arrived as they should.
+    ///
+    /// # Errors
+    /// If there is no agent, or it does not start again.
+    pub fn survive(&mut self, kills: usize, per_ms: usize) -> anyhow::Result<(u64, u64)> {
+        let frames = self.frames(Direction::Down, self.calls(), 80)?;
+        let wanted: Vec<Packet> = self.calls.ids.iter().map(|id| self.as_received(Direction::Down, id)).collect();
+        flood::sink(&self.client, &wanted)?;
+        let Self { callgate, gw, server, client, .. } = self;
+        let callgate = callgate.as_mut().context("no agent")?;
+        let done = AtomicBool::new(false);
+        let sent = std::thread::scope(|scope| {
+            let sender = scope.spawn(|| flood::steady(server, &frames, per_ms, &done));
+            let killed = (0..kills).try_for_each(|_| {
+                callgate.kill9();
+                callgate.run(gw)
+            });
+            done.store(true, Ordering::Relaxed);
+            let sent = sender.join().map_err(|_| anyhow!("the sender panicked"))?;
+            killed.and(sent)
+        })?;
+        Ok((sent, flood::settled(client)?))
     }
 
     /// Resident memory of the agent, bytes; `None` where there is none.

@@ -2,6 +2,7 @@
 
 use std::net::Ipv4Addr;
 use std::os::fd::AsRawFd as _;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -150,6 +151,29 @@ pub fn run(from: &Node, frames: &Frames, time: Duration) -> anyhow::Result<u64> 
         let (begun, mut sent) = (Instant::now(), 0);
         while begun.elapsed() < time {
             sent += send(&socket, in_turn.by_ref().take(BATCH), &frames.rest)? as u64;
+        }
+        Ok(sent)
+    })?
+}
+
+/// So many frames each millisecond, in turn, until it is done; how many were handed over.
+///
+/// # Errors
+/// If they cannot be sent.
+pub fn steady(from: &Node, frames: &Frames, per_ms: usize, done: &AtomicBool) -> anyhow::Result<u64> {
+    from.within(|| -> anyhow::Result<u64> {
+        let socket = open()?;
+        let mut in_turn = frames.heads.iter().cycle();
+        let (begun, mut sent) = (Instant::now(), 0);
+        while !done.load(Ordering::Relaxed) {
+            let due = begun.elapsed().as_millis() as u64 * per_ms as u64;
+            // After a pause of this thread no more than a batch at once: queues are short.
+            let now = due.saturating_sub(sent).min(BATCH as u64) as usize;
+            if now == 0 {
+                std::thread::sleep(Duration::from_micros(200));
+            } else {
+                sent += send(&socket, in_turn.by_ref().take(now), &frames.rest)? as u64;
+            }
         }
         Ok(sent)
     })?

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use callgate_e2e::bench::bed::{Bed, Kind};
 use callgate_e2e::gateway::callgate::{CLASSIC, Callgate};
 use callgate_e2e::lab::topology::Lab;
 use callgate_e2e::peers::pptpd::Pptpd;
@@ -104,4 +105,20 @@ fn switched_off_between_two_runs_the_calls_go_on_through_user_space_and_it_says_
     let detail = "AF_PACKET: --fast-path=off; what it costs: each GRE packet goes through user space";
     assert_eq!(path(&scene), ("AF_PACKET".to_owned(), detail.to_owned()));
     assert_eq!(scene.lab.gw.run("find", &["/sys/fs/bpf", "-mindepth", "1", "-type", "d"]).unwrap(), "");
+}
+
+/// How often the agent is killed under load.
+const KILLS: usize = if cfg!(feature = "long") { 50 } else { 5 };
+
+#[test]
+fn an_agent_killed_again_and_again_under_load_on_a_thousand_tunnels_costs_no_packet() {
+    if !can_run("an_agent_killed_again_and_again_under_load_on_a_thousand_tunnels_costs_no_packet") {
+        return;
+    }
+    let mut bed = Bed::build_unmeasured(Kind::Fast).unwrap();
+    bed.set_up(1_000).unwrap();
+    // 50,000 a second, as long as this machine has a CPU for it.
+    let (sent, arrived) = bed.survive(KILLS, 50).unwrap();
+    println!("{KILLS} kills: {sent} packets sent, {arrived} arrived translated");
+    assert!(sent > 1_000 && sent == arrived, "{} of {sent} packets lost", sent.abs_diff(arrived));
 }
