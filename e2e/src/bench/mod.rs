@@ -33,7 +33,7 @@ impl Size {
     /// For a first look: about two minutes.
     pub const QUICK: Self = Self { rounds: 4, ms: 200, calls: &[1, 1_000, 10_000] };
     /// For figures that are told to others.
-    pub const FULL: Self = Self { rounds: 12, ms: 300, calls: &[1, 100, 1_000, 10_000, 60_000] };
+    pub const FULL: Self = Self { rounds: 12, ms: 250, calls: &[1, 100, 1_000, 10_000, 60_000] };
 }
 
 /// Octets of IPv4 packets.
