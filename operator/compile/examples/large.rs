@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::time::Instant;
 
-use callgate_compile::compile;
+use callgate_compile::Compiler;
 use callgate_compile::world::{Labels, Meta, Object, Pod, World};
 use callgate_crds::{IpRuleSpec, PptpAlgSpec, ServiceSpec};
 use callgate_proto::model::ObjectKey;
@@ -21,17 +21,16 @@ const NAMESPACES: u32 = 100;
 
 fn main() {
     let mut world = world();
+    let mut compiler = Compiler::default();
     let began = Instant::now();
-    let first = compile(&world, None);
+    drop(compiler.compile(&world));
     println!("from scratch {:.1?}", began.elapsed());
-    let mut last_good = first.last_good;
     for index in PODS..PODS + 20 {
         let (key, pod) = pod(index);
         world.pods.insert(key, pod);
         let began = Instant::now();
-        let next = compile(&world, Some(&last_good));
+        drop(compiler.compile(&world));
         println!("one pod more {:.1?}", began.elapsed());
-        last_good = next.last_good;
     }
 }
 

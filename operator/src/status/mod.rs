@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::fleet::{Carriers, Fleet};
+use crate::fleet::Fleet;
 use crate::snapshot::Snapshot;
 
 pub use programmed::{Progress, programmed};
@@ -32,8 +32,6 @@ pub struct View<'a> {
     pub wanted: &'a BTreeMap<String, Arc<Snapshot>>,
     /// What agents have said.
     pub fleet: &'a Fleet,
-    /// What they have in force by that.
-    pub carriers: &'a Carriers<'a>,
     /// When this operator began to serve agents.
     pub serving_since: Timestamp,
     /// Now.

@@ -98,7 +98,7 @@ proptest! {
     #[test]
     fn the_first_rule_that_matches_decides(world in world(), packets in proptest::collection::vec(packet(), 60)) {
         let compiled = compile(&world, None);
-        let config = &compiled.nodes["standalone"];
+        let config: &NodeConfig = &compiled.nodes["standalone"];
         for packet in &packets {
             let explanation = explain(config, packet);
             let found = match (&explanation.rule, explanation.verdict) {
