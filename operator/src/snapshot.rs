@@ -103,7 +103,8 @@ impl Stamp {
     /// Whether whoever runs this does for `object` what `wanted` says.
     pub fn fulfils(&self, wanted: &Self, object: &ObjectRef) -> bool {
         // Most often it is the very same.
-        std::ptr::eq(self, wanted) || self.structure == wanted.structure && self.carried.get(object) == wanted.carried.get(object)
+        std::ptr::eq(self, wanted)
+            || (self.structure == wanted.structure && self.carried.get(object) == wanted.carried.get(object))
     }
 }
 

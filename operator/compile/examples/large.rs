@@ -78,7 +78,7 @@ fn rule(index: u32) -> (ObjectKey, Object<IpRuleSpec>) {
         "order": 100 + place, "action": "NAT",
         "source": {"podSelector": {"matchLabels": labels}},
         "destination": {"cidrs": [network, "203.0.113.0/24"], "except": ["203.0.113.128/25"]},
-        "services": [{"name": "pptp"}, {"name": if place % 2 == 0 { "web" } else { "dns" }}],
+        "services": [{"name": "pptp"}, {"name": if place.is_multiple_of(2) { "web" } else { "dns" }}],
     });
     (ObjectKey::new(namespace(index), format!("rule-{place:03}")), object(spec))
 }

@@ -9,6 +9,7 @@
 //! Programmed follows from what agents have answered, never from what they were sent.
 
 pub mod apply;
+pub mod dirty;
 pub mod events;
 pub mod leaving;
 pub mod node;

@@ -117,7 +117,7 @@ proptest! {
     fn every_configuration_is_one_that_an_agent_accepts(world in world()) {
         for config in compile(&world, None).nodes.values() {
             let read = NodeConfig::decode(&config.encode());
-            prop_assert_eq!(read.as_ref(), Ok(config));
+            prop_assert_eq!(read.as_ref(), Ok(&**config));
         }
     }
 }
