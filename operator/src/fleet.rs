@@ -172,10 +172,12 @@ impl Fleet {
 
     /// What the agent counts now.
     pub fn report(&mut self, node: &str, stream: u64, report: pb::Report) {
+        let Some(agent) = self.of(node, stream) else { return };
+        let old = std::mem::take(&mut agent.report);
+        self.count(&old, false);
+        self.count(&report, true);
         if let Some(agent) = self.of(node, stream) {
-            let old = std::mem::replace(&mut agent.report, report.clone());
-            self.count(&old, false);
-            self.count(&report, true);
+            agent.report = report;
         }
     }
 

@@ -85,13 +85,19 @@ pub fn run(cluster: &Cluster, what: &str, size: Size, more: &[&str]) -> anyhow::
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// How many pods have an address.
+/// Whether every pod runs, those of the agents too; kwok makes a pod run and gives it its address in one.
 ///
 /// # Errors
 /// If kubectl fails.
-pub fn addressed(cluster: &Cluster) -> anyhow::Result<usize> {
-    let said = cluster.kubectl().run(&["get", "pods", "-A", "-o", "jsonpath={.items[*].status.podIP}"])?;
-    Ok(said.split_whitespace().count())
+pub fn all_run(cluster: &Cluster, size: Size) -> anyhow::Result<bool> {
+    let ready = ["-n", NAMESPACE, "get", "daemonset", "callgate-dataplane", "-o", "jsonpath={.status.numberReady}"];
+    if cluster.kubectl().run(&ready)?.trim().parse() != Ok(size.nodes) {
+        return Ok(false);
+    }
+    // One is enough to know: a list of all of them would be most of what the API server does.
+    let waiting = "/api/v1/pods?limit=1&fieldSelector=status.phase!=Running";
+    let list: Value = serde_json::from_str(&cluster.kubectl().run(&["get", "--raw", waiting])?).context("pods")?;
+    Ok(list["items"].as_array().is_some_and(Vec::is_empty))
 }
 
 fn tool() -> anyhow::Result<PathBuf> {

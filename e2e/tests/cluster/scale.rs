@@ -39,9 +39,11 @@ fn ten_thousand_pods_on_five_hundred_nodes_under_a_thousand_rules_are_compiled_t
     scale::run(&cluster, "fill", SIZE, &[]).unwrap();
     say(&format!("the API server has {SIZE:?}"));
     let _kwok = scale::kwok(&cluster).unwrap();
-    // The agents' pods too.
-    let all = SIZE.pods + SIZE.nodes;
-    wait::until_true("all pods have addresses", ADDRESSED, || Ok(scale::addressed(&cluster)? >= all)).unwrap();
+    wait::until_true("all pods run", ADDRESSED, || {
+        wait::let_pass(Duration::from_secs(1));
+        scale::all_run(&cluster, SIZE)
+    })
+    .unwrap();
     say("kwok has given every pod its address");
     let operator = Operator::start(&cluster).unwrap();
     say("the operator serves");

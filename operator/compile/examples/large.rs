@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use callgate_compile::Compiler;
 use callgate_compile::world::{Labels, Meta, Object, Pod, World};
-use callgate_crds::{IpRuleSpec, PptpAlgSpec, ServiceSpec};
+use callgate_crds::{IpRuleSpec, PptpAlgSpec, SYSTEM_NAMESPACE, ServiceSpec};
 use callgate_proto::model::ObjectKey;
 use serde_json::json;
 
@@ -20,18 +20,43 @@ const RULES: u32 = 1_000;
 const NAMESPACES: u32 = 100;
 
 fn main() {
-    let mut world = world();
+    told("each rule selects some pods of its namespace", world());
+    let mut all = world();
+    // The worst there is: rules of the operator's namespace, for every pod of every namespace.
+    all.rules = std::mem::take(&mut all.rules).into_values().enumerate().map(everywhere).collect();
+    for service in ["pptp", "web", "dns"] {
+        let object = all.services[&ObjectKey::new(namespace(0), service)].clone();
+        all.services.insert(ObjectKey::new(SYSTEM_NAMESPACE, service), object);
+    }
+    all.algs.insert(ObjectKey::new(SYSTEM_NAMESPACE, "pptp"), object(json!({})));
+    told("each rule selects every pod", all);
+}
+
+fn told(what: &str, mut world: World) {
+    println!("{what}");
     let mut compiler = Compiler::default();
     let began = Instant::now();
-    drop(compiler.compile(&world));
-    println!("from scratch {:.1?}", began.elapsed());
-    for index in PODS..PODS + 20 {
+    let compiled = compiler.compile(&world);
+    println!("  from scratch {:.1?}", began.elapsed());
+    let mut sizes: Vec<usize> = compiled.nodes.values().map(|config| config.encode().len()).collect();
+    sizes.sort_unstable();
+    println!("  a node's configuration: median {} octets, largest {}", sizes[sizes.len() / 2], sizes[sizes.len() - 1]);
+    let mut times = Vec::new();
+    for index in PODS..PODS + 100 {
         let (key, pod) = pod(index);
         world.pods.insert(key, pod);
         let began = Instant::now();
         drop(compiler.compile(&world));
-        println!("one pod more {:.1?}", began.elapsed());
+        times.push(began.elapsed());
     }
+    times.sort();
+    println!("  one pod more: median {:.1?}, longest {:.1?}", times[50], times[99]);
+}
+
+fn everywhere((place, mut rule): (usize, Object<IpRuleSpec>)) -> (ObjectKey, Object<IpRuleSpec>) {
+    rule.spec.order = place as u32;
+    rule.spec.source = serde_json::from_value(json!({"podSelector": {}, "namespaceSelector": {}})).unwrap();
+    (ObjectKey::new(SYSTEM_NAMESPACE, format!("rule-{place:04}")), rule)
 }
 
 fn namespace(index: u32) -> String {
