@@ -1,9 +1,13 @@
 //! What is known of the agents: who is attached, what runs there, what they count. Pure: time is a parameter.
+//!
+//! Which agents have an object in force, and how many calls of it are live, is asked for every object again and again: both are kept
+//! up to date as agents speak, so that nobody goes through all agents for each object.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use callgate_compile::status::ObjectRef;
+use callgate_crds::Kind;
 use callgate_proto::pb;
 use jiff::Timestamp;
 
@@ -13,6 +17,10 @@ use crate::snapshot::{Snapshot, Stamp};
 #[derive(Debug, Default)]
 pub struct Fleet {
     agents: BTreeMap<String, Agent>,
+    /// Nodes whose agents have an object in force, in whatever version.
+    in_force: BTreeMap<ObjectRef, BTreeSet<String>>,
+    /// Live calls by object, by kind and then by "namespace/name"; those without calls are left out.
+    calls: [BTreeMap<String, u64>; 3],
 }
 
 /// One agent.
@@ -36,17 +44,6 @@ pub struct Agent {
     sent: Vec<(String, Arc<Stamp>)>,
 }
 
-/// Which agents have each object in force, in whatever version: gone through once, so that nobody asks every agent about every object.
-#[derive(Debug, Default)]
-pub struct Carriers<'a>(BTreeMap<&'a ObjectRef, Vec<(&'a String, &'a Agent)>>);
-
-impl<'a> Carriers<'a> {
-    /// Those of one object with their nodes, by node.
-    pub fn of(&self, object: &ObjectRef) -> &[(&'a String, &'a Agent)] {
-        self.0.get(object).map_or(&[], Vec::as_slice)
-    }
-}
-
 /// How many unanswered snapshots are remembered: an agent answers in their order, and takes the latest.
 const UNANSWERED: usize = 64;
 
@@ -61,30 +58,71 @@ impl Fleet {
         &self.agents
     }
 
-    /// Who has what in force now.
-    pub fn carriers(&self) -> Carriers<'_> {
-        let mut carriers = Carriers::default();
-        for (node, agent) in &self.agents {
-            for object in agent.stamp.iter().flat_map(|stamp| stamp.carried()) {
-                carriers.0.entry(object).or_default().push((node, agent));
+    /// Agents that have an object in force, in whatever version, with their nodes, by node.
+    pub fn carriers(&self, object: &ObjectRef) -> impl Iterator<Item = (&String, &Agent)> {
+        let nodes = self.in_force.get(object).into_iter().flatten();
+        nodes.filter_map(|node| self.agents.get_key_value(node))
+    }
+
+    /// Live calls of an object over all agents.
+    pub fn live_calls(&self, object: &ObjectRef) -> u64 {
+        let of_kind = self.calls.get(object.kind as usize).filter(|calls| !calls.is_empty());
+        of_kind.and_then(|calls| calls.get(&object.key.to_string())).copied().unwrap_or(0)
+    }
+
+    /// What runs on a node is another now.
+    fn runs(&mut self, node: &str, stamp: Option<Arc<Stamp>>) {
+        let Some(agent) = self.agents.get_mut(node) else { return };
+        let old = std::mem::replace(&mut agent.stamp, stamp);
+        let new = agent.stamp.as_ref();
+        if old.as_ref().zip(new).is_some_and(|(old, new)| Arc::ptr_eq(old, new)) {
+            return;
+        }
+        let carries = |stamp: Option<&Arc<Stamp>>, object: &ObjectRef| stamp.is_some_and(|stamp| stamp.carries(object));
+        for object in old.iter().flat_map(|stamp| stamp.carried()).filter(|object| !carries(new, object)) {
+            if let Some(nodes) = self.in_force.get_mut(object) {
+                nodes.remove(node);
+                if nodes.is_empty() {
+                    self.in_force.remove(object);
+                }
             }
         }
-        carriers
+        for object in new.iter().flat_map(|stamp| stamp.carried()).filter(|object| !carries(old.as_ref(), object)) {
+            self.in_force.entry(object.clone()).or_default().insert(node.to_owned());
+        }
+    }
+
+    /// Adds what a report counts, or takes it away again.
+    fn count(&mut self, report: &pb::Report, add: bool) {
+        let rules = report.rules.iter().map(|of| (Kind::IpRule, &of.rule, of.calls));
+        let services = report.services.iter().map(|of| (Kind::Service, &of.name, of.calls));
+        let algs = report.algs.iter().map(|of| (Kind::PptpAlg, &of.name, of.calls));
+        for (kind, name, number) in rules.chain(services).chain(algs).filter(|(_, _, number)| *number > 0) {
+            let Some(calls) = self.calls.get_mut(kind as usize) else { continue };
+            let old = calls.get(name).copied().unwrap_or(0);
+            match if add { old.saturating_add(number) } else { old.saturating_sub(number) } {
+                0 => drop(calls.remove(name)),
+                new => drop(calls.insert(name.clone(), new)),
+            }
+        }
     }
 
     /// An agent has said hello on stream `stream`, which ends any other of its node.
     pub fn attach(&mut self, node: &str, stream: u64, hello: pb::Hello, now: Timestamp) {
         let agent = self.agents.entry(node.to_owned()).or_default();
-        let stamp = agent.stamp.take().filter(|_| agent.running == hello.config_hash);
+        let goes_on = agent.running == hello.config_hash;
         *agent = Agent {
             stream: Some(stream),
             since: now,
             running: hello.config_hash.clone(),
-            stamp,
+            stamp: agent.stamp.take(),
             report: std::mem::take(&mut agent.report),
             hello,
             ..Agent::default()
         };
+        if !goes_on {
+            self.runs(node, None);
+        }
     }
 
     /// A stream has ended. A later one of the same node is left alone.
@@ -98,13 +136,14 @@ impl Fleet {
     /// force before it.
     pub fn sent(&mut self, node: &str, stream: u64, snapshot: &Snapshot) {
         let Some(agent) = self.of(node, stream) else { return };
-        if agent.running == snapshot.hash && agent.sent.iter().all(|(hash, _)| *hash == snapshot.hash) {
-            agent.stamp = Some(Arc::clone(&snapshot.stamp));
-        }
+        let runs = agent.running == snapshot.hash && agent.sent.iter().all(|(hash, _)| *hash == snapshot.hash);
         agent.sent.retain(|(hash, _)| *hash != snapshot.hash);
         agent.sent.push((snapshot.hash.clone(), Arc::clone(&snapshot.stamp)));
         if agent.sent.len() > UNANSWERED {
             agent.sent.remove(0);
+        }
+        if runs {
+            self.runs(node, Some(Arc::clone(&snapshot.stamp)));
         }
     }
 
@@ -117,9 +156,10 @@ impl Fleet {
         let Some((hash, stamp)) = answered else { return false };
         match outcome.failure {
             None => {
-                (agent.running, agent.stamp, agent.refused) = (hash.clone(), Some(Arc::clone(&stamp)), None);
+                (agent.running, agent.refused) = (hash.clone(), None);
                 // It may be sent again with other holders; the answer to that one has the same hash.
-                agent.sent.insert(0, (hash, stamp));
+                agent.sent.insert(0, (hash, Arc::clone(&stamp)));
+                self.runs(node, Some(stamp));
             }
             Some(failure) => {
                 agent.refused = Some((hash.clone(), failure));
@@ -132,6 +172,10 @@ impl Fleet {
 
     /// What the agent counts now.
     pub fn report(&mut self, node: &str, stream: u64, report: pb::Report) {
+        let Some(agent) = self.of(node, stream) else { return };
+        let old = std::mem::take(&mut agent.report);
+        self.count(&old, false);
+        self.count(&report, true);
         if let Some(agent) = self.of(node, stream) {
             agent.report = report;
         }
@@ -139,7 +183,13 @@ impl Fleet {
 
     /// Forgets nodes that are gone.
     pub fn retain(&mut self, known: impl Fn(&str) -> bool) {
-        self.agents.retain(|node, agent| agent.stream.is_some() || known(node));
+        let gone = self.agents.iter().filter(|(node, agent)| agent.stream.is_none() && !known(node));
+        for node in gone.map(|(node, _)| node.clone()).collect::<Vec<_>>() {
+            self.runs(&node, None);
+            if let Some(agent) = self.agents.remove(&node) {
+                self.count(&agent.report, false);
+            }
+        }
     }
 
     fn of(&mut self, node: &str, stream: u64) -> Option<&mut Agent> {

@@ -23,7 +23,7 @@ pub struct Board {
 
 impl Board {
     /// Puts up what was compiled. Returns the nodes whose snapshot is another now.
-    pub fn publish(&self, world: &World, nodes: &BTreeMap<String, NodeConfig>) -> Vec<String> {
+    pub fn publish(&self, world: &World, nodes: &BTreeMap<String, Arc<NodeConfig>>) -> Vec<String> {
         let pods = holders_by_address(world);
         let mut channels = self.lock();
         let mut changed = Vec::new();
@@ -32,10 +32,10 @@ impl Board {
             let channel = channels.entry(name.clone()).or_insert_with(|| watch::channel(None).0);
             let old = channel.borrow().clone();
             let new = match old {
-                Some(old) if *old.config == *config && old.holders == holders => continue,
+                Some(old) if is_same(&old.config, config) && old.holders == holders => continue,
                 // Encoding and hashing are what costs: not done where only a pod's name changed.
-                Some(old) if *old.config == *config => Snapshot { holders, ..(*old).clone() },
-                Some(_) | None => Snapshot::new(config.clone(), holders),
+                Some(old) if is_same(&old.config, config) => Snapshot { holders, ..(*old).clone() },
+                Some(_) | None => Snapshot::new(Arc::clone(config), holders),
             };
             channel.send_replace(Some(Arc::new(new)));
             changed.push(name.clone());
@@ -63,6 +63,11 @@ impl Board {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, watch::Sender<Latest>>> {
         self.nodes.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Most often it is the very same one.
+fn is_same(old: &Arc<NodeConfig>, new: &Arc<NodeConfig>) -> bool {
+    Arc::ptr_eq(old, new) || old == new
 }
 
 /// What a compile comes to, for whoever asks.

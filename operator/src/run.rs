@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use callgate_compile::{LastGood, compile};
+use callgate_compile::LastGood;
 use jiff::Timestamp;
 use kube::Client;
 use tokio::net::TcpListener;
@@ -143,7 +143,8 @@ impl Leader<'_> {
         };
         let (kept, to_keep) = watch::channel(Arc::new(first.clone().unwrap_or_default()));
         let _keeping = [keeping, Task(tokio::spawn(last_good::keep(client.clone(), args.namespace.clone(), to_keep)))];
-        let mut compiler = Compiler { hub, watched, settings, last_good: first, nets: Vec::new() };
+        let compiler = callgate_compile::Compiler::new(first);
+        let mut compiler = Compiler { hub, watched, settings, compiler, nets: Vec::new() };
         let mut changes = watched.changes();
         changes.mark_unchanged();
         let now = tokio::task::block_in_place(|| compiler.compile(metrics));
@@ -245,7 +246,7 @@ struct Compiler<'a> {
     hub: &'a Hub,
     watched: &'a Watched,
     settings: &'a Settings,
-    last_good: Option<LastGood>,
+    compiler: callgate_compile::Compiler,
     nets: Vec<facts::ClusterNet>,
 }
 
@@ -262,8 +263,7 @@ impl Compiler<'_> {
             tracing::info!("networks of the cluster, which are never looked at: {}", told.join(", "));
             self.nets = nets;
         }
-        let compiled = compile(&world, self.last_good.as_ref());
-        self.last_good = Some(compiled.last_good.clone());
+        let compiled = self.compiler.compile(&world);
         let changed = self.hub.board.publish(&world, &compiled.nodes);
         self.hub.change(|fleet| fleet.retain(|node| world.nodes.contains(node)));
         let took = began.elapsed();

@@ -45,10 +45,11 @@ struct Sources {
 
 impl Snapshot {
     /// Of a configuration and the pods that have its source addresses.
-    pub fn new(config: NodeConfig, holders: Vec<pb::Holder>) -> Self {
+    pub fn new(config: impl Into<Arc<NodeConfig>>, holders: Vec<pb::Holder>) -> Self {
+        let config = config.into();
         let hash = config.content_hash();
         let stamp = Arc::new(Stamp::of(&config));
-        Self { config: Arc::new(config), hash, holders, stamp }
+        Self { config, hash, holders, stamp }
     }
 
     /// As it goes over the wire.
@@ -89,6 +90,11 @@ impl Stamp {
         self.carried.keys()
     }
 
+    /// Whether it has that in force.
+    pub fn carries(&self, object: &ObjectRef) -> bool {
+        self.carried.contains_key(object)
+    }
+
     /// Of a rule: single addresses and larger networks for which it is in force where this runs.
     pub fn clients(&self, rule: &ObjectRef) -> (u32, u32) {
         self.carried.get(rule).map_or((0, 0), |sources| (sources.pods, sources.networks))
@@ -96,7 +102,9 @@ impl Stamp {
 
     /// Whether whoever runs this does for `object` what `wanted` says.
     pub fn fulfils(&self, wanted: &Self, object: &ObjectRef) -> bool {
-        self.structure == wanted.structure && self.carried.get(object) == wanted.carried.get(object)
+        // Most often it is the very same.
+        std::ptr::eq(self, wanted)
+            || (self.structure == wanted.structure && self.carried.get(object) == wanted.carried.get(object))
     }
 }
 

@@ -40,9 +40,7 @@ impl Watched {
     pub fn start(client: &Client) -> Self {
         let watched = Self::empty();
         let all = || Config::default();
-        watched.follow(Api::<Pod>::all(client.clone()), all().fields(LIVE_PODS), |facts, event| {
-            facts.pods.absorb(event, key, |pod| PodFact::from(pod))
-        });
+        watched.follow(Api::<Pod>::all(client.clone()), all().fields(LIVE_PODS), pods);
         watched.follow(Api::<Namespace>::all(client.clone()), all(), |facts, event| {
             facts.namespaces.absorb(event, key, |namespace| namespace.metadata.labels.clone().unwrap_or_default())
         });
@@ -133,6 +131,19 @@ impl Watched {
             Change::None => {}
         }
     }
+}
+
+/// A pod is made, placed and begun before it has an address: nothing is compiled for all that.
+fn pods(facts: &mut Facts, event: &Event<Pod>) -> Change {
+    let without = match event {
+        Event::Apply(pod) | Event::Delete(pod) => {
+            let known = facts.pods.get(&key(pod));
+            known.is_none_or(|known| !known.matters()) && !PodFact::from(pod).matters()
+        }
+        Event::Init | Event::InitApply(_) | Event::InitDone => false,
+    };
+    let change = facts.pods.absorb(event, key, |pod| PodFact::from(pod));
+    if without { Change::None } else { change }
 }
 
 /// Keeps what stands in the status of an object; nobody waits for that.

@@ -25,6 +25,8 @@ pub(crate) struct Args {
 const UNIT_LIMIT: Duration = Duration::from_secs(45 * 60);
 /// Longest run of the labs in CI.
 const E2E_LIMIT: Duration = Duration::from_secs(40 * 60);
+/// Where the programs are that long tests measure.
+const MEASURED: &str = "CALLGATE_SCALE_BIN_DIR";
 /// Longest run of the labs with `--long`.
 const LONG_LIMIT: Duration = Duration::from_secs(4 * 3600);
 
@@ -45,21 +47,28 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     }
     steps.run("build", demo::build)?;
     // Not part of a demo; the chart's flags are compared with theirs.
-    let more = ["build", "--locked", "-p", "callgate-operator", "-p", "callgate-hook", "--bins"];
+    let more = ["build", "--locked", "-p", "callgate-operator", "-p", "callgate-hook", "--bins", "--example", "scale"];
     steps.run("build of what runs in pods", || cargo(&more, &[]))?;
     // Without Go the chart's tests skip themselves.
     steps.run("helm", tools::ensure_helm)?;
     steps.run("unit tests", || unit(args, &skips, &mut tally))?;
     steps.run("labs", || labs(args, &skips, &mut tally))?;
     let (tools, images) = if nix::unistd::geteuid().is_root() && cluster_has(args)? {
-        let tools = steps.run("cluster programs", || tools::ensure(false));
+        let tools = steps.run("cluster programs", || tools::ensure(true));
         let tools = held("cluster programs", &mut tally, tools).flatten();
         let images = tools.as_ref().map(|_| steps.run("images", images::for_tests));
         (tools, images.and_then(|images| held("images", &mut tally, images)))
     } else {
         (None, None)
     };
-    let envs = [(tools::VARIABLE, tools), (images::VARIABLE, images.map(PathBuf::into_os_string))];
+    let measured = if args.long && tools.is_some() {
+        let built = steps.run("what is measured", measured);
+        held("what is measured", &mut tally, built)
+    } else {
+        None
+    };
+    let images = images.map(PathBuf::into_os_string);
+    let envs = [(tools::VARIABLE, tools), (images::VARIABLE, images), (MEASURED, measured)];
     steps.run("cluster", || cluster(args, &skips, envs, &mut tally))?;
     sweep();
     tally.skips(&skips, ci);
@@ -168,7 +177,7 @@ fn held<T>(name: &str, tally: &mut Tally, result: Result<T>) -> Option<T> {
 }
 
 /// A real Kubernetes control plane with nodes as namespaces. Without programs and images every test that needs them skips itself.
-fn cluster(args: &Args, skips: &PathBuf, envs: [(&str, Option<OsString>); 2], tally: &mut Tally) -> Result<()> {
+fn cluster(args: &Args, skips: &PathBuf, envs: [(&str, Option<OsString>); 3], tally: &mut Tally) -> Result<()> {
     let mut command = Command::new("cargo");
     command.args(["test", "--locked", "-p", "callgate-e2e", "--test", "cluster", "--no-fail-fast"]);
     if args.long {
@@ -178,6 +187,13 @@ fn cluster(args: &Args, skips: &PathBuf, envs: [(&str, Option<OsString>); 2], ta
     command.env("CALLGATE_SKIPS", skips).env("CALLGATE_BIN_DIR", bin_dir("debug")).current_dir(root());
     command.envs(envs.into_iter().filter_map(|(name, value)| Some((name, value?))));
     libtest("cluster", command, if args.long { LONG_LIMIT } else { E2E_LIMIT }, tally)
+}
+
+/// The operator as users get it, but for the time linking takes, and who puts it to the test; where they are.
+fn measured() -> Result<OsString> {
+    let package = ["--locked", "-p", "callgate-operator", "--bins", "--example", "scale"];
+    cargo(&[&["build", "--profile", "measure"][..], &package].concat(), &[])?;
+    Ok(bin_dir("measure").into_os_string())
 }
 
 fn libtest(name: &'static str, command: Command, limit: Duration, tally: &mut Tally) -> Result<()> {

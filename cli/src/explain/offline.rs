@@ -39,7 +39,7 @@ pub(super) fn explain(path: &Path, args: &ExplainArgs, io: &mut Io<'_>) -> Resul
         protocol: args.to.protocol,
     };
     let empty = NodeConfig::default();
-    let config = manifests.compiled.nodes.get(STANDALONE_NODE).unwrap_or(&empty);
+    let config = manifests.compiled.nodes.get(STANDALONE_NODE).map_or(&empty, AsRef::as_ref);
     let explanation = explain_packet(config, &packet);
     let (external_address, note) = external(&explanation);
     Ok(pb::ExplainReply {

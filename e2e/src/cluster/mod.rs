@@ -31,6 +31,7 @@ pub mod outages;
 pub mod outside;
 mod pods;
 pub mod proxy;
+pub mod scale;
 pub mod sight;
 pub mod till;
 pub mod tools;

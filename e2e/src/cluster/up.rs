@@ -100,7 +100,10 @@ impl Cluster {
         })?;
         say("the API server is ready");
         let objects: Vec<String> = self.machines.iter().map(|machine| machine.object().to_string()).collect();
-        self.kubectl().apply(&objects.join("\n---\n"))?;
+        // A control plane alone is a cluster too.
+        if !objects.is_empty() {
+            self.kubectl().apply(&objects.join("\n---\n"))?;
+        }
         for machine in &mut self.machines {
             machine.start_kubernetes(authority)?;
         }

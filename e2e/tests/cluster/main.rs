@@ -15,6 +15,7 @@ mod outages;
 mod reuse;
 mod rights;
 mod rolls;
+mod scale;
 mod shared;
 mod stands;
 mod tokens;

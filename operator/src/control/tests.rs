@@ -132,14 +132,9 @@ impl Operator {
     fn publish(&self, node: &str, net: &str) -> String {
         let config =
             NodeConfig { node: node.to_owned(), cluster_nets: vec![net.parse().unwrap()], ..NodeConfig::default() };
-        let mut nodes: std::collections::BTreeMap<String, NodeConfig> = self
-            .hub
-            .board
-            .latest()
-            .into_iter()
-            .map(|(name, snapshot)| (name, NodeConfig::clone(&snapshot.config)))
-            .collect();
-        nodes.insert(node.to_owned(), config.clone());
+        let latest = self.hub.board.latest().into_iter().map(|(name, snapshot)| (name, Arc::clone(&snapshot.config)));
+        let mut nodes: std::collections::BTreeMap<String, Arc<NodeConfig>> = latest.collect();
+        nodes.insert(node.to_owned(), Arc::new(config.clone()));
         self.hub.board.publish(&World::cluster(), &nodes);
         config.content_hash()
     }

@@ -32,6 +32,13 @@ impl From<&core::Pod> for PodFact {
     }
 }
 
+impl PodFact {
+    /// Whether rules can do anything about it: it has an address, or something to be told of in its place.
+    pub fn matters(&self) -> bool {
+        !self.pod.addresses.is_empty() || self.pod.only_ipv6 || self.pod.host_network
+    }
+}
+
 /// Whether nothing of the pod runs any more: every container has ended, or its sandbox is gone.
 fn has_left(pod: &core::Pod) -> bool {
     let Some(status) = &pod.status else { return false };

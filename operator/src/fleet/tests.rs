@@ -103,3 +103,76 @@ fn a_restarted_agent_that_runs_nothing_has_nothing_in_force() {
     let agent = fleet.get("a").unwrap();
     assert_eq!((agent.running.as_str(), &agent.stamp), ("", &None));
 }
+
+fn rule(name: &str) -> ObjectRef {
+    ObjectRef { kind: Kind::IpRule, key: callgate_proto::model::ObjectKey::new("pos", name) }
+}
+
+#[test]
+fn live_calls_of_an_object_are_the_sum_of_what_each_agent_said_last() {
+    let mut fleet = Fleet::default();
+    let report = |rules: &[(&str, u64)], services: &[(&str, u64)]| pb::Report {
+        rules: rules.iter().map(|(name, calls)| pb::RuleCalls { rule: format!("pos/{name}"), calls: *calls }).collect(),
+        services: services
+            .iter()
+            .map(|(name, calls)| pb::ObjectCalls { name: format!("pos/{name}"), calls: *calls })
+            .collect(),
+        ..pb::Report::default()
+    };
+    let service = ObjectRef { kind: Kind::Service, ..rule("a") };
+    let counted = |fleet: &Fleet| [rule("a"), rule("b"), service.clone()].map(|object| fleet.live_calls(&object));
+    for node in ["x", "y"] {
+        fleet.attach(node, 1, hello(""), now());
+    }
+    fleet.report("x", 1, report(&[("a", 3), ("b", 1)], &[("a", 4)]));
+    fleet.report("y", 1, report(&[("a", 2)], &[]));
+    assert_eq!(counted(&fleet), [5, 1, 4]);
+    fleet.report("x", 1, report(&[("b", 7)], &[("a", 7)]));
+    assert_eq!(counted(&fleet), [2, 7, 7]);
+    fleet.report("x", 2, report(&[("b", 100)], &[]));
+    assert_eq!(counted(&fleet), [2, 7, 7], "another stream is not heard");
+    fleet.detach("x", 1, now());
+    fleet.attach("x", 2, hello(""), now());
+    assert_eq!(counted(&fleet), [2, 7, 7], "an agent that comes again has not ended its calls");
+    fleet.detach("x", 2, now());
+    fleet.retain(|node| node == "y");
+    assert_eq!(counted(&fleet), [2, 0, 0], "a node that is gone has no calls");
+}
+
+#[test]
+fn who_has_an_object_in_force_follows_what_each_agent_runs() {
+    let (mut fleet, service) = (Fleet::default(), |name: &str| ObjectRef { kind: Kind::Service, ..rule(name) });
+    let snapshot = |names: &[&str]| {
+        let service = |name: &&str| callgate_proto::model::Service {
+            key: callgate_proto::model::ObjectKey::new("pos", *name),
+            matches: vec![],
+            alg: None,
+            max_sessions: 0,
+            forward_icmp_errors: true,
+            timeouts: None,
+        };
+        let services = names.iter().map(service).collect();
+        Snapshot::new(NodeConfig { services, ..NodeConfig::default() }, vec![])
+    };
+    let carried = |fleet: &Fleet| {
+        ["a", "b"]
+            .map(|name| fleet.carriers(&service(name)).map(|(node, _)| node.clone()).collect::<Vec<_>>().join(" "))
+    };
+    let (both, one) = (snapshot(&["a", "b"]), snapshot(&["b"]));
+    for node in ["x", "y"] {
+        fleet.attach(node, 1, hello(""), now());
+        fleet.sent(node, 1, &both);
+        assert!(fleet.outcome(node, 1, applied(&both)));
+    }
+    assert_eq!(carried(&fleet), ["x y", "x y"]);
+    fleet.sent("x", 1, &one);
+    assert_eq!(carried(&fleet), ["x y", "x y"], "sent is not in force");
+    fleet.outcome("x", 1, applied(&one));
+    assert_eq!(carried(&fleet), ["y", "x y"]);
+    fleet.attach("y", 2, hello("something else"), now());
+    assert_eq!(carried(&fleet), ["", "x"], "nobody knows what that is");
+    fleet.detach("x", 1, now());
+    assert_eq!(carried(&fleet), ["", "x"], "what was answered is still in its kernel");
+    fleet.retain(|_| false);
+    assert_eq!(carried(&fleet), ["", ""]);
+}

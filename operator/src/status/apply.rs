@@ -1,6 +1,6 @@
 //! The one place that writes status: differences only, bounded, tried again, with events for what a person must know.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,17 +18,23 @@ use serde_json::json;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::dirty::{Dirty, Seen};
 use super::leaving::Leaving;
 use super::{View, events, node, object};
 use crate::FIELD_MANAGER;
 use crate::control::Hub;
+use crate::facts::{Facts, cluster_key};
+use crate::fleet::Fleet;
 use crate::publish::Published;
+use crate::snapshot::Snapshot;
 use crate::watch::Watched;
 
 /// Changes come in crowds (a snapshot is sent, its answer comes some milliseconds later): one write for all of them.
 const CROWD: Duration = Duration::from_millis(50);
-/// Time passes (agents stay away), counters move, writes fail: a look without a change.
+/// Time passes (agents stay away), counters move, writes fail: a look at everything, and not only at what has changed.
 const LOOK: Duration = Duration::from_secs(2);
+/// Objects that are looked at in one go: nobody else gets at the facts and the fleet meanwhile.
+const BATCH: usize = 64;
 /// Shortest time between two writes of one object where only counters differ.
 const COUNTERS: Duration = Duration::from_secs(10);
 /// The same where only the number of clients differs, which people wait for after an edit of labels.
@@ -59,8 +65,13 @@ pub struct Writer {
     objects: BTreeMap<ObjectRef, Written<ObjectStatus>>,
     nodes: BTreeMap<String, Written<EgressNodeStatus>>,
     leaving: Leaving,
-    /// Some number of clients has changed too soon after the last.
-    postponed: bool,
+    seen: Seen,
+    /// Objects whose number of clients has changed too soon after the last.
+    postponed: BTreeSet<ObjectRef>,
+    /// What could not be written.
+    failed: Dirty,
+    /// When everything was looked at last.
+    looked: Option<Instant>,
     compared: Instant,
 }
 
@@ -83,7 +94,10 @@ impl Writer {
             objects: BTreeMap::new(),
             nodes: BTreeMap::new(),
             leaving: Leaving::default(),
-            postponed: false,
+            seen: Seen::default(),
+            postponed: BTreeSet::new(),
+            failed: Dirty::default(),
+            looked: None,
             compared: Instant::now(),
         }
     }
@@ -95,7 +109,7 @@ impl Writer {
             tokio::select! {
                 changed = published.changed() => if changed.is_err() { return },
                 _ = changes.changed() => {}
-                () = tokio::time::sleep(if self.postponed { CLIENTS } else { LOOK }) => {}
+                () = tokio::time::sleep(if self.postponed.is_empty() { LOOK } else { CLIENTS }) => {}
             }
             tokio::time::sleep(CROWD).await;
             changes.mark_unchanged();
@@ -106,7 +120,7 @@ impl Writer {
         }
     }
 
-    /// Compares everything with what stands there, and writes the differences.
+    /// Compares what has something new, now and then everything, with what stands there, and writes the differences.
     pub async fn look(&mut self, published: &Published, now: Timestamp) {
         self.compare();
         let left = self.hub.with_fleet(|fleet| self.leaving.take(&published.uids, fleet));
@@ -139,6 +153,10 @@ impl Writer {
             }
             if !written {
                 // The next look tries again.
+                match write {
+                    Write::Object { object, .. } => drop(self.failed.objects.insert(object)),
+                    Write::Node { node, .. } => drop(self.failed.nodes.insert(node)),
+                }
                 continue;
             }
             let at = Instant::now();
@@ -163,53 +181,113 @@ impl Writer {
         self.objects.retain(|object, written| {
             facts.told(object).is_some_and(|told| told.status == written.status || written.at.elapsed() < COMPARE)
         });
-        self.nodes.retain(|node, _| facts.nodes.get(&crate::facts::cluster_key(node)).is_some());
+        self.nodes.retain(|node, _| facts.nodes.get(&cluster_key(node)).is_some());
     }
 
     fn writes(&mut self, published: &Published, now: Timestamp) -> Vec<Write> {
-        let wanted = self.hub.board.latest();
-        let facts = self.watched.facts();
-        let mut postponed = false;
-        let writes = self.hub.with_fleet(|fleet| {
-            let carriers = fleet.carriers();
-            let view = View { wanted: &wanted, fleet, carriers: &carriers, serving_since: self.serving_since, now };
-            if !view.is_settled() {
-                return Vec::new();
-            }
-            let mut writes = Vec::new();
-            for (object, said) in &published.compiled.statuses {
-                let compiled = published.uids.get(object);
-                // Made anew since the compile: what is known is about its predecessor.
-                let Some(told) = facts.told(object).filter(|told| compiled == Some(&told.uid)) else { continue };
-                let written = self.objects.get(object).filter(|written| written.uid == told.uid);
-                let before = written.map_or(&told.status, |written| &written.status);
-                let after = object::status(object, said, before, view);
-                let since = written.map(|written| written.at.elapsed());
-                let due = |pause: Duration| since.is_none_or(|since| since >= pause);
-                let moved = after.clients != before.clients;
-                let now = due(COUNTERS) || (moved && due(CLIENTS)) || object::differs_in_substance(&after, before);
-                postponed |= moved && !now;
-                if after != *before && now {
-                    let (object, uid, before) = (object.clone(), told.uid.clone(), before.clone());
-                    writes.push(Write::Object { object, uid, before, after });
-                }
-            }
-            for (key, fact) in facts.nodes.objects() {
-                let written = self.nodes.get(&key.name).filter(|written| written.uid == fact.uid);
-                let nothing = EgressNodeStatus::default();
-                let before = written.map_or(&nothing, |written| &written.status);
-                let after = node::status(&key.name, before, view);
-                let due = written.is_none_or(|written| written.at.elapsed() >= COUNTERS);
-                if after != *before && (due || node::differs_in_substance(&after, before)) {
-                    writes.push(Write::Node { node: key.name.clone(), uid: fact.uid.clone(), after });
-                }
-            }
-            writes
+        let hub = Arc::clone(&self.hub);
+        let moment = Moment { wanted: hub.board.latest(), serving_since: self.serving_since, now };
+        let settled = hub.with_fleet(|fleet| {
+            let view = moment.view(fleet);
+            view.is_settled().then(|| self.seen.take(published, view))
         });
-        drop(facts);
-        self.postponed = postponed;
+        let Some(mut dirty) = settled else { return Vec::new() };
+        dirty.objects.append(&mut self.postponed);
+        dirty.objects.append(&mut self.failed.objects);
+        dirty.nodes.append(&mut self.failed.nodes);
+        if self.looked.is_none_or(|looked| looked.elapsed() >= LOOK) {
+            self.looked = Some(Instant::now());
+            let nodes = self.watched.facts().nodes.objects().keys().map(|key| key.name.clone()).collect();
+            dirty = Dirty { objects: published.compiled.statuses.keys().cloned().collect(), nodes };
+        }
+        let mut writes = Vec::new();
+        let objects: Vec<ObjectRef> = dirty.objects.into_iter().collect();
+        for batch in objects.chunks(BATCH) {
+            let facts = self.watched.facts();
+            let more = hub.with_fleet(|fleet| {
+                let found = batch
+                    .iter()
+                    .filter_map(|object| object_write(&self.objects, &facts, published, object, moment.view(fleet)));
+                found.collect::<Vec<_>>()
+            });
+            for verdict in more {
+                match verdict {
+                    Verdict::Write(write) => writes.push(*write),
+                    Verdict::Postpone(object) => drop(self.postponed.insert(object)),
+                }
+            }
+        }
+        let nodes: Vec<String> = dirty.nodes.into_iter().collect();
+        for batch in nodes.chunks(BATCH) {
+            let facts = self.watched.facts();
+            hub.with_fleet(|fleet| {
+                writes
+                    .extend(batch.iter().filter_map(|node| node_write(&self.nodes, &facts, node, moment.view(fleet))));
+            });
+        }
         writes
     }
+}
+
+/// What stays the same through one look.
+struct Moment {
+    wanted: BTreeMap<String, Arc<Snapshot>>,
+    serving_since: Timestamp,
+    now: Timestamp,
+}
+
+impl Moment {
+    fn view<'a>(&'a self, fleet: &'a Fleet) -> View<'a> {
+        View { wanted: &self.wanted, fleet, serving_since: self.serving_since, now: self.now }
+    }
+}
+
+/// What is to be done about an object that differs from what stands there.
+enum Verdict {
+    Write(Box<Write>),
+    /// Too soon after the last.
+    Postpone(ObjectRef),
+}
+
+fn object_write(
+    objects: &BTreeMap<ObjectRef, Written<ObjectStatus>>,
+    facts: &Facts,
+    published: &Published,
+    object: &ObjectRef,
+    view: View<'_>,
+) -> Option<Verdict> {
+    let said = published.compiled.statuses.get(object)?;
+    let compiled = published.uids.get(object);
+    // Made anew since the compile: what is known is about its predecessor.
+    let told = facts.told(object).filter(|told| compiled == Some(&told.uid))?;
+    let written = objects.get(object).filter(|written| written.uid == told.uid);
+    let before = written.map_or(&told.status, |written| &written.status);
+    let after = object::status(object, said, before, view);
+    let since = written.map(|written| written.at.elapsed());
+    let due = |pause: Duration| since.is_none_or(|since| since >= pause);
+    let moved = after.clients != before.clients;
+    if due(COUNTERS) || (moved && due(CLIENTS)) || object::differs_in_substance(&after, before) {
+        let (object, uid, before) = (object.clone(), told.uid.clone(), before.clone());
+        return (after != before).then(|| Verdict::Write(Box::new(Write::Object { object, uid, before, after })));
+    }
+    moved.then(|| Verdict::Postpone(object.clone()))
+}
+
+fn node_write(
+    nodes: &BTreeMap<String, Written<EgressNodeStatus>>,
+    facts: &Facts,
+    node: &str,
+    view: View<'_>,
+) -> Option<Write> {
+    // One that only an agent speaks of has no object to go with.
+    let fact = facts.nodes.get(&cluster_key(node))?;
+    let written = nodes.get(node).filter(|written| written.uid == fact.uid);
+    let nothing = EgressNodeStatus::default();
+    let before = written.map_or(&nothing, |written| &written.status);
+    let after = node::status(node, before, view);
+    let due = written.is_none_or(|written| written.at.elapsed() >= COUNTERS);
+    let write = after != *before && (due || node::differs_in_substance(&after, before));
+    write.then(|| Write::Node { node: node.to_owned(), uid: fact.uid.clone(), after })
 }
 
 impl Write {

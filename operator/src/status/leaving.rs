@@ -29,9 +29,8 @@ impl Leaving {
         if self.leaving.is_empty() {
             return Vec::new();
         }
-        let carriers = fleet.carriers();
         let left: Vec<ObjectRef> =
-            self.leaving.keys().filter(|object| carriers.of(object).is_empty()).cloned().collect();
+            self.leaving.keys().filter(|object| fleet.carriers(object).next().is_none()).cloned().collect();
         left.into_iter().filter_map(|object| self.leaving.remove_entry(&object)).collect()
     }
 }

@@ -9,6 +9,7 @@
 //! Programmed follows from what agents have answered, never from what they were sent.
 
 pub mod apply;
+pub mod dirty;
 pub mod events;
 pub mod leaving;
 pub mod node;
@@ -20,7 +21,7 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::fleet::{Carriers, Fleet};
+use crate::fleet::Fleet;
 use crate::snapshot::Snapshot;
 
 pub use programmed::{Progress, programmed};
@@ -32,8 +33,6 @@ pub struct View<'a> {
     pub wanted: &'a BTreeMap<String, Arc<Snapshot>>,
     /// What agents have said.
     pub fleet: &'a Fleet,
-    /// What they have in force by that.
-    pub carriers: &'a Carriers<'a>,
     /// When this operator began to serve agents.
     pub serving_since: Timestamp,
     /// Now.

@@ -23,7 +23,7 @@ pub fn status(object: &ObjectRef, said: &Status, before: &ObjectStatus, view: Vi
         let message = shortened(message);
         set_condition(&mut list, reason.condition_with(message, Some(said.observed_generation), now.clone()));
     }
-    let calls = live_calls(object, view);
+    let calls = u32::try_from(view.fleet.live_calls(object)).unwrap_or(u32::MAX);
     ObjectStatus {
         observed_generation: Some(said.observed_generation),
         conditions: list,
@@ -45,7 +45,7 @@ pub fn differs_in_substance(one: &ObjectStatus, other: &ObjectStatus) -> bool {
 /// Source addresses for which a rule is in force: what nodes have acknowledged, not what is selected. A change of labels moves
 /// no generation, so this is by what people know that it has arrived.
 fn clients(object: &ObjectRef, said: &Status, is_complete: bool, view: View<'_>) -> u32 {
-    let stamps = view.carriers.of(object).iter().filter_map(|(_, agent)| agent.stamp.as_ref());
+    let stamps = view.fleet.carriers(object).filter_map(|(_, agent)| agent.stamp.as_ref());
     let of_nodes: Vec<(u32, u32)> = stamps.map(|stamp| stamp.clients(object)).collect();
     let pods: u32 = of_nodes.iter().map(|(pods, _)| pods).sum();
     // Networks are on every node, and not in the blocks in which they were written.
@@ -81,23 +81,6 @@ fn ran(generation: i64, before: &ObjectStatus) -> bool {
     };
     before.conditions.iter().any(is)
         || (before.conditions.iter().any(going_on) && before.conditions.iter().any(pending))
-}
-
-/// Live calls over all nodes.
-fn live_calls(object: &ObjectRef, view: View<'_>) -> u32 {
-    let name = object.key.to_string();
-    let of = |report: &callgate_proto::pb::Report| -> u64 {
-        let calls = |list: &[callgate_proto::pb::ObjectCalls]| {
-            list.iter().find(|calls| calls.name == name).map_or(0, |calls| calls.calls)
-        };
-        match object.kind {
-            Kind::IpRule => report.rules.iter().find(|calls| calls.rule == name).map_or(0, |calls| calls.calls),
-            Kind::Service => calls(&report.services),
-            Kind::PptpAlg => calls(&report.algs),
-        }
-    };
-    let total: u64 = view.fleet.agents().values().map(|agent| of(&agent.report)).sum();
-    u32::try_from(total).unwrap_or(u32::MAX)
 }
 
 /// The API server takes at most 32768 characters of a condition's message.

@@ -79,8 +79,8 @@ fn decide(status: &Status, ran_before: bool, lacks: &[(&String, Lack)]) -> (Reas
 /// One whose agent is away for long is left out: its pods are not listed any more, so it may well be gone for good.
 fn leaving<'a>(object: &ObjectRef, status: &Status, view: View<'a>) -> Vec<(&'a String, Lack)> {
     let here = |agent: &Agent| agent.stream.is_some() || view.now.duration_since(agent.since) < GRACE;
-    let others = view.carriers.of(object).iter().filter(|(node, _)| !status.nodes.contains(*node));
-    others.filter(|(_, agent)| here(agent)).map(|(node, _)| (*node, Lack::Leaving)).collect()
+    let others = view.fleet.carriers(object).filter(|(node, _)| !status.nodes.contains(*node));
+    others.filter(|(_, agent)| here(agent)).map(|(node, _)| (node, Lack::Leaving)).collect()
 }
 
 fn lack(object: &ObjectRef, node: &str, view: View<'_>) -> Option<Lack> {

@@ -88,3 +88,22 @@ fn a_status_alone_is_no_news_for_compile_and_is_remembered() {
     let object = callgate_compile::status::ObjectRef { kind: Kind::Service, key: ObjectKey::new("pos", "x") };
     assert_eq!(watched.facts().told(&object).unwrap().status.observed_generation, Some(2));
 }
+
+#[test]
+fn a_pod_without_an_address_is_no_news_for_compile_until_it_has_one_and_when_it_has_lost_it() {
+    let watched = Watched::empty();
+    let mut changes = watched.changes();
+    let mut put = |status: Value, label: &str| {
+        let metadata = json!({"name": "till", "namespace": "pos", "labels": {"app": label}});
+        let pod: Pod = serde_json::from_value(json!({"metadata": metadata, "status": status})).unwrap();
+        watched.absorb(&Event::Apply(pod), pods);
+        std::mem::replace(&mut changes, watched.changes()).has_changed().unwrap()
+    };
+    assert!(!put(json!({}), "a"), "made");
+    assert!(!put(json!({"phase": "Pending"}), "b"), "labelled anew");
+    assert!(put(json!({"podIP": "10.244.0.7"}), "b"), "it has an address");
+    assert!(put(json!({"podIP": "10.244.0.7"}), "c"), "labelled anew with an address");
+    assert!(put(json!({}), "c"), "it has lost it");
+    assert!(!put(json!({}), "d"));
+    assert_eq!(watched.facts().pods.get(&ObjectKey::new("pos", "till")).unwrap().pod.labels["app"], "d");
+}

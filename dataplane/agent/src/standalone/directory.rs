@@ -96,7 +96,7 @@ impl Source for Directory {
         }
         self.next_good = Some(compiled.last_good);
         Some(Wanted {
-            config: Arc::new(compiled.nodes.remove(NODE).unwrap_or_default()),
+            config: compiled.nodes.remove(NODE).unwrap_or_default(),
             holders: Arc::new(holders(&world)),
             tenants: BTreeMap::new(),
             // Manifests do not say whether a pod of the same name is the same pod.

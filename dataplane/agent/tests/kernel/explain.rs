@@ -24,13 +24,13 @@ fn compiled(scene: &Scene) -> NodeConfig {
     assert_eq!(parsed.problems, []);
     let mut world = parsed.world;
     world.cluster_nets = CLUSTER.iter().map(|net| net.parse().unwrap()).collect();
-    let mut compiled = compile(&world, None);
+    let compiled = compile(&world, None);
     for (object, status) in &compiled.statuses {
         for condition in status.conditions.iter().filter(|condition| !condition.holds()) {
             assert_eq!(condition.reason, Reason::NoDestination, "{object}: {}", condition.message);
         }
     }
-    compiled.nodes.remove("standalone").unwrap()
+    NodeConfig::clone(&compiled.nodes["standalone"])
 }
 
 /// What explain says, as a decision.

@@ -42,6 +42,11 @@ impl Lists {
         id
     }
 
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.all.len()
+    }
+
     /// The rules of a list.
     pub(crate) fn get(&self, id: ListId) -> &[u32] {
         self.all.get(id.0 as usize).map(Vec::as_slice).unwrap_or_default()

@@ -1,23 +1,45 @@
 //! What goes on running although something about it is wrong now: the last good configuration.
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use callgate_proto::model::{self, ObjectKey};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::Candidate;
 use crate::resolve::{Algs, GoodRule, Leaf, Services};
 
 /// The rules as they run, each with copies of what it names. Opaque; can be saved and given to the next compile, also
-/// of the next process.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// of the next process. A clone costs nothing.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct LastGood {
-    rules: Vec<(ObjectKey, GoodRule)>,
+    #[serde(serialize_with = "shared", deserialize_with = "to_share")]
+    rules: Rules,
+}
+
+type Rules = Arc<Vec<(ObjectKey, GoodRule)>>;
+
+impl PartialEq for LastGood {
+    fn eq(&self, other: &Self) -> bool {
+        // Most often it is the very same.
+        Arc::ptr_eq(&self.rules, &other.rules) || self.rules == other.rules
+    }
+}
+
+impl Eq for LastGood {}
+
+fn shared<S: Serializer>(rules: &Rules, serializer: S) -> Result<S::Ok, S::Error> {
+    rules.as_slice().serialize(serializer)
+}
+
+fn to_share<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Rules, D::Error> {
+    Vec::deserialize(deserializer).map(Arc::new)
 }
 
 impl LastGood {
     /// What runs from now on.
-    pub(super) fn of(candidates: Vec<Candidate>) -> Self {
-        Self { rules: candidates.into_iter().map(|candidate| (candidate.key, candidate.rule)).collect() }
+    pub(super) fn of<'a>(candidates: impl Iterator<Item = &'a Candidate>) -> Self {
+        let rules = candidates.map(|candidate| (candidate.key.clone(), candidate.rule.clone()));
+        Self { rules: Arc::new(rules.collect()) }
     }
 
     /// The rules by name.

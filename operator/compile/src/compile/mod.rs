@@ -1,36 +1,42 @@
 //! The pure function: the world, and what ran before, to node configurations and statuses.
 //!
 //! ```text
-//!   resolve (algs, services, rules) ─► keep last good ─► order ─► contest (conflicts, shadows) ─► select (sources)
-//!                                                                                                      │
-//!                                   Compiled ◄── statuses ◄── notes ◄── node by node ◄── tags ◄────────┘
+//!   resolve (algs, services, rules) ─► keep last good ─► order ─► contest (conflicts, shadows)     kept until an object changes
+//!                                                                             │
+//!                      select (sources): a pod's rules are kept until its labels, or its namespace's, change
+//!                                                                             │
+//!   Compiled ◄── statuses ◄── notes ◄── node by node ◄── tags ◄───────────────┘    a node is kept until its sources change
 //! ```
 mod contest;
 mod keep;
 mod node;
 mod notes;
+mod resolved;
 mod select;
 mod statuses;
 mod tags;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use callgate_crds::conditions::{ConditionType, Reason};
+use callgate_crds::conditions::Reason;
 use callgate_proto::model::{NodeConfig, ObjectKey};
 use jiff::Timestamp;
 
 pub use keep::LastGood;
 
-use crate::address::Ranges;
-use crate::resolve::{self, Algs, GoodRule, Issue, Report, Rules, Services};
+use crate::resolve::{GoodRule, Issue};
 use crate::status::{Finding, Statuses};
 use crate::world::{STANDALONE_NODE, World};
+use node::Built;
+use resolved::Resolved;
+use select::Selecting;
 
 /// What compile makes of a world.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Compiled {
     /// One configuration a node, by name. A rule is in it if it selects something on that node.
-    pub nodes: BTreeMap<String, NodeConfig>,
+    pub nodes: BTreeMap<String, Arc<NodeConfig>>,
     /// Conditions of every object that did not come with the product.
     pub statuses: Statuses,
     /// What runs, for the next compile.
@@ -48,79 +54,94 @@ pub(crate) struct Candidate {
 /// Compiles. `previous` is `last_good` of the compile before: a rule that names something that has gone, or that
 /// became unusable itself, goes on as it ran; its pods are looked up anew.
 pub fn compile(world: &World, previous: Option<&LastGood>) -> Compiled {
-    let algs = resolve::algs(world);
-    let services = resolve::services(world, &algs);
-    let mut rules = resolve::rules(world, &algs, &services);
-    let (mut candidates, kept) = candidates(world, &algs, &services, &mut rules, previous);
-    let mut issues = contest::contest(&mut candidates);
-    let mut selection = select::select(world, &candidates);
-    let names = match world.standalone {
-        true => BTreeSet::from([STANDALONE_NODE.to_owned()]),
-        false => world.nodes.clone(),
-    };
-    let (refused, too_many) = tags::refuse(&candidates, &selection, names.iter());
-    issues.extend(too_many);
-    let cluster_nets = Ranges::of(&world.cluster_nets).blocks();
-    let nodes: BTreeMap<String, NodeConfig> = names
-        .into_iter()
-        .map(|name| {
-            let config = node::build(&name, &cluster_nets, &candidates, &mut selection, &refused);
-            (name, config)
-        })
-        .collect();
-    let clients: BTreeMap<&ObjectKey, u32> =
-        candidates.iter().zip(&selection.counts).map(|(candidate, counts)| (&candidate.key, counts.clients)).collect();
-    for (candidate, counts) in candidates.iter().zip(&selection.counts) {
-        let notes = notes::notes(&candidate.rule, *counts);
-        issues.extend(notes.into_iter().map(|note| (candidate.key.clone(), note)));
-    }
-    for (key, issue) in issues {
-        if let Some((_, report)) = rules.get_mut(&key) {
-            report.0.push(issue);
-        }
-    }
-    let statuses = statuses::statuses(world, (&algs, &services, &rules), &clients, &kept, &nodes);
-    let stay = (0u32..).zip(candidates).filter(|(index, _)| !refused.contains(index)).map(|(_, candidate)| candidate);
-    Compiled { nodes, statuses, last_good: LastGood::of(stay.collect()) }
+    Compiler::new(previous.cloned()).compile(world)
 }
 
-/// Every rule that can run, in match order, and the names of those that run as they did before only.
-fn candidates(
-    world: &World,
-    algs: &Algs,
-    services: &Services,
-    rules: &mut Rules,
-    previous: Option<&LastGood>,
-) -> (Vec<Candidate>, BTreeSet<ObjectKey>) {
-    let previous = previous.map(LastGood::by_key).unwrap_or_default();
-    let mut kept = BTreeSet::new();
-    let mut candidates = Vec::new();
-    for (key, (good, report)) in rules {
-        let created = world.rules.get(key).and_then(|object| object.meta.created);
-        let rule = match (good.as_ref(), previous.get(key)) {
-            (Some(rule), _) => rule.clone(),
-            (None, Some(before)) => {
-                kept.insert(key.clone());
-                keep::refreshed(before, algs, services)
-            }
-            (None, None) => {
-                unresolved(report);
-                continue;
-            }
+/// Compiles one world after the other and does anew only what is different: with the same result as [`compile`] has for
+/// the same world and the same `last_good` of before.
+#[derive(Debug, Default)]
+pub struct Compiler {
+    previous: Option<LastGood>,
+    memory: Option<Memory>,
+}
+
+/// What is kept from one compile to the next. All of it is about the same rules.
+#[derive(Debug)]
+struct Memory {
+    resolved: Resolved,
+    selecting: Selecting,
+    refused: BTreeSet<u32>,
+    nodes: BTreeMap<String, Built>,
+    last_good: LastGood,
+}
+
+impl Compiler {
+    /// After a compile of which `previous` is `last_good`.
+    pub fn new(previous: Option<LastGood>) -> Self {
+        Self { previous, memory: None }
+    }
+
+    /// Compiles.
+    pub fn compile(&mut self, world: &World) -> Compiled {
+        let previous = self.previous.take();
+        let kept = self.memory.take().filter(|memory| memory.resolved.is_of(world, previous.as_ref()));
+        let mut memory = kept.unwrap_or_else(|| Memory::new(Resolved::of(world, previous.as_ref())));
+        let compiled = memory.compile(world);
+        self.previous = Some(compiled.last_good.clone());
+        self.memory = Some(memory);
+        compiled
+    }
+}
+
+impl Memory {
+    fn new(resolved: Resolved) -> Self {
+        Self {
+            selecting: Selecting::new(&resolved.candidates),
+            last_good: LastGood::of(resolved.candidates.iter()),
+            resolved,
+            refused: BTreeSet::new(),
+            nodes: BTreeMap::new(),
+        }
+    }
+
+    fn compile(&mut self, world: &World) -> Compiled {
+        let candidates = &self.resolved.candidates;
+        if self.selecting.is_overgrown(world) {
+            self.selecting = Selecting::new(candidates);
+            self.nodes.clear();
+        }
+        let selection = self.selecting.select(world);
+        let names = match world.standalone {
+            true => BTreeSet::from([STANDALONE_NODE.to_owned()]),
+            false => world.nodes.clone(),
         };
-        candidates.push(Candidate { key: key.clone(), created, rule });
-    }
-    candidates.sort_by(|a, b| (a.rule.order, a.created, &a.key).cmp(&(b.rule.order, b.created, &b.key)));
-    (candidates, kept)
-}
-
-/// A rule whose references fail, and that never ran, is not accepted either.
-fn unresolved(report: &mut Report) {
-    if report.of(ConditionType::Accepted, false).next().is_none() {
-        let first = report.of(ConditionType::ResolvedRefs, false).next().map(|issue| issue.finding.clone());
-        if let Some(Finding { field, message }) = first {
-            report.add(Reason::UnresolvedRefs, field, message);
+        let (refused, issues) = tags::refuse(candidates, &self.selecting.lists, &selection, names.iter());
+        if refused != self.refused {
+            let stay = (0u32..).zip(candidates).filter(|(index, _)| !refused.contains(index));
+            self.last_good = LastGood::of(stay.map(|(_, candidate)| candidate));
+            self.refused = refused;
+            self.nodes.clear();
         }
+        let mut issues: BTreeMap<ObjectKey, Vec<Issue>> =
+            issues.into_iter().map(|(key, issue)| (key, vec![issue])).collect();
+        self.nodes.retain(|name, _| names.contains(name));
+        for name in &names {
+            let selected = selection.of(name);
+            if self.nodes.get(name).is_none_or(|built| built.selected != selected) {
+                let (nets, lists) = (&self.resolved.cluster_nets, &mut self.selecting.lists);
+                let built = node::build(name, nets, candidates, selected, lists, &self.refused);
+                self.nodes.insert(name.clone(), built);
+            }
+        }
+        for (candidate, counts) in candidates.iter().zip(&selection.counts) {
+            let notes = notes::notes(&candidate.rule, *counts);
+            if !notes.is_empty() {
+                issues.entry(candidate.key.clone()).or_default().extend(notes);
+            }
+        }
+        let statuses = statuses::statuses(world, &self.resolved, &selection.counts, &issues, &self.nodes);
+        let nodes = self.nodes.iter().map(|(name, built)| (name.clone(), Arc::clone(&built.config)));
+        Compiled { nodes: nodes.collect(), statuses, last_good: self.last_good.clone() }
     }
 }
 

@@ -1,37 +1,45 @@
 //! One node's configuration: its sources, the rules that can match them, and what those rules name.
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use callgate_proto::model::{External, NodeConfig, ObjectKey, PptpAlg, Rule, Service, Source};
 use ipnet::Ipv4Net;
 
 use super::Candidate;
-use super::select::Selection;
 use crate::address::{ListId, Lists, Partition, partition};
 use crate::resolve::Leaf;
 
+/// A configuration and what it was made of.
+#[derive(Debug)]
+pub(super) struct Built {
+    /// Sources with the rules that select them, in the order in which they were met.
+    pub(super) selected: Vec<(Ipv4Net, ListId)>,
+    /// Candidates that are in it, ascending.
+    pub(super) used: Vec<u32>,
+    pub(super) config: Arc<NodeConfig>,
+}
+
 /// The configuration of node `name`: of the `candidates` (in match order) those that are not `refused` and that select
 /// something on this node.
-pub(crate) fn build(
+pub(super) fn build(
     name: &str,
     cluster_nets: &[Ipv4Net],
     candidates: &[Candidate],
-    selection: &mut Selection,
+    selected: Vec<(Ipv4Net, ListId)>,
+    lists: &mut Lists,
     refused: &BTreeSet<u32>,
-) -> NodeConfig {
-    let mut selected = selection.of(name);
-    if !refused.is_empty() {
-        selected = without(&mut selection.lists, selected, refused);
-    }
-    let Partition { mut chains, blocks } = partition(&mut selection.lists, selected);
-    let used: BTreeSet<u32> = chains.iter().flatten().copied().collect();
+) -> Built {
+    let left = if refused.is_empty() { selected.clone() } else { without(lists, &selected, refused) };
+    let Partition { mut chains, blocks } = partition(lists, left);
+    let indices: BTreeSet<u32> = chains.iter().flatten().copied().collect();
     // Ascending to ascending: lists stay sorted, and so do their elements.
-    let numbers: BTreeMap<u32, u32> = used.iter().copied().zip(0..).collect();
+    let numbers: BTreeMap<u32, u32> = indices.iter().copied().zip(0..).collect();
     for rule in chains.iter_mut().flatten() {
         *rule = numbers.get(rule).copied().unwrap_or_default();
     }
-    let used: Vec<&Candidate> = used.iter().filter_map(|&index| candidates.get(index as usize)).collect();
+    let used: Vec<&Candidate> = indices.iter().filter_map(|&index| candidates.get(index as usize)).collect();
     let (rules, services, algs) = named(&used);
-    NodeConfig {
+    let config = NodeConfig {
         node: name.to_owned(),
         cluster_nets: cluster_nets.to_vec(),
         rules,
@@ -39,13 +47,14 @@ pub(crate) fn build(
         algs,
         chains,
         sources: blocks.into_iter().map(|(net, chain)| Source { net, chain }).collect(),
-    }
+    };
+    Built { selected, used: indices.into_iter().collect(), config: Arc::new(config) }
 }
 
 /// The same sources with lists that lack the refused rules; those that no other rule selects are left out.
-fn without(lists: &mut Lists, selected: Vec<(Ipv4Net, ListId)>, refused: &BTreeSet<u32>) -> Vec<(Ipv4Net, ListId)> {
+fn without(lists: &mut Lists, selected: &[(Ipv4Net, ListId)], refused: &BTreeSet<u32>) -> Vec<(Ipv4Net, ListId)> {
     let mut left = Vec::with_capacity(selected.len());
-    for (net, list) in selected {
+    for &(net, list) in selected {
         let rules: Vec<u32> = lists.get(list).iter().copied().filter(|rule| !refused.contains(rule)).collect();
         if !rules.is_empty() {
             left.push((net, lists.id(rules)));

@@ -2,7 +2,7 @@
 //!
 //! Rules that select by the same selector are taken together, selectors that ask for one value of a label are found by
 //! it, and pods whose labels look the same to every selector are looked at once: so the cost grows with pods and with
-//! matches, not with pods times rules.
+//! matches, not with pods times rules. What was found for a pod is kept until its labels change.
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
@@ -12,19 +12,35 @@ use ipnet::Ipv4Net;
 use super::Candidate;
 use crate::address::{ListId, Lists};
 use crate::resolve::Pods;
-use crate::world::{Pod, STANDALONE_NODE, World};
+use crate::world::{Labels, Pod, STANDALONE_NODE, World};
 
-/// The sources of a set of rules. Rules are indices into the candidates.
-#[derive(Debug, Default)]
-pub(crate) struct Selection {
+/// Lists that may be known beside one for each pod, before those that nobody uses any more are forgotten.
+const SPARE_LISTS: usize = 10_000;
+
+/// Selects again and again for the same rules. Rules are indices into the candidates.
+#[derive(Debug)]
+pub(super) struct Selecting {
     /// Every list of rules there is.
-    pub(crate) lists: Lists,
-    /// Sources of a node, by its name; a block may come more than once.
-    nodes: BTreeMap<String, Vec<(Ipv4Net, ListId)>>,
+    pub(super) lists: Lists,
+    groups: BTreeMap<Pods, Vec<u32>>,
     /// Networks, which are sources of every node.
     networks: Vec<(Ipv4Net, ListId)>,
+    /// Networks of each rule.
+    counts: Vec<Counts>,
+    /// Labels of namespaces for which `chosen` holds.
+    namespaces: BTreeMap<String, Labels>,
+    /// Rules of each pod that has not finished, with the labels by which they select it.
+    chosen: BTreeMap<ObjectKey, (Labels, ListId)>,
+}
+
+/// The sources of a set of rules.
+#[derive(Debug, Default)]
+pub(super) struct Selection {
+    /// Sources of a node, by its name; a block may come more than once.
+    nodes: BTreeMap<String, Vec<(Ipv4Net, ListId)>>,
+    networks: Vec<(Ipv4Net, ListId)>,
     /// What each rule selects.
-    pub(crate) counts: Vec<Counts>,
+    pub(super) counts: Vec<Counts>,
 }
 
 /// What one rule selects, finished pods left out.
@@ -51,40 +67,118 @@ struct Applicable<'a> {
 
 impl Selection {
     /// Sources of a node with their lists, in no particular order.
-    pub(crate) fn of(&self, node: &str) -> Vec<(Ipv4Net, ListId)> {
+    pub(super) fn of(&self, node: &str) -> Vec<(Ipv4Net, ListId)> {
         self.nodes.get(node).into_iter().flatten().chain(&self.networks).copied().collect()
     }
 }
 
-/// Selects the sources of all `candidates`.
-pub(crate) fn select(world: &World, candidates: &[Candidate]) -> Selection {
-    let mut selection = Selection { counts: vec![Counts::default(); candidates.len()], ..Selection::default() };
-    let mut groups: BTreeMap<&Pods, Vec<u32>> = BTreeMap::new();
-    for (index, candidate) in (0u32..).zip(candidates) {
-        let source = &candidate.rule.source;
-        for net in &source.cidrs {
-            let list = selection.lists.id(vec![index]);
-            selection.networks.push((*net, list));
+impl Selecting {
+    /// Nothing is selected yet.
+    pub(super) fn new(candidates: &[Candidate]) -> Self {
+        let mut selecting = Self {
+            lists: Lists::default(),
+            groups: BTreeMap::new(),
+            networks: Vec::new(),
+            counts: vec![Counts::default(); candidates.len()],
+            namespaces: BTreeMap::new(),
+            chosen: BTreeMap::new(),
+        };
+        for (index, candidate) in (0u32..).zip(candidates) {
+            let source = &candidate.rule.source;
+            for net in &source.cidrs {
+                let list = selecting.lists.id(vec![index]);
+                selecting.networks.push((*net, list));
+            }
+            if let Some(counts) = selecting.counts.get_mut(index as usize) {
+                counts.clients = source.cidrs.len() as u32;
+            }
+            if let Some(pods) = &source.pods {
+                selecting.groups.entry(pods.clone()).or_default().push(index);
+            }
         }
-        if let Some(counts) = selection.counts.get_mut(index as usize) {
-            counts.clients = source.cidrs.len() as u32;
+        selecting
+    }
+
+    /// Whether it knows many more lists than anybody can use: pods come and go, and their lists stay.
+    pub(super) fn is_overgrown(&self, world: &World) -> bool {
+        self.lists.len() > 2 * world.pods.len() + self.counts.len() + SPARE_LISTS
+    }
+
+    /// Selects the sources.
+    pub(super) fn select(&mut self, world: &World) -> Selection {
+        if self.namespaces != world.namespaces {
+            self.namespaces.clone_from(&world.namespaces);
+            self.chosen.clear();
         }
-        if let Some(pods) = &source.pods {
-            groups.entry(pods).or_default().push(index);
+        let mut nodes: BTreeMap<String, Vec<(Ipv4Net, ListId)>> = BTreeMap::new();
+        let mut by_list: BTreeMap<ListId, Counts> = BTreeMap::new();
+        let pods: Vec<(&ObjectKey, &Pod)> = world.pods.iter().filter(|(_, pod)| !pod.finished).collect();
+        for pods in pods.chunk_by(|a, b| a.0.namespace == b.0.namespace) {
+            self.choose(world, pods, |pod, list, is_selected| {
+                let counts = by_list.entry(list).or_default();
+                if pod.host_network {
+                    counts.host_network += 1;
+                    return;
+                }
+                counts.only_ipv6 += u32::from(pod.only_ipv6);
+                counts.clients += u32::from(!pod.addresses.is_empty());
+                let node = if world.standalone { Some(STANDALONE_NODE) } else { pod.node.as_deref() };
+                if let Some(node) = node.filter(|_| is_selected) {
+                    // Looked up first: an owned name for each pod would cost more than everything else here.
+                    if !nodes.contains_key(node) {
+                        nodes.insert(node.to_owned(), Vec::new());
+                    }
+                    if let Some(sources) = nodes.get_mut(node) {
+                        sources.extend(pod.addresses.iter().map(|address: &Ipv4Addr| (Ipv4Net::from(*address), list)));
+                    }
+                }
+            });
+        }
+        if self.chosen.len() > pods.len() {
+            self.chosen.retain(|key, _| world.pods.get(key).is_some_and(|pod| !pod.finished));
+        }
+        let mut counts = self.counts.clone();
+        for (list, of) in by_list {
+            for &rule in self.lists.get(list) {
+                if let Some(counts) = counts.get_mut(rule as usize) {
+                    counts.clients += of.clients;
+                    counts.host_network += of.host_network;
+                    counts.only_ipv6 += of.only_ipv6;
+                }
+            }
+        }
+        Selection { nodes, networks: self.networks.clone(), counts }
+    }
+
+    /// Tells `each` of every pod of one namespace which list of rules selects it, and whether there is a rule in it.
+    fn choose<'a>(
+        &mut self,
+        world: &World,
+        pods: &[(&'a ObjectKey, &'a Pod)],
+        mut each: impl FnMut(&'a Pod, ListId, bool),
+    ) {
+        let Self { lists, groups, chosen, .. } = self;
+        let mut applicable: Option<Applicable<'_>> = None;
+        // By how a pod looks to the selectors.
+        let mut looks: BTreeMap<Vec<Option<&str>>, ListId> = BTreeMap::new();
+        for (key, pod) in pods {
+            let list = match chosen.get(*key) {
+                Some((labels, list)) if *labels == pod.labels => *list,
+                Some(_) | None => {
+                    let of = applicable.get_or_insert_with(|| applicable_to(world, groups, &key.namespace));
+                    let look: Vec<Option<&str>> =
+                        of.keys.iter().map(|key| pod.labels.get(*key).map(String::as_str)).collect();
+                    let list = *looks.entry(look).or_insert_with(|| lists.id(rules_of(of, pod)));
+                    chosen.insert((*key).clone(), (pod.labels.clone(), list));
+                    list
+                }
+            };
+            each(pod, list, !lists.get(list).is_empty());
         }
     }
-    let pods: Vec<(&ObjectKey, &Pod)> = world.pods.iter().filter(|(_, pod)| !pod.finished).collect();
-    for pods in pods.chunk_by(|a, b| a.0.namespace == b.0.namespace) {
-        let Some((key, _)) = pods.first() else { continue };
-        let applicable = applicable(world, &groups, &key.namespace);
-        if !applicable.all.is_empty() {
-            namespace(world, &applicable, pods, &mut selection);
-        }
-    }
-    selection
 }
 
-fn applicable<'a>(world: &World, groups: &'a BTreeMap<&'a Pods, Vec<u32>>, namespace: &str) -> Applicable<'a> {
+fn applicable_to<'a>(world: &World, groups: &'a BTreeMap<Pods, Vec<u32>>, namespace: &str) -> Applicable<'a> {
     let mut applicable =
         Applicable { all: Vec::new(), by_label: BTreeMap::new(), others: Vec::new(), keys: BTreeSet::new() };
     let labels = world.labels_of(namespace);
@@ -98,44 +192,6 @@ fn applicable<'a>(world: &World, groups: &'a BTreeMap<&'a Pods, Vec<u32>>, names
         }
     }
     applicable
-}
-
-/// The pods of one namespace.
-fn namespace(world: &World, applicable: &Applicable<'_>, pods: &[(&ObjectKey, &Pod)], selection: &mut Selection) {
-    // By how a pod looks to the selectors: the list of rules that select it, and how many pods look like that.
-    let mut looks: BTreeMap<Vec<Option<&str>>, (ListId, Counts)> = BTreeMap::new();
-    for (_, pod) in pods {
-        let look: Vec<Option<&str>> =
-            applicable.keys.iter().map(|key| pod.labels.get(*key).map(String::as_str)).collect();
-        let lists = &mut selection.lists;
-        let (list, counts) =
-            looks.entry(look).or_insert_with(|| (lists.id(rules_of(applicable, pod)), Counts::default()));
-        if pod.host_network {
-            counts.host_network += 1;
-            continue;
-        }
-        counts.only_ipv6 += u32::from(pod.only_ipv6);
-        counts.clients += u32::from(!pod.addresses.is_empty());
-        let node = if world.standalone { Some(STANDALONE_NODE) } else { pod.node.as_deref() };
-        if let Some(node) = node.filter(|_| !selection.lists.get(*list).is_empty()) {
-            // Looked up first: an owned name for each pod would cost more than everything else here.
-            if !selection.nodes.contains_key(node) {
-                selection.nodes.insert(node.to_owned(), Vec::new());
-            }
-            if let Some(sources) = selection.nodes.get_mut(node) {
-                sources.extend(pod.addresses.iter().map(|address: &Ipv4Addr| (Ipv4Net::from(*address), *list)));
-            }
-        }
-    }
-    for (list, of) in looks.into_values() {
-        for &rule in selection.lists.get(list) {
-            if let Some(counts) = selection.counts.get_mut(rule as usize) {
-                counts.clients += of.clients;
-                counts.host_network += of.host_network;
-                counts.only_ipv6 += of.only_ipv6;
-            }
-        }
-    }
 }
 
 /// The rules that select `pod`.

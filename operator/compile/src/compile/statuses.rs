@@ -3,9 +3,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use callgate_crds::Kind;
 use callgate_crds::conditions::{ConditionType, Reason};
-use callgate_proto::model::{NodeConfig, ObjectKey};
+use callgate_proto::model::ObjectKey;
 
-use crate::resolve::{Algs, Issue, Report, Rules, Services};
+use super::node::Built;
+use super::resolved::Resolved;
+use super::select::Counts;
+use crate::resolve::{Issue, Report};
 use crate::status::{Condition, Finding, ObjectRef, Status, Statuses};
 use crate::world::{Meta, World};
 
@@ -24,65 +27,87 @@ struct One<'a> {
     clients: u32,
 }
 
-/// Nodes that carry each object.
-#[derive(Default)]
+/// Nodes that carry each object, in their order.
 struct Carriers<'a> {
-    algs: BTreeMap<&'a ObjectKey, BTreeSet<String>>,
-    services: BTreeMap<&'a ObjectKey, BTreeSet<String>>,
-    rules: BTreeMap<&'a ObjectKey, BTreeSet<String>>,
+    algs: BTreeMap<&'a ObjectKey, Vec<&'a String>>,
+    services: BTreeMap<&'a ObjectKey, Vec<&'a String>>,
+    rules: BTreeMap<&'a ObjectKey, Vec<&'a String>>,
 }
 
-/// Everything compile says about objects. `clients` is how much each running rule selects, `kept` the rules of which an
-/// older version runs.
-pub(crate) fn statuses(
+/// Everything compile says about objects. `counts` is how much each running rule selects, `issues` what there is to say of
+/// rules beside their reports.
+pub(super) fn statuses(
     world: &World,
-    (algs, services, rules): (&Algs, &Services, &Rules),
-    clients: &BTreeMap<&ObjectKey, u32>,
-    kept: &BTreeSet<ObjectKey>,
-    nodes: &BTreeMap<String, NodeConfig>,
+    resolved: &Resolved,
+    counts: &[Counts],
+    issues: &BTreeMap<ObjectKey, Vec<Issue>>,
+    nodes: &BTreeMap<String, Built>,
 ) -> Statuses {
-    let carriers = Carriers::of(nodes);
-    let on = |of: &BTreeMap<&ObjectKey, BTreeSet<String>>, key| of.get(key).cloned().unwrap_or_default();
-    let mut all: Vec<(Kind, &ObjectKey, One<'_>)> = Vec::new();
+    let Resolved { algs, services, rules, candidates, .. } = resolved;
+    let carriers = Carriers::of(resolved, nodes);
+    let on = |of: &BTreeMap<&ObjectKey, Vec<&String>>, key| -> BTreeSet<String> {
+        of.get(key).into_iter().flatten().map(|node| (*node).clone()).collect()
+    };
+    let clients: BTreeMap<&ObjectKey, u32> =
+        candidates.iter().zip(counts).map(|(candidate, counts)| (&candidate.key, counts.clients)).collect();
+    let mut statuses = Statuses::new();
+    let mut say = |kind: Kind, key: &ObjectKey, one: One<'_>| {
+        if !one.meta.predefined {
+            statuses.insert(ObjectRef { kind, key: key.clone() }, one.status());
+        }
+    };
     for ((key, object), (_, report)) in world.algs.iter().zip(algs.values()) {
         let nodes = on(&carriers.algs, key);
         let kept = !report.is_good() && !nodes.is_empty();
-        all.push((Kind::PptpAlg, key, One { meta: object.meta, report, refs: false, kept, nodes, clients: 0 }));
+        say(Kind::PptpAlg, key, One { meta: object.meta, report, refs: false, kept, nodes, clients: 0 });
     }
     for ((key, object), (leaves, report)) in world.services.iter().zip(services.values()) {
         // A group is where its leaves are; one that is not good any more has none.
         let mut nodes = on(&carriers.services, key);
-        nodes.extend(leaves.iter().flatten().flat_map(|leaf| on(&carriers.services, &leaf.key)));
+        let inner = leaves.iter().flatten().filter(|leaf| leaf.key != *key);
+        nodes.extend(inner.flat_map(|leaf| on(&carriers.services, &leaf.key)));
         let kept = !report.is_good() && !nodes.is_empty();
         let refs = object.spec.alg_ref.is_some() || !object.spec.members.is_empty();
-        all.push((Kind::Service, key, One { meta: object.meta, report, refs, kept, nodes, clients: 0 }));
+        say(Kind::Service, key, One { meta: object.meta, report, refs, kept, nodes, clients: 0 });
     }
     for ((key, object), (_, report)) in world.rules.iter().zip(rules.values()) {
         let nodes = on(&carriers.rules, key);
-        let kept = kept.contains(key) && !nodes.is_empty();
+        let kept = resolved.kept.contains(key) && !nodes.is_empty();
         let clients = clients.get(key).copied().unwrap_or(0);
-        all.push((Kind::IpRule, key, One { meta: object.meta, report, refs: true, kept, nodes, clients }));
+        let more = issues.get(key).map(|more| Report([&report.0[..], more].concat()));
+        let report = more.as_ref().unwrap_or(report);
+        say(Kind::IpRule, key, One { meta: object.meta, report, refs: true, kept, nodes, clients });
     }
-    let said = all.into_iter().filter(|(_, _, one)| !one.meta.predefined);
-    said.map(|(kind, key, one)| (ObjectRef { kind, key: key.clone() }, one.status())).collect()
+    statuses
 }
 
 impl<'a> Carriers<'a> {
-    fn of(nodes: &'a BTreeMap<String, NodeConfig>) -> Self {
-        let mut carriers = Self::default();
-        for (name, config) in nodes {
-            let carried = [
-                (&mut carriers.algs, config.algs.iter().map(|alg| &alg.key).collect::<Vec<_>>()),
-                (&mut carriers.services, config.services.iter().map(|service| &service.key).collect()),
-                (&mut carriers.rules, config.rules.iter().map(|rule| &rule.key).collect()),
-            ];
-            for (of, keys) in carried {
-                for key in keys {
-                    of.entry(key).or_default().insert(name.clone());
-                }
+    /// By number first, and by name only once: a node has rules by the dozen.
+    fn of(resolved: &'a Resolved, nodes: &'a BTreeMap<String, Built>) -> Self {
+        let Resolved { candidates, names, .. } = resolved;
+        let mut rules = vec![Vec::new(); candidates.len()];
+        let mut services = vec![Vec::new(); names.services.len()];
+        let mut algs = vec![Vec::new(); names.algs.len()];
+        for (name, built) in nodes {
+            for &rule in &built.used {
+                add(&mut rules, rule, name);
+                let Some((of_services, of_algs)) = names.of.get(rule as usize) else { continue };
+                of_services.iter().for_each(|&service| add(&mut services, service, name));
+                of_algs.iter().for_each(|&alg| add(&mut algs, alg, name));
             }
         }
-        carriers
+        Self {
+            rules: candidates.iter().map(|candidate| &candidate.key).zip(rules).collect(),
+            services: names.services.iter().zip(services).collect(),
+            algs: names.algs.iter().zip(algs).collect(),
+        }
+    }
+}
+
+/// Adds a node, which comes again and again before the next one does.
+fn add<'a>(lists: &mut [Vec<&'a String>], at: u32, node: &'a String) {
+    if let Some(list) = lists.get_mut(at as usize).filter(|list| list.last() != Some(&node)) {
+        list.push(node);
     }
 }
 

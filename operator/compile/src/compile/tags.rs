@@ -6,7 +6,7 @@ use callgate_proto::model::{Action, ObjectKey};
 
 use super::select::Selection;
 use super::{Candidate, issue};
-use crate::address::ListId;
+use crate::address::{ListId, Lists};
 use crate::resolve::{GoodRule, Issue};
 
 /// Numbers a node has: 11 bits of the connection mark, without 0 (no rule) and 2047 (kept by the agent).
@@ -15,6 +15,7 @@ const MAX_TAGS: usize = 2046;
 /// Candidates that would need more numbers than one of their nodes has, the last in match order first to go.
 pub(crate) fn refuse<'a>(
     candidates: &[Candidate],
+    all: &Lists,
     selection: &Selection,
     nodes: impl Iterator<Item = &'a String>,
 ) -> (BTreeSet<u32>, Vec<(ObjectKey, Issue)>) {
@@ -26,7 +27,7 @@ pub(crate) fn refuse<'a>(
     let mut issues = BTreeMap::new();
     for node in nodes {
         let lists: BTreeSet<ListId> = selection.of(node).into_iter().map(|(_, list)| list).collect();
-        let rules: BTreeSet<u32> = lists.iter().flat_map(|list| selection.lists.get(*list)).copied().collect();
+        let rules: BTreeSet<u32> = lists.iter().flat_map(|list| all.get(*list)).copied().collect();
         let mut free = MAX_TAGS;
         for index in rules {
             let needed = wanted.get(index as usize).copied().unwrap_or(0);

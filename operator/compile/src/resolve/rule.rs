@@ -74,11 +74,14 @@ impl PodScope {
 
 /// Every IpRule with its report; the value is there only where the report is good.
 pub(crate) fn rules(world: &World, algs: &Algs, services: &Services) -> Rules {
-    world.rules.iter().map(|(key, object)| (key.clone(), rule(world, algs, services, key, object))).collect()
+    let inside = Ranges::of(&world.cluster_nets);
+    let rules = world.rules.iter();
+    rules.map(|(key, object)| (key.clone(), rule(world, &inside, algs, services, key, object))).collect()
 }
 
 fn rule(
     world: &World,
+    inside: &Ranges,
     algs: &Algs,
     services: &Services,
     key: &ObjectKey,
@@ -91,7 +94,7 @@ fn rule(
         report.add(Reason::Unsupported, "spec.gatewayRef", message);
     }
     let source = source(world, key, spec, &mut report);
-    let destinations = destinations(world, spec, &mut report);
+    let destinations = destinations(inside, spec, &mut report);
     let leaves = named_services(world, services, key, spec, &mut report);
     let action = match spec.action {
         Action::Nat => model::Action::Nat,
@@ -154,7 +157,7 @@ fn source(world: &World, key: &ObjectKey, spec: &IpRuleSpec, report: &mut Report
     GoodSource { pods, cidrs }
 }
 
-fn destinations(world: &World, spec: &IpRuleSpec, report: &mut Report) -> Vec<Ipv4Net> {
+fn destinations(inside: &Ranges, spec: &IpRuleSpec, report: &mut Report) -> Vec<Ipv4Net> {
     let before = report.0.len();
     let wanted = Ranges::of(&nets(&spec.destination.cidrs, "spec.destination.cidrs", report));
     let except = Ranges::of(&nets(&spec.destination.except, "spec.destination.except", report));
@@ -165,7 +168,7 @@ fn destinations(world: &World, spec: &IpRuleSpec, report: &mut Report) -> Vec<Ip
     if left.is_empty() {
         let message = "nothing is left of destination.cidrs: narrow it, or widen destination.cidrs";
         report.add(Reason::NoDestination, "spec.destination.except", message);
-    } else if left.is_subset(&Ranges::of(&world.cluster_nets)) {
+    } else if left.is_subset(inside) {
         let message = "all of it is inside the cluster, where Callgate looks at nothing: name networks outside";
         report.add(Reason::NoDestination, "spec.destination.cidrs", message);
     }

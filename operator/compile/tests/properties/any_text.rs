@@ -41,7 +41,7 @@ fn read(text: &str) {
         assert!(!problem.message.is_empty());
     }
     for config in compile(&parsed.world, None).nodes.values() {
-        assert_eq!(NodeConfig::decode(&config.encode()).as_ref(), Ok(config));
+        assert_eq!(NodeConfig::decode(&config.encode()).as_ref(), Ok(&**config));
     }
 }
 

@@ -7,7 +7,7 @@ use callgate_compile::status::{Kind, ObjectRef};
 use callgate_compile::world::World;
 use callgate_crds::conditions::Reason;
 use callgate_crds::{Action, Source};
-use callgate_proto::model::{ObjectKey, Source as Block};
+use callgate_proto::model::{NodeConfig, ObjectKey, Source as Block};
 
 use super::worlds::{from_nets, from_pods, labels, object, pod, rule, selector, tcp};
 
@@ -86,10 +86,10 @@ fn one_changed_pod_changes_one_source() {
         (ObjectKey::new("pos", format!("till-{low}")), pod("one", Ipv4Addr::new(10, 1, 1, low), &[("app", "till")]))
     };
     world.pods.extend((0..=200).map(more));
-    let before = compile(&world, None).nodes["one"].clone();
+    let before = NodeConfig::clone(&compile(&world, None).nodes["one"]);
     world.pods.remove(&ObjectKey::new("pos", "till-100"));
     let mut expected = before.clone();
     expected.sources.retain(|block| block.net.addr() != Ipv4Addr::new(10, 1, 1, 100));
     assert_eq!(expected.sources.len() + 1, before.sources.len());
-    assert_eq!(compile(&world, None).nodes["one"], expected);
+    assert_eq!(*compile(&world, None).nodes["one"], expected);
 }

@@ -39,7 +39,7 @@ fn config() -> NodeConfig {
     let mut parsed = parse(&files, callgate_crds::predefined());
     assert_eq!(parsed.problems, []);
     parsed.world.cluster_nets = vec!["10.0.0.0/8".parse().unwrap()];
-    compile(&parsed.world, None).nodes["standalone"].clone()
+    NodeConfig::clone(&compile(&parsed.world, None).nodes["standalone"])
 }
 
 fn told(src: [u8; 4], dst: [u8; 4], dst_port: u16, protocol: u8) -> String {

@@ -27,7 +27,7 @@ fn world() -> World {
 }
 
 fn config(compiled: &Compiled) -> &NodeConfig {
-    let config = &compiled.nodes["standalone"];
+    let config: &NodeConfig = &compiled.nodes["standalone"];
     assert_eq!(NodeConfig::decode(&config.encode()).as_ref(), Ok(config));
     config
 }

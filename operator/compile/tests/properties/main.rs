@@ -3,6 +3,7 @@
 // A test program: a panic is its way to fail.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod again;
 mod any_text;
 mod cluster;
 mod explained;

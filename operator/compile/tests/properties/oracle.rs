@@ -98,7 +98,7 @@ proptest! {
     #[test]
     fn the_first_rule_that_matches_decides(world in world(), packets in proptest::collection::vec(packet(), 60)) {
         let compiled = compile(&world, None);
-        let config = &compiled.nodes["standalone"];
+        let config: &NodeConfig = &compiled.nodes["standalone"];
         for packet in &packets {
             let explanation = explain(config, packet);
             let found = match (&explanation.rule, explanation.verdict) {
@@ -117,7 +117,7 @@ proptest! {
     fn every_configuration_is_one_that_an_agent_accepts(world in world()) {
         for config in compile(&world, None).nodes.values() {
             let read = NodeConfig::decode(&config.encode());
-            prop_assert_eq!(read.as_ref(), Ok(config));
+            prop_assert_eq!(read.as_ref(), Ok(&**config));
         }
     }
 }

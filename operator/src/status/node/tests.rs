@@ -29,8 +29,7 @@ fn hello(features: &[(&str, bool, &str)]) -> pb::Hello {
 fn told(fleet: &Fleet, snapshot: &Arc<Snapshot>) -> String {
     let wanted = BTreeMap::from([("a".to_owned(), Arc::clone(snapshot))]);
     let (serving_since, now) = (Timestamp::UNIX_EPOCH, Timestamp::UNIX_EPOCH);
-    let carriers = fleet.carriers();
-    let view = View { wanted: &wanted, fleet, carriers: &carriers, serving_since, now };
+    let view = View { wanted: &wanted, fleet, serving_since, now };
     let status = status("a", &EgressNodeStatus::default(), view);
     let [condition] = &status.conditions[..] else { panic!("{status:?}") };
     format!("{} {}: {}", condition.status, condition.reason, condition.message)

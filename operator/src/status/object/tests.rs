@@ -110,8 +110,7 @@ impl Case {
         let object = ObjectRef { kind: Kind::IpRule, key: key("tills") };
         let wanted = self.board.latest();
         let serving_since = "2026-01-01T00:00:00Z".parse().unwrap();
-        let carriers = self.fleet.carriers();
-        let view = View { wanted: &wanted, fleet: &self.fleet, carriers: &carriers, serving_since, now: self.now };
+        let view = View { wanted: &wanted, fleet: &self.fleet, serving_since, now: self.now };
         self.before = status(&object, &self.statuses[&object], &self.before, view);
         self.before.clone()
     }
