@@ -151,6 +151,8 @@ fn whoever_is_not_the_agent_of_its_node_is_refused_told_why_logged_and_counted()
     let test = "whoever_is_not_the_agent_of_its_node_is_refused_told_why_logged_and_counted";
     let Some(ground) = Ground::get(test, "tokens") else { return };
     let operator = Operator::find(&ground);
+    // Who has just got the Lease listens a moment later.
+    wait::until_true("the leader serves", SOON, || Ok(!operator.attach(None).0.is_empty())).unwrap();
     let agent = |node: &str| callgate::agent(ground.shared.cluster(), node).unwrap();
     let (own, others) = (agent("n1"), agent("n2"));
     let of_agents = "callgate-dataplane";

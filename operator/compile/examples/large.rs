@@ -82,6 +82,7 @@ fn pod(index: u32) -> (ObjectKey, Pod) {
         node: Some(format!("kwok-{node:03}")),
         host_network: false,
         finished: false,
+        restarts: 0,
     };
     (ObjectKey::new(namespace(index), format!("pod-{index:05}")), pod)
 }

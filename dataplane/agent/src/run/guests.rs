@@ -23,6 +23,14 @@ pub(super) struct Guests {
     told: Notify,
 }
 
+/// Addresses whose flows and calls end with a configuration.
+pub(super) struct Ends {
+    /// Of them, those that are somebody else's by now, as far as anybody knows: nothing may be sent there. Whoever has only lost its
+    /// rule is there still, and waits to be told.
+    pub(super) silent: BTreeSet<Ipv4Addr>,
+    pub(super) all: BTreeSet<Ipv4Addr>,
+}
+
 #[derive(Default)]
 struct Known {
     tenants: Tenants,
@@ -52,11 +60,16 @@ impl Guests {
         let _ = self.alg.set(alg);
     }
 
-    /// What the operator says; the addresses whose flows and calls have to end.
-    pub(super) fn settle(&self, wanted: &Wanted, doors: &Doors) -> BTreeSet<Ipv4Addr> {
+    /// What the operator says; whose flows and calls have to end.
+    pub(super) fn settle(&self, wanted: &Wanted, doors: &Doors) -> Ends {
         self.known().tenants.say(&wanted.tenants);
         self.look(doors);
-        wanted.gone.union(&self.known().leaving).copied().collect()
+        let leaving = self.known().leaving.clone();
+        let another = wanted.gone.iter().filter(|address| wanted.tenants.contains_key(address));
+        Ends {
+            silent: another.chain(&leaving).copied().collect(),
+            all: wanted.gone.union(&leaving).copied().collect(),
+        }
     }
 
     /// What of it may be in force now: the same without pods that have left.

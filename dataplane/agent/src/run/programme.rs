@@ -8,7 +8,7 @@ use std::time::Instant;
 use callgate_proto::model::NodeConfig;
 
 use super::SharedKernel;
-use super::guests::Guests;
+use super::guests::{Ends, Guests};
 use super::ready::Ready;
 use super::report::{Report, Runs};
 use super::source::{Refused, Source, Wanted};
@@ -58,20 +58,20 @@ impl<S: Source> Programme<S> {
     /// Asks, and applies everything anew.
     ///
     /// The ALG hears of it first: a client that the kernel already steers to it must not be refused, and both sides of calls whose
-    /// rule is gone are told while their flows still exist. What clients that are gone had ends before that, so that nothing is
-    /// said to whoever has their address now, and once more at the end: by then no new flow of theirs can begin under the old
-    /// rules.
+    /// rule is gone are told while their flows still exist. What clients had whose address is somebody else's ends before that, so that
+    /// nothing is said to whoever that is; what all had that are gone, at the end: by then no new flow of theirs can begin under
+    /// the old rules.
     pub(super) async fn reload(&mut self) {
         let begun = Instant::now();
         let Some(wanted) = self.source.wanted().await else { return };
         self.report.pods(Arc::clone(&wanted.holders));
-        let gone = self.guests.settle(&wanted, &self.doors);
+        let Ends { silent, all: gone } = self.guests.settle(&wanted, &self.doors);
         if let Err(error) = self.source.before(&wanted) {
             let message = format!("it cannot be saved, so it does not take effect: {error}; make room in --state-dir");
             return self.failed(&wanted, Refused { object: String::new(), message });
         }
         if let Some(handle) = &self.handle {
-            handle.end_clients(gone.clone()).await;
+            handle.end_clients(silent).await;
             handle.configure(self.guests.present(&wanted.config)).await;
         }
         match self.put(&wanted.config, &gone) {

@@ -34,6 +34,7 @@ fn pod(node: &str, address: &str, app: &str) -> Pod {
         node: Some(node.to_owned()),
         host_network: false,
         finished: false,
+        restarts: 0,
     }
 }
 
