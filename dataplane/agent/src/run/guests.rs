@@ -66,10 +66,7 @@ impl Guests {
         self.look(doors);
         let leaving = self.known().leaving.clone();
         let another = wanted.gone.iter().filter(|address| wanted.tenants.contains_key(address));
-        Ends {
-            silent: another.chain(&leaving).copied().collect(),
-            all: wanted.gone.union(&leaving).copied().collect(),
-        }
+        Ends { silent: another.chain(&leaving).copied().collect(), all: wanted.gone.union(&leaving).copied().collect() }
     }
 
     /// What of it may be in force now: the same without pods that have left.

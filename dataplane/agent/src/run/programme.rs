@@ -162,6 +162,8 @@ impl<S: Source> Programme<S> {
         if self.source.changed() || !self.report.is_programmed() {
             self.reload().await;
         } else {
+            // Links that the doorkeeper has found since.
+            self.guests.save();
             self.mend();
             self.look().await;
         }
