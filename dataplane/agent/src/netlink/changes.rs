@@ -1,14 +1,10 @@
 //! Tells when links, addresses or routes have changed.
 
-use futures::channel::mpsc::UnboundedReceiver;
-use futures::{FutureExt, StreamExt};
 use rtnetlink::MulticastGroup::{Ipv4Ifaddr, Ipv4Route, Ipv4Rule, Link};
-use rtnetlink::packet_core::{NetlinkMessage, NetlinkPayload as Payload};
 use rtnetlink::packet_route::RouteNetlinkMessage as Message;
-use rtnetlink::proto::Connection;
-use rtnetlink::sys::SocketAddr;
 
 use super::Error;
+use super::news::{News, Payload};
 
 /// What has changed since the last one; several changes may be folded into one.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -25,8 +21,8 @@ pub struct Change {
 }
 
 impl Change {
-    fn fold(&mut self, message: &NetlinkMessage<Message>) {
-        match &message.payload {
+    fn fold(&mut self, payload: &Payload) {
+        match payload {
             Payload::InnerMessage(Message::NewLink(_) | Message::DelLink(_)) => self.links = true,
             Payload::InnerMessage(Message::NewAddress(_) | Message::DelAddress(_)) => self.addresses = true,
             Payload::InnerMessage(
@@ -39,11 +35,7 @@ impl Change {
 }
 
 /// A subscription in the network namespace of the thread that opened it.
-pub struct Changes {
-    /// Read only while somebody waits for a change: what comes meanwhile stays in the kernel, which bounds it.
-    connection: Connection<Message>,
-    messages: UnboundedReceiver<(NetlinkMessage<Message>, SocketAddr)>,
-}
+pub struct Changes(News);
 
 impl Changes {
     /// Subscribes; call it inside a tokio runtime.
@@ -51,9 +43,7 @@ impl Changes {
     /// # Errors
     /// When the kernel refuses the socket or a group.
     pub fn open() -> Result<Self, Error> {
-        let opened = rtnetlink::new_multicast_connection(&[Link, Ipv4Ifaddr, Ipv4Route, Ipv4Rule]);
-        let (connection, _, messages) = opened.map_err(Error::socket)?;
-        Ok(Self { connection, messages })
+        News::open(&[Link, Ipv4Ifaddr, Ipv4Route, Ipv4Rule]).map(Self)
     }
 
     /// Waits for the next change. Cancel-safe.
@@ -62,16 +52,10 @@ impl Changes {
     /// When the socket has failed.
     pub async fn next(&mut self) -> Result<Change, Error> {
         loop {
-            let first = tokio::select! {
-                biased;
-                message = self.messages.next() => message,
-                () = &mut self.connection => None,
-            };
-            let Some((first, _)) = first else { return Err(Error::Protocol("the subscription ended")) };
             let mut change = Change::default();
-            change.fold(&first);
-            while let Some(Some((message, _))) = self.messages.next().now_or_never() {
-                change.fold(&message);
+            change.fold(&self.0.next().await?);
+            while let Some(payload) = self.0.read_already() {
+                change.fold(&payload);
             }
             if change != Change::default() {
                 return Ok(change);

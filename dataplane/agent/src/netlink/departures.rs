@@ -2,14 +2,10 @@
 
 use std::net::Ipv4Addr;
 
-use futures::StreamExt;
-use futures::channel::mpsc::UnboundedReceiver;
 use rtnetlink::MulticastGroup::{Link, Neigh};
-use rtnetlink::packet_core::{NetlinkMessage, NetlinkPayload as Payload};
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage as Message};
-use rtnetlink::proto::Connection;
-use rtnetlink::sys::SocketAddr;
 
+use super::news::{News, Payload};
 use super::{Error, doors};
 
 /// What has happened.
@@ -24,11 +20,7 @@ pub(crate) enum Departure {
 }
 
 /// A subscription in the network namespace of the thread that opened it.
-pub(crate) struct Departures {
-    /// Read only while somebody waits; the kernel bounds what waits.
-    connection: Connection<Message>,
-    messages: UnboundedReceiver<(NetlinkMessage<Message>, SocketAddr)>,
-}
+pub(crate) struct Departures(News);
 
 impl Departures {
     /// Subscribes; call it inside a tokio runtime.
@@ -36,8 +28,7 @@ impl Departures {
     /// # Errors
     /// When the kernel refuses the socket or a group.
     pub(crate) fn open() -> Result<Self, Error> {
-        let (connection, _, messages) = rtnetlink::new_multicast_connection(&[Link, Neigh]).map_err(Error::socket)?;
-        Ok(Self { connection, messages })
+        News::open(&[Link, Neigh]).map(Self)
     }
 
     /// Waits for the next one. Cancel-safe.
@@ -46,20 +37,14 @@ impl Departures {
     /// When the socket has failed.
     pub(crate) async fn next(&mut self) -> Result<Departure, Error> {
         loop {
-            let message = tokio::select! {
-                biased;
-                message = self.messages.next() => message,
-                () = &mut self.connection => None,
-            };
-            let Some((message, _)) = message else { return Err(Error::Protocol("the subscription ended")) };
-            if let Some(departure) = read(message.payload) {
+            if let Some(departure) = read(self.0.next().await?) {
                 return Ok(departure);
             }
         }
     }
 }
 
-fn read(payload: Payload<Message>) -> Option<Departure> {
+fn read(payload: Payload) -> Option<Departure> {
     match payload {
         // A port that leaves its bridge is told with the bridge's family, and may live on.
         Payload::InnerMessage(Message::DelLink(link)) if link.header.interface_family == AddressFamily::Unspec => {

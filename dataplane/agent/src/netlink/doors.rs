@@ -3,16 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
-use nix::errno::Errno;
 use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_DUMP};
 use rtnetlink::packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute as Attribute, NeighbourFlags, NeighbourMessage,
 };
-use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteType};
+use rtnetlink::packet_route::route::RouteAttribute;
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage as Message};
 
 use super::rt::Rt;
-use super::{Error, Link, link};
+use super::{Error, Link, link, route};
 
 /// Kinds of links with a namespace behind them and nothing else.
 const PRIVATE: [&str; 2] = ["veth", "netkit"];
@@ -71,23 +70,7 @@ impl Doors {
 
     /// The link a packet to `address` leaves by, if it needs no next hop.
     fn out(&self, address: Ipv4Addr) -> Result<Option<u32>, Error> {
-        let mut question = RouteMessage::default();
-        question.header.address_family = AddressFamily::Inet;
-        question.header.destination_prefix_length = 32;
-        question.attributes = vec![RouteAttribute::Destination(RouteAddress::Inet(address))];
-        let answers = match self.0.request(&Message::GetRoute(question), 0) {
-            Ok(answers) => answers,
-            Err(Error::Kernel {
-                errno: Errno::ENETUNREACH | Errno::EHOSTUNREACH | Errno::EACCES | Errno::EINVAL,
-                ..
-            }) => return Ok(None),
-            Err(error) => return Err(error),
-        };
-        let route = answers.into_iter().find_map(|answer| match answer {
-            Message::NewRoute(route) => Some(route),
-            _ => None,
-        });
-        let Some(route) = route.filter(|route| route.header.kind == RouteType::Unicast) else { return Ok(None) };
+        let Some(route) = route::unicast(&self.0, address, 0)? else { return Ok(None) };
         let (mut out, mut hop) = (None, false);
         for attribute in route.attributes {
             match attribute {

@@ -72,25 +72,7 @@ impl Routes {
 
     /// As `route_to`, without looking at the link.
     pub(crate) fn hop_to(&self, destination: Ipv4Addr, mark: u32) -> Result<Option<Hop>, Error> {
-        let mut question = RouteMessage::default();
-        question.header.address_family = AddressFamily::Inet;
-        question.header.destination_prefix_length = 32;
-        let to = RouteAttribute::Destination(RouteAddress::Inet(destination));
-        question.attributes = vec![to, RouteAttribute::Mark(mark)];
-        let answers = match self.0.request(&Message::GetRoute(question), 0) {
-            Ok(answers) => answers,
-            Err(Error::Kernel {
-                errno: Errno::ENETUNREACH | Errno::EHOSTUNREACH | Errno::EACCES | Errno::EINVAL,
-                ..
-            }) => return Ok(None),
-            Err(error) => return Err(error),
-        };
-        let found = answers.into_iter().find_map(|answer| match answer {
-            Message::NewRoute(route) => Some(route),
-            _ => None,
-        });
-        // Everything but a unicast route does not lead to a server.
-        let Some(route) = found.filter(|route| route.header.kind == RouteType::Unicast) else { return Ok(None) };
+        let Some(route) = unicast(&self.0, destination, mark)? else { return Ok(None) };
         let (mut source, mut ifindex, mut gateway, mut learned) = (None, None, None, None);
         for attribute in route.attributes {
             match attribute {
@@ -109,4 +91,25 @@ impl Routes {
         let (Some(source), Some(ifindex)) = (source, ifindex) else { return Ok(None) };
         Ok(Some(Hop { source, ifindex, gateway, mtu: learned }))
     }
+}
+
+/// The route of a packet with this mark (0: none); `None` where there is none, or where it does not lead to another host.
+pub(super) fn unicast(rt: &Rt, destination: Ipv4Addr, mark: u32) -> Result<Option<RouteMessage>, Error> {
+    let mut question = RouteMessage::default();
+    question.header.address_family = AddressFamily::Inet;
+    question.header.destination_prefix_length = 32;
+    let to = RouteAttribute::Destination(RouteAddress::Inet(destination));
+    question.attributes = vec![to, RouteAttribute::Mark(mark)];
+    let answers = match rt.request(&Message::GetRoute(question), 0) {
+        Ok(answers) => answers,
+        Err(Error::Kernel {
+            errno: Errno::ENETUNREACH | Errno::EHOSTUNREACH | Errno::EACCES | Errno::EINVAL, ..
+        }) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let found = answers.into_iter().find_map(|answer| match answer {
+        Message::NewRoute(route) => Some(route),
+        _ => None,
+    });
+    Ok(found.filter(|route| route.header.kind == RouteType::Unicast))
 }
