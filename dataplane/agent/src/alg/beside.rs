@@ -59,9 +59,7 @@ impl Beside {
         for view in &mut calls {
             let Some(passed) = path(view).and_then(|path| all.get(&path)) else { continue };
             for (traffic, passed) in [(&mut view.up, passed.up), (&mut view.down, passed.down)] {
-                traffic.packets += passed.traffic.packets;
-                traffic.bytes += passed.traffic.bytes;
-                traffic.lost += passed.traffic.lost;
+                *traffic += passed.traffic;
             }
             view.last_seen = view.last_seen.max(seen(passed).any.unwrap_or_default());
         }

@@ -51,15 +51,13 @@ pub(super) struct Paths {
     uses: BTreeMap<u32, usize>,
     /// Calls that are not placed.
     left: BTreeSet<CallPath>,
-    ended: [Passed; 2],
+    ended: [Traffic; 2],
     full: u64,
 }
 
 impl Passed {
     fn add(&mut self, meter: &Meter) {
-        self.traffic.packets += meter.packets;
-        self.traffic.bytes += meter.bytes;
-        self.traffic.lost += u64::from(meter.lost);
+        self.traffic += Traffic { packets: meter.packets, bytes: meter.bytes, lost: u64::from(meter.lost) };
         self.last_seen = self.last_seen.max(meter.last_seen);
         self.last_payload = self.last_payload.max(meter.last_payload);
     }
@@ -79,7 +77,7 @@ impl Paths {
             owners: HashMap::new(),
             uses: BTreeMap::new(),
             left: live.clone(),
-            ended: [Passed::default(); 2],
+            ended: [Traffic::default(); 2],
             full: 0,
         };
         for (path, entries) in adoption.keep {
@@ -172,11 +170,9 @@ impl Paths {
         self.withdraw(path);
         self.left.remove(path);
         let Some(open) = self.open.remove(path) else { return Both::default() };
-        for (ended, passed) in self.ended.iter_mut().zip(open.before) {
-            ended.traffic.packets += passed.traffic.packets;
-            ended.traffic.bytes += passed.traffic.bytes;
-        }
         let [up, down] = open.before;
+        self.ended[0] += up.traffic;
+        self.ended[1] += down.traffic;
         Both { up, down }
     }
 
@@ -253,18 +249,16 @@ impl Paths {
     pub(super) fn counters(&self) -> Vec<(&'static str, u64)> {
         let [mut up, mut down] = self.ended;
         for both in self.all_passed().values() {
-            for (total, passed) in [(&mut up, both.up), (&mut down, both.down)] {
-                total.traffic.packets += passed.traffic.packets;
-                total.traffic.bytes += passed.traffic.bytes;
-            }
+            up += both.up.traffic;
+            down += both.down.traffic;
         }
         vec![
             ("fast_calls", (self.open.len() - self.left.len()) as u64),
             ("fast_calls_full", self.full),
-            ("fast_down_bytes", down.traffic.bytes),
-            ("fast_down_packets", down.traffic.packets),
-            ("fast_up_bytes", up.traffic.bytes),
-            ("fast_up_packets", up.traffic.packets),
+            ("fast_down_bytes", down.bytes),
+            ("fast_down_packets", down.packets),
+            ("fast_up_bytes", up.bytes),
+            ("fast_up_packets", up.packets),
         ]
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
+use std::ops::AddAssign;
 
 use serde::{Deserialize, Serialize};
 
@@ -65,6 +66,14 @@ pub struct Traffic {
     pub bytes: u64,
     /// Packets that never reached the gateway, by gaps in the GRE sequence numbers.
     pub lost: u64,
+}
+
+impl AddAssign for Traffic {
+    fn add_assign(&mut self, more: Self) {
+        self.packets += more.packets;
+        self.bytes += more.bytes;
+        self.lost += more.lost;
+    }
 }
 
 /// One call.

@@ -194,8 +194,8 @@ impl Shared {
         }
         if let Some(id) = call.upstream {
             if let Some(upstream) = self.upstreams.get_mut(&id) {
-                super::view::add(&mut upstream.carried.0, call.up.traffic);
-                super::view::add(&mut upstream.carried.1, call.down.traffic);
+                upstream.carried.0 += call.up.traffic;
+                upstream.carried.1 += call.down.traffic;
             }
             self.load_less(id, cx.now);
         }

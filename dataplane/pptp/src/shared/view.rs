@@ -147,8 +147,8 @@ impl Shared {
             let key = &self.groups.get(&upstream.group)?.key;
             let (mut up, mut down) = upstream.carried;
             for call in self.calls.of_upstream(id).filter_map(|index| self.calls.get(index)) {
-                add(&mut up, call.up.traffic);
-                add(&mut down, call.down.traffic);
+                up += call.up.traffic;
+                down += call.down.traffic;
             }
             Some(TunnelView {
                 tunnel: id,
@@ -200,11 +200,4 @@ impl Shared {
     pub fn call_count(&self) -> usize {
         self.calls.len()
     }
-}
-
-/// Adds one traffic to another.
-pub(super) fn add(to: &mut Traffic, more: Traffic) {
-    to.packets += more.packets;
-    to.bytes += more.bytes;
-    to.lost += more.lost;
 }
