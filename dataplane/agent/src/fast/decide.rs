@@ -80,22 +80,10 @@ pub fn write(rule: Rule, there: Option<&Entry>) -> Option<Entry> {
     }
 }
 
-/// Links the program has to be put on, and taken from.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Attachments {
-    /// To attach.
-    pub attach: Vec<u32>,
-    /// To detach.
-    pub detach: Vec<u32>,
-}
-
-/// From where it is to where calls come in. A link that is `spared` keeps it, though nobody needs it now.
+/// Links that have the program and need it no more: no call comes in by them, and they are not `spared`.
 #[must_use]
-pub fn attachments(wanted: &BTreeSet<u32>, attached: &BTreeSet<u32>, spared: &BTreeSet<u32>) -> Attachments {
-    Attachments {
-        attach: wanted.difference(attached).copied().collect(),
-        detach: attached.difference(wanted).filter(|link| !spared.contains(link)).copied().collect(),
-    }
+pub fn superfluous(wanted: &BTreeSet<u32>, attached: &BTreeSet<u32>, spared: &BTreeSet<u32>) -> Vec<u32> {
+    attached.difference(wanted).filter(|link| !spared.contains(link)).copied().collect()
 }
 
 #[cfg(test)]

@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 use callgate_pptp::{CallPath, Now};
 use clap::ValueEnum;
 
-pub use decide::{Adoption, Attachments, adopt, attachments, keys, rules, write};
+pub use decide::{Adoption, adopt, keys, rules, superfluous, write};
 pub use layout::{Entry, Key, LAYOUT, LEFT, Meter, Rule};
 pub use pins::{Hook, Pins};
 pub use status::{State, Status};
@@ -398,7 +398,7 @@ impl On {
         let wanted: BTreeSet<u32> = self.paths.links().collect();
         let attached: BTreeSet<u32> = self.attached.keys().copied().collect();
         let spared = self.unused.iter().filter(|(_, since)| since.after(SPARE) > now).map(|(link, _)| *link).collect();
-        for link in attachments(&wanted, &attached, &spared).detach {
+        for link in superfluous(&wanted, &attached, &spared) {
             self.unused.remove(&link);
             let Some(attached) = self.attached.remove(&link) else { continue };
             if let Err(error) = program::detach(link, attached, self.pins.as_ref(), self.ways.routes()) {

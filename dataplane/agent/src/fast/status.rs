@@ -49,11 +49,7 @@ impl Status {
     #[must_use]
     pub fn path(&self) -> String {
         let Some(state) = self.get() else { return AF_PACKET.to_owned() };
-        let mut path = state.path();
-        if let Some((count, why)) = &state.slow {
-            let _ = write!(path, "; {count} calls by {AF_PACKET}: {why}");
-        }
-        path
+        state.path() + &state.left_behind()
     }
 }
 
@@ -66,6 +62,11 @@ impl State {
             (true, Some(Hook::Tcx) | None) => "eBPF at tcx".to_owned(),
             (false, _) => AF_PACKET.to_owned(),
         }
+    }
+
+    /// Calls that do not take it, to be said behind what others take; empty where there are none.
+    fn left_behind(&self) -> String {
+        self.slow.as_ref().map_or_else(String::new, |(count, why)| format!("; {count} calls by {AF_PACKET}: {why}"))
     }
 
     /// For the list of what this host has.
@@ -82,9 +83,7 @@ impl State {
             if !self.unpinned.is_empty() {
                 let _ = write!(detail, "; it ends with the agent: {}", self.unpinned);
             }
-            if let Some((count, why)) = &self.slow {
-                let _ = write!(detail, "; {count} calls by {AF_PACKET}: {why}");
-            }
+            detail.push_str(&self.left_behind());
             detail.push_str("; XDP is not built in");
         }
         pb::Feature { name: "GRE path".to_owned(), available: self.off.is_empty() || self.chosen, detail }
