@@ -1,20 +1,18 @@
 //! Namespaces, links and packet sockets of a test.
 
-use std::fs::File;
-use std::io::Write;
 use std::net::Ipv4Addr;
 use std::os::fd::AsRawFd;
 use std::path::PathBuf;
-use std::process::Command;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use callgate_agent::fast::{Fast, Mode, Setup, Status};
 use callgate_pptp::{CallPath, IdPair, Now};
 use nix::mount::{MsFlags, mount};
-use nix::sched::{CloneFlags, CpuSet, sched_getcpu, sched_setaffinity, setns, unshare};
+use nix::sched::{CloneFlags, CpuSet, sched_getcpu, sched_setaffinity, unshare};
 use nix::sys::socket::{LinkAddr, recvfrom};
 use socket2::{Domain, Protocol, SockAddr, SockAddrStorage, Socket, Type};
+
+pub(crate) use super::namespace::{Namespace, index, root, sh};
 
 pub(crate) const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
 pub(crate) const EXTERNAL: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
@@ -24,69 +22,6 @@ pub(crate) const NOW: Now = Now(1_000_000);
 
 /// ETH_P_IP in network byte order.
 const IPV4: u16 = 0x0800_u16.to_be();
-
-/// A network namespace other than the test thread's own.
-#[derive(Clone)]
-pub(crate) struct Namespace(Arc<File>);
-
-impl Namespace {
-    /// An empty one.
-    pub(crate) fn fresh() -> Self {
-        let made = std::thread::spawn(|| {
-            unshare(CloneFlags::CLONE_NEWNET).unwrap();
-            Self(Arc::new(File::open("/proc/thread-self/ns/net").unwrap()))
-        });
-        made.join().unwrap()
-    }
-
-    /// Runs `work` on a thread inside, which stays on the CPU of this one.
-    pub(crate) fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
-        let file = self.0.try_clone().unwrap();
-        std::thread::spawn(move || {
-            setns(file, CloneFlags::CLONE_NEWNET).unwrap();
-            work()
-        })
-        .join()
-        .unwrap()
-    }
-
-    /// Runs a command line inside; it must succeed.
-    pub(crate) fn sh(&self, line: &str) -> String {
-        let line = line.to_owned();
-        self.run(move || sh(&line))
-    }
-
-    /// For `netns` of `ip link`.
-    pub(crate) fn path(&self) -> String {
-        format!("/proc/{}/fd/{}", std::process::id(), self.0.as_raw_fd())
-    }
-}
-
-/// Runs a command line in the calling thread's namespace; it must succeed. Its output.
-pub(crate) fn sh(line: &str) -> String {
-    let output = Command::new("sh").arg("-c").arg(line).output().unwrap();
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    assert!(output.status.success(), "{line}\n{}{}", text(&output.stdout), text(&output.stderr));
-    text(&output.stdout)
-}
-
-/// Number of a link of the calling thread's namespace.
-pub(crate) fn index(link: &str) -> u32 {
-    nix::net::if_::if_nametoindex(link).unwrap()
-}
-
-/// Whether this test can run; says so loudly when it cannot.
-pub(crate) fn root() -> bool {
-    let root = nix::unistd::geteuid().is_root();
-    if !root {
-        println!("SKIPPED: needs root");
-        if let Ok(path) = std::env::var("CALLGATE_SKIPS") {
-            let mut file = File::options().create(true).append(true).open(path).unwrap();
-            writeln!(file, "{}: needs root", std::thread::current().name().unwrap_or("fast test")).unwrap();
-        }
-    }
-    root
-}
 
 /// A packet socket: whole IPv4 packets of all links of its namespace, as the ALG's taps have them.
 pub(crate) struct Tap(Socket);
@@ -188,6 +123,14 @@ pub(crate) struct Lab {
 }
 
 impl Lab {
+    /// With a fast path that has `call(1)`.
+    pub(crate) fn with_call(mode: Mode) -> (Self, Fast, Status) {
+        let lab = Self::new();
+        let (mut fast, status) = lab.start(mode, &[]);
+        assert!(fast.open(call(1), NOW), "{:?}", status.get());
+        (lab, fast, status)
+    }
+
     /// Moves the calling thread into a fresh gateway with everything around it.
     pub(crate) fn new() -> Self {
         // Packets then go from end to end on this CPU, one after the other.

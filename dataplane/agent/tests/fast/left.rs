@@ -25,20 +25,13 @@ fn counters(fast: &Fast) -> Vec<(&'static str, u64)> {
     fast.counters().into_iter().filter(|(name, count)| name.starts_with("fast_left") && *count > 0).collect()
 }
 
-fn lab(mode: Mode) -> (Lab, Fast) {
-    let lab = Lab::new();
-    let (mut fast, status) = lab.start(mode, &[]);
-    assert!(fast.open(call(1), NOW), "{:?}", status.get());
-    (lab, fast)
-}
-
 #[test]
 fn what_the_program_does_not_handle_comes_to_the_alg_unchanged() {
     if !root() {
         return;
     }
     for mode in [Mode::Auto, Mode::Clsact] {
-        let (lab, fast) = lab(mode);
+        let (lab, fast, _) = Lab::with_call(mode);
         let whole = |packet: Gre| packet.bytes();
         left(&lab, "a first fragment", |packet| changed(whole(packet), |bytes| bytes[6] = 0x20));
         left(&lab, "a later fragment", |packet| changed(whole(packet), |bytes| bytes[6..8].copy_from_slice(&[0, 3])));
@@ -77,7 +70,7 @@ fn what_is_not_pptps_gre_is_not_even_counted() {
     if !root() {
         return;
     }
-    let (lab, fast) = lab(Mode::Auto);
+    let (lab, fast, _) = Lab::with_call(Mode::Auto);
     let whole = |packet: Gre| packet.bytes();
     left(&lab, "version 0", |packet| changed(whole(packet), |bytes| bytes[21] &= !7));
     left(&lab, "version 2", |packet| changed(whole(packet), |bytes| bytes[21] = 2));
@@ -95,7 +88,7 @@ fn what_does_not_fit_the_way_out_comes_to_the_alg_which_tells_the_sender_or_cuts
     if !root() {
         return;
     }
-    let (lab, mut fast) = lab(Mode::Auto);
+    let (lab, mut fast, _) = Lab::with_call(Mode::Auto);
     let mut look = |line: &str| {
         sh(line);
         fast.refresh();
@@ -123,7 +116,7 @@ fn a_packet_by_another_link_than_its_calls_is_left_to_the_alg() {
     if !root() {
         return;
     }
-    let (lab, fast) = lab(Mode::Auto);
+    let (lab, fast, _) = Lab::with_call(Mode::Auto);
     // The client's packets from the server's side, and the other way round.
     let (up, down) = (Gre::up(&call(1)).bytes(), Gre::down(&call(1)).bytes());
     lab.server_sends().send(&up);
@@ -137,7 +130,7 @@ fn losses_are_counted_over_what_passes_and_what_is_left_together() {
     if !root() {
         return;
     }
-    let (lab, fast) = lab(Mode::Auto);
+    let (lab, fast, _) = Lab::with_call(Mode::Auto);
     let client = lab.client_sends();
     let packet = |seq| Gre::up(&call(1)).seq(seq);
     client.send(&packet(1).bytes());
@@ -155,7 +148,7 @@ fn other_traffic_is_not_touched() {
     if !root() {
         return;
     }
-    let (lab, fast) = lab(Mode::Auto);
+    let (lab, fast, _) = Lab::with_call(Mode::Auto);
     // ARP, ICMP both ways, with the gateway's own stack.
     lab.client.sh("nft flush ruleset && ip addr add 10.0.0.2/24 dev eth0 && ping -c 3 -i 0.01 -W 5 -s 1200 10.0.0.1");
     lab.server.sh("nft flush ruleset && ip addr add 192.0.2.10/24 dev eth0 && ping -c 3 -i 0.01 -W 5 192.0.2.1");

@@ -17,5 +17,9 @@ mod adoption;
 mod lab;
 mod left;
 mod links;
+// Tests of the kernel side use more of it.
+#[allow(dead_code)]
+#[path = "../common/namespace.rs"]
+mod namespace;
 mod packets;
 mod passes;

@@ -30,10 +30,8 @@ fn packets_come_out_with_the_addresses_and_the_call_id_of_the_other_side_and_not
         return;
     }
     for mode in MODES {
-        let lab = Lab::new();
-        let (mut fast, status) = lab.start(mode, &[]);
+        let (lab, _fast, status) = Lab::with_call(mode);
         let path = call(1);
-        assert!(fast.open(path, NOW), "{:?}", status.get());
         let variants = |packet: Gre| {
             vec![
                 packet.clone(),
@@ -75,10 +73,8 @@ fn packets_bytes_and_losses_are_counted_as_the_alg_counts_them() {
     if !root() {
         return;
     }
-    let lab = Lab::new();
-    let (mut fast, _) = lab.start(Mode::Auto, &[]);
+    let (lab, mut fast, _) = Lab::with_call(Mode::Auto);
     let path = call(1);
-    fast.open(path, NOW);
     let up = |seq| Gre::up(&path).seq(seq);
     // Two lost, one of them only late; a peer that starts anew; an acknowledgement alone.
     let sequence = [up(u32::MAX - 1), up(u32::MAX), up(2), up(1), up(500_000), up(0), up(1), up(3)];
@@ -102,10 +98,8 @@ fn an_acknowledgement_alone_is_no_user_data() {
     if !root() {
         return;
     }
-    let lab = Lab::new();
-    let (mut fast, _) = lab.start(Mode::Auto, &[]);
+    let (lab, fast, _) = Lab::with_call(Mode::Auto);
     let path = call(1);
-    fast.open(path, NOW);
     let acknowledgement = Gre { seq: None, ack: Some(3), payload: vec![], ..Gre::up(&path) };
     pass(&lab, &path, &[acknowledgement], &[]);
     let up = fast.passed(&path).unwrap().up;

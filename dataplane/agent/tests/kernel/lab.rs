@@ -1,90 +1,11 @@
 //! Namespaces, links and commands of a test.
 
-use std::fs::File;
-use std::io::Write;
-use std::process::Command;
-
-use callgate_agent::kernel::{Kernel, Options, Record};
-use nix::sched::{CloneFlags, setns, unshare};
 use std::sync::{Arc, Mutex};
 
-/// A network namespace other than the test thread's own.
-#[derive(Clone)]
-pub(crate) struct Namespace(Arc<File>);
+use callgate_agent::kernel::{Kernel, Options, Record};
+use nix::sched::{CloneFlags, unshare};
 
-impl Namespace {
-    fn current() -> Self {
-        Self(Arc::new(File::open("/proc/thread-self/ns/net").unwrap()))
-    }
-
-    pub(crate) fn fresh() -> Self {
-        std::thread::spawn(|| {
-            unshare(CloneFlags::CLONE_NEWNET).unwrap();
-            Self::current()
-        })
-        .join()
-        .unwrap()
-    }
-
-    /// Runs `work` on a thread inside.
-    pub(crate) fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
-        self.spawn(work).join().unwrap()
-    }
-
-    /// Starts `work` on a thread inside.
-    pub(crate) fn spawn<T: Send + 'static>(
-        &self,
-        work: impl FnOnce() -> T + Send + 'static,
-    ) -> std::thread::JoinHandle<T> {
-        let file = self.0.try_clone().unwrap();
-        std::thread::spawn(move || {
-            setns(file, CloneFlags::CLONE_NEWNET).unwrap();
-            work()
-        })
-    }
-
-    /// Runs a command line inside; it must succeed.
-    pub(crate) fn sh(&self, line: &str) -> String {
-        let line = line.to_owned();
-        self.run(move || sh(&line))
-    }
-
-    pub(crate) fn path(&self) -> String {
-        use std::os::fd::AsRawFd;
-        format!("/proc/{}/fd/{}", std::process::id(), self.0.as_raw_fd())
-    }
-}
-
-/// Index of a link of the calling thread's namespace. Not from /sys, which shows the links of the namespace it was mounted in.
-pub(crate) fn index(link: &str) -> u32 {
-    sh(&format!("ip -o link show {link}")).split(':').next().unwrap().parse().unwrap()
-}
-
-/// Runs a command line in the calling thread's namespace; it must succeed. Its output.
-pub(crate) fn sh(line: &str) -> String {
-    let output = Command::new("sh").arg("-c").arg(line).output().unwrap();
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    assert!(output.status.success(), "{line}\n{}{}", text(&output.stdout), text(&output.stderr));
-    text(&output.stdout)
-}
-
-/// Whether this test can run; says so loudly when it cannot.
-pub(crate) fn root() -> bool {
-    let root = nix::unistd::geteuid().is_root();
-    if !root {
-        skipped("needs root");
-    }
-    root
-}
-
-/// Tells people, and whoever counts, that the calling test did not run.
-pub(crate) fn skipped(why: &str) {
-    println!("SKIPPED: {why}");
-    if let Ok(path) = std::env::var("CALLGATE_SKIPS") {
-        let mut file = File::options().create(true).append(true).open(path).unwrap();
-        writeln!(file, "{}: {why}", std::thread::current().name().unwrap_or("kernel test")).unwrap();
-    }
-}
+pub(crate) use super::namespace::{Namespace, index, root, sh, skipped};
 
 /// An empty namespace for the calling thread, with nothing but a loopback.
 pub(crate) fn empty() {

@@ -22,6 +22,8 @@ mod flows;
 mod lab;
 mod lifecycle;
 mod mending;
+#[path = "../common/namespace.rs"]
+mod namespace;
 mod probes;
 mod random;
 mod rollout;
