@@ -78,11 +78,8 @@ fn pod(index: u32) -> (ObjectKey, Pod) {
         uid: format!("00000000-0000-0000-0000-{index:012}"),
         labels,
         addresses: vec![address],
-        only_ipv6: false,
         node: Some(format!("kwok-{node:03}")),
-        host_network: false,
-        finished: false,
-        restarts: 0,
+        ..Pod::default()
     };
     (ObjectKey::new(namespace(index), format!("pod-{index:05}")), pod)
 }

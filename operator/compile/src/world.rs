@@ -91,7 +91,7 @@ pub struct Object<S> {
 }
 
 /// A pod, as far as it matters for its traffic.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Pod {
     /// `metadata.uid`; empty where there is none.
     pub uid: String,

@@ -16,11 +16,8 @@ fn last_good() -> LastGood {
         uid: "1".to_owned(),
         labels: Default::default(),
         addresses: vec!["10.0.0.1".parse().unwrap()],
-        only_ipv6: false,
         node: Some("a".to_owned()),
-        host_network: false,
-        finished: false,
-        restarts: 0,
+        ..Pod::default()
     };
     world.pods.insert(key("pod"), pod);
     let service = serde_json::from_value(json!({"protocol": "TCP", "destinationPorts": "80"})).unwrap();

@@ -18,11 +18,9 @@ fn pod(node: Option<&str>, address: &str, host_network: bool) -> Pod {
         uid: String::new(),
         labels: BTreeMap::new(),
         addresses: address.parse().into_iter().collect(),
-        only_ipv6: false,
         node: node.map(str::to_owned),
         host_network,
-        finished: false,
-        restarts: 0,
+        ..Pod::default()
     }
 }
 

@@ -12,11 +12,8 @@ fn pod(node: &str, address: &str, uid: &str) -> Pod {
         uid: uid.to_owned(),
         labels: [("app".to_owned(), "till".to_owned())].into(),
         addresses: vec![address.parse().unwrap()],
-        only_ipv6: false,
         node: Some(node.to_owned()),
-        host_network: false,
-        finished: false,
-        restarts: 0,
+        ..Pod::default()
     }
 }
 

@@ -26,11 +26,8 @@ pub(crate) fn pod(node: &str, address: Ipv4Addr, pairs: &[(&str, &str)]) -> Pod 
         uid: String::new(),
         labels: labels(pairs),
         addresses: vec![address],
-        only_ipv6: false,
         node: Some(node.to_owned()),
-        host_network: false,
-        finished: false,
-        restarts: 0,
+        ..Pod::default()
     }
 }
 

@@ -30,11 +30,8 @@ fn pod(node: &str, address: &str, app: &str) -> Pod {
         uid: address.to_owned(),
         labels: [("app".to_owned(), app.to_owned())].into(),
         addresses: vec![address.parse().unwrap()],
-        only_ipv6: false,
         node: Some(node.to_owned()),
-        host_network: false,
-        finished: false,
-        restarts: 0,
+        ..Pod::default()
     }
 }
 

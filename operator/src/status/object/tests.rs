@@ -37,11 +37,8 @@ fn pod(node: &str, address: &str) -> Pod {
         uid: address.to_owned(),
         labels,
         addresses: vec![address.parse().unwrap()],
-        only_ipv6: false,
         node: Some(node.to_owned()),
-        host_network: false,
-        finished: false,
-        restarts: 0,
+        ..Pod::default()
     }
 }
 
