@@ -12,6 +12,7 @@ pub mod bench;
 pub mod cluster;
 pub mod demo;
 pub mod demo_cluster;
+pub mod figures;
 pub mod gateway;
 pub mod lab;
 pub mod peers;

@@ -9,7 +9,7 @@ use anyhow::{Context as _, bail};
 use serde_json::{Value, json};
 
 use super::callgate::{NAMESPACE, chart, helm};
-use super::{Cluster, addresses, tools};
+use super::{Cluster, kubeconfig, tools};
 use crate::lab::process::Process;
 use crate::{peers, wait};
 
@@ -123,15 +123,9 @@ impl Operator {
         let node = &cluster.control_plane;
         let token = ["-n", NAMESPACE, "create", "token", "callgate-operator", "--duration=12h"];
         let token = cluster.kubectl().run(&token)?;
-        let config = json!({
-            "apiVersion": "v1", "kind": "Config", "current-context": "lab",
-            "clusters": [{"name": "lab", "cluster":
-                {"server": addresses::api(), "certificate-authority": cluster.pki().join("ca.crt")}}],
-            "users": [{"name": "user", "user": {"token": token.trim()}}],
-            "contexts": [{"name": "lab", "context": {"cluster": "lab", "user": "user"}}],
-        });
-        let kubeconfig = node.dir.join("operator.kubeconfig");
-        fs::write(&kubeconfig, config.to_string()).context("the operator's kubeconfig")?;
+        let file = node.dir.join("operator.kubeconfig");
+        let user = json!({"token": token.trim()});
+        let kubeconfig = kubeconfig::write_for(&file, &cluster.pki().join("ca.crt"), &user)?;
         let mut command: Command = node.command(program("callgate-operator")?);
         command.env("KUBECONFIG", kubeconfig).env("RUST_LOG", "info,callgate_operator::run=debug");
         command.args(["--listen", "127.0.0.1:9443", "--http", "127.0.0.1:8080"]);

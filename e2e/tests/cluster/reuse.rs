@@ -14,6 +14,7 @@ use callgate_e2e::cluster::proxy::Proxy;
 use callgate_e2e::cluster::sight::Sight;
 use callgate_e2e::cluster::till::Till;
 use callgate_e2e::cluster::{Cluster, addresses, callgate, image};
+use callgate_e2e::figures::percentile;
 use callgate_e2e::lab::topology::server_address;
 use callgate_e2e::wait;
 use nix::sys::signal::{Signal, kill};
@@ -348,7 +349,7 @@ fn a_pod_that_gets_the_address_of_one_that_has_gone_inherits_neither_rules_nor_c
     }
     let Tally { reused, packets, mut gaps, .. } = race.tally;
     gaps.sort();
-    let at = |percent: usize| gaps[(gaps.len() * percent / 100).min(gaps.len() - 1)];
+    let at = |percent| percentile(&gaps, percent);
     println!(
         "{reused} addresses reused by unselected pods, {packets} packets of theirs, none under the node's address; from an address being \
          free to its next pod's packets {:?} to {:?}, median {:?}",

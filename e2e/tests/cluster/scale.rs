@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use callgate_e2e::cluster::scale::{self, Operator, Size};
 use callgate_e2e::cluster::{Cluster, Plan};
+use callgate_e2e::figures::percentile;
 use callgate_e2e::wait;
 use serde_json::Value;
 
@@ -58,7 +59,7 @@ fn ten_thousand_pods_on_five_hundred_nodes_under_a_thousand_rules_are_compiled_t
     let mut compiles = operator.compiles();
     let scratch = compiles.remove(0);
     compiles.sort();
-    let of = |percent: usize| compiles[(compiles.len() - 1) * percent / 100];
+    let of = |percent| percentile(&compiles, percent);
     let memory = operator.most_memory().unwrap();
     println!("{SIZE:?}");
     println!(

@@ -10,6 +10,7 @@ use callgate_e2e::cluster::inside::{Inside, Opening, Shot};
 use callgate_e2e::cluster::proxy::Proxy;
 use callgate_e2e::cluster::sight::Sight;
 use callgate_e2e::cluster::{addresses, callgate};
+use callgate_e2e::figures::percentile;
 use callgate_e2e::lab::node::Node;
 use callgate_e2e::wait;
 
@@ -161,6 +162,6 @@ fn after_every_random_edit_packets_go_the_way_that_status_says() {
 
 fn tell(what: &str, times: &mut [Duration]) {
     times.sort();
-    let at = |percent: usize| times[(times.len() * percent / 100).min(times.len() - 1)];
+    let at = |percent| percentile(times, percent);
     println!("{what}: {} edits, median {:?}, p99 {:?}, max {:?}", times.len(), at(50), at(99), at(100));
 }
