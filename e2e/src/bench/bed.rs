@@ -13,6 +13,7 @@ use crate::gateway::baseline;
 use crate::gateway::callgate::Callgate;
 use crate::lab::names::LabId;
 use crate::lab::node::Node;
+use crate::lab::process::memory;
 
 /// The client.
 pub const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 10, 1, 2);
@@ -281,11 +282,7 @@ impl Bed {
     /// # Errors
     /// If it cannot be read.
     pub fn agent_memory(&self) -> anyhow::Result<Option<u64>> {
-        let Some(pid) = self.callgate.as_ref().and_then(Callgate::pid) else { return Ok(None) };
-        let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("VmRSS")?;
-        let kib: u64 = line.trim().trim_end_matches(" kB").trim().parse()?;
-        Ok(Some(kib * 1_024))
+        self.callgate.as_ref().and_then(Callgate::pid).map(|pid| memory(pid, "VmRSS")).transpose()
     }
 
     fn frames(&self, direction: Direction, calls: usize, length: usize) -> anyhow::Result<Frames> {

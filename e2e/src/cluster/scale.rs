@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::callgate::{NAMESPACE, chart, helm};
 use super::{Cluster, kubeconfig, tools};
-use crate::lab::process::Process;
+use crate::lab::process::{Process, memory};
 use crate::{peers, wait};
 
 /// Directory with an operator and the tool `examples/scale` that are to be measured; without it those of everybody else.
@@ -148,9 +148,7 @@ impl Operator {
     /// # Errors
     /// If it has ended.
     pub fn most_memory(&self) -> anyhow::Result<u64> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.process.pid())).context("the operator")?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("no VmHWM")?;
-        Ok(line.trim().trim_end_matches(" kB").parse::<u64>().context("VmHWM")? << 10)
+        memory(self.process.pid(), "VmHWM")
     }
 
     /// Processor time it has taken.

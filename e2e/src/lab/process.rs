@@ -1,5 +1,6 @@
 //! A process in a lab: its output goes to a file, it is killed when dropped.
 
+use std::fmt::Display;
 use std::fs::{self, File};
 use std::io::Read as _;
 use std::os::fd::OwnedFd;
@@ -155,4 +156,15 @@ impl Drop for Process {
     fn drop(&mut self) {
         self.kill9();
     }
+}
+
+/// Memory of a process, bytes: `VmRSS` for what it has now, `VmHWM` for the most it has had (proc(5), status).
+///
+/// # Errors
+/// If it has ended.
+pub fn memory(pid: impl Display, field: &str) -> anyhow::Result<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).with_context(|| format!("process {pid}"))?;
+    let value = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+    let kib = value.with_context(|| format!("process {pid} has no {field}"))?.trim().trim_end_matches(" kB");
+    Ok(kib.parse::<u64>().with_context(|| field.to_owned())? << 10)
 }

@@ -51,7 +51,7 @@ fn passes_beside_user_space(mode: &str, expected: &str) {
     assert!(detail.starts_with(&format!("{expected} on ")), "{detail}");
     for call in scene.callgate.calls(&scene.lab.gw).unwrap() {
         let enough = |traffic: &callgate_e2e::gateway::callgate::Traffic| {
-            traffic.packets > u64::from(MESSAGES as u32) && traffic.bytes > 40 * traffic.packets
+            traffic.packets > MESSAGES && traffic.bytes > 40 * traffic.packets
         };
         assert!(enough(&call.tx) && enough(&call.rx), "{call:?}");
     }
