@@ -83,7 +83,7 @@ impl Desk {
         // Nodes that have something to do and no agent: what they carry is not known.
         let busy = self.hub.board.latest();
         let missing = self.hub.with_fleet(|fleet| merge::missing(missing, &lists, &busy, fleet));
-        Ok(merge::calls(lists, missing, &published.world, taken))
+        Ok(merge::calls(lists, missing, &published.world.read(), taken))
     }
 }
 
@@ -145,7 +145,7 @@ impl Local for Desk {
     async fn explain(&self, request: Request<pb::ExplainRequest>) -> Result<Response<pb::ExplainReply>, Status> {
         let published = self.published()?;
         let mut request = request.into_inner();
-        let origin = explain::origin(&published.world, &request.from)?;
+        let origin = explain::origin(&published.world.read(), &request.from)?;
         request.from = Ipv4Addr::to_string(&origin.address);
         let asked = self.hub.ask(&origin.node, question::Kind::Explain(request.clone())).await;
         let mut reply = match asked {

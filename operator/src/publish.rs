@@ -1,7 +1,7 @@
 //! One channel a node, each carrying the node's latest snapshot: who subscribes late gets the latest, who is slow skips.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use callgate_compile::Compiled;
 use callgate_compile::status::ObjectRef;
@@ -9,7 +9,7 @@ use callgate_compile::world::World;
 use callgate_proto::model::NodeConfig;
 use tokio::sync::watch;
 
-use crate::facts::{holders_by_address, holders_of};
+use crate::facts::{are_holders_of, holders_by_address, holders_of};
 use crate::snapshot::Snapshot;
 
 /// The latest snapshot of a node; `None` before the first, and for nodes that are gone.
@@ -28,14 +28,17 @@ impl Board {
         let mut channels = self.lock();
         let mut changed = Vec::new();
         for (name, config) in nodes {
-            let holders = holders_of(config, &pods);
             let channel = channels.entry(name.clone()).or_insert_with(|| watch::channel(None).0);
             let old = channel.borrow().clone();
             let new = match old {
-                Some(old) if is_same(&old.config, config) && old.holders == holders => continue,
-                // Encoding and hashing are what costs: not done where only a pod's name changed.
-                Some(old) if is_same(&old.config, config) => Snapshot { holders, ..(*old).clone() },
-                Some(_) | None => Snapshot::new(Arc::clone(config), holders),
+                Some(old) if is_same(&old.config, config) => {
+                    if are_holders_of(&old.holders, config, &pods) {
+                        continue;
+                    }
+                    // Encoding and hashing are what costs: not done where only a pod's name changed.
+                    Snapshot { holders: holders_of(config, &pods), ..(*old).clone() }
+                }
+                Some(_) | None => Snapshot::new(Arc::clone(config), holders_of(config, &pods)),
             };
             channel.send_replace(Some(Arc::new(new)));
             changed.push(name.clone());
@@ -70,15 +73,36 @@ fn is_same(old: &Arc<NodeConfig>, new: &Arc<NodeConfig>) -> bool {
     Arc::ptr_eq(old, new) || old == new
 }
 
+/// The world of the latest compile: there is one, and the next compile writes into it what has changed.
+#[derive(Debug, Clone)]
+pub struct SharedWorld(Arc<RwLock<World>>);
+
+impl SharedWorld {
+    /// A world to begin with.
+    pub fn new(world: World) -> Self {
+        Self(Arc::new(RwLock::new(world)))
+    }
+
+    /// Looks at it.
+    pub fn read(&self) -> RwLockReadGuard<'_, World> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes it.
+    pub fn write(&self) -> RwLockWriteGuard<'_, World> {
+        self.0.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// What a compile comes to, for whoever asks.
 #[derive(Debug, Clone)]
 pub struct Published {
-    /// What it was made of.
-    pub world: Arc<World>,
+    /// What it was made of, or what a later compile is being made of.
+    pub world: SharedWorld,
     /// Conditions, configurations.
     pub compiled: Arc<Compiled>,
     /// `metadata.uid` of each object: one of the same name that was made meanwhile is another, and has not been compiled.
-    pub uids: BTreeMap<ObjectRef, String>,
+    pub uids: Arc<BTreeMap<ObjectRef, String>>,
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use callgate_compile::LastGood;
+use callgate_compile::world::World;
 use jiff::Timestamp;
 use kube::Client;
 use tokio::net::TcpListener;
@@ -20,7 +21,7 @@ use crate::facts::{self, Settings, cluster_nets};
 use crate::http::{self, Health, Phase};
 use crate::lease::Holder;
 use crate::metrics::Metrics;
-use crate::publish::Published;
+use crate::publish::{Published, SharedWorld};
 use crate::status::apply::Writer;
 use crate::tls::{Keeper, Names};
 use crate::watch::Watched;
@@ -144,7 +145,8 @@ impl Leader<'_> {
         let (kept, to_keep) = watch::channel(Arc::new(first.clone().unwrap_or_default()));
         let _keeping = [keeping, Task(tokio::spawn(last_good::keep(client.clone(), args.namespace.clone(), to_keep)))];
         let compiler = callgate_compile::Compiler::new(first);
-        let mut compiler = Compiler { hub, watched, settings, compiler, nets: Vec::new() };
+        let world = SharedWorld::new(World::cluster());
+        let mut compiler = Compiler { hub, watched, settings, compiler, world, nets: Vec::new() };
         let mut changes = watched.changes();
         changes.mark_unchanged();
         let now = tokio::task::block_in_place(|| compiler.compile(metrics));
@@ -247,17 +249,19 @@ struct Compiler<'a> {
     watched: &'a Watched,
     settings: &'a Settings,
     compiler: callgate_compile::Compiler,
+    world: SharedWorld,
     nets: Vec<facts::ClusterNet>,
 }
 
 impl Compiler<'_> {
     fn compile(&mut self, metrics: &Metrics) -> Published {
         let began = Instant::now();
-        let (world, nets, uids) = {
+        let (nets, uids) = {
             let facts = self.watched.facts();
-            let nets = cluster_nets(&facts, &self.settings.cluster_cidrs);
-            (facts::world(&facts, self.settings), nets, facts.uids())
+            facts::update(&mut self.world.write(), &facts, self.settings);
+            (cluster_nets(&facts, &self.settings.cluster_cidrs), facts.uids())
         };
+        let world = self.world.read();
         if nets != self.nets {
             let told: Vec<String> = nets.iter().map(|net| format!("{} ({})", net.net, net.found)).collect();
             tracing::info!("networks of the cluster, which are never looked at: {}", told.join(", "));
@@ -269,7 +273,8 @@ impl Compiler<'_> {
         let took = began.elapsed();
         metrics.compile.observe(took.as_secs_f64());
         tracing::debug!(?took, pods = world.pods.len(), nodes = changed.len(), "compiled");
-        Published { world: Arc::new(world), compiled: Arc::new(compiled), uids }
+        drop(world);
+        Published { world: self.world.clone(), compiled: Arc::new(compiled), uids: Arc::new(uids) }
     }
 }
 

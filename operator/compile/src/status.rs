@@ -1,6 +1,7 @@
 //! What compile says about each object: conditions, and the findings they are made of.
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::Arc;
 
 pub use callgate_crds::Kind;
 use callgate_crds::conditions::{ConditionType, Reason};
@@ -90,11 +91,16 @@ pub struct Status {
     /// `Accepted` first, then `ResolvedRefs` for kinds that refer to others.
     pub conditions: Vec<Condition>,
     /// Nodes whose configuration carries the object; it is programmed when all of them say so.
-    pub nodes: BTreeSet<String>,
+    #[serde(serialize_with = "shared")]
+    pub nodes: Arc<BTreeSet<String>>,
     /// Pods (and, in standalone, pods and CIDRs) an `IpRule` selects; 0 for other kinds.
     pub clients: u32,
     /// Something about the object is wrong now, and what runs is its last good version.
     pub last_good: bool,
+}
+
+fn shared<S: Serializer>(nodes: &Arc<BTreeSet<String>>, serializer: S) -> Result<S::Ok, S::Error> {
+    nodes.as_ref().serialize(serializer)
 }
 
 impl Status {

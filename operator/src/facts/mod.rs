@@ -26,8 +26,8 @@ pub use cluster::{ClusterNet, cluster_nets};
 pub use node::NodeFact;
 pub use pod::PodFact;
 pub use table::{Change, Table};
-pub(crate) use world::holders_of;
-pub use world::{Settings, holders_by_address, world};
+pub use world::{Settings, holders_by_address, update, world};
+pub(crate) use world::{are_holders_of, holders_of};
 
 /// An object of ours as the API server has it: where to write its status, and what stands there.
 #[derive(Debug, Clone, Default, PartialEq)]

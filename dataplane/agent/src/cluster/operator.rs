@@ -151,7 +151,7 @@ fn statuses(config: &NodeConfig) -> Statuses {
     let status = Status {
         observed_generation: 0,
         conditions: Vec::new(),
-        nodes: BTreeSet::from([config.node.clone()]),
+        nodes: Arc::new(BTreeSet::from([config.node.clone()])),
         clients: 0,
         last_good: false,
     };

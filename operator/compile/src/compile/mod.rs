@@ -73,6 +73,7 @@ struct Memory {
     refused: BTreeSet<u32>,
     nodes: BTreeMap<String, Built>,
     last_good: LastGood,
+    sets: statuses::Sets,
 }
 
 impl Compiler {
@@ -101,6 +102,7 @@ impl Memory {
             resolved,
             refused: BTreeSet::new(),
             nodes: BTreeMap::new(),
+            sets: Vec::new(),
         }
     }
 
@@ -139,7 +141,8 @@ impl Memory {
                 issues.entry(candidate.key.clone()).or_default().extend(notes);
             }
         }
-        let statuses = statuses::statuses(world, &self.resolved, &selection.counts, &issues, &self.nodes);
+        let statuses =
+            statuses::statuses(world, &self.resolved, &selection.counts, &issues, &self.nodes, &mut self.sets);
         let nodes = self.nodes.iter().map(|(name, built)| (name.clone(), Arc::clone(&built.config)));
         Compiled { nodes: nodes.collect(), statuses, last_good: self.last_good.clone() }
     }

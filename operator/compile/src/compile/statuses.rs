@@ -1,5 +1,6 @@
 //! Conditions of every object, made of what was found on the way.
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use callgate_crds::Kind;
 use callgate_crds::conditions::{ConditionType, Reason};
@@ -23,7 +24,7 @@ struct One<'a> {
     refs: bool,
     /// It is not good, and an older version of it runs.
     kept: bool,
-    nodes: BTreeSet<String>,
+    nodes: Arc<BTreeSet<String>>,
     clients: u32,
 }
 
@@ -34,6 +35,9 @@ struct Carriers<'a> {
     rules: BTreeMap<&'a ObjectKey, Vec<&'a String>>,
 }
 
+/// Sets of nodes of all objects in their order, shared from one compile of the same objects to the next: most stay as they are.
+pub(super) type Sets = Vec<Arc<BTreeSet<String>>>;
+
 /// Everything compile says about objects. `counts` is how much each running rule selects, `issues` what there is to say of
 /// rules beside their reports.
 pub(super) fn statuses(
@@ -42,11 +46,20 @@ pub(super) fn statuses(
     counts: &[Counts],
     issues: &BTreeMap<ObjectKey, Vec<Issue>>,
     nodes: &BTreeMap<String, Built>,
+    sets: &mut Sets,
 ) -> Statuses {
     let Resolved { algs, services, rules, candidates, .. } = resolved;
     let carriers = Carriers::of(resolved, nodes);
-    let on = |of: &BTreeMap<&ObjectKey, Vec<&String>>, key| -> BTreeSet<String> {
-        of.get(key).into_iter().flatten().map(|node| (*node).clone()).collect()
+    let mut place = 0;
+    let mut shared = |nodes: Vec<&String>| {
+        let old = sets.get(place).filter(|old| old.iter().eq(nodes.iter().copied()));
+        let set = old.cloned().unwrap_or_else(|| Arc::new(nodes.into_iter().cloned().collect()));
+        match sets.get_mut(place) {
+            Some(old) => old.clone_from(&set),
+            None => sets.push(Arc::clone(&set)),
+        }
+        place += 1;
+        set
     };
     let clients: BTreeMap<&ObjectKey, u32> =
         candidates.iter().zip(counts).map(|(candidate, counts)| (&candidate.key, counts.clients)).collect();
@@ -57,21 +70,27 @@ pub(super) fn statuses(
         }
     };
     for ((key, object), (_, report)) in world.algs.iter().zip(algs.values()) {
-        let nodes = on(&carriers.algs, key);
+        let nodes = shared(on(&carriers.algs, key));
         let kept = !report.is_good() && !nodes.is_empty();
         say(Kind::PptpAlg, key, One { meta: object.meta, report, refs: false, kept, nodes, clients: 0 });
     }
     for ((key, object), (leaves, report)) in world.services.iter().zip(services.values()) {
         // A group is where its leaves are; one that is not good any more has none.
-        let mut nodes = on(&carriers.services, key);
         let inner = leaves.iter().flatten().filter(|leaf| leaf.key != *key);
-        nodes.extend(inner.flat_map(|leaf| on(&carriers.services, &leaf.key)));
+        let inner: BTreeSet<&String> = inner.flat_map(|leaf| on(&carriers.services, &leaf.key)).collect();
+        let own = on(&carriers.services, key);
+        let nodes = if inner.is_empty() {
+            own
+        } else {
+            inner.into_iter().chain(own).collect::<BTreeSet<_>>().into_iter().collect()
+        };
+        let nodes = shared(nodes);
         let kept = !report.is_good() && !nodes.is_empty();
         let refs = object.spec.alg_ref.is_some() || !object.spec.members.is_empty();
         say(Kind::Service, key, One { meta: object.meta, report, refs, kept, nodes, clients: 0 });
     }
     for ((key, object), (_, report)) in world.rules.iter().zip(rules.values()) {
-        let nodes = on(&carriers.rules, key);
+        let nodes = shared(on(&carriers.rules, key));
         let kept = resolved.kept.contains(key) && !nodes.is_empty();
         let clients = clients.get(key).copied().unwrap_or(0);
         let more = issues.get(key).map(|more| Report([&report.0[..], more].concat()));
@@ -102,6 +121,11 @@ impl<'a> Carriers<'a> {
             algs: names.algs.iter().zip(algs).collect(),
         }
     }
+}
+
+/// Nodes that carry one object.
+fn on<'a>(of: &BTreeMap<&ObjectKey, Vec<&'a String>>, key: &ObjectKey) -> Vec<&'a String> {
+    of.get(key).cloned().unwrap_or_default()
 }
 
 /// Adds a node, which comes again and again before the next one does.

@@ -48,7 +48,7 @@ fn a_pod_is_a_source_of_its_own_node_and_of_no_other() {
     assert_eq!(blocks(&world, "three"), []);
     let compiled = compile(&world, None);
     let status = &compiled.statuses[&ObjectRef { kind: Kind::IpRule, key: ObjectKey::new("pos", "tills") }];
-    assert_eq!(status.nodes, ["one", "two"].map(str::to_owned).into());
+    assert_eq!(*status.nodes, ["one", "two"].map(str::to_owned).into());
     assert_eq!(compiled.nodes["three"].rules, []);
 }
 

@@ -135,3 +135,65 @@ fn a_node_tells_its_networks_and_internal_addresses_of_ipv4() {
     };
     assert_eq!(NodeFact::from(&node), expected);
 }
+
+#[test]
+fn a_world_that_is_brought_up_to_date_is_the_one_that_would_be_made_anew() {
+    let address = |address: &str| json!({"status": {"podIP": address}});
+    let with = |pods: &[Value], change: &dyn Fn(&mut Facts)| {
+        let mut facts = facts(pods);
+        change(&mut facts);
+        facts
+    };
+    let same = |_: &mut Facts| ();
+    let (one, two) = (pod("one", "till", json!({})), pod("two", "till", address("10.244.0.8")));
+    let claims = pod("two", "till", json!({"status": {"startTime": "2026-01-02T00:00:00Z"}}));
+    let restarted = json!({"status": {"containerStatuses": [
+        {"name": "c", "image": "i", "imageID": "i", "ready": true, "restartCount": 3}]}});
+    let worlds = [
+        with(std::slice::from_ref(&one), &same),
+        with(&[one.clone(), two.clone()], &same),
+        with(&[one.clone(), claims.clone()], &same),
+        with(&[claims], &same),
+        with(&[one.clone(), two.clone()], &|facts| {
+            facts.rules = Default::default();
+            facts.namespaces.absorb(&Event::Apply(()), |()| cluster_key("pos"), |()| [("a".into(), "b".into())].into());
+        }),
+        with(&[pod("one", "other", json!({})), pod("two", "till", json!({"spec": {"nodeName": "b"}}))], &same),
+        with(&[pod("one", "till", restarted), two], &|facts| {
+            facts.nodes.absorb(&Event::Apply(()), |()| cluster_key("b"), |()| NodeFact::default());
+        }),
+        with(&[pod("one", "till", json!({"spec": {"hostNetwork": true}}))], &|facts| {
+            facts.services = Default::default()
+        }),
+        with(&[], &same),
+    ];
+    let mut kept = World::cluster();
+    for facts in &worlds {
+        update(&mut kept, facts, &settings());
+        assert_eq!(kept, world(facts, &settings()));
+    }
+}
+
+#[test]
+fn who_has_the_addresses_is_compared_as_it_would_be_told() {
+    let claims = |name: &str, more: Value| world(&facts(&[pod(name, "till", more)]), &settings());
+    let before = claims("one", json!({}));
+    let config = callgate_compile::compile(&before, None).nodes["a"].clone();
+    let told = holders_of(&config, &holders_by_address(&before));
+    assert_eq!(told.len(), 1);
+    let restarted = json!({"status": {"containerStatuses": [
+        {"name": "c", "image": "i", "imageID": "i", "ready": true, "restartCount": 3}]}});
+    let worlds = [
+        (before.clone(), true),
+        (claims("other", json!({})), false),
+        (claims("one", json!({"metadata": {"uid": "2"}})), false),
+        (claims("one", restarted), false),
+        (World::cluster(), false),
+    ];
+    for (world, same) in worlds {
+        let pods = holders_by_address(&world);
+        assert_eq!(are_holders_of(&told, &config, &pods), same);
+        assert_eq!(holders_of(&config, &pods) == told, same);
+    }
+    assert!(!are_holders_of(&[], &config, &holders_by_address(&before)));
+}

@@ -11,6 +11,7 @@ use super::*;
 use crate::facts::{NodeFact, Settings, Told, cluster_key, world};
 use crate::metrics::Metrics;
 use crate::mock::{Asked, Log, api_server, failure};
+use crate::publish::SharedWorld;
 
 fn key() -> ObjectKey {
     ObjectKey::new("pos", "web")
@@ -45,7 +46,7 @@ fn published(watched: &Watched) -> Published {
     let facts = watched.facts();
     let world = world(&facts, &settings);
     let compiled = compile(&world, None);
-    Published { world: Arc::new(world), compiled: Arc::new(compiled), uids: facts.uids() }
+    Published { world: SharedWorld::new(world), compiled: Arc::new(compiled), uids: Arc::new(facts.uids()) }
 }
 
 struct Case {
@@ -59,7 +60,7 @@ fn case(answer: impl FnMut(&Asked) -> (u16, Value) + Send + 'static) -> Case {
     let watched = watched();
     let published = published(&watched);
     let hub = Arc::new(Hub::new(Arc::new(Metrics::default())));
-    hub.board.publish(&published.world, &published.compiled.nodes);
+    hub.board.publish(&published.world.read(), &published.compiled.nodes);
     let writer = Writer::new(client, hub, watched, Timestamp::UNIX_EPOCH, "pod");
     Case { writer, published, log }
 }

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::*;
 use crate::fleet::Fleet;
-use crate::publish::Board;
+use crate::publish::{Board, SharedWorld};
 
 /// Two nodes with a pod each, and a rule for each of the pods.
 struct Case {
@@ -54,8 +54,9 @@ impl Case {
     fn compile(&mut self) {
         let compiled = compile(&self.world, None::<&LastGood>);
         self.board.publish(&self.world, &compiled.nodes);
-        let uids = compiled.statuses.keys().map(|object| (object.clone(), "1".to_owned())).collect();
-        let (world, compiled) = (Arc::new(self.world.clone()), Arc::new(compiled));
+        let uids = compiled.statuses.keys().map(|object| (object.clone(), "1".to_owned()));
+        let uids = Arc::new(uids.collect());
+        let (world, compiled) = (SharedWorld::new(self.world.clone()), Arc::new(compiled));
         self.published = Some(Published { world, compiled, uids });
     }
 
@@ -131,6 +132,6 @@ fn a_refusal_an_end_of_a_stream_and_an_object_made_anew_are_new() {
     case.fleet.detach("b", 1, Timestamp::UNIX_EPOCH);
     assert_eq!(case.dirty(), of_b);
     let object = ObjectRef { kind: Kind::IpRule, key: key("two") };
-    case.published.as_mut().unwrap().uids.insert(object, "2".to_owned());
+    Arc::make_mut(&mut case.published.as_mut().unwrap().uids).insert(object, "2".to_owned());
     assert_eq!(case.dirty(), names(&["IpRule pos/two"], &[]));
 }
