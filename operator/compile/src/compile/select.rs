@@ -3,7 +3,8 @@
 //! Rules that select by the same selector are taken together, selectors that ask for one value of a label are found by
 //! it, and pods whose labels look the same to every selector are looked at once: so the cost grows with pods and with
 //! matches, not with pods times rules. What was found for a pod is kept until its labels change.
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, btree_map};
+use std::iter::Peekable;
 use std::net::Ipv4Addr;
 
 use callgate_proto::model::ObjectKey;
@@ -113,8 +114,16 @@ impl Selecting {
         let mut nodes: BTreeMap<String, Vec<(Ipv4Net, ListId)>> = BTreeMap::new();
         let mut by_list: BTreeMap<ListId, Counts> = BTreeMap::new();
         let pods: Vec<(&ObjectKey, &Pod)> = world.pods.iter().filter(|(_, pod)| !pod.finished).collect();
+        // Side by side, because looking each of them up takes longer than comparing it.
+        let mut choosing = Choosing {
+            world,
+            groups: &self.groups,
+            lists: &mut self.lists,
+            known: self.chosen.iter().peekable(),
+            fresh: Vec::new(),
+        };
         for pods in pods.chunk_by(|a, b| a.0.namespace == b.0.namespace) {
-            self.choose(world, pods, |pod, list, is_selected| {
+            choosing.choose(pods, |pod, list, is_selected| {
                 let counts = by_list.entry(list).or_default();
                 if pod.host_network {
                     counts.host_network += 1;
@@ -134,6 +143,8 @@ impl Selecting {
                 }
             });
         }
+        let fresh = choosing.fresh;
+        self.chosen.extend(fresh);
         if self.chosen.len() > pods.len() {
             self.chosen.retain(|key, _| world.pods.get(key).is_some_and(|pod| !pod.finished));
         }
@@ -149,27 +160,35 @@ impl Selecting {
         }
         Selection { nodes, networks: self.networks.clone(), counts }
     }
+}
 
-    /// Tells `each` of every pod of one namespace which list of rules selects it, and whether there is a rule in it.
-    fn choose<'a>(
-        &mut self,
-        world: &World,
-        pods: &[(&'a ObjectKey, &'a Pod)],
-        mut each: impl FnMut(&'a Pod, ListId, bool),
-    ) {
-        let Self { lists, groups, chosen, .. } = self;
+/// Rules of each pod on their way: those that are known, and those that are not yet.
+struct Choosing<'a> {
+    world: &'a World,
+    groups: &'a BTreeMap<Pods, Vec<u32>>,
+    lists: &'a mut Lists,
+    known: Peekable<btree_map::Iter<'a, ObjectKey, (Labels, ListId)>>,
+    fresh: Vec<(ObjectKey, (Labels, ListId))>,
+}
+
+impl Choosing<'_> {
+    /// Tells `each` of every pod of one namespace which list of rules selects it, and whether there is a rule in it. Namespaces
+    /// and pods come in their order.
+    fn choose<'a>(&mut self, pods: &[(&'a ObjectKey, &'a Pod)], mut each: impl FnMut(&'a Pod, ListId, bool)) {
+        let Self { world, groups, lists, known, fresh } = self;
         let mut applicable: Option<Applicable<'_>> = None;
         // By how a pod looks to the selectors.
         let mut looks: BTreeMap<Vec<Option<&str>>, ListId> = BTreeMap::new();
         for (key, pod) in pods {
-            let list = match chosen.get(*key) {
-                Some((labels, list)) if *labels == pod.labels => *list,
+            while known.next_if(|(before, _)| before < key).is_some() {}
+            let list = match known.next_if(|(before, _)| before == key) {
+                Some((_, (labels, list))) if *labels == pod.labels => *list,
                 Some(_) | None => {
                     let of = applicable.get_or_insert_with(|| applicable_to(world, groups, &key.namespace));
                     let look: Vec<Option<&str>> =
                         of.keys.iter().map(|key| pod.labels.get(*key).map(String::as_str)).collect();
                     let list = *looks.entry(look).or_insert_with(|| lists.id(rules_of(of, pod)));
-                    chosen.insert((*key).clone(), (pod.labels.clone(), list));
+                    fresh.push(((*key).clone(), (pod.labels.clone(), list)));
                     list
                 }
             };
