@@ -44,7 +44,7 @@ fn told(what: &str, mut world: World) {
     let mut times = Vec::new();
     for index in PODS..PODS + 100 {
         let (key, pod) = pod(index);
-        world.pods.insert(key, pod);
+        world.pods.insert(key, pod.into());
         let began = Instant::now();
         drop(compiler.compile(&world));
         times.push(began.elapsed());
@@ -124,7 +124,7 @@ fn world() -> World {
         cluster_nets: nets.chain(addresses).map(|net| net.parse().unwrap()).collect(),
         nodes: (0..NODES).map(|node| format!("kwok-{node:03}")).collect(),
         namespaces: (0..NAMESPACES).map(|index| (namespace(index), Labels::new())).collect(),
-        pods: (0..PODS).map(pod).collect(),
+        pods: (0..PODS).map(pod).map(|(key, pod)| (key, pod.into())).collect(),
         algs,
         services,
         rules: (0..RULES).map(rule).collect(),

@@ -1,6 +1,7 @@
 //! Everything compile looks at: our objects, pods, namespaces, nodes, and where it all runs.
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use callgate_crds::{IpRuleSpec, PptpAlgSpec, SYSTEM_NAMESPACE, ServiceSpec};
 use callgate_proto::model::ObjectKey;
@@ -31,8 +32,8 @@ pub struct World {
     pub nodes: BTreeSet<String>,
     /// Labels of namespaces by name. One that is missing has only the label every namespace has, [`NAME_LABEL`].
     pub namespaces: BTreeMap<String, Labels>,
-    /// Pods by namespace and name.
-    pub pods: BTreeMap<ObjectKey, Pod>,
+    /// Pods by namespace and name. Shared: whoever changes a world and compiles it again leaves the others the very same ones.
+    pub pods: BTreeMap<ObjectKey, Arc<Pod>>,
     /// PPTP ALGs by namespace and name.
     pub algs: BTreeMap<ObjectKey, Object<PptpAlgSpec>>,
     /// Our services by namespace and name.

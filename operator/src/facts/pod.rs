@@ -1,5 +1,7 @@
 //! Of a pod: what compile needs, and what tells whether an address is still its own.
 
+use std::sync::Arc;
+
 use callgate_compile::world::Pod;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1 as core;
@@ -11,7 +13,7 @@ const SANDBOX: &str = "PodReadyToStartContainers";
 #[derive(Debug, Clone, PartialEq)]
 pub struct PodFact {
     /// What compile looks at; without addresses once they are no longer the pod's.
-    pub pod: Pod,
+    pub pod: Arc<Pod>,
     /// It is being deleted.
     pub deleting: bool,
     /// `status.startTime`, or when it was made.
@@ -28,7 +30,7 @@ impl From<&core::Pod> for PodFact {
         }
         let started = object.status.as_ref().and_then(|status| status.start_time.as_ref());
         let started = started.or(object.metadata.creation_timestamp.as_ref()).map(|time| time.0);
-        Self { pod, deleting, started }
+        Self { pod: Arc::new(pod), deleting, started }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use callgate_compile::world::{Pod, World};
 use callgate_proto::model::{NodeConfig, ObjectKey};
@@ -51,10 +52,17 @@ pub fn update(world: &mut World, facts: &Facts, settings: &Settings) {
     let mut changed = Vec::new();
     for (key, fact) in pods {
         let has = |address: &Ipv4Addr| fact.pod.host_network || owners.get(address).is_some_and(|owner| *owner == key);
+        let has_all = fact.pod.addresses.iter().all(has);
         while before.next_if(|(old, _)| *old < key).is_some() {}
-        if !before.next_if(|(old, _)| *old == key).is_some_and(|(_, pod)| is(pod, &fact.pod, has)) {
-            let mut pod = fact.pod.clone();
-            pod.addresses.retain(has);
+        let same = before.next_if(|(old, _)| *old == key).is_some_and(|(_, pod)| match has_all {
+            true => Arc::ptr_eq(pod, &fact.pod),
+            false => is(pod, &fact.pod, has),
+        });
+        if !same {
+            let mut pod = Arc::clone(&fact.pod);
+            if !has_all {
+                Arc::make_mut(&mut pod).addresses.retain(has);
+            }
             changed.push((key.clone(), pod));
         }
     }
@@ -84,7 +92,7 @@ pub(crate) type ByAddress<'a> = BTreeMap<Ipv4Addr, (&'a ObjectKey, &'a Pod)>;
 /// Pods by address, those in their node's network left out.
 pub fn holders_by_address(world: &World) -> BTreeMap<Ipv4Addr, (&ObjectKey, &Pod)> {
     let pods = world.pods.iter().filter(|(_, pod)| !pod.host_network && !pod.finished);
-    pods.flat_map(|(key, pod)| pod.addresses.iter().map(move |address| (*address, (key, pod)))).collect()
+    pods.flat_map(|(key, pod)| pod.addresses.iter().map(move |address| (*address, (key, &**pod)))).collect()
 }
 
 /// Which pod has each source address of `config`, sorted by address.

@@ -19,7 +19,7 @@ fn last_good() -> LastGood {
         node: Some("a".to_owned()),
         ..Pod::default()
     };
-    world.pods.insert(key("pod"), pod);
+    world.pods.insert(key("pod"), pod.into());
     let service = serde_json::from_value(json!({"protocol": "TCP", "destinationPorts": "80"})).unwrap();
     world.services.insert(key("web"), Object { meta: Meta::default(), spec: service });
     let rule = json!({"order": 1, "action": "NAT", "services": [{"name": "web"}], "source": {"podSelector": {}}});

@@ -36,7 +36,7 @@ pub(super) fn origin(world: &World, from: &str) -> Result<Origin, Status> {
                 )));
             };
             let key = ObjectKey::new(namespace, name);
-            let pod = world.pods.get(&key);
+            let pod = world.pods.get(&key).map(|pod| &**pod);
             let pod =
                 pod.ok_or_else(|| Status::not_found(format!("--from {from}: there is no running pod of that name")))?;
             if pod.host_network {

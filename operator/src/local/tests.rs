@@ -28,10 +28,10 @@ fn world() -> World {
     let key = |name: &str| ObjectKey::new("pos", name);
     let mut world = World::cluster();
     world.pods = [
-        (key("till"), pod(Some("a"), "10.0.0.2", false)),
-        (key("host"), pod(Some("a"), "172.18.0.2", true)),
-        (key("new"), pod(Some("a"), "", false)),
-        (key("pending"), pod(None, "10.0.0.9", false)),
+        (key("till"), pod(Some("a"), "10.0.0.2", false).into()),
+        (key("host"), pod(Some("a"), "172.18.0.2", true).into()),
+        (key("new"), pod(Some("a"), "", false).into()),
+        (key("pending"), pod(None, "10.0.0.9", false).into()),
     ]
     .into();
     world

@@ -20,7 +20,7 @@ fn pod(node: &str, address: &str, uid: &str) -> Pod {
 fn world() -> World {
     let mut world = World::cluster();
     world.nodes = ["a".to_owned(), "b".to_owned()].into();
-    world.pods.insert(ObjectKey::new("pos", "till"), pod("a", "10.0.0.1", "1"));
+    world.pods.insert(ObjectKey::new("pos", "till"), pod("a", "10.0.0.1", "1").into());
     let service: ServiceSpec = serde_json::from_value(serde_json::json!({"protocol": "TCP"})).unwrap();
     world.services.insert(ObjectKey::new("pos", "tcp"), Object { meta: Meta::default(), spec: service });
     let rule = IpRuleSpec {
@@ -47,7 +47,7 @@ fn one_pod_more_is_news_for_its_node_only() {
     let mut other = board.subscribe("b");
     other.mark_unchanged();
     assert_eq!(publish(&board, &world), Vec::<String>::new());
-    world.pods.insert(ObjectKey::new("pos", "second"), pod("a", "10.0.0.2", "2"));
+    world.pods.insert(ObjectKey::new("pos", "second"), pod("a", "10.0.0.2", "2").into());
     assert_eq!(publish(&board, &world), ["a"]);
     assert!(!other.has_changed().unwrap());
 }
@@ -58,7 +58,7 @@ fn an_address_that_changes_hands_is_news_although_the_configuration_is_the_same(
     publish(&board, &world);
     let before = board.latest()["a"].clone();
     world.pods.clear();
-    world.pods.insert(ObjectKey::new("pos", "next"), pod("a", "10.0.0.1", "2"));
+    world.pods.insert(ObjectKey::new("pos", "next"), pod("a", "10.0.0.1", "2").into());
     assert_eq!(publish(&board, &world), ["a"]);
     let after = board.latest()["a"].clone();
     assert_eq!(before.hash, after.hash);

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet, btree_map};
 use std::iter::Peekable;
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use callgate_proto::model::ObjectKey;
 use ipnet::Ipv4Net;
@@ -30,8 +31,8 @@ pub(super) struct Selecting {
     counts: Vec<Counts>,
     /// Labels of namespaces for which `chosen` holds.
     namespaces: BTreeMap<String, Labels>,
-    /// Rules of each pod that has not finished, with the labels by which they select it.
-    chosen: BTreeMap<ObjectKey, (Labels, ListId)>,
+    /// Rules of each pod that has not finished, and the pod: they select it by its labels.
+    chosen: BTreeMap<ObjectKey, (Arc<Pod>, ListId)>,
 }
 
 /// The sources of a set of rules.
@@ -113,7 +114,7 @@ impl Selecting {
         }
         let mut nodes: BTreeMap<String, Vec<(Ipv4Net, ListId)>> = BTreeMap::new();
         let mut by_list: BTreeMap<ListId, Counts> = BTreeMap::new();
-        let pods: Vec<(&ObjectKey, &Pod)> = world.pods.iter().filter(|(_, pod)| !pod.finished).collect();
+        let pods: Vec<(&ObjectKey, &Arc<Pod>)> = world.pods.iter().filter(|(_, pod)| !pod.finished).collect();
         // Side by side, because looking each of them up takes longer than comparing it.
         let mut choosing = Choosing {
             world,
@@ -167,14 +168,14 @@ struct Choosing<'a> {
     world: &'a World,
     groups: &'a BTreeMap<Pods, Vec<u32>>,
     lists: &'a mut Lists,
-    known: Peekable<btree_map::Iter<'a, ObjectKey, (Labels, ListId)>>,
-    fresh: Vec<(ObjectKey, (Labels, ListId))>,
+    known: Peekable<btree_map::Iter<'a, ObjectKey, (Arc<Pod>, ListId)>>,
+    fresh: Vec<(ObjectKey, (Arc<Pod>, ListId))>,
 }
 
 impl Choosing<'_> {
     /// Tells `each` of every pod of one namespace which list of rules selects it, and whether there is a rule in it. Namespaces
     /// and pods come in their order.
-    fn choose<'a>(&mut self, pods: &[(&'a ObjectKey, &'a Pod)], mut each: impl FnMut(&'a Pod, ListId, bool)) {
+    fn choose<'a>(&mut self, pods: &[(&'a ObjectKey, &'a Arc<Pod>)], mut each: impl FnMut(&'a Pod, ListId, bool)) {
         let Self { world, groups, lists, known, fresh } = self;
         let mut applicable: Option<Applicable<'_>> = None;
         // By how a pod looks to the selectors.
@@ -182,13 +183,18 @@ impl Choosing<'_> {
         for (key, pod) in pods {
             while known.next_if(|(before, _)| before < key).is_some() {}
             let list = match known.next_if(|(before, _)| before == key) {
-                Some((_, (labels, list))) if *labels == pod.labels => *list,
+                // Most often it is the very same one.
+                Some((_, (before, list))) if Arc::ptr_eq(before, pod) => *list,
+                Some((_, (before, list))) if before.labels == pod.labels => {
+                    fresh.push(((*key).clone(), (Arc::clone(pod), *list)));
+                    *list
+                }
                 Some(_) | None => {
                     let of = applicable.get_or_insert_with(|| applicable_to(world, groups, &key.namespace));
                     let look: Vec<Option<&str>> =
                         of.keys.iter().map(|key| pod.labels.get(*key).map(String::as_str)).collect();
                     let list = *looks.entry(look).or_insert_with(|| lists.id(rules_of(of, pod)));
-                    fresh.push(((*key).clone(), (pod.labels.clone(), list)));
+                    fresh.push(((*key).clone(), (Arc::clone(pod), list)));
                     list
                 }
             };

@@ -179,7 +179,7 @@ impl Reader {
             }
             Ok(pod) => {
                 if !self.is_second(at, "Pod", &key, &object) {
-                    self.world.pods.insert(key, Pod::from(&pod));
+                    self.world.pods.insert(key, Pod::from(&pod).into());
                 }
             }
             Err(error) => self.problem(at, &object, "", format!("is not a Pod: {error}")),

@@ -1,6 +1,7 @@
 //! One compile after the other: whatever is kept from one to the next, the result is that of a compile from scratch.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use callgate_compile::world::{Labels, World};
 use callgate_compile::{Compiler, compile};
@@ -40,7 +41,8 @@ fn placed(mut world: World) -> World {
     world.nodes = ["a", "b", "c"].map(str::to_owned).into();
     for (key, pod) in &mut world.pods {
         let nodes = ["a", "b", "c", "gone"];
-        pod.node = Some(nodes[key.name.bytes().map(usize::from).sum::<usize>() % nodes.len()].to_owned());
+        Arc::make_mut(pod).node =
+            Some(nodes[key.name.bytes().map(usize::from).sum::<usize>() % nodes.len()].to_owned());
     }
     world
 }

@@ -22,7 +22,7 @@ fn world() -> World {
     World {
         nodes: ["one", "three", "two"].map(str::to_owned).into(),
         namespaces: [("pos".to_owned(), labels(&[("team", "shop")]))].into(),
-        pods: pods.into_iter().map(|(namespace, name, pod)| (ObjectKey::new(namespace, name), pod)).collect(),
+        pods: pods.into_iter().map(|(namespace, name, pod)| (ObjectKey::new(namespace, name), pod.into())).collect(),
         services: [(system("web"), object(tcp("80")))].into(),
         ..World::cluster()
     }
@@ -83,7 +83,10 @@ fn one_changed_pod_changes_one_source() {
     let tills = rule(1, Action::Nat, from_pods(selector(&[("app", "till")])), &["web"]);
     world.rules.insert(ObjectKey::new("pos", "tills"), object(tills));
     let more = |low: u8| {
-        (ObjectKey::new("pos", format!("till-{low}")), pod("one", Ipv4Addr::new(10, 1, 1, low), &[("app", "till")]))
+        (
+            ObjectKey::new("pos", format!("till-{low}")),
+            pod("one", Ipv4Addr::new(10, 1, 1, low), &[("app", "till")]).into(),
+        )
     };
     world.pods.extend((0..=200).map(more));
     let before = NodeConfig::clone(&compile(&world, None).nodes["one"]);

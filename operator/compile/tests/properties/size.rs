@@ -28,7 +28,7 @@ fn ten_thousand_pods_under_a_thousand_rules_have_exactly_their_rules() {
     for number in 0..10_000u32 {
         let address = Ipv4Addr::from(0x0a80_0000 + number);
         let labels = [("app", "till"), ("shop", &(number % 900).to_string()), ("pod", &number.to_string())];
-        world.pods.insert(ObjectKey::new("pos", format!("till-{number:05}")), pod("here", address, &labels));
+        world.pods.insert(ObjectKey::new("pos", format!("till-{number:05}")), pod("here", address, &labels).into());
     }
     let compiled = compile(&world, None);
     let config = &compiled.nodes["standalone"];

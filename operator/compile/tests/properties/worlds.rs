@@ -148,7 +148,7 @@ pub(crate) fn world() -> impl Strategy<Value = World> {
         let services = services.map(|(name, spec)| (ObjectKey::new("callgate-system", name), object(spec)));
         World {
             namespaces,
-            pods: pods.into_iter().collect(),
+            pods: pods.into_iter().map(|(key, pod)| (key, pod.into())).collect(),
             services: services.into_iter().collect(),
             rules: rules.into_iter().collect(),
             ..World::standalone()

@@ -39,7 +39,8 @@ impl Case {
     fn new() -> Self {
         let mut world = World::cluster();
         world.nodes = ["a".to_owned(), "b".to_owned()].into();
-        world.pods = [(key("one"), pod("a", "10.0.0.1", "one")), (key("two"), pod("b", "10.0.1.1", "two"))].into();
+        world.pods =
+            [(key("one"), pod("a", "10.0.0.1", "one").into()), (key("two"), pod("b", "10.0.1.1", "two").into())].into();
         let object = |spec| Object { meta: Meta::default(), spec };
         world.services.insert(key("web"), object(serde_json::from_value(json!({"protocol": "TCP"})).unwrap()));
         for (order, app) in ["one", "two"].into_iter().enumerate() {
@@ -92,7 +93,7 @@ fn a_pod_that_comes_concerns_its_node_and_what_that_carries() {
     let mut case = Case::new();
     case.compile();
     case.dirty();
-    case.world.pods.insert(key("three"), pod("a", "10.0.0.2", "one"));
+    case.world.pods.insert(key("three"), pod("a", "10.0.0.2", "one").into());
     case.compile();
     assert_eq!(case.dirty(), names(&["Service pos/web", "IpRule pos/one"], &["a"]));
 }

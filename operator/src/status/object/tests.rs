@@ -50,7 +50,7 @@ impl Case {
     fn new() -> Self {
         let mut world = World::cluster();
         world.nodes = ["a".to_owned(), "b".to_owned()].into();
-        world.pods = [(key("one"), pod("a", "10.0.0.1")), (key("two"), pod("b", "10.0.1.1"))].into();
+        world.pods = [(key("one"), pod("a", "10.0.0.1").into()), (key("two"), pod("b", "10.0.1.1").into())].into();
         world.algs.insert(key("pptp"), object::<PptpAlgSpec>(1, json!({})));
         let service =
             json!({"protocol": "TCP", "destinationPorts": "1723", "algRef": {"kind": "PptpAlg", "name": "pptp"}});
@@ -177,7 +177,7 @@ fn a_pod_that_comes_makes_its_node_wait() {
         case.attach(node);
         case.applied(node);
     }
-    case.world.pods.insert(key("three"), pod("b", "10.0.1.2"));
+    case.world.pods.insert(key("three"), pod("b", "10.0.1.2").into());
     case.compile();
     assert_eq!(case.told(), "False(Pending) 1/2");
     case.applied("b");
@@ -300,7 +300,7 @@ fn clients_are_those_for_which_nodes_have_said_that_it_is_in_force() {
     case.applied("b");
     assert_eq!(case.status().clients, Some(2));
     // Another label: the node still treats the pod as before.
-    case.world.pods.get_mut(&key("one")).unwrap().labels.clear();
+    Arc::make_mut(case.world.pods.get_mut(&key("one")).unwrap()).labels.clear();
     case.compile();
     assert_eq!(case.status().clients, Some(2));
     case.applied("a");
