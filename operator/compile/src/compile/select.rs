@@ -3,7 +3,7 @@
 //! Rules that select by the same selector are taken together, selectors that ask for one value of a label are found by
 //! it, and pods whose labels look the same to every selector are looked at once: so the cost grows with pods and with
 //! matches, not with pods times rules. What was found for a pod is kept until its labels change.
-use std::collections::{BTreeMap, BTreeSet, btree_map};
+use std::collections::{BTreeMap, BTreeSet, HashMap, btree_map};
 use std::iter::Peekable;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -37,9 +37,11 @@ pub(super) struct Selecting {
 
 /// The sources of a set of rules.
 #[derive(Debug, Default)]
-pub(super) struct Selection {
-    /// Sources of a node, by its name; a block may come more than once.
-    nodes: BTreeMap<String, Vec<(Ipv4Net, ListId)>>,
+pub(super) struct Selection<'a> {
+    /// Where a node's sources are; asked for each pod, so hashed. Nobody goes through it.
+    places: HashMap<&'a str, usize>,
+    /// Sources of each node; a block may come more than once.
+    nodes: Vec<Vec<(Ipv4Net, ListId)>>,
     networks: Vec<(Ipv4Net, ListId)>,
     /// What each rule selects.
     pub(super) counts: Vec<Counts>,
@@ -67,10 +69,11 @@ struct Applicable<'a> {
     keys: BTreeSet<&'a str>,
 }
 
-impl Selection {
+impl Selection<'_> {
     /// Sources of a node with their lists, in no particular order.
     pub(super) fn of(&self, node: &str) -> Vec<(Ipv4Net, ListId)> {
-        self.nodes.get(node).into_iter().flatten().chain(&self.networks).copied().collect()
+        let own = self.places.get(node).and_then(|&place| self.nodes.get(place));
+        own.into_iter().flatten().chain(&self.networks).copied().collect()
     }
 }
 
@@ -107,12 +110,13 @@ impl Selecting {
     }
 
     /// Selects the sources.
-    pub(super) fn select(&mut self, world: &World) -> Selection {
+    pub(super) fn select<'a>(&mut self, world: &'a World) -> Selection<'a> {
         if self.namespaces != world.namespaces {
             self.namespaces.clone_from(&world.namespaces);
             self.chosen.clear();
         }
-        let mut nodes: BTreeMap<String, Vec<(Ipv4Net, ListId)>> = BTreeMap::new();
+        let mut places: HashMap<&str, usize> = HashMap::new();
+        let mut nodes: Vec<Vec<(Ipv4Net, ListId)>> = Vec::new();
         let mut by_list: BTreeMap<ListId, Counts> = BTreeMap::new();
         let pods: Vec<(&ObjectKey, &Arc<Pod>)> = world.pods.iter().filter(|(_, pod)| !pod.finished).collect();
         // Side by side, because looking each of them up takes longer than comparing it.
@@ -134,11 +138,11 @@ impl Selecting {
                 counts.clients += u32::from(!pod.addresses.is_empty());
                 let node = if world.standalone { Some(STANDALONE_NODE) } else { pod.node.as_deref() };
                 if let Some(node) = node.filter(|_| is_selected) {
-                    // Looked up first: an owned name for each pod would cost more than everything else here.
-                    if !nodes.contains_key(node) {
-                        nodes.insert(node.to_owned(), Vec::new());
-                    }
-                    if let Some(sources) = nodes.get_mut(node) {
+                    let place = *places.entry(node).or_insert_with(|| {
+                        nodes.push(Vec::new());
+                        nodes.len() - 1
+                    });
+                    if let Some(sources) = nodes.get_mut(place) {
                         sources.extend(pod.addresses.iter().map(|address: &Ipv4Addr| (Ipv4Net::from(*address), list)));
                     }
                 }
@@ -159,7 +163,7 @@ impl Selecting {
                 }
             }
         }
-        Selection { nodes, networks: self.networks.clone(), counts }
+        Selection { places, nodes, networks: self.networks.clone(), counts }
     }
 }
 

@@ -16,7 +16,7 @@ const MAX_TAGS: usize = 2046;
 pub(crate) fn refuse<'a>(
     candidates: &[Candidate],
     all: &Lists,
-    selection: &Selection,
+    selection: &Selection<'_>,
     nodes: impl Iterator<Item = &'a String>,
 ) -> (BTreeSet<u32>, Vec<(ObjectKey, Issue)>) {
     let wanted: Vec<usize> = candidates.iter().map(|candidate| tags_of(&candidate.rule)).collect();
