@@ -31,7 +31,7 @@ use crate::{endpoint, last_good, local};
 type Latest = Option<Arc<Published>>;
 
 /// Changes come in crowds: what comes within this time of the first is compiled with it.
-const CROWD: Duration = Duration::from_millis(20);
+const CROWD: Duration = Duration::from_millis(5);
 /// While compiling takes longer than that, it may have this share of the time.
 const COMPILE_SHARE: u32 = 2;
 /// How long streams may take to end when the operator does.

@@ -51,10 +51,7 @@ pub fn update(world: &mut World, facts: &Facts, settings: &Settings) {
     let mut before = world.pods.iter().peekable();
     let mut changed = Vec::new();
     for (key, fact) in pods {
-        // Keys of the same map: no need to compare what they say.
-        let has = |address: &Ipv4Addr| {
-            fact.pod.host_network || owners.get(address).is_some_and(|owner| std::ptr::eq(*owner, key))
-        };
+        let has = |address: &Ipv4Addr| fact.pod.host_network || owners.has(key, *address);
         let has_all = fact.pod.addresses.iter().all(has);
         while before.next_if(|(old, _)| *old < key).is_some() {}
         let same = before.next_if(|(old, _)| *old == key).is_some_and(|(_, pod)| match has_all {
