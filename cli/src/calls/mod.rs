@@ -7,7 +7,7 @@
 //! ```
 
 mod table;
-mod view;
+pub(crate) mod view;
 mod watch;
 
 use callgate_proto::pb;

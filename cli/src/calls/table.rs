@@ -1,15 +1,18 @@
 //! The table of live calls.
 
-use super::view::{CallsView, End, Traffic};
+use super::view::{CallView, CallsView, End, Traffic};
 use crate::human;
 use crate::table::{Align, Table};
 
-/// One row a call. Columns NODE and POD come first where any call's is known. Unknown ids are `-`.
+/// One row a call. Columns NODE and POD come first where any call's is known, TUNNEL after them where any call is in one.
+/// Unknown ids are `-`.
 pub fn table(view: &CallsView) -> Table {
-    let first = [view.calls.iter().any(|call| call.node.is_some()), view.calls.iter().any(|call| call.pod.is_some())];
+    let any = |known: fn(&CallView) -> bool| view.calls.iter().any(known);
+    let optional = [any(|call| call.node.is_some()), any(|call| call.pod.is_some()), any(|call| call.tunnel.is_some())];
     let columns = [
         ("NODE", Align::Left),
         ("POD", Align::Left),
+        ("TUNNEL", Align::Right),
         ("CLIENT", Align::Left),
         ("SERVER", Align::Left),
         ("EXTERNAL", Align::Left),
@@ -24,12 +27,13 @@ pub fn table(view: &CallsView) -> Table {
         ("IDLE", Align::Right),
         ("RULE", Align::Left),
     ];
-    let columns: Vec<_> = shown(columns, first).collect();
+    let columns: Vec<_> = shown(columns, optional).collect();
     let mut table = Table::new(&columns);
     for call in &view.calls {
         let cells = [
             call.node.clone().unwrap_or_else(|| "-".into()),
             call.pod.clone().unwrap_or_else(|| "-".into()),
+            call.tunnel.map_or_else(|| "-".into(), |tunnel| tunnel.to_string()),
             end(&call.client),
             end(&call.server),
             end(&call.external),
@@ -44,14 +48,14 @@ pub fn table(view: &CallsView) -> Table {
             human::duration(call.idle_ms),
             call.rule.clone(),
         ];
-        table.row(shown(cells, first));
+        table.row(shown(cells, optional));
     }
     table
 }
 
-/// Without those of the first two that are not to be shown.
-fn shown<T>(all: impl IntoIterator<Item = T>, first: [bool; 2]) -> impl Iterator<Item = T> {
-    let kept = first.into_iter().chain(std::iter::repeat(true));
+/// Without those of the first three that are not to be shown.
+fn shown<T>(all: impl IntoIterator<Item = T>, optional: [bool; 3]) -> impl Iterator<Item = T> {
+    let kept = optional.into_iter().chain(std::iter::repeat(true));
     all.into_iter().zip(kept).filter(|(_, kept)| *kept).map(|(one, _)| one)
 }
 

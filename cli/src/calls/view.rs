@@ -70,8 +70,14 @@ pub struct CallView {
     pub pns_call_id: Option<u32>,
     /// PNS's Call ID between gateway and server.
     pub pns_call_id_outside: Option<u32>,
-    /// PAC's Call ID.
+    /// PAC's Call ID as the client knows it.
     pub pac_call_id: Option<u32>,
+    /// PAC's Call ID as the server knows it; only of calls in a tunnel.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pac_call_id_outside: Option<u32>,
+    /// The tunnel that carries it; only in `Shared`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tunnel: Option<u64>,
     /// `Outgoing`, `Incoming`.
     pub direction: &'static str,
     /// `Requested`, `Accepted`, `Up`.
@@ -143,6 +149,8 @@ impl From<pb::Call> for CallView {
             pns_call_id: call.pns_call_id,
             pns_call_id_outside: call.pns_call_id_outside,
             pac_call_id: call.pac_call_id,
+            pac_call_id_outside: call.pac_call_id_outside,
+            tunnel: call.tunnel,
             direction,
             state,
             tx: call.tx.unwrap_or_default().into(),

@@ -6,6 +6,7 @@
 //! ```
 
 mod nodes;
+mod shared;
 mod text;
 mod view;
 

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use callgate_compile::manifests::Problem;
 use callgate_proto::pb;
 
-use super::nodes;
+use super::{nodes, shared};
 use crate::human;
 use crate::output::{problem, problem_table};
 use crate::table::{Align, Table};
@@ -22,6 +22,14 @@ pub fn text(reply: &pb::StatusReply, all: bool, now_unix_ms: i64) -> String {
     let objects = objects(reply, now_unix_ms).to_string();
     blocks.push(if objects.is_empty() { "no objects\n".into() } else { objects });
     for (title, table) in [("nodes:", nodes::nodes(reply, now_unix_ms)), ("cluster networks:", nodes::nets(reply))] {
+        if !table.is_empty() {
+            blocks.push(format!("{title}\n{}", table.indented(2)));
+        }
+    }
+    for (title, table) in [
+        ("tunnels (control connections that carry calls of many clients):", shared::tunnels(reply)),
+        ("servers that take one control connection only:", shared::learned(reply, now_unix_ms)),
+    ] {
         if !table.is_empty() {
             blocks.push(format!("{title}\n{}", table.indented(2)));
         }

@@ -7,6 +7,7 @@ use callgate_proto::pb;
 use serde::Serialize;
 
 use super::nodes::{NetView, NodeView};
+use super::shared::{LearnedView, TunnelView};
 use crate::human;
 use crate::output::{problem, there};
 
@@ -25,6 +26,12 @@ pub struct StatusView {
     problems: Vec<Problem>,
     counters: BTreeMap<String, u64>,
     features: Vec<FeatureView>,
+    /// Of an agent with a PptpAlg of Shared or Auto only.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tunnels: Vec<TunnelView>,
+    /// Of an agent with a PptpAlg of Auto only.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    learned: Vec<LearnedView>,
     /// Of a cluster only.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     nodes: Vec<NodeView>,
@@ -97,6 +104,8 @@ impl From<pb::StatusReply> for StatusView {
             problems: reply.problems.into_iter().map(problem).collect(),
             counters: counters(reply.counters),
             features: reply.features.into_iter().map(feature).collect(),
+            tunnels: reply.tunnels.into_iter().map(TunnelView::from).collect(),
+            learned: reply.learned.into_iter().map(LearnedView::from).collect(),
             nodes: reply.nodes.into_iter().map(NodeView::from).collect(),
             cluster_nets: reply.cluster_nets.into_iter().map(NetView::from).collect(),
         }

@@ -20,6 +20,7 @@ pub mod log;
 pub mod netlink;
 pub mod nft;
 pub mod run;
+mod shared;
 pub mod sockets;
 pub mod standalone;
 pub mod state;

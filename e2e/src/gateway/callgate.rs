@@ -65,6 +65,12 @@ pub struct Call {
     pub pns_call_id_outside: Option<u16>,
     /// The PAC's.
     pub pac_call_id: Option<u16>,
+    /// As the server knows it: the same but for some calls of Shared.
+    #[serde(default)]
+    pub pac_call_id_outside: Option<u16>,
+    /// The tunnel that carries it, in Shared.
+    #[serde(default)]
+    pub tunnel: Option<u64>,
     /// `Up`, …
     pub state: String,
     /// Client to server.

@@ -14,6 +14,7 @@ mod many_clients;
 mod mppe;
 mod raw;
 mod scripted;
+mod shared;
 mod small_segments;
 mod support;
 mod surroundings;

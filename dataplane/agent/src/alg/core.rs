@@ -5,13 +5,15 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 
-use callgate_pptp::{Command, Engine, Event, Now, Side, Verdict};
+use callgate_pptp::{Command, Engine, Now, Side, Verdict, shared};
 use callgate_proto::model::{NodeConfig, PortRange};
 
 use super::beside::Beside;
 use super::counters::Counters;
 use super::gate::Gate;
+use super::notes::Note;
 use super::{Totals, policy};
+use crate::shared::{Mode, Passed, With};
 use crate::sockets::{Emitter, Place, RefusedBy, Sent};
 use crate::state::Journal;
 use crate::{clock, fast};
@@ -29,10 +31,11 @@ pub(super) type Outgoing = Vec<(Place, Side)>;
 pub(super) struct Core {
     pub(super) engine: Engine,
     pub(super) gate: Gate,
+    pub(super) shared: Mode,
     pub(super) counters: Counters,
     pub(super) beside: Beside,
     journal: Journal,
-    log: SyncSender<Event>,
+    log: SyncSender<Note>,
     /// When the journal may be repaired again.
     repair: Now,
 }
@@ -41,26 +44,33 @@ impl Core {
     pub(super) fn new(
         mut engine: Engine,
         gate: Gate,
+        shared: Mode,
         journal: Journal,
-        log: SyncSender<Event>,
+        log: SyncSender<Note>,
         fast: fast::Setup,
     ) -> Self {
         let beside = Beside::start(fast, &mut engine, clock::now());
-        Self { engine, gate, counters: Counters::default(), beside, journal, log, repair: Now(0) }
+        Self { engine, gate, shared, counters: Counters::default(), beside, journal, log, repair: Now(0) }
     }
 
     /// One packet through the engine; the side it goes to when it is passed on in place.
     pub(super) fn packet(&mut self, from: Side, packet: &mut [u8], out: &mut Outgoing, now: Now) -> Option<Side> {
         self.gate.now = now;
+        if from == Side::Server && !destination(packet).is_some_and(|address| self.gate.outlets.is_ours(address)) {
+            self.counters.rx_not_ours += 1;
+            return None;
+        }
+        let with = &mut With { engine: &mut self.engine, gate: &mut self.gate, now };
+        if let Some(passed) = self.shared.packet(from, packet, with) {
+            self.carry_out(out);
+            return match passed {
+                Passed::Forward(to) => Some(to),
+                Passed::Done => None,
+            };
+        }
         let verdict = match from {
             Side::Client => self.engine.from_client(packet, &mut self.gate, now),
-            Side::Server => {
-                if !destination(packet).is_some_and(|address| self.gate.outlets.is_ours(address)) {
-                    self.counters.rx_not_ours += 1;
-                    return None;
-                }
-                self.engine.from_server(packet, now)
-            }
+            Side::Server => self.engine.from_server(packet, now),
         };
         self.carry_out(out);
         match verdict {
@@ -69,9 +79,77 @@ impl Core {
         }
     }
 
-    /// The engine's commands, in order. Nothing is sent before the journal has all that came before it.
+    /// Whatever is due in either mode.
+    pub(super) fn handle_timeout(&mut self, out: &mut Outgoing, now: Now) {
+        if self.engine.poll_timeout().is_some_and(|at| at <= now) {
+            self.beside.tell_before_time_outs(&mut self.engine, now);
+            self.engine.handle_timeout(now);
+        }
+        if self.shared.poll_timeout().is_some_and(|at| at <= now) {
+            self.shared.handle_timeout(&mut With { engine: &mut self.engine, gate: &mut self.gate, now });
+        }
+        self.carry_out(out);
+    }
+
+    /// When `handle_timeout` has to be called next.
+    pub(super) fn poll_timeout(&self) -> Option<Now> {
+        let beside = self.beside.deadline(clock::now());
+        [self.engine.poll_timeout(), self.shared.poll_timeout(), beside].into_iter().flatten().min()
+    }
+
+    /// What the sockets of the shared mode have to tell.
+    pub(super) fn hear(&mut self, out: &mut Outgoing, now: Now) {
+        self.shared.hear(&mut With { engine: &mut self.engine, gate: &mut self.gate, now });
+        self.carry_out(out);
+    }
+
+    /// Does with sockets what the shared mode wants done, after a `flush`; false when there was nothing.
+    pub(super) fn act(&mut self, out: &mut Outgoing, now: Now) -> bool {
+        let acted = self.shared.act(&mut With { engine: &mut self.engine, gate: &mut self.gate, now });
+        if acted {
+            self.carry_out(out);
+        }
+        acted
+    }
+
+    /// Clients that are gone end in both modes.
+    pub(super) fn end_clients(&mut self, gone: &BTreeSet<Ipv4Addr>, now: Now) {
+        self.engine.end_clients(gone, now);
+        self.shared.end_clients(gone, &mut With { engine: &mut self.engine, gate: &mut self.gate, now });
+    }
+
+    /// All calls of both modes, sorted.
+    pub(super) fn calls(&self) -> Vec<callgate_pptp::CallView> {
+        let mut calls = self.beside.complete_all(self.engine.calls());
+        let shared = self.shared.calls();
+        if !shared.is_empty() {
+            calls.extend(shared);
+            calls.sort_by_key(|call| (call.flow, call.pns_id, call.pac_id));
+        }
+        calls
+    }
+
+    /// Both modes' commands, each's in order. Nothing is sent before the journal has all that came before it.
     pub(super) fn carry_out(&mut self, out: &mut Outgoing) {
         self.beside.begin();
+        while let Some(command) = self.shared.poll_command() {
+            match command {
+                shared::Command::Persist(change) => {
+                    self.counters.journal_entries += 1;
+                    self.journal.append(&change);
+                }
+                shared::Command::Send { to, packet } => out.push((Place::Own(packet), to)),
+                shared::Command::Note(event) => self.note(Note::Shared(event)),
+                // The mode keeps those for `act`.
+                shared::Command::Open { .. }
+                | shared::Command::Write { .. }
+                | shared::Command::Close { .. }
+                | shared::Command::Reset { .. } => {}
+            }
+        }
+        while let Some(event) = self.shared.poll_event() {
+            self.note(Note::InPath(event));
+        }
         while let Some(command) = self.engine.poll_command() {
             match command {
                 Command::Persist(change) => {
@@ -83,11 +161,15 @@ impl Core {
                 Command::ClosePath(path) => self.beside.close(path, clock::now()),
                 Command::Note(mut event) => {
                     self.beside.complete(&mut event);
-                    if self.log.try_send(event).is_err() {
-                        self.counters.events_unlogged += 1;
-                    }
+                    self.note(Note::InPath(event));
                 }
             }
+        }
+    }
+
+    fn note(&mut self, note: Note) {
+        if self.log.try_send(note).is_err() {
+            self.counters.events_unlogged += 1;
         }
     }
 
@@ -121,7 +203,9 @@ impl Core {
                 let first = packets.first().copied().unwrap_or_default();
                 if let (Some(made), Some(address)) = (made, destination(first)) {
                     let mtu = emitter.path_mtu(address).unwrap_or(1_500);
-                    self.engine.too_big(first, to, mtu);
+                    if !self.shared.too_big(first, to, mtu) {
+                        self.engine.too_big(first, to, mtu);
+                    }
                     self.carry_out(made);
                 }
             }
@@ -138,10 +222,11 @@ impl Core {
         self.gate.outlets.refresh();
         self.listen();
         // All at once: the first claim replaces what the previous run left in the kernel.
-        if let Err(error) = self.gate.outlets.claim_also(&self.engine.external_addresses()) {
+        if let Err(error) = self.gate.outlets.claim_also(&self.external_addresses()) {
             tracing::error!("cannot keep the kernel off the addresses of live connections: {error}");
         }
-        let ends: BTreeSet<_> = self.engine.connection_ends().map(|(external, flow)| (external, flow.server)).collect();
+        let mut ends = self.shared.ways();
+        ends.extend(self.engine.connection_ends().map(|(external, flow)| (external, flow.server)));
         for (external, server) in ends {
             // A server that cannot be asked about now is asked about at the next change, and by its next connection.
             if let Ok(Some(way)) = self.gate.outlets.way(server)
@@ -150,6 +235,10 @@ impl Core {
                 tracing::error!(%server, %external, "cannot get ready for a live connection: {error}");
             }
         }
+    }
+
+    fn external_addresses(&self) -> BTreeSet<Ipv4Addr> {
+        self.engine.external_addresses().union(&self.shared.external_addresses()).copied().collect()
     }
 
     /// New rules: judges new connections by them, gives live ones their new limits, ends those whose rule is gone.
@@ -161,13 +250,15 @@ impl Core {
             let _ = self.gate.open_way(server, external);
         }
         self.engine.set_policies(&mut |old| policy::renew(&config, old), now);
+        self.shared.configure(&config, &mut With { engine: &mut self.engine, gate: &mut self.gate, now });
     }
 
     /// Taps read the ports of services with an ALG, and those of live connections whatever the rules say now.
     fn listen(&mut self) {
         let mut ports = policy::server_ports(&self.gate.config);
         let live = self.engine.connection_ends().map(|(_, flow)| flow.server_port);
-        ports.extend(live.map(|port| PortRange { first: port, last: port }));
+        let shared = self.shared.server_ports();
+        ports.extend(live.chain(shared).map(|port| PortRange { first: port, last: port }));
         self.gate.outlets.set_server_ports(PortRange::merged(ports));
     }
 
@@ -176,12 +267,25 @@ impl Core {
         self.counters.rx_outside_overflow = self.gate.outlets.overflow();
         self.counters.taps = self.gate.outlets.taps().len() as u64;
         let engine = self.engine.counters();
-        let all = self.counters.iter().chain(engine.iter());
-        let mut counters: Vec<(String, u64)> = all.map(|(name, value)| (name.to_owned(), value)).collect();
+        let both = self.counters.iter().chain(engine.iter());
+        let mut counters: Vec<(String, u64)> = both.map(|(name, value)| (name.to_owned(), value)).collect();
         self.beside.count(&mut counters);
+        counters.extend(self.shared.counters());
         counters.sort();
-        let by = self.engine.calls_by_object();
-        Totals { connections: self.engine.connection_count(), calls: self.engine.call_count(), counters, by }
+        let mut by = self.engine.calls_by_object();
+        let core = self.shared.core();
+        core.count_by_object(&mut by);
+        let connections = self.engine.connection_count() + core.session_count();
+        let at = clock::now();
+        Totals {
+            connections,
+            calls: self.engine.call_count() + self.shared.calls().len(),
+            counters,
+            by,
+            tunnels: self.shared.tunnels(),
+            learned: core.learned(at).collect(),
+            at,
+        }
     }
 
     /// Shortens or repairs the journal when it is time.

@@ -11,25 +11,25 @@ use super::policy;
 use super::seldom::Seldom;
 
 /// What decides about new connections.
-pub(super) struct Gate {
+pub(crate) struct Gate {
     /// The configuration in force.
-    pub(super) config: Arc<NodeConfig>,
+    pub(crate) config: Arc<NodeConfig>,
     /// The ways out.
-    pub(super) outlets: Outlets,
+    pub(crate) outlets: Outlets,
     /// The time of the packet that is being looked at.
-    pub(super) now: Now,
+    pub(crate) now: Now,
     unrouted: Seldom,
     unready: Seldom,
 }
 
 impl Gate {
     /// Judges by `config`, which goes out by `outlets`.
-    pub(super) fn new(config: Arc<NodeConfig>, outlets: Outlets) -> Self {
+    pub(crate) fn new(config: Arc<NodeConfig>, outlets: Outlets) -> Self {
         Self { config, outlets, now: Now(0), unrouted: Seldom::default(), unready: Seldom::default() }
     }
 
     /// The external address of a connection to `server` and the readiness for its answers.
-    pub(super) fn open_way(&mut self, server: Ipv4Addr, external: External) -> Result<Ipv4Addr, Refusal> {
+    pub(crate) fn open_way(&mut self, server: Ipv4Addr, external: External) -> Result<Ipv4Addr, Refusal> {
         let way = self.outlets.way(server).map_err(|error| {
             if let Some(held) = self.unrouted.due(self.now) {
                 tracing::warn!(%server, held, "asking the kernel for a route: {error}");

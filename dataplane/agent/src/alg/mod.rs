@@ -10,24 +10,26 @@
 mod beside;
 mod core;
 pub mod counters;
-mod gate;
+pub(crate) mod gate;
 pub mod node;
 mod notes;
 mod outlets;
 pub mod policy;
 #[cfg(test)]
 pub(crate) mod scripted;
-mod seldom;
+pub(crate) mod seldom;
 mod worker;
 
 use std::collections::BTreeSet;
 use std::io;
 use std::net::Ipv4Addr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
 
-use callgate_pptp::{CallView, CallsByObject, Engine};
+use callgate_pptp::shared::{Learned, TunnelView};
+use callgate_pptp::{CallView, CallsByObject, Engine, Now};
 use callgate_proto::model::{NodeConfig, PortRange};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use tokio::sync::oneshot;
@@ -49,6 +51,12 @@ pub struct Setup {
     pub tap_link: String,
     /// Packet mark of what is sent.
     pub mark: u32,
+    /// Packet mark of what is for the kernel's sockets of the shared mode.
+    pub inward_mark: u32,
+    /// Randomness of the shared mode.
+    pub seed: u64,
+    /// What the shared mode keeps across restarts is in this directory.
+    pub state: PathBuf,
     /// `--interface`: read these external devices and no others.
     pub interfaces: Vec<String>,
     /// External ports of control connections.
@@ -68,6 +76,12 @@ pub struct Totals {
     pub counters: Vec<(String, u64)>,
     /// Live calls by rule, service and ALG.
     pub by: CallsByObject,
+    /// Connections to servers in the shared mode, each with its external port.
+    pub tunnels: Vec<(TunnelView, u16)>,
+    /// What Auto has learned about servers.
+    pub learned: Vec<Learned>,
+    /// When this was so.
+    pub at: Now,
 }
 
 /// What the worker can be asked.

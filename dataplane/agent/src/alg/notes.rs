@@ -4,24 +4,37 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::{io, thread};
 
+use callgate_pptp::shared;
 use callgate_pptp::{CallIds, Event, Severity};
 
 /// Events that may wait for the log: a few seconds of a storm of refusals.
 const WAITING: usize = 8192;
 
+/// An event of either mode.
+#[derive(Debug)]
+pub(crate) enum Note {
+    /// Of the in-path mode, or in its words.
+    InPath(Event),
+    /// Of the shared mode.
+    Shared(shared::Event),
+}
+
 /// Starts the thread; it ends when the sender is dropped and everything is logged.
 ///
 /// # Errors
 /// When no thread can be made.
-pub(super) fn start() -> io::Result<(SyncSender<Event>, JoinHandle<()>)> {
+pub(super) fn start() -> io::Result<(SyncSender<Note>, JoinHandle<()>)> {
     let (sender, receiver) = sync_channel(WAITING);
     let thread = thread::Builder::new().name("events".into()).spawn(move || log_all(&receiver))?;
     Ok((sender, thread))
 }
 
-fn log_all(events: &Receiver<Event>) {
+fn log_all(events: &Receiver<Note>) {
     while let Ok(event) = events.recv() {
-        log(&event);
+        match event {
+            Note::InPath(event) => log(&event),
+            Note::Shared(event) => log_shared(&event),
+        }
     }
 }
 
@@ -59,6 +72,43 @@ fn log(event: &Event) {
             line!(event, %source, %destination, reason = what);
         }
     }
+}
+
+fn log_shared(event: &shared::Event) {
+    match event {
+        shared::Event::SessionStarted { session, flow, rule } => {
+            line!(event, client = %flow.client, client_port = flow.client_port, server = %flow.server, session = session.0, rule);
+        }
+        shared::Event::SessionClosed { session, flow, why, calls } => {
+            line!(event, client = %flow.client, client_port = flow.client_port, server = %flow.server, session = session.0, reason = %why, calls);
+        }
+        shared::Event::UpstreamOpening { upstream, external, server } => {
+            line!(event, tunnel = upstream.0, %server, %external);
+        }
+        shared::Event::UpstreamUp { upstream, channels } => line!(event, tunnel = upstream.0, channels),
+        shared::Event::UpstreamFailed { upstream, why, wait_ms } => {
+            line!(event, tunnel = upstream.0, reason = %why, wait_ms);
+        }
+        shared::Event::Learned { server, server_port, why } => {
+            line!(event, %server, server_port, reason = why.text());
+        }
+        shared::Event::UpstreamClosed { upstream, why, calls } => {
+            line!(event, tunnel = upstream.0, reason = %why, calls);
+        }
+        shared::Event::CallUp { call } => shared_call_line(event, call, None),
+        shared::Event::CallDown { call, why, .. } => shared_call_line(event, call, Some(why.to_string())),
+        shared::Event::CallRefused { flow, pns_id, why } => {
+            line!(event, client = %flow.client, client_port = flow.client_port, server = %flow.server, pns_id, reason = %why);
+        }
+        shared::Event::Malformed { leg, reason, closed } => line!(event, leg = %leg, reason, closed),
+    }
+}
+
+fn shared_call_line(event: &shared::Event, call: &shared::CallNames, reason: Option<String>) {
+    let shared::CallNames { flow, upstream, external, server, pns_id, pac_id } = call;
+    let client = flow.map(|flow| flow.client.to_string());
+    let (pns_id, translated_id, pac_id) = (pns_id.0, pns_id.1, pac_id.0.or(pac_id.1));
+    line!(event, client, %server, %external, tunnel = upstream.map(|upstream| upstream.0), pns_id, translated_id, pac_id, reason);
 }
 
 fn call_line(event: &Event, call: &CallIds, reason: Option<String>) {

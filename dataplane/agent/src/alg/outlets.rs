@@ -37,7 +37,7 @@ pub trait Node: Send {
 }
 
 /// The node's outlets, as far as connections have used them.
-pub(super) struct Outlets {
+pub(crate) struct Outlets {
     node: Box<dyn Node>,
     /// `--interface`: tap these and no others.
     interfaces: Vec<String>,

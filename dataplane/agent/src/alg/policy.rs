@@ -4,7 +4,9 @@ use std::net::Ipv4Addr;
 
 use callgate_compile::explain::{self, Packet};
 use callgate_pptp::{Flow, Policy};
-use callgate_proto::model::{Action, External, NodeConfig, PortRange, PptpAlg, Rule, Service, Validation};
+use callgate_proto::model::{
+    Action, ControlConnection, External, NodeConfig, PortRange, PptpAlg, Rule, Service, Validation,
+};
 use ipnet::Ipv4Net;
 
 /// IP protocol number of TCP.
@@ -41,6 +43,13 @@ pub fn renew(config: &NodeConfig, old: &Policy) -> Option<Policy> {
         .filter(|service| service.key.is(&old.service))
         .find_map(|service| Some(policy(rule, service, config.algs.get(service.alg? as usize)?)));
     Some(renewed.unwrap_or_else(|| old.clone()))
+}
+
+/// How the PptpAlg of a policy wants control connections to reach the server.
+#[must_use]
+pub fn control_connection(config: &NodeConfig, policy: &Policy) -> ControlConnection {
+    let alg = config.algs.iter().find(|alg| alg.key.is(&policy.alg));
+    alg.map_or(ControlConnection::PerClient, |alg| alg.control_connection)
 }
 
 /// TCP ports of servers whose connections go through the ALG: sorted, disjoint.
@@ -93,7 +102,7 @@ fn policy(rule: &Rule, service: &Service, alg: &PptpAlg) -> Policy {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use callgate_proto::model::{ControlConnection, Match, ObjectKey, Source};
+    use callgate_proto::model::{Match, ObjectKey, Source};
 
     use super::*;
 

@@ -26,7 +26,7 @@ pub(crate) fn handle() -> Handle {
                         services: [("pos/pptp".to_owned(), 1)].into(),
                         algs: [("pos/alg".to_owned(), 1)].into(),
                     };
-                    drop(reply.send(Totals { connections: 1, calls: 1, counters, by }));
+                    drop(reply.send(Totals { connections: 1, calls: 1, counters, by, ..Totals::default() }));
                 }
                 Request::Refresh => {}
                 Request::Stop => return,
@@ -49,6 +49,8 @@ fn call() -> CallView {
         pns_id: Some(0),
         translated_id: Some(4711),
         pac_id: Some(128),
+        pac_id_outside: Some(128),
+        tunnel: None,
         direction: CallDirection::Outgoing,
         state: CallState::Up,
         up: Traffic { packets: 3, bytes: 300, lost: 1 },

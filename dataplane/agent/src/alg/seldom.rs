@@ -7,14 +7,14 @@ const PAUSE: u64 = 5_000;
 
 /// One kind of line.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Seldom {
+pub(crate) struct Seldom {
     next: Option<Now>,
     held: u64,
 }
 
 impl Seldom {
     /// Whether a line may be written now, with how many were held back since the last one.
-    pub(super) fn due(&mut self, now: Now) -> Option<u64> {
+    pub(crate) fn due(&mut self, now: Now) -> Option<u64> {
         if self.next.is_some_and(|next| now < next) {
             self.held += 1;
             return None;

@@ -6,16 +6,19 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender};
 use std::thread::JoinHandle;
 
-use callgate_pptp::{Event, Side};
+use callgate_pptp::Side;
+use callgate_pptp::shared::{Config, Shared};
 use callgate_proto::model::NodeConfig;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::EventFd;
 
 use super::core::{Core, Outgoing};
 use super::gate::Gate;
+use super::notes::Note;
 use super::outlets::Outlets;
 use super::{Request, Setup, Totals, notes};
 use crate::clock;
+use crate::shared::{Memory, Mode};
 use crate::sockets::{Emitter, Reader, SEND_BATCH, Tap, filter};
 
 /// Batches read from one tap before the others have their turn.
@@ -34,25 +37,40 @@ pub(super) struct Worker {
     core: Core,
     /// Kept for its memory.
     out: Outgoing,
-    events: Option<(SyncSender<Event>, JoinHandle<()>)>,
+    events: Option<(SyncSender<Note>, JoinHandle<()>)>,
 }
 
 /// What `wait` found to do.
 struct Ready {
     requests: bool,
     pods: bool,
+    sockets: bool,
     outside: Vec<Arc<Tap>>,
 }
 
 impl Worker {
     pub(super) fn new(setup: Setup, requests: Receiver<Request>, wake: Arc<EventFd>) -> io::Result<Self> {
-        let Setup { engine, journal, mut node, tap_link, mark, interfaces, external_ports, fast } = setup;
+        let Setup {
+            engine,
+            journal,
+            mut node,
+            tap_link,
+            mark,
+            inward_mark,
+            seed,
+            state,
+            interfaces,
+            external_ports,
+            fast,
+        } = setup;
         let index = node.index_of(&tap_link).ok_or_else(|| io::Error::other(format!("link {tap_link} is gone")))?;
         let pods = Arc::new(Tap::open(index, &filter::pod_side())?);
         let outlets = Outlets::new(node, interfaces, external_ports);
         let (log, thread) = notes::start()?;
         let gate = Gate::new(Arc::new(NodeConfig::default()), outlets);
-        let core = Core::new(engine, gate, journal, log.clone(), fast);
+        let shared = Shared::new(Config::default(), engine.limits().clone(), seed);
+        let mode = Mode::new(shared, Memory::new(&state), mark, inward_mark)?;
+        let core = Core::new(engine, gate, mode, journal, log.clone(), fast);
         let events = Some((log, thread));
         let (reader, emitter, out) = (Reader::default(), Emitter::open(mark)?, Outgoing::new());
         let mut worker = Self { requests, wake, pods, pods_lost: 0, tap_link, reader, emitter, core, out, events };
@@ -68,11 +86,14 @@ impl Worker {
             }
             let now = clock::now();
             self.core.beside.work(&mut self.core.engine, now);
-            if self.core.engine.poll_timeout().is_some_and(|at| at <= now) {
+            if self.core.poll_timeout().is_some_and(|at| at <= now) {
                 let mut out = std::mem::take(&mut self.out);
-                self.core.beside.tell_before_time_outs(&mut self.core.engine, now);
-                self.core.engine.handle_timeout(now);
-                self.core.carry_out(&mut out);
+                self.core.handle_timeout(&mut out, now);
+                self.send(out);
+            }
+            if ready.sockets {
+                let mut out = std::mem::take(&mut self.out);
+                self.core.hear(&mut out, now);
                 self.send(out);
             }
             if ready.pods {
@@ -93,21 +114,20 @@ impl Worker {
     /// Until a packet, a request or a deadline.
     fn wait(&self) -> Ready {
         let taps = self.core.gate.outlets.taps();
-        let sockets = [self.wake.as_fd(), self.pods.as_fd()].into_iter().chain(taps.iter().map(|tap| tap.as_fd()));
+        let sockets = [self.wake.as_fd(), self.pods.as_fd(), self.core.shared.fd()].into_iter().chain(taps.iter().map(|tap| tap.as_fd()));
         let mut fds: Vec<PollFd<'_>> = sockets.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
-        let now = clock::now();
-        let deadline = self.core.engine.poll_timeout().into_iter().chain(self.core.beside.deadline(now)).min();
-        let timeout = deadline.map_or(PollTimeout::NONE, |at| {
-            PollTimeout::try_from(at.since(now).min(60_000)).unwrap_or(PollTimeout::MAX)
+        let timeout = self.core.poll_timeout().map_or(PollTimeout::NONE, |at| {
+            PollTimeout::try_from(at.since(clock::now()).min(60_000)).unwrap_or(PollTimeout::MAX)
         });
         if poll(&mut fds, timeout).is_err() {
-            return Ready { requests: true, pods: false, outside: Vec::new() };
+            return Ready { requests: true, pods: false, sockets: false, outside: Vec::new() };
         }
         // POLLERR too: reading tells and clears it.
         let mut some = fds.iter().map(|fd| fd.any().unwrap_or(true));
-        let (requests, pods) = (some.next() == Some(true), some.next() == Some(true));
+        let mut next = || some.next() == Some(true);
+        let (requests, pods, sockets) = (next(), next(), next());
         let outside = taps.iter().zip(some).filter(|(_, ready)| *ready).map(|(tap, _)| Arc::clone(tap)).collect();
-        Ready { requests, pods, outside }
+        Ready { requests, pods, sockets, outside }
     }
 
     /// Answers all requests; false when the thread shall end.
@@ -125,16 +145,12 @@ impl Worker {
                 }
                 Request::EndClients(gone, reply) => {
                     let mut out = std::mem::take(&mut self.out);
-                    self.core.engine.end_clients(&gone, clock::now());
+                    self.core.end_clients(&gone, clock::now());
                     self.core.carry_out(&mut out);
                     self.send(out);
                     let _ = reply.send(());
                 }
-                Request::Calls(reply) => {
-                    let core = &mut self.core;
-                    let calls = core.beside.complete_all(core.engine.calls());
-                    let _ = reply.send((calls, clock::now()));
-                }
+                Request::Calls(reply) => drop(reply.send((self.core.calls(), clock::now()))),
                 Request::Totals(reply) => drop(reply.send(self.totals())),
                 Request::Refresh => self.refresh(),
                 Request::Stop => return false,
@@ -191,6 +207,13 @@ impl Worker {
         self.hand_over(&out, Some(&mut made));
         // What was made because something did not fit is small, or already cut.
         self.hand_over(&made, None);
+        // Whatever follows from what the sockets were given is made durable before it takes effect, too.
+        let mut more = Outgoing::new();
+        while self.core.act(&mut more, clock::now()) {
+            self.core.flush();
+            self.hand_over(&more, None);
+            more.clear();
+        }
         out.clear();
         self.out = out;
     }

@@ -52,5 +52,7 @@ fn one(call: CallView, now: Now, holders: &Holders) -> pb::Call {
         alg: call.alg,
         // The operator adds it where it tells of all nodes.
         node: String::new(),
+        tunnel: call.tunnel,
+        pac_call_id_outside: call.tunnel.and(call.pac_id_outside).map(u32::from),
     }
 }

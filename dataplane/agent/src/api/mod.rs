@@ -9,6 +9,7 @@ mod answers;
 mod calls;
 mod explain;
 mod service;
+mod shared;
 mod status;
 
 use std::os::unix::fs::PermissionsExt;

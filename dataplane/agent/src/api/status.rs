@@ -6,6 +6,7 @@ use callgate_crds::Kind;
 use callgate_proto::model::ObjectKey;
 use callgate_proto::pb;
 
+use super::shared;
 use crate::alg::Totals;
 use crate::kernel::{Counters, Options};
 use crate::run::Report;
@@ -15,10 +16,12 @@ pub(super) fn reply(report: &Report, totals: Totals, kernel: &Counters) -> pb::S
     let mut status = report.status();
     status.connections = totals.connections as u64;
     status.calls = totals.calls as u64;
-    status.counters.extend(totals.counters.into_iter().map(|(name, value)| pb::Counter { name, value }));
+    status.counters.extend(totals.counters.iter().map(|(name, value)| counter(name, *value)));
     status.counters.push(counter("kernel_copies_dropped", kernel.copies));
     status.counters.push(counter("kernel_guarded", kernel.guarded));
     status.counters.sort_by(|a, b| a.name.cmp(&b.name));
+    status.tunnels = shared::tunnels(&totals);
+    status.learned = shared::learned(&totals, shared::unix_ms());
     let flows = flows(kernel);
     for object in &mut status.objects {
         let key = ObjectKey::new(&object.namespace, &object.name);
@@ -28,6 +31,11 @@ pub(super) fn reply(report: &Report, totals: Totals, kernel: &Counters) -> pb::S
         } else if object.kind == Kind::Service.name() {
             of("flows", flows.1.get(&key));
             of("refused", kernel.refused.iter().find(|(service, _)| *service == key).map(|(_, count)| count));
+        }
+        if object.kind == Kind::PptpAlg.name() {
+            let name = format!("{}/{}", object.namespace, object.name);
+            let count = totals.tunnels.iter().filter(|(tunnel, _)| tunnel.alg == name).count() as u64;
+            of("tunnels", Some(&count).filter(|count| **count != 0));
         }
         object.counters.sort_by(|a, b| a.name.cmp(&b.name));
     }

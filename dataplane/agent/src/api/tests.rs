@@ -77,6 +77,8 @@ async fn a_call_is_told_with_its_pod_its_ids_and_its_age() {
     let mut served = served(NodeConfig::default()).await;
     let list = served.client.calls(pb::CallsRequest {}).await.unwrap().into_inner();
     let expected = pb::Call {
+        tunnel: None,
+        pac_call_id_outside: None,
         client_address: "10.0.0.2".into(),
         client_port: 40_000,
         pod: "pos/till".into(),

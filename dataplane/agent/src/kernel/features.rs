@@ -48,6 +48,7 @@ fn name(part: Part) -> &'static str {
         Part::Nat => "nftables: NAT",
         Part::Notrack => "nftables: notrack",
         Part::Reject => "nftables: reject",
+        Part::Sockets => "nftables: transparent sockets",
         Part::Timeouts => "nftables: conntrack time-outs",
     }
 }
@@ -60,6 +61,9 @@ fn cost(part: Part) -> &'static str {
         Part::Nat => "no rule can be put into the kernel: load modules nft_nat and nft_masq",
         Part::Notrack => "no rule can be put into the kernel: load module nft_ct",
         Part::Reject => "no rule can be put into the kernel: load module nft_reject_ipv4",
+        Part::Sockets => {
+            "rules with a PptpAlg of controlConnection Shared or Auto are refused: load modules nft_socket and nft_tproxy"
+        }
         Part::Timeouts => "services with timeouts are refused: load modules nft_ct and nfnetlink_cttimeout",
     }
 }

@@ -53,6 +53,8 @@ pub struct Kernel {
     config: NodeConfig,
     /// There was an `apply`: `config` is what is wanted, whatever `running` says.
     applied: bool,
+    /// A configuration needed the shared mode's sockets: its connections may outlive it.
+    sockets: bool,
     /// Addresses under which the ALG of a previous run had connections, until this one's ALG says which it has.
     inherited: BTreeSet<Ipv4Addr>,
 }
@@ -76,7 +78,7 @@ impl Kernel {
         let inherited = BTreeSet::new();
         let first = record.options.is_none();
         let mut kernel =
-            Self { options, record, keep, route, netfilter, running: None, config, applied: false, inherited };
+            Self { options, record, keep, route, netfilter, running: None, config, applied: false, sockets: false, inherited };
         match kernel.begin() {
             Ok(()) => Ok(kernel),
             Err(error) if first => {
@@ -100,7 +102,7 @@ impl Kernel {
         let record = record.unwrap_or_default();
         let options = record.options.clone().unwrap_or(options);
         let (config, inherited) = (NodeConfig::default(), BTreeSet::new());
-        Self { options, record, keep, route, netfilter, running: None, config, applied: false, inherited }.stop()
+        Self { options, record, keep, route, netfilter, running: None, config, applied: false, sockets: false, inherited }.stop()
     }
 
     /// Puts links, route and rules back that somebody has taken away; true if there was something to put back. Until then the
@@ -181,7 +183,8 @@ impl Kernel {
         }
         let own: BTreeSet<Ipv4Addr> = self.inherited.iter().chain(own_addresses).copied().collect();
         let own: Vec<Ipv4Addr> = own.into_iter().collect();
-        let wanted = ruleset(config, &own, &self.record.tags, &self.options);
+        let sockets = self.sockets || nft::sockets::needed(config);
+        let wanted = ruleset(config, &own, &self.record.tags, &self.options, sockets);
         let mut applied = match self.bring(wanted) {
             Ok(applied) => applied,
             Err(error) => {
@@ -191,13 +194,13 @@ impl Kernel {
             }
         };
         self.config = config.clone();
-        self.applied = true;
+        (self.applied, self.sockets) = (true, sockets);
         let retired: BTreeSet<u16> = self.record.tags.retired().collect();
         if !retired.is_empty() {
             let live = self.record.tags.live().map(|(_, tag)| tag).chain([SENT_TAG]).collect();
             self.flush(&self.options.clone(), &retired, &live)?;
             self.save(Record { tags: self.record.tags.flushed(), ..self.record.clone() })?;
-            let wanted = ruleset(config, &own, &self.record.tags, &self.options);
+            let wanted = ruleset(config, &own, &self.record.tags, &self.options, sockets);
             applied += self.bring(wanted)?;
         }
         Ok(applied)
@@ -208,7 +211,9 @@ impl Kernel {
     pub fn set_own_addresses(&mut self, own_addresses: &[Ipv4Addr]) -> Result<Applied, Error> {
         let mut wanted = match &self.running {
             Some(running) => running.clone(),
-            None if self.applied => ruleset(&self.config, own_addresses, &self.record.tags, &self.options),
+            None if self.applied => {
+                ruleset(&self.config, own_addresses, &self.record.tags, &self.options, self.sockets)
+            }
             None => return Ok(Applied::default()),
         };
         if let Some(set) = wanted.sets.get_mut("own_addresses") {

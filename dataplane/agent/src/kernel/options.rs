@@ -176,23 +176,34 @@ impl Options {
         self.validate_ports(local_ports)
     }
 
+    /// Packet mark of what the ALG gives to the kernel's own TCP (the shared mode): both of the others at once, which no
+    /// other packet has.
+    pub fn inward(&self) -> MarkBits {
+        MarkBits { value: self.steer.value | self.sent.value, mask: self.steer.mask | self.sent.mask }
+    }
+
+    /// Routing table with the one route that delivers such packets here, whatever their destination.
+    pub fn inward_table(&self) -> u32 {
+        self.route_table + 1
+    }
+
     /// The connection mark of a tag.
     pub fn tag_mark(&self, tag: u16) -> u32 {
         u32::from(tag) << self.tag_mask.trailing_zeros()
     }
 
     fn validate_routing(&self) -> Result<(), OptionError> {
-        if matches!(self.route_table, 0 | 253..=255) {
+        if matches!(self.route_table, 0 | 252..=255 | u32::MAX) {
             return Err(error(
                 "route-table",
                 self.route_table,
-                "belongs to the kernel",
+                "or the one behind it belongs to the kernel",
                 "choose any other, such as 7411",
             ));
         }
-        if !(2..=32765).contains(&self.rule_priority) {
+        if !(5..=32765).contains(&self.rule_priority) {
             let problem = "must come after table local (0) and before table main (32766)";
-            return Err(error("rule-priority", self.rule_priority, problem, "choose 2 to 32765, such as 7411"));
+            return Err(error("rule-priority", self.rule_priority, problem, "choose 5 to 32765, such as 7411"));
         }
         Ok(())
     }

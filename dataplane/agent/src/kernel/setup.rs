@@ -13,22 +13,44 @@ use crate::netlink::rt::Rt;
 /// Next hop of everything that is steered: the IPv4 dummy address (RFC 7600), so that one neighbour entry serves all servers.
 const NEXT_HOP: Ipv4Addr = Ipv4Addr::new(192, 0, 0, 8);
 
+/// Index of lo, in every network namespace.
+const LOOPBACK: u32 = 1;
+
 /// RT_TABLE_MAIN.
 const MAIN: u32 = 254;
 
 /// The rules by mark. Before the one that sends steered packets to our table: where `src_valid_mark` is on, the check of the
 /// way back to the pod looks up with the mark too, as if from the link the packet leaves by (net/ipv4/route.c,
 /// __mkroute_input); it must find the pod and not the pair.
-fn mark_rules(options: &Options) -> [MarkRule; 2] {
+fn mark_rules(options: &Options) -> [MarkRule; 5] {
     let steer = MarkRule {
         from: None,
+        to: None,
         mark: options.steer.value,
         mask: options.steer.mask,
         table: options.route_table,
         priority: options.rule_priority,
     };
     let from = Some(options.steer_link.clone());
-    [MarkRule { from, table: MAIN, priority: options.rule_priority - 1, ..steer.clone() }, steer]
+    let bits = options.inward();
+    // What the ALG sends itself, and what is for its sockets. Between the two the check of the way back to the client, which
+    // looks up as if from lo, for the same reason as above.
+    let inward = MarkRule {
+        from: None,
+        to: None,
+        mark: bits.value,
+        mask: bits.mask,
+        table: options.inward_table(),
+        priority: options.rule_priority - 2,
+    };
+    let lo = Some("lo".to_owned());
+    [
+        MarkRule { to: lo.clone(), priority: options.rule_priority - 4, ..inward.clone() },
+        MarkRule { from: lo, table: MAIN, priority: options.rule_priority - 3, ..inward.clone() },
+        inward,
+        MarkRule { from, table: MAIN, priority: options.rule_priority - 1, ..steer.clone() },
+        steer,
+    ]
 }
 
 /// `net.ipv4.ip_local_port_range`.
@@ -64,6 +86,7 @@ impl Made {
         for rule in &self.rules {
             let _ = rule.remove(rt);
         }
+        let _ = policy::remove_local(rt, options.inward_table(), LOOPBACK);
         if self.pair {
             let _ = link::remove(rt, &options.steer_link);
         }
@@ -90,7 +113,8 @@ pub(super) fn up(
 fn rules(rt: &Rt, options: &Options, made: &mut Made) -> Result<(), Error> {
     let wanted = mark_rules(options);
     let found = MarkRule::all(rt).map_err(Error::netlink("listing routing rules"))?;
-    for stale in found.iter().filter(|rule| rule.table == options.route_table && !wanted.contains(rule)) {
+    let ours = [options.route_table, options.inward_table()];
+    for stale in found.iter().filter(|rule| ours.contains(&rule.table) && !wanted.contains(rule)) {
         stale.remove(rt).map_err(Error::netlink(format!("removing stale routing rule {}", stale.priority)))?;
         made.mended = true;
     }
@@ -103,7 +127,7 @@ fn rules(rt: &Rt, options: &Options, made: &mut Made) -> Result<(), Error> {
 
 fn route(rt: &Rt, options: &Options, near: &Link, made: &mut Made) -> Result<(), Error> {
     let table = options.route_table;
-    let wanted = TableRoute { default: true, link: near.index, gateway: Some(NEXT_HOP) };
+    let wanted = TableRoute { default: true, local: false, link: near.index, gateway: Some(NEXT_HOP) };
     let found = policy::routes(rt, table).map_err(Error::netlink(format!("listing routing table {table}")))?;
     if found.iter().any(|route| *route != wanted) {
         return Err(Error::Foreign(format!(
@@ -113,6 +137,25 @@ fn route(rt: &Rt, options: &Options, near: &Link, made: &mut Made) -> Result<(),
     if found.is_empty() {
         policy::add_default(rt, table, near.index, NEXT_HOP)
             .map_err(Error::netlink(format!("adding the default route into {} to table {table}", near.name)))?;
+        made.mended = true;
+    }
+    inward_route(rt, options, made)
+}
+
+/// Delivers to the host's own sockets whatever is marked for them. It does not go with a link, so `down` removes it.
+fn inward_route(rt: &Rt, options: &Options, made: &mut Made) -> Result<(), Error> {
+    let table = options.inward_table();
+    let wanted = TableRoute { default: true, local: true, link: LOOPBACK, gateway: None };
+    let found = policy::routes(rt, table).map_err(Error::netlink(format!("listing routing table {table}")))?;
+    if found.iter().any(|route| *route != wanted) {
+        return Err(Error::Foreign(format!(
+            "routing table {table} (the one behind --route-table) holds routes that are not ours: choose another with \
+             --route-table"
+        )));
+    }
+    if found.is_empty() {
+        policy::add_local(rt, table, LOOPBACK)
+            .map_err(Error::netlink(format!("adding the local route to table {table}")))?;
         made.mended = true;
     }
     Ok(())
@@ -182,6 +225,8 @@ pub(super) fn down(rt: &Rt, options: &Options, record: &Record) -> Vec<Error> {
         let what = format!("removing routing rule {}", rule.priority);
         errors.extend(rule.remove(rt).map_err(Error::netlink(what)).err());
     }
+    let what = format!("removing the local route of table {}", options.inward_table());
+    errors.extend(policy::remove_local(rt, options.inward_table(), LOOPBACK).map_err(Error::netlink(what)).err());
     // The route and the far end go with it. A link of that name that is no pair of ours is somebody else's.
     let ours = link::by_name(rt, &options.steer_link)
         .map_err(Error::netlink(format!("looking for link {}", options.steer_link)))

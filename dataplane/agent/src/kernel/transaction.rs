@@ -87,6 +87,10 @@ fn explained(Refused { sequence, error }: Refused, batch: &Finished, table: &str
             "this kernel has no conntrack time-out objects ({name}: {error}): load modules nft_ct and nfnetlink_cttimeout \
              (CONFIG_NF_CONNTRACK_TIMEOUT), or remove the field timeouts from the Services"
         )),
+        "a rule of chain" if missing && name == "prerouting" => Error::Unsupported(format!(
+            "this kernel cannot give packets to sockets in others' names ({name}: {error}): load modules nft_socket and nft_tproxy \
+             (CONFIG_NFT_SOCKET, CONFIG_NFT_TPROXY), or set controlConnection to PerClient in the PptpAlgs"
+        )),
         "a rule of chain" if missing && name.starts_with("l/") => Error::Unsupported(format!(
             "this kernel cannot count connections ({name}: {error}): load module nft_connlimit (CONFIG_NFT_CONNLIMIT), or set \
              maxSessions to 0 in the Services"

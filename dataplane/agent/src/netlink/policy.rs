@@ -5,18 +5,20 @@ use std::net::Ipv4Addr;
 use nix::errno::Errno;
 use rtnetlink::RouteMessageBuilder;
 use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL};
-use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage};
+use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteScope, RouteType};
 use rtnetlink::packet_route::rule::{RuleAction, RuleAttribute, RuleMessage};
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage as Message};
 
 use super::Error;
 use super::rt::Rt;
 
-/// `[iif LINK] fwmark mark/mask lookup table` at this priority.
+/// `[iif LINK] [oif LINK] fwmark mark/mask lookup table` at this priority.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct MarkRule {
     /// Only for packets from this link.
     pub(crate) from: Option<String>,
+    /// Only for what a socket bound to this link sends.
+    pub(crate) to: Option<String>,
     /// Value of the mark.
     pub(crate) mark: u32,
     /// Bits of the mark that count.
@@ -45,6 +47,7 @@ impl MarkRule {
             RuleAttribute::Table(self.table),
         ];
         rule.attributes.extend(self.from.clone().map(RuleAttribute::Iifname));
+        rule.attributes.extend(self.to.clone().map(RuleAttribute::Oifname));
         rule
     }
 
@@ -53,8 +56,10 @@ impl MarkRule {
         let number = |of: fn(&RuleAttribute) -> Option<u32>| attributes.iter().find_map(of);
         let from =
             attributes.iter().find_map(|a| if let RuleAttribute::Iifname(v) = a { Some(v.clone()) } else { None });
+        let to = attributes.iter().find_map(|a| if let RuleAttribute::Oifname(v) = a { Some(v.clone()) } else { None });
         Some(Self {
             from,
+            to,
             mark: number(|a| if let RuleAttribute::FwMark(v) = a { Some(*v) } else { None })?,
             mask: number(|a| if let RuleAttribute::FwMask(v) = a { Some(*v) } else { None })?,
             table: number(|a| if let RuleAttribute::Table(v) = a { Some(*v) } else { None })?,
@@ -90,6 +95,8 @@ impl MarkRule {
 pub(crate) struct TableRoute {
     /// It is the default route.
     pub(crate) default: bool,
+    /// It delivers to this host.
+    pub(crate) local: bool,
     /// The link.
     pub(crate) link: u32,
     /// The next hop.
@@ -99,8 +106,8 @@ pub(crate) struct TableRoute {
 impl TableRoute {
     /// The route, if it is one of `table`.
     fn read(message: Message, table: u32) -> Option<Self> {
-        let Message::NewRoute(RouteMessage { attributes, .. }) = message else { return None };
-        let mut route = Self { default: true, link: 0, gateway: None };
+        let Message::NewRoute(RouteMessage { header, attributes, .. }) = message else { return None };
+        let mut route = Self { default: true, local: header.kind == RouteType::Local, link: 0, gateway: None };
         let mut of_table = false;
         for attribute in attributes {
             match attribute {
@@ -132,4 +139,27 @@ pub(crate) fn routes(rt: &Rt, table: u32) -> Result<Vec<TableRoute>, Error> {
 pub(crate) fn add_default(rt: &Rt, table: u32, link: u32, gateway: Ipv4Addr) -> Result<(), Error> {
     let route = RouteMessageBuilder::<Ipv4Addr>::new().table_id(table).output_interface(link).gateway(gateway).onlink();
     rt.request(&Message::NewRoute(route.build()), NLM_F_CREATE | NLM_F_EXCL).map(drop)
+}
+
+/// The route that delivers every destination to this host, by the loopback link.
+fn local(table: u32, loopback: u32) -> RouteMessage {
+    RouteMessageBuilder::<Ipv4Addr>::new()
+        .table_id(table)
+        .output_interface(loopback)
+        .kind(RouteType::Local)
+        .scope(RouteScope::Host)
+        .build()
+}
+
+/// Adds the route that delivers every destination to this host.
+pub(crate) fn add_local(rt: &Rt, table: u32, loopback: u32) -> Result<(), Error> {
+    rt.request(&Message::NewRoute(local(table, loopback)), NLM_F_CREATE | NLM_F_EXCL).map(drop)
+}
+
+/// Removes it; one that is gone already is fine.
+pub(crate) fn remove_local(rt: &Rt, table: u32, loopback: u32) -> Result<(), Error> {
+    match rt.request(&Message::DelRoute(local(table, loopback)), 0) {
+        Ok(_) | Err(Error::Kernel { errno: Errno::ESRCH | Errno::ENOENT, .. }) => Ok(()),
+        Err(error) => Err(error),
+    }
 }

@@ -41,7 +41,7 @@ pub(super) fn go_to(chain: &str) -> Expr {
     Expr::Then(Verdict::Goto(chain.into()))
 }
 
-fn is(bytes: &[u8]) -> Expr {
+pub(super) fn is(bytes: &[u8]) -> Expr {
     Expr::If(Compare::Is, bytes.to_vec())
 }
 
@@ -50,7 +50,7 @@ fn under(mask: &[u8]) -> Expr {
     Expr::Bits { mask: mask.to_vec(), xor: vec![0; mask.len()] }
 }
 
-fn masked(value: u32, mask: u32) -> [Expr; 2] {
+pub(super) fn masked(value: u32, mask: u32) -> [Expr; 2] {
     [under(&mask.to_ne_bytes()), is(&value.to_ne_bytes())]
 }
 
@@ -72,7 +72,7 @@ fn link_name(name: &str) -> Vec<u8> {
 }
 
 /// The link is this one.
-fn link(load: Load, name: &str) -> [Expr; 2] {
+pub(super) fn link(load: Load, name: &str) -> [Expr; 2] {
     [Expr::Load(load), is(&link_name(name))]
 }
 

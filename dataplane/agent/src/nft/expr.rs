@@ -42,6 +42,8 @@ pub(crate) enum Load {
     Network(u32, u32),
     /// Octets of the transport header: offset and length; ends the rule where the packet is shorter.
     Transport(u32, u32),
+    /// Whether the packet's socket is transparent (IP_TRANSPARENT), one octet; ends the rule for a packet without socket.
+    TransparentSocket,
 }
 
 /// How a register compares with a value, both as big-endian numbers.
@@ -86,6 +88,8 @@ pub(crate) enum Expr {
     Snat(Ipv4Addr, Option<(u16, u16)>),
     /// Source NAT to the outgoing link's address, and to these ports if given.
     Masquerade(Option<(u16, u16)>),
+    /// Gives the packet to the transparent socket that listens at this address and the packet's own port; goes on without one.
+    ToListener(Ipv4Addr),
     /// TCP RST.
     RejectReset,
     /// ICMP destination-unreachable with this code.
@@ -175,6 +179,8 @@ impl Load {
             Self::DestinationType => named("fib", Attrs::new().be32(1, REG_1).be32(2, 3).be32(3, 2)),
             Self::Network(offset, length) => payload(1, offset, length),
             Self::Transport(offset, length) => payload(2, offset, length),
+            // Key 0 is "transparent".
+            Self::TransparentSocket => named("socket", Attrs::new().be32(1, 0).be32(2, REG_1)),
         }
     }
 }
@@ -226,6 +232,11 @@ impl Expr {
                 }
                 list.push(named("masq", attrs));
                 return list;
+            }
+            Self::ToListener(address) => {
+                // NFTA_TPROXY_FAMILY: 2 is IPv4.
+                let to = named("tproxy", Attrs::new().be32(1, 2).be32(2, REG_1));
+                return vec![immediate(REG_1, &address.octets()), to];
             }
             Self::RejectReset => named("reject", Attrs::new().be32(1, 1)),
             Self::RejectIcmp(code) => named("reject", Attrs::new().be32(1, 0).bytes(2, &[*code])),

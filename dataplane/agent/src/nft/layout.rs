@@ -12,14 +12,23 @@ use super::encode::Batch;
 use super::expr::Verdict;
 use super::rules;
 use super::ruleset::{HOSTS, Key, Ruleset, Set};
-use super::{names, timeouts};
+use super::{names, sockets, timeouts};
 use crate::kernel::{Options, Tags, Via};
 
-/// Everything our table holds for this configuration.
-pub(crate) fn ruleset(config: &NodeConfig, own: &[Ipv4Addr], tags: &Tags, options: &Options) -> Ruleset {
+/// Everything our table holds for this configuration; with what the shared mode's sockets need, if `with_sockets`.
+pub(crate) fn ruleset(
+    config: &NodeConfig,
+    own: &[Ipv4Addr],
+    tags: &Tags,
+    options: &Options,
+    with_sockets: bool,
+) -> Ruleset {
     let mut ruleset = Ruleset::default();
     let source_chains = chains::sources(&mut ruleset, config);
     chains::fixed(&mut ruleset, options);
+    if with_sockets {
+        sockets::rules(&mut ruleset, options);
+    }
     sets(&mut ruleset, config, own, options);
     source_maps(&mut ruleset, config, &source_chains);
     tag_maps(&mut ruleset, config, tags, options);

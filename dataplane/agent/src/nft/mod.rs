@@ -15,6 +15,7 @@ pub(crate) mod probe;
 mod read;
 mod rules;
 mod ruleset;
+pub(crate) mod sockets;
 mod timeouts;
 
 pub(crate) use diff::Difference;

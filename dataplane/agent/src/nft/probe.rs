@@ -25,13 +25,23 @@ pub(crate) enum Part {
     Notrack,
     /// RST and ICMP answers (nft_reject_ipv4).
     Reject,
+    /// Packets to sockets in others' names (nft_socket, nft_tproxy).
+    Sockets,
     /// Time-outs of single connections (nft_ct, nfnetlink_cttimeout).
     Timeouts,
 }
 
 /// All of them.
-pub(crate) const PARTS: [Part; 7] =
-    [Part::Connlimit, Part::Fib, Part::Log, Part::Nat, Part::Notrack, Part::Reject, Part::Timeouts];
+pub(crate) const PARTS: [Part; 8] = [
+    Part::Connlimit,
+    Part::Fib,
+    Part::Log,
+    Part::Nat,
+    Part::Notrack,
+    Part::Reject,
+    Part::Sockets,
+    Part::Timeouts,
+];
 
 /// The parts that are missing, with the kernel's words. `table` is a name that nobody uses.
 ///
@@ -74,6 +84,7 @@ fn chain(part: Part) -> &'static str {
         Part::Nat => "nat",
         Part::Notrack => "notrack",
         Part::Reject => "reject",
+        Part::Sockets => "sockets",
         Part::Timeouts => "timeouts",
     }
 }
@@ -92,6 +103,11 @@ fn sample(parts: impl Iterator<Item = Part>) -> Ruleset {
             }
             Part::Notrack => ("filter", Hook::Prerouting, -300, vec![vec![Expr::Notrack]]),
             Part::Reject => ("filter", Hook::Forward, -5, vec![vec![Expr::RejectIcmp(13)]]),
+            Part::Sockets => {
+                let listener = Ipv4Addr::LOCALHOST;
+                let rules = vec![vec![Expr::Load(Load::TransparentSocket)], vec![Expr::ToListener(listener)]];
+                ("filter", Hook::Prerouting, -145, rules)
+            }
             Part::Timeouts => {
                 ruleset.timeouts.insert(TIMEOUTS.into(), Timeouts { protocol: TCP, states: vec![(3, 60)] });
                 continue;

@@ -68,7 +68,7 @@ fn of(config: &NodeConfig) -> Ruleset {
 /// With the tags an earlier configuration has.
 fn after(config: &NodeConfig, tags: &Tags) -> Ruleset {
     let tags = tags.assign(config).unwrap();
-    ruleset(config, &[Ipv4Addr::new(192, 0, 2, 1)], &tags, &Options::default())
+    ruleset(config, &[Ipv4Addr::new(192, 0, 2, 1)], &tags, &Options::default(), false)
 }
 
 /// Names of chains that come, go and change, and the sets whose elements do.

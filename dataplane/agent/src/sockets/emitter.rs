@@ -50,10 +50,23 @@ impl Emitter {
     /// # Errors
     /// Without CAP_NET_RAW and CAP_NET_ADMIN (EPERM).
     pub fn open(mark: u32) -> io::Result<Self> {
+        Self::bound(mark, None)
+    }
+
+    /// Opens it for this link only.
+    ///
+    /// # Errors
+    /// As `open`, and without such a link.
+    pub fn open_to(link: &str, mark: u32) -> io::Result<Self> {
+        Self::bound(mark, Some(link))
+    }
+
+    fn bound(mark: u32, link: Option<&str>) -> io::Result<Self> {
         let socket =
             Socket::new(Domain::IPV4, Type::RAW.nonblocking().cloexec(), Some(Protocol::from(libc::IPPROTO_RAW)))?;
         socket.set_header_included_v4(true)?;
         socket.set_mark(mark)?;
+        socket.bind_device(link.map(str::as_bytes))?;
         let fd = OwnedFd::from(socket);
         if setsockopt(&fd, sockopt::SndBufForce, &SEND_BUFFER).is_err() {
             setsockopt(&fd, sockopt::SndBuf, &SEND_BUFFER)?;

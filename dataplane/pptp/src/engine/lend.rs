@@ -1,5 +1,5 @@
-//! What the shared mode takes from the same stock as the in-path mode: Call IDs, and the counts behind `maxCalls` and
-//! `maxSessions`. So the two never give the same number to a server, and a limit holds for both together.
+//! What the shared mode and its shell take from the same stock as the in-path mode: external ports, Call IDs, and the counts
+//! behind `maxCalls` and `maxSessions`. So the two never give the same number to a server, and a limit holds for both.
 
 use std::net::Ipv4Addr;
 
@@ -7,9 +7,37 @@ use super::Engine;
 use super::allocator::Pair;
 use super::ids::one_less;
 use super::record::{Change, Quarantined, QuarantinedWhat};
-use crate::types::Now;
+use crate::types::{Flow, Now};
 
 impl Engine {
+    /// An external port that is free towards this server and port, for a connection of the shared mode; `None` when all are
+    /// in use or rest.
+    pub fn lend_port(&mut self, external: Ipv4Addr, server: Ipv4Addr, server_port: u16, now: Now) -> Option<u16> {
+        self.allocator.port(Pair { external, server }, server_port, now)
+    }
+
+    /// Takes this very port, of a connection that goes on; false when something else has it.
+    pub fn lend_this_port(&mut self, external: Ipv4Addr, server: Ipv4Addr, server_port: u16, port: u16) -> bool {
+        self.allocator.take_port(Pair { external, server }, server_port, port)
+    }
+
+    /// A lent port is no longer used and rests. What is returned has to be saved.
+    pub fn rest_port(&mut self, (external, port): (Ipv4Addr, u16), server: (Ipv4Addr, u16), now: Now) -> Change {
+        let entry = Quarantined {
+            external,
+            server: server.0,
+            what: QuarantinedWhat::Port { server_port: server.1, port },
+            until: now.after(self.limits.port_quarantine_ms),
+        };
+        self.allocator.quarantine(entry);
+        Change::Quarantine(entry)
+    }
+
+    /// Whether a segment of this flow is the in-path mode's: it has the connection, or had it a moment ago.
+    pub fn knows(&self, flow: Flow) -> bool {
+        self.by_flow.contains_key(&flow)
+    }
+
     /// A translated Call ID that is free towards this server.
     pub(crate) fn lend_call_id(&mut self, external: Ipv4Addr, server: Ipv4Addr, now: Now) -> Option<u16> {
         self.allocator.call_id(Pair { external, server }, now)

@@ -59,6 +59,11 @@ impl Engine {
         self.forward_handshake(index, Side::Server, packet)
     }
 
+    /// Tells a client by RST that nobody takes its segment; for the shell, whose other mode has refused it.
+    pub fn reset_client(&mut self, packet: &[u8]) {
+        self.answer_with_reset(packet);
+    }
+
     /// Tells the client by RST that nobody knows its segment.
     pub(super) fn answer_with_reset(&mut self, packet: &[u8]) {
         let reset = reset_for(packet);

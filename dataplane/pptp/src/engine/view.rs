@@ -89,8 +89,12 @@ pub struct CallView {
     pub pns_id: Option<u16>,
     /// The Call ID the server knows in its place.
     pub translated_id: Option<u16>,
-    /// The PAC's Call ID, unchanged on both sides; `None` while an outgoing call is not answered.
+    /// The PAC's Call ID as the client knows it; `None` while an outgoing call is not answered.
     pub pac_id: Option<u16>,
+    /// The PAC's Call ID as the server chose it: the same, but for some calls of the shared mode.
+    pub pac_id_outside: Option<u16>,
+    /// The tunnel that carries it in the shared mode; `None` while it waits for one, and in the in-path mode.
+    pub tunnel: Option<u64>,
     /// Who asked for it.
     pub direction: CallDirection,
     /// How far it is.

@@ -47,6 +47,8 @@ impl Engine {
                     pns_id: call.data.pns.map(|pns| pns.client),
                     translated_id: call.data.pns.map(|pns| pns.translated),
                     pac_id: call.data.pac,
+                    pac_id_outside: call.data.pac,
+                    tunnel: None,
                     direction: call.data.direction,
                     state: call.data.state,
                     up: call.data.up.traffic,

@@ -42,6 +42,7 @@ impl Shared {
             group: None,
             state: SessionState::AwaitingStart,
             created: now,
+            apart: false,
             early: Vec::new(),
             line: Line::new(now),
         };
@@ -161,7 +162,8 @@ impl Shared {
             self.end_session(id, SessionEnd::Version(request.version), Farewell::Close, cx);
             return;
         }
-        let group = self.join(GroupKey { external, server: flow.server, server_port: flow.server_port, alg });
+        let own = self.is_apart(id, flow, cx.now).then_some(id);
+        let group = self.join(GroupKey { external, server: flow.server, server_port: flow.server_port, alg, own });
         if let Some(session) = self.sessions.get_mut(&id) {
             session.group = Some(group);
         }

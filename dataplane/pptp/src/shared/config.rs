@@ -65,6 +65,9 @@ pub struct Config {
     pub write_timeout_ms: u64,
     /// Fragmented GRE packets whose way is remembered.
     pub fragment_entries: u32,
+    /// How long it is believed that a server takes one control connection only, without seeing it again: a day, since servers
+    /// are replaced and licences bought.
+    pub learned_ms: u64,
 }
 
 impl Default for Identity {
@@ -94,6 +97,7 @@ impl Default for Config {
             max_unwritten: 64 * 1024,
             write_timeout_ms: 30_000,
             fragment_entries: 1_024,
+            learned_ms: 86_400_000,
         }
     }
 }

@@ -187,6 +187,15 @@ pub enum Event {
         /// How long no other is tried, in milliseconds.
         wait_ms: u64,
     },
+    /// Auto: the server takes one control connection of an address only. All its clients share from now on.
+    Learned {
+        /// The server.
+        server: Ipv4Addr,
+        /// Its port.
+        server_port: u16,
+        /// What it has done.
+        why: super::Why,
+    },
     /// It ended.
     UpstreamClosed {
         /// Its name.
@@ -241,6 +250,7 @@ impl Event {
             Self::UpstreamOpening { .. } => "tunnel_opening",
             Self::UpstreamUp { .. } => "tunnel_up",
             Self::UpstreamFailed { .. } => "tunnel_failed",
+            Self::Learned { .. } => "auto_learned",
             Self::UpstreamClosed { .. } => "tunnel_closed",
             Self::CallUp { .. } => "shared_call_up",
             Self::CallDown { .. } => "shared_call_down",
@@ -255,6 +265,7 @@ impl Event {
             Self::SessionStarted { .. }
             | Self::UpstreamOpening { .. }
             | Self::UpstreamUp { .. }
+            | Self::Learned { .. }
             | Self::CallUp { .. } => Severity::Info,
             Self::SessionClosed { why, .. } => why.severity(),
             Self::UpstreamClosed { why: UpstreamEnd::Idle | UpstreamEnd::Shutdown, .. } => Severity::Info,

@@ -21,6 +21,8 @@ pub(super) struct GroupKey {
     pub(super) server: Ipv4Addr,
     pub(super) server_port: u16,
     pub(super) alg: String,
+    /// Auto, and nothing is known against it: this session's own. `None`: of all who share.
+    pub(super) own: Option<SessionId>,
 }
 
 /// Sessions and connections that belong together.
@@ -69,6 +71,11 @@ impl Group {
             armed: None,
         }
     }
+
+    /// Nobody will ever use its connections again.
+    pub(super) fn is_abandoned(&self) -> bool {
+        self.key.own.is_some() && self.sessions.is_empty()
+    }
 }
 
 /// How far a client's session is.
@@ -93,6 +100,8 @@ pub(super) struct Session {
     pub(super) group: Option<GroupId>,
     pub(super) state: SessionState,
     pub(super) created: Now,
+    /// Auto: it has connections to the server of its own as long as the server takes them.
+    pub(super) apart: bool,
     /// What is to be said to it behind the answer to its first message.
     pub(super) early: Vec<Vec<u8>>,
     pub(super) line: Line,

@@ -140,16 +140,25 @@ impl Learner {
         if others.iter().all(|flow| *flow == connection.flow) {
             return None;
         }
-        let (server, server_port) = (connection.flow.server, connection.flow.server_port);
+        Some(self.learn(connection.flow.server, connection.flow.server_port, why, now))
+    }
+
+    /// A server has been seen to take one control connection only: it is believed from now on.
+    pub fn learn(&mut self, server: Ipv4Addr, server_port: u16, why: Why, now: Now) -> Learned {
         let since = self.learned.get(&(server, server_port)).map_or(now, |entry| entry.since);
         let entry = Learned { server, server_port, why, since, seen: now, until: now.after(self.expiry_ms) };
         self.learned.insert((server, server_port), entry);
-        Some(entry)
+        entry
     }
 
     /// What is believed at `now`, by server.
     pub fn learned(&self, now: Now) -> impl Iterator<Item = Learned> + '_ {
         self.learned.values().filter(move |entry| entry.until > now).copied()
+    }
+
+    /// Knows what an earlier one had learned, too.
+    pub fn remember(&mut self, learned: impl IntoIterator<Item = Learned>) {
+        self.learned.extend(learned.into_iter().map(|entry| ((entry.server, entry.server_port), entry)));
     }
 
     /// Forgets what was learned about a server, at somebody's wish.

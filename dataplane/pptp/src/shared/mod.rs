@@ -16,6 +16,7 @@
 //! Call IDs, quarantine, `maxCalls` and `maxSessions` come from the in-path [`Engine`], which is lent to each input; so both
 //! modes may serve the same server at once. After every call the shell drains `poll_command`.
 
+mod auto;
 mod calls;
 mod client;
 mod config;
@@ -91,6 +92,7 @@ pub struct Shared {
     timers: Timers<Owner>,
     fragments: Fragments,
     random: Random,
+    learner: Learner,
     next_id: u64,
     next_group: u32,
 }
@@ -100,6 +102,7 @@ impl Shared {
     /// tables are hashed.
     pub fn new(config: Config, limits: Limits, seed: u64) -> Self {
         Self {
+            learner: Learner::new(config.learned_ms, []),
             config,
             limits,
             counters: Counters::default(),

@@ -108,6 +108,12 @@ impl Shared {
             | StartFailure::Malformed
             | StartFailure::TimedOut => false,
         };
+        if !beside && let Some(shared) = self.share_after(group, why, cx.now) {
+            // Served at once, over the connection of others.
+            self.note(Event::UpstreamFailed { upstream: id, why, wait_ms: 0 });
+            self.dirty.insert(shared);
+            return;
+        }
         let (wait_ms, told) = if beside {
             of.full_until = Some(cx.now.after(self.config.refusal_ms));
             (self.config.refusal_ms, false)

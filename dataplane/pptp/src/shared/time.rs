@@ -3,7 +3,7 @@
 use super::calls::Stage;
 use super::ends::{Farewell, incoming_refusal};
 use super::event::{CallEnd, SessionEnd, StartFailure, UpstreamEnd};
-use super::group::{GroupId, SessionState, UpstreamState};
+use super::group::{Group, GroupId, SessionState, UpstreamState};
 use super::line::Silence;
 use super::types::{SessionId, UpstreamId};
 use super::{Cx, Shared};
@@ -161,7 +161,9 @@ impl Shared {
                     Silence::Fine(None) => {}
                 }
                 if upstream.load == 0 {
-                    let at = upstream.idle_since.after(config.linger_ms.max(1));
+                    let abandoned = self.groups.get(&upstream.group).is_some_and(Group::is_abandoned);
+                    let linger = if abandoned { 0 } else { config.linger_ms.max(1) };
+                    let at = upstream.idle_since.after(linger);
                     if at <= now {
                         return Due::End(UpstreamEnd::Idle);
                     }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::calls::Stage;
 use super::types::{SessionId, UpstreamId};
 use super::{Shared, group};
-use crate::engine::{CallDirection, Traffic};
+use crate::engine::{CallDirection, CallState, CallsByObject, Traffic};
 use crate::types::{Flow, Now};
 
 /// How far a session is.
@@ -194,6 +194,54 @@ impl Shared {
         let mut views: Vec<CallView> = self.calls.iter().filter_map(|(_, call)| view(call)).collect();
         views.sort_by_key(|view| (view.flow, view.pns_id, view.pac_id));
         views
+    }
+
+    /// The same calls in the words of the in-path mode's list; `port`: the external port of a tunnel.
+    pub fn listed(&self, port: &dyn Fn(UpstreamId) -> u16) -> Vec<crate::CallView> {
+        let view = |call: &super::calls::Call| {
+            let flow = self.sessions.get(&call.session()?)?.flow;
+            Some(crate::CallView {
+                flow,
+                external: call.external,
+                external_port: call.upstream.map_or(0, port),
+                pns_id: call.client_pns,
+                translated_id: call.server_pns,
+                pac_id: call.client_pac,
+                pac_id_outside: call.server_pac,
+                tunnel: call.upstream.map(|upstream| upstream.0),
+                direction: call.direction,
+                state: match call.stage {
+                    Stage::Waiting | Stage::Requested => CallState::Requested,
+                    Stage::Accepted => CallState::Accepted,
+                    Stage::Up => CallState::Up,
+                },
+                up: call.up.traffic,
+                down: call.down.traffic,
+                created: call.created,
+                last_seen: call.up.last_payload.max(call.down.last_payload),
+                rule: call.policy.rule.clone(),
+                service: call.policy.service.clone(),
+                alg: call.policy.alg.clone(),
+            })
+        };
+        self.calls.iter().filter_map(|(_, call)| view(call)).collect()
+    }
+
+    /// Adds the calls clients have to those of the in-path mode.
+    pub fn count_by_object(&self, by: &mut CallsByObject) {
+        for (_, call) in self.calls.iter().filter(|(_, call)| call.client.is_some()) {
+            let policy = &call.policy;
+            let names =
+                [(&mut by.rules, &policy.rule), (&mut by.services, &policy.service), (&mut by.algs, &policy.alg)];
+            for (counts, name) in names {
+                *counts.entry(name.clone()).or_default() += 1;
+            }
+        }
+    }
+
+    /// How many sessions there are.
+    pub fn session_count(&self) -> usize {
+        self.sessions.len()
     }
 
     /// How many calls there are, those included whose client is gone and whose end the server has not confirmed.

@@ -2,12 +2,13 @@
 
 use std::net::Ipv4Addr;
 
-use callgate_pptp::shared::{Connection, Learned, Learner, LiveCall, Mode, Seen, TakeOver, Why};
+use callgate_pptp::shared::{Connection, Gone, Learned, Learner, LiveCall, Mode, Seen, SessionId, TakeOver, Why};
 use callgate_pptp::wire::control::StartReply;
 use callgate_pptp::{Admission, CallDirection, Flow, Now};
 
 use super::lab::{EXTERNAL, Lab, SERVER, client_addr, policy};
 use super::messages;
+use super::peer::Surplus;
 
 const DAY: u64 = 86_400_000;
 
@@ -126,4 +127,93 @@ fn a_take_over_of_a_call_id_that_is_somebody_elses_is_refused() {
     let refused = lab.shared.take_over(take_over(&[(0, taken, 128)]), &mut lab.engine, lab.now);
     assert_eq!(refused, None);
     lab.assert_all_calls_live(1);
+}
+
+/// A client that keeps its connection for itself as long as it can.
+fn apart(lab: &mut Lab, number: u32, pns: u16) -> SessionId {
+    let id = lab.connect(number);
+    lab.shared.keep_apart(id);
+    lab.says(id, &messages::start_request());
+    lab.says(id, &messages::outgoing_request(pns));
+    id
+}
+
+#[test]
+fn a_server_that_takes_every_connection_gets_one_of_each_client_and_it_ends_with_its_client() {
+    let mut lab = Lab::new(65_535);
+    let clients: Vec<_> = (0..5).map(|number| apart(&mut lab, number, 0)).collect();
+    assert_eq!(lab.live_upstreams().len(), 5);
+    lab.assert_all_calls_live(5);
+    lab.leaves(clients[0], Gone::Finished);
+    lab.wait(1);
+    assert_eq!(lab.live_upstreams().len(), 4, "no linger: nobody else uses it");
+    assert_eq!(lab.shared.learned(lab.now).count(), 0);
+    clients[1..].iter().for_each(|id| lab.leaves(*id, Gone::Reset));
+    lab.assert_nothing_left();
+}
+
+#[test]
+fn a_refused_client_is_served_at_once_over_the_connection_that_lives_and_so_is_every_later_one() {
+    for (surplus, why) in [(Surplus::Result3, Why::SecondRefused), (Surplus::Resets, Why::SecondReset)] {
+        let mut lab = Lab::new(65_535);
+        (lab.server.connections, lab.server.surplus) = (1, surplus);
+        let first = apart(&mut lab, 0, 0);
+        let begun = lab.now;
+        let second = apart(&mut lab, 1, 0);
+        assert_eq!((lab.kinds(second), lab.last(second)[16], lab.now), (vec![2, 8], 1, begun), "{why:?}");
+        let third = apart(&mut lab, 2, 0);
+        assert_eq!((lab.kinds(first), lab.kinds(third)), (vec![2, 8], vec![2, 8]), "the first hears nothing of it");
+        assert_eq!(lab.upstreams.len(), 2, "the third was not tried on its own");
+        lab.assert_all_calls_live(3);
+        let learned: Vec<_> = lab.shared.learned(lab.now).map(|entry| (entry.server, entry.server_port, entry.why)).collect();
+        assert_eq!(learned, [(SERVER, 1723, why)]);
+        // The first may go: the others keep its connection.
+        lab.leaves(first, Gone::Finished);
+        lab.assert_all_calls_live(2);
+        lab.leaves(second, Gone::Finished);
+        lab.leaves(third, Gone::Finished);
+        lab.assert_nothing_left();
+    }
+}
+
+#[test]
+fn a_call_that_waits_when_its_connection_is_refused_goes_over_the_other() {
+    let mut lab = Lab::new(65_535);
+    lab.server.connections = 1;
+    apart(&mut lab, 0, 0);
+    let second = lab.connect(1);
+    lab.shared.keep_apart(second);
+    lab.says(second, &[messages::start_request(), messages::outgoing_request(4), messages::outgoing_request(5)].concat());
+    assert_eq!(lab.kinds(second), [2, 8, 8]);
+    lab.assert_all_calls_live(3);
+}
+
+#[test]
+fn a_refusal_while_no_other_connection_lives_teaches_nothing() {
+    let mut lab = Lab::new(65_535);
+    lab.server.connections = 0;
+    let client = apart(&mut lab, 0, 0);
+    lab.wait(60_000);
+    assert_eq!(lab.kinds(client), [2], "refused after the tries");
+    assert_eq!(lab.shared.learned(lab.now).count(), 0);
+}
+
+#[test]
+fn what_was_learned_is_forgotten_after_a_day_and_remembered_by_the_next_process_until_then() {
+    let mut lab = Lab::new(65_535);
+    lab.server.connections = 1;
+    let clients = [apart(&mut lab, 0, 0), apart(&mut lab, 1, 0)];
+    let learned: Vec<_> = lab.shared.learned(lab.now).collect();
+    let mut next = Lab::new(65_535);
+    next.shared.remember(learned);
+    next.server.connections = 1;
+    apart(&mut next, 0, 0);
+    apart(&mut next, 1, 0);
+    assert_eq!(next.upstreams.len(), 1, "shared from the first");
+    clients.into_iter().for_each(|id| lab.leaves(id, Gone::Finished));
+    lab.wait(86_400_000);
+    lab.server.connections = usize::MAX;
+    apart(&mut lab, 2, 0);
+    apart(&mut lab, 3, 0);
+    assert_eq!((lab.live_upstreams().len(), lab.shared.learned(lab.now).count()), (2, 0));
 }

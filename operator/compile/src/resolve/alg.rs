@@ -18,14 +18,8 @@ fn alg(key: &ObjectKey, spec: &PptpAlgSpec) -> (Option<model::PptpAlg>, Report) 
     let idle_timeout_ms = millis(&spec.idle_timeout, "spec.idleTimeout", &mut report);
     let control_connection = match spec.control_connection {
         ControlConnection::PerClient => model::ControlConnection::PerClient,
-        ControlConnection::Shared => {
-            not_there("Shared", &mut report);
-            model::ControlConnection::Shared
-        }
-        ControlConnection::Auto => {
-            not_there("Auto", &mut report);
-            model::ControlConnection::Auto
-        }
+        ControlConnection::Shared => model::ControlConnection::Shared,
+        ControlConnection::Auto => model::ControlConnection::Auto,
     };
     let validation = match spec.validation {
         Validation::Strict => model::Validation::Strict,
@@ -40,14 +34,6 @@ fn alg(key: &ObjectKey, spec: &PptpAlgSpec) -> (Option<model::PptpAlg>, Report) 
         validation,
     };
     (report.is_good().then_some(resolved), report)
-}
-
-fn not_there(value: &str, report: &mut Report) {
-    let message = format!(
-        "{value} is not there yet: write PerClient, or remove the field (each client then keeps a control connection of \
-         its own)"
-    );
-    report.add(Reason::Unsupported, "spec.controlConnection", message);
 }
 
 fn millis(duration: &Duration, field: &str, report: &mut Report) -> u64 {

@@ -1,0 +1,66 @@
+//! Whose a segment is, through the life of a connection.
+
+use callgate_pptp::Policy;
+
+use super::*;
+
+const FLOW: Flow = Flow {
+    client: Ipv4Addr::new(10, 0, 0, 2),
+    client_port: 40_000,
+    server: Ipv4Addr::new(203, 0, 113, 7),
+    server_port: 1723,
+};
+
+fn awaited() -> Awaited {
+    let policy = Policy {
+        rule: "pos/tills".into(),
+        service: "pos/pptp".into(),
+        alg: "pos/alg".into(),
+        echo_timeout_ms: 0,
+        idle_timeout_ms: 0,
+        max_calls: 0,
+        max_sessions: 0,
+        strict: true,
+    };
+    Awaited { admission: Admission { external: Ipv4Addr::new(192, 0, 2, 1), policy }, apart: false }
+}
+
+#[test]
+fn a_client_is_known_from_its_syn_until_a_while_after_its_end_and_its_ports_may_be_used_again_meanwhile() {
+    let (mut ends, end) = (Ends::default(), End::Client(FLOW));
+    assert_eq!((ends.is_new(end), ends.has(end), ends.accepted(FLOW)), (true, false, None));
+    ends.awaits(FLOW, awaited(), Now(0));
+    assert_eq!((ends.is_new(end), ends.has(end), ends.next()), (false, true, Some(Now(HANDSHAKE))));
+    assert_eq!(ends.accepted(FLOW), Some(awaited()));
+    assert_eq!((ends.accepted(FLOW), ends.next()), (None, None), "only once");
+    ends.over(end, Now(1_000));
+    assert_eq!((ends.is_new(end), ends.has(end)), (true, true));
+    ends.awaits(FLOW, awaited(), Now(2_000));
+    assert_eq!(ends.accepted(FLOW), Some(awaited()));
+    ends.forget(Now(1_000 + LINGER));
+    assert!(ends.has(end), "the second one is there");
+    ends.over(end, Now(100_000));
+    ends.forget(Now(100_000 + LINGER));
+    assert!(ends.is_empty() && ends.next().is_none());
+}
+
+#[test]
+fn a_handshake_that_is_never_completed_is_forgotten() {
+    let mut ends = Ends::default();
+    ends.awaits(FLOW, awaited(), Now(5));
+    ends.forget(Now(5 + HANDSHAKE));
+    assert_eq!(ends.accepted(FLOW), None);
+}
+
+#[test]
+fn connections_to_servers_say_where_answers_come_in() {
+    let mut ends = Ends::default();
+    let outer = Outer {
+        external: SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, 1), 10_007),
+        server: SocketAddrV4::new(Ipv4Addr::new(203, 0, 113, 7), 1723),
+    };
+    ends.live(End::Server(outer));
+    assert_eq!(ends.external_addresses(), [Ipv4Addr::new(192, 0, 2, 1)].into());
+    assert_eq!(ends.server_ports(), [1723].into());
+    assert!(ends.has(End::Server(outer)) && !ends.has(End::Server(Outer { external: outer.server, server: outer.external })));
+}

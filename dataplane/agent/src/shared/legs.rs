@@ -1,0 +1,371 @@
+//! The sockets: reads what comes, writes one message after the other, closes behind the last one.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::io::{self, Read as _};
+use std::net::{Shutdown, SocketAddr, SocketAddrV4};
+use std::os::fd::{AsFd, BorrowedFd};
+
+use callgate_pptp::shared::{ConnectError, Gone, Leg, UpstreamId};
+use callgate_pptp::{Flow, Now};
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use socket2::Socket;
+
+use super::ends::{End, Outer};
+use super::socket;
+use crate::nft::sockets::LISTENER;
+
+/// Bytes read from one leg before the others have their turn.
+const TURN: usize = 16 * 1024;
+/// Events taken from the kernel at once.
+const EVENTS: usize = 256;
+/// How long a leg that is told to close has to take what was written to it and to close too, ms.
+const FAREWELL: u64 = 10_000;
+
+/// What has happened on a socket.
+#[derive(Debug)]
+pub(super) enum Heard {
+    /// A client's connection is there; it has no leg yet.
+    Accepted(Flow, Socket),
+    /// TCP to a server is up.
+    Connected(UpstreamId),
+    /// TCP to a server did not come about.
+    Failed(UpstreamId, ConnectError),
+    /// Octets.
+    Bytes(Leg, Vec<u8>),
+    /// The other end has closed or reset it.
+    Gone(Leg, Gone),
+    /// The kernel has taken so many octets.
+    Written(Leg, usize),
+    /// There is no socket for it any more.
+    Over(End),
+}
+
+/// One connection.
+#[derive(Debug)]
+struct Line {
+    /// `None` once the core has forgotten it.
+    leg: Option<Leg>,
+    end: End,
+    socket: Socket,
+    connecting: bool,
+    /// The other end has said FIN.
+    finished: bool,
+    /// Messages, and how many octets of the first the kernel has.
+    waiting: VecDeque<Vec<u8>>,
+    taken: usize,
+    /// Told to close: reset if it is not closed by then.
+    until: Option<Now>,
+    /// FIN is said.
+    shut: bool,
+    /// What the kernel was last told to look for.
+    interest: EpollFlags,
+}
+
+/// All sockets.
+pub(super) struct Legs {
+    epoll: Epoll,
+    mark: u32,
+    next: u64,
+    lines: HashMap<u64, Line>,
+    by_leg: HashMap<Leg, u64>,
+    listeners: HashMap<u64, Socket>,
+    ports: BTreeSet<u16>,
+    /// Legs told to close, by their deadline; not ordered: few.
+    leaving: Vec<u64>,
+}
+
+impl Legs {
+    /// None yet; `mark` is the packet mark of all.
+    ///
+    /// # Errors
+    /// When the kernel has no descriptor to spare.
+    pub(super) fn new(mark: u32) -> io::Result<Self> {
+        Ok(Self {
+            epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?,
+            mark,
+            next: 1,
+            lines: HashMap::new(),
+            by_leg: HashMap::new(),
+            listeners: HashMap::new(),
+            ports: BTreeSet::new(),
+            leaving: Vec::new(),
+        })
+    }
+
+    /// Readable when a socket has something to tell.
+    pub(super) fn fd(&self) -> BorrowedFd<'_> {
+        self.epoll.0.as_fd()
+    }
+
+    /// Accepts connections to servers' port `port` from now on.
+    ///
+    /// # Errors
+    /// EADDRINUSE when somebody on this host listens on that port of all addresses.
+    pub(super) fn listen(&mut self, port: u16) -> io::Result<()> {
+        if self.ports.contains(&port) {
+            return Ok(());
+        }
+        let listener = socket::listen(SocketAddrV4::new(LISTENER, port), self.mark)?;
+        let token = self.token();
+        self.epoll.add(&listener, EpollEvent::new(EpollFlags::EPOLLIN, token))?;
+        self.listeners.insert(token, listener);
+        self.ports.insert(port);
+        Ok(())
+    }
+
+    /// Begins a connection to a server.
+    ///
+    /// # Errors
+    /// What bind and connect give.
+    pub(super) fn connect(&mut self, upstream: UpstreamId, outer: Outer) -> io::Result<()> {
+        let socket = socket::connect(outer.external, outer.server, self.mark)?;
+        self.put(Leg::Upstream(upstream), End::Server(outer), socket, true)
+    }
+
+    /// An accepted connection is this leg's.
+    ///
+    /// # Errors
+    /// When the kernel cannot look after it.
+    pub(super) fn adopt(&mut self, leg: Leg, end: End, socket: Socket) -> io::Result<()> {
+        self.put(leg, end, socket, false)
+    }
+
+    fn put(&mut self, leg: Leg, end: End, socket: Socket, connecting: bool) -> io::Result<()> {
+        let token = self.token();
+        let interest = if connecting { EpollFlags::EPOLLOUT } else { EpollFlags::EPOLLIN };
+        self.epoll.add(&socket, EpollEvent::new(interest, token))?;
+        let line = Line {
+            leg: Some(leg),
+            end,
+            socket,
+            connecting,
+            finished: false,
+            waiting: VecDeque::new(),
+            taken: 0,
+            until: None,
+            shut: false,
+            interest,
+        };
+        self.lines.insert(token, line);
+        self.by_leg.insert(leg, token);
+        Ok(())
+    }
+
+    fn token(&mut self) -> u64 {
+        self.next += 1;
+        self.next - 1
+    }
+
+    /// The server's leg as the server sees it.
+    pub(super) fn outer(&self, upstream: UpstreamId) -> Option<Outer> {
+        match self.lines.get(self.by_leg.get(&Leg::Upstream(upstream))?)?.end {
+            End::Server(outer) => Some(outer),
+            End::Client(_) => None,
+        }
+    }
+
+    /// Writes one message, behind those that wait.
+    pub(super) fn write(&mut self, leg: Leg, message: Vec<u8>, heard: &mut Vec<Heard>) {
+        let Some(&token) = self.by_leg.get(&leg) else { return };
+        if let Some(line) = self.lines.get_mut(&token) {
+            line.waiting.push_back(message);
+        }
+        self.push(token, heard);
+    }
+
+    /// Closes behind what is to be written; the core has forgotten it.
+    pub(super) fn close(&mut self, leg: Leg, now: Now, heard: &mut Vec<Heard>) {
+        let Some(token) = self.by_leg.remove(&leg) else { return };
+        if let Some(line) = self.lines.get_mut(&token) {
+            (line.leg, line.until) = (None, Some(now.after(FAREWELL)));
+            self.leaving.push(token);
+        }
+        self.push(token, heard);
+    }
+
+    /// Resets it; the core has forgotten it.
+    pub(super) fn reset(&mut self, leg: Leg, heard: &mut Vec<Heard>) {
+        if let Some(token) = self.by_leg.remove(&leg) {
+            self.drop_line(token, heard);
+        }
+    }
+
+    /// The next time `expire` has something to do.
+    pub(super) fn next(&self) -> Option<Now> {
+        self.leaving.iter().filter_map(|token| self.lines.get(token)?.until).min()
+    }
+
+    /// Resets what has not closed in time.
+    pub(super) fn expire(&mut self, now: Now, heard: &mut Vec<Heard>) {
+        let late = |token: &u64| self.lines.get(token).and_then(|line| line.until).is_none_or(|until| until <= now);
+        let (over, left): (Vec<u64>, Vec<u64>) = self.leaving.iter().partition(|token| late(token));
+        self.leaving = left;
+        for token in over {
+            self.drop_line(token, heard);
+        }
+    }
+
+    /// What the kernel has to tell.
+    pub(super) fn hear(&mut self, heard: &mut Vec<Heard>) {
+        let mut events = [EpollEvent::empty(); EVENTS];
+        let Ok(count) = self.epoll.wait(&mut events, EpollTimeout::ZERO) else { return };
+        for event in events.iter().take(count) {
+            let token = event.data();
+            if let Some(listener) = self.listeners.get(&token) {
+                accept(listener, heard);
+                continue;
+            }
+            let Some(line) = self.lines.get_mut(&token) else { continue };
+            if line.connecting {
+                self.connected(token, heard);
+                continue;
+            }
+            let flags = event.events();
+            if flags.intersects(EpollFlags::EPOLLIN | EpollFlags::EPOLLERR | EpollFlags::EPOLLHUP) {
+                self.read(token, heard);
+            }
+            if flags.contains(EpollFlags::EPOLLOUT) {
+                self.push(token, heard);
+            }
+        }
+    }
+
+    fn connected(&mut self, token: u64, heard: &mut Vec<Heard>) {
+        let Some(line) = self.lines.get_mut(&token) else { return };
+        let Some(Leg::Upstream(upstream)) = line.leg else { return self.drop_line(token, heard) };
+        match line.socket.take_error() {
+            Ok(None) => {
+                line.connecting = false;
+                heard.push(Heard::Connected(upstream));
+                self.look_for(token);
+            }
+            Ok(Some(error)) | Err(error) => {
+                self.drop_line(token, heard);
+                heard.push(Heard::Failed(upstream, socket::connect_error(&error)));
+            }
+        }
+    }
+
+    fn read(&mut self, token: u64, heard: &mut Vec<Heard>) {
+        let mut room = [0; 4096];
+        let mut bytes = Vec::new();
+        let mut end = None;
+        let Some(line) = self.lines.get_mut(&token) else { return };
+        while bytes.len() < TURN && end.is_none() {
+            match (&line.socket).read(&mut room) {
+                Ok(0) => end = Some(Gone::Finished),
+                Ok(n) => bytes.extend_from_slice(&room[..n]),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => end = Some(Gone::Reset),
+            }
+        }
+        let leg = line.leg;
+        if let (Some(leg), false) = (leg, bytes.is_empty()) {
+            heard.push(Heard::Bytes(leg, bytes));
+        }
+        let Some(gone) = end else { return };
+        if let (Some(leg), false) = (leg, line.finished) {
+            heard.push(Heard::Gone(leg, gone));
+        }
+        line.finished = true;
+        match gone {
+            Gone::Reset => self.drop_line(token, heard),
+            Gone::Finished if line.shut => self.done(token, heard),
+            Gone::Finished => self.look_for(token),
+        }
+    }
+
+    /// Writes what waits, as far as the kernel takes it; says FIN behind it where the leg is to be closed.
+    fn push(&mut self, token: u64, heard: &mut Vec<Heard>) {
+        let Some(line) = self.lines.get_mut(&token) else { return };
+        let mut taken = 0;
+        let mut broken = false;
+        while let Some(message) = line.waiting.front() {
+            let rest = message.get(line.taken..).unwrap_or_default();
+            // MSG_EOR: the kernel joins no later message to this one, not even when it has to send it again.
+            match line.socket.send_with_flags(rest, libc::MSG_EOR | libc::MSG_NOSIGNAL) {
+                Ok(n) => {
+                    taken += n;
+                    line.taken += n;
+                    if n == rest.len() {
+                        line.waiting.pop_front();
+                        line.taken = 0;
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    broken = error.kind() != io::ErrorKind::WouldBlock;
+                    break;
+                }
+            }
+        }
+        if let (Some(leg), true) = (line.leg, taken > 0) {
+            heard.push(Heard::Written(leg, taken));
+        }
+        if broken {
+            // Reading tells why, and ends it.
+            line.waiting.clear();
+            return self.read(token, heard);
+        }
+        if line.until.is_some() && line.waiting.is_empty() && !line.shut {
+            line.shut = true;
+            if line.socket.shutdown(Shutdown::Write).is_err() || line.finished {
+                return self.done(token, heard);
+            }
+        }
+        self.look_for(token);
+    }
+
+    /// Both ends have said FIN: the kernel does the rest.
+    fn done(&mut self, token: u64, heard: &mut Vec<Heard>) {
+        if let Some(line) = self.lines.get(&token) {
+            let _ = socket::undress(&line.socket);
+        }
+        self.drop_line(token, heard);
+    }
+
+    fn drop_line(&mut self, token: u64, heard: &mut Vec<Heard>) {
+        let Some(line) = self.lines.remove(&token) else { return };
+        if let Some(leg) = line.leg {
+            self.by_leg.remove(&leg);
+        }
+        self.leaving.retain(|other| *other != token);
+        heard.push(Heard::Over(line.end));
+    }
+
+    fn look_for(&mut self, token: u64) {
+        let Some(line) = self.lines.get_mut(&token) else { return };
+        let mut interest = EpollFlags::empty();
+        interest.set(EpollFlags::EPOLLIN, !line.finished && !line.connecting);
+        interest.set(EpollFlags::EPOLLOUT, line.connecting || !line.waiting.is_empty());
+        if interest != line.interest
+            && self.epoll.modify(&line.socket, &mut EpollEvent::new(interest, token)).is_ok()
+        {
+            line.interest = interest;
+        }
+    }
+}
+
+fn accept(listener: &Socket, heard: &mut Vec<Heard>) {
+    loop {
+        let (socket, peer) = match listener.accept() {
+            Ok(accepted) => accepted,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            // Nobody, or one that is gone already, or no descriptor: the kernel keeps it for the next time.
+            Err(_) => return,
+        };
+        let ends = (peer.as_socket(), socket.local_addr().ok().and_then(|own| own.as_socket()));
+        let (Some(SocketAddr::V4(client)), Some(SocketAddr::V4(server))) = ends else { continue };
+        if socket.set_nonblocking(true).is_err() || socket::dress(&socket).is_err() {
+            continue;
+        }
+        let flow = Flow {
+            client: *client.ip(),
+            client_port: client.port(),
+            server: *server.ip(),
+            server_port: server.port(),
+        };
+        heard.push(Heard::Accepted(flow, socket));
+    }
+}

@@ -1,0 +1,415 @@
+//! The shared mode's core with its sockets: what the ALG's thread asks and tells it.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::io;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::os::fd::BorrowedFd;
+
+use callgate_proto::model::{ControlConnection, External, NodeConfig};
+use callgate_pptp::shared::{Command, ConnectError, Event as SharedEvent, Gone, Leg, Shared, TunnelView, UpstreamId};
+use callgate_pptp::{Admission, Change, Engine, Event, Flow, Now, OpenRefusal, Side, Verdict};
+
+use super::ends::{Awaited, End, Ends, Outer, Segment};
+use super::legs::{Heard, Legs};
+use super::memory::Memory;
+use crate::alg::gate::Gate;
+use crate::alg::policy;
+use crate::alg::seldom::Seldom;
+use crate::sockets::{Emitter, Sent};
+
+/// Ports tried for one connection to a server, where others of this host have some of ours.
+const PORTS: usize = 8;
+
+callgate_pptp::counters! {
+    /// What the sockets of the shared mode count, since the thread started.
+    pub struct Counters {
+        /// Segments handed to the kernel's TCP.
+        shared_inward,
+        /// Segments the kernel's TCP did not take.
+        shared_inward_refused,
+        /// Connections of clients accepted.
+        shared_accepted,
+        /// Connections to servers begun.
+        shared_connects,
+    }
+}
+
+/// What became of a packet of the shared mode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Passed {
+    /// The packet, as rewritten in place, goes out to this side.
+    Forward(Side),
+    /// Nothing more to do with it.
+    Done,
+}
+
+/// What every input needs besides itself.
+pub(crate) struct With<'a> {
+    pub(crate) engine: &'a mut Engine,
+    pub(crate) gate: &'a mut Gate,
+    pub(crate) now: Now,
+}
+
+/// The shared mode of this node.
+pub(crate) struct Mode {
+    core: Shared,
+    memory: Memory,
+    ends: Ends,
+    legs: Legs,
+    inward: Emitter,
+    /// What is to be done with sockets, once the journal has what came before.
+    actions: VecDeque<Command>,
+    /// What the journal has to hear of beside the core's.
+    changes: Vec<Change>,
+    events: Vec<Event>,
+    /// The configuration has a PptpAlg that may use it.
+    wanted: bool,
+    counters: Counters,
+    unheard: Seldom,
+    unopened: Seldom,
+}
+
+impl Mode {
+    /// Without any connection, but with what is known about servers. `sent`: packet mark of the sockets; `inward`: of what is for them.
+    ///
+    /// # Errors
+    /// When a socket cannot be made.
+    pub(crate) fn new(mut core: Shared, memory: Memory, sent: u32, inward: u32) -> io::Result<Self> {
+        match memory.load() {
+            Ok(learned) => core.remember(learned),
+            Err(error) => tracing::error!("{}: what Auto had learned is lost: {error}", memory.path().display()),
+        }
+        Ok(Self {
+            core,
+            memory,
+            ends: Ends::default(),
+            legs: Legs::new(sent)?,
+            inward: Emitter::open_to("lo", inward)?,
+            actions: VecDeque::new(),
+            changes: Vec::new(),
+            events: Vec::new(),
+            wanted: false,
+            counters: Counters::default(),
+            unheard: Seldom::default(),
+            unopened: Seldom::default(),
+        })
+    }
+
+    /// Readable when a socket has something to tell.
+    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
+        self.legs.fd()
+    }
+
+    /// One packet; `None` when it is not of this mode.
+    pub(crate) fn packet(&mut self, from: Side, packet: &mut [u8], with: &mut With<'_>) -> Option<Passed> {
+        if !self.wanted && self.ends.is_empty() {
+            return None;
+        }
+        let Some(segment) = Segment::read(packet) else {
+            let verdict = match from {
+                Side::Client => self.core.from_client(packet, with.now),
+                Side::Server => self.core.from_server(packet, with.now),
+            };
+            return match verdict? {
+                Verdict::Forward(to) => Some(Passed::Forward(to)),
+                Verdict::Consumed => Some(Passed::Done),
+            };
+        };
+        let end = match from {
+            Side::Client => End::Client(segment.flow()),
+            Side::Server => End::Server(segment.outer()),
+        };
+        if from == Side::Client && segment.opens && self.ends.is_new(end) && !self.opens(segment.flow(), packet, with)? {
+            return Some(Passed::Done);
+        }
+        if !self.ends.has(end) {
+            return None;
+        }
+        if from == Side::Server {
+            // The kernel has brought it to its socket already; this is the tap's copy.
+            return Some(Passed::Done);
+        }
+        self.counters.shared_inward += 1;
+        if !matches!(self.inward.send(&[packet]), Sent::Taken(_)) {
+            self.counters.shared_inward_refused += 1;
+        }
+        Some(Passed::Done)
+    }
+
+    /// A client opens a connection: whether the kernel may answer it. `None` when it is not for this mode.
+    fn opens(&mut self, flow: Flow, packet: &[u8], with: &mut With<'_>) -> Option<bool> {
+        if with.engine.knows(flow) {
+            return None;
+        }
+        let (policy, external) = policy::decide(&with.gate.config, flow)?;
+        let apart = match policy::control_connection(&with.gate.config, &policy) {
+            ControlConnection::Shared => false,
+            ControlConnection::Auto => true,
+            ControlConnection::PerClient => return None,
+        };
+        let external = match with.gate.open_way(flow.server, external) {
+            Ok(external) => external,
+            Err(why) => {
+                self.refuse(flow, packet, OpenRefusal::NotAdmitted(why), with);
+                return Some(false);
+            }
+        };
+        if let Err(error) = self.legs.listen(flow.server_port) {
+            if let Some(held) = self.unheard.due(with.now) {
+                tracing::error!(
+                    port = flow.server_port, held,
+                    "cannot accept connections in a server's name: {error}; a program of this host that listens on that port of \
+                     all addresses must listen on its own address only"
+                );
+            }
+            self.refuse(flow, packet, OpenRefusal::NoPort, with);
+            return Some(false);
+        }
+        self.ends.awaits(flow, Awaited { admission: Admission { external, policy }, apart }, with.now);
+        Some(true)
+    }
+
+    fn refuse(&mut self, flow: Flow, packet: &[u8], why: OpenRefusal, with: &mut With<'_>) {
+        with.engine.reset_client(packet);
+        self.events.push(Event::Refused { flow, why });
+    }
+
+    /// What the sockets have to tell.
+    pub(crate) fn hear(&mut self, with: &mut With<'_>) {
+        let mut heard = Vec::new();
+        self.legs.hear(&mut heard);
+        self.take(heard, with);
+    }
+
+    fn take(&mut self, heard: Vec<Heard>, with: &mut With<'_>) {
+        let mut more = Vec::new();
+        for heard in heard {
+            let (core, now) = (&mut self.core, with.now);
+            match heard {
+                Heard::Accepted(flow, socket) => {
+                    self.counters.shared_accepted += 1;
+                    let Some(Awaited { admission, apart }) = self.ends.accepted(flow) else {
+                        // Nobody has let it through: the socket is reset by being dropped.
+                        continue;
+                    };
+                    match core.client_connected(flow, admission, with.engine, now) {
+                        Ok(id) => {
+                            let leg = Leg::Client(id);
+                            if apart {
+                                core.keep_apart(id);
+                            }
+                            if let Err(error) = self.legs.adopt(leg, End::Client(flow), socket) {
+                                tracing::error!("a connection cannot be looked after: {error}");
+                                self.core.client_closed(id, Gone::Reset, with.engine, now);
+                                self.ends.over(End::Client(flow), now);
+                            }
+                        }
+                        Err(why) => {
+                            drop(socket);
+                            self.ends.over(End::Client(flow), now);
+                            self.events.push(Event::Refused { flow, why });
+                        }
+                    }
+                }
+                Heard::Connected(upstream) => core.upstream_connected(upstream, with.engine, now),
+                Heard::Failed(upstream, why) => core.upstream_failed(upstream, why, with.engine, now),
+                Heard::Bytes(Leg::Client(id), bytes) => core.client_bytes(id, &bytes, with.engine, now),
+                Heard::Bytes(Leg::Upstream(id), bytes) => core.upstream_bytes(id, &bytes, with.engine, now),
+                Heard::Gone(Leg::Client(id), gone) => core.client_closed(id, gone, with.engine, now),
+                Heard::Gone(Leg::Upstream(id), gone) => core.upstream_closed(id, gone, with.engine, now),
+                Heard::Written(leg, octets) => core.written(leg, octets, now),
+                Heard::Over(end) => {
+                    self.ends.over(end, now);
+                    if let End::Server(outer) = end {
+                        more.push(outer);
+                    }
+                }
+            }
+        }
+        for outer in more {
+            self.changes.push(rest(outer, with));
+        }
+    }
+
+    /// The next command for others than the sockets; those for the sockets are kept for `act`.
+    pub(crate) fn poll_command(&mut self) -> Option<Command> {
+        loop {
+            if let Some(change) = self.changes.pop() {
+                return Some(Command::Persist(change));
+            }
+            match self.core.poll_command()? {
+                command @ (Command::Open { .. }
+                | Command::Write { .. }
+                | Command::Close { .. }
+                | Command::Reset { .. }) => self.actions.push_back(command),
+                command @ Command::Note(SharedEvent::Learned { .. }) => {
+                    self.keep();
+                    return Some(command);
+                }
+                command @ (Command::Persist(_) | Command::Send { .. } | Command::Note(_)) => return Some(command),
+            }
+        }
+    }
+
+    /// What is known about servers is known to the next process.
+    fn keep(&self) {
+        let learned: Vec<_> = self.core.learned(Now(0)).collect();
+        if let Err(error) = self.memory.save(&learned) {
+            tracing::error!("{}: what Auto has learned cannot be kept: {error}", self.memory.path().display());
+        }
+    }
+
+    /// The next event that is told in the in-path mode's words.
+    pub(crate) fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop()
+    }
+
+    /// Does what the core wants done with sockets; the journal must have all that came before. False when there was nothing.
+    pub(crate) fn act(&mut self, with: &mut With<'_>) -> bool {
+        if self.actions.is_empty() {
+            return false;
+        }
+        let mut heard = Vec::new();
+        while let Some(action) = self.actions.pop_front() {
+            match action {
+                Command::Open { upstream, external, server, server_port } => {
+                    self.open(upstream, external, SocketAddrV4::new(server, server_port), &mut heard, with);
+                }
+                Command::Write { leg, message } => self.legs.write(leg, message, &mut heard),
+                Command::Close { leg } => self.legs.close(leg, with.now, &mut heard),
+                Command::Reset { leg } => self.legs.reset(leg, &mut heard),
+                Command::Persist(_) | Command::Send { .. } | Command::Note(_) => {}
+            }
+        }
+        self.take(heard, with);
+        true
+    }
+
+    fn open(
+        &mut self,
+        upstream: UpstreamId,
+        external: Ipv4Addr,
+        server: SocketAddrV4,
+        heard: &mut Vec<Heard>,
+        with: &mut With<'_>,
+    ) {
+        self.counters.shared_connects += 1;
+        // The route may be another than when the session was let through.
+        if with.gate.open_way(*server.ip(), External::Address(external)).is_err() {
+            return heard.push(Heard::Failed(upstream, ConnectError::Unreachable));
+        }
+        let mut tried = Vec::new();
+        let mut why = ConnectError::Local;
+        while tried.len() < PORTS {
+            let Some(port) = with.engine.lend_port(external, *server.ip(), server.port(), with.now) else { break };
+            let outer = Outer { external: SocketAddrV4::new(external, port), server };
+            // Before the SYN leaves: its answer must find its way here.
+            self.ends.live(End::Server(outer));
+            match self.legs.connect(upstream, outer) {
+                Ok(()) => {
+                    for outer in tried {
+                        self.changes.push(rest(outer, with));
+                    }
+                    return;
+                }
+                Err(error) => {
+                    self.ends.over(End::Server(outer), with.now);
+                    tried.push(outer);
+                    why = super::socket::connect_error(&error);
+                    if error.kind() != io::ErrorKind::AddrInUse {
+                        if let Some(held) = self.unopened.due(with.now) {
+                            tracing::warn!(%server, %external, held, "cannot open a connection to a server: {error}");
+                        }
+                        break;
+                    }
+                }
+            }
+        }
+        for outer in tried {
+            self.changes.push(rest(outer, with));
+        }
+        heard.push(Heard::Failed(upstream, why));
+    }
+
+    /// When `handle_timeout` has to be called next.
+    pub(crate) fn poll_timeout(&self) -> Option<Now> {
+        [self.core.poll_timeout(), self.ends.next(), self.legs.next()].into_iter().flatten().min()
+    }
+
+    /// Does what is due.
+    pub(crate) fn handle_timeout(&mut self, with: &mut With<'_>) {
+        if self.core.poll_timeout().is_some_and(|at| at <= with.now) {
+            self.core.handle_timeout(with.engine, with.now);
+        }
+        let mut heard = Vec::new();
+        self.legs.expire(with.now, &mut heard);
+        self.take(heard, with);
+        self.ends.forget(with.now);
+    }
+
+    /// Rules are these from now on; `with.gate` has them already.
+    pub(crate) fn configure(&mut self, config: &NodeConfig, with: &mut With<'_>) {
+        self.wanted = crate::nft::sockets::needed(config);
+        self.core.set_policies(&mut |old| policy::renew(config, old), with.engine, with.now);
+    }
+
+    /// Clients that are gone: their connections are reset, their calls cleared at their servers.
+    pub(crate) fn end_clients(&mut self, gone: &BTreeSet<Ipv4Addr>, with: &mut With<'_>) {
+        let sessions = self.core.sessions();
+        let mut heard = Vec::new();
+        for session in sessions.into_iter().filter(|session| gone.contains(&session.flow.client)) {
+            self.legs.reset(Leg::Client(session.session), &mut heard);
+            self.core.client_closed(session.session, Gone::Reset, with.engine, with.now);
+        }
+        self.take(heard, with);
+    }
+
+    /// Packet `packet` (as rewritten) was too large for the way to `to`; false when it is not of this mode.
+    pub(crate) fn too_big(&mut self, packet: &[u8], to: Side, mtu: u16) -> bool {
+        self.core.too_big(packet, to, mtu)
+    }
+
+    /// External addresses of connections to servers, with the servers: answers have to reach us.
+    pub(crate) fn ways(&self) -> BTreeSet<(Ipv4Addr, Ipv4Addr)> {
+        self.ends.outers().map(|outer| (*outer.external.ip(), *outer.server.ip())).collect()
+    }
+
+    /// External addresses in use.
+    pub(crate) fn external_addresses(&self) -> BTreeSet<Ipv4Addr> {
+        self.ends.external_addresses()
+    }
+
+    /// TCP ports of servers in use.
+    pub(crate) fn server_ports(&self) -> BTreeSet<u16> {
+        self.ends.server_ports()
+    }
+
+    /// The core, for those who list.
+    pub(crate) fn core(&self) -> &Shared {
+        &self.core
+    }
+
+    /// Connections to servers, each with its external port.
+    pub(crate) fn tunnels(&self) -> Vec<(TunnelView, u16)> {
+        let port = |view: &TunnelView| self.legs.outer(view.tunnel).map_or(0, |outer| outer.external.port());
+        self.core.tunnels().into_iter().map(|view| (port(&view), view)).map(|(port, view)| (view, port)).collect()
+    }
+
+    /// Calls clients have, in the words of the in-path mode's list.
+    pub(crate) fn calls(&self) -> Vec<callgate_pptp::CallView> {
+        self.core.listed(&|upstream| self.legs.outer(upstream).map_or(0, |outer| outer.external.port()))
+    }
+
+    /// Every counter under its name.
+    pub(crate) fn counters(&self) -> Vec<(String, u64)> {
+        let core = self.core.counters();
+        let named = core.iter().map(|(name, value)| (format!("shared_{name}"), value));
+        named.chain(self.counters.iter().map(|(name, value)| (name.to_owned(), value))).collect()
+    }
+}
+
+/// The port of a connection to a server that is over rests.
+fn rest(outer: Outer, with: &mut With<'_>) -> Change {
+    let (external, server) = (outer.external, outer.server);
+    with.engine.rest_port((*external.ip(), external.port()), (*server.ip(), server.port()), with.now)
+}
