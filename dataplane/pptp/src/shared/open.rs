@@ -100,7 +100,7 @@ impl Shared {
         }
         self.forget_upstream(id);
         self.counters.upstreams_failed += 1;
-        let Some(of) = self.groups.get_mut(&group) else { return };
+        let Some(of) = self.groups.get(&group) else { return };
         let beside = match why {
             StartFailure::Refused { result: 3, .. } | StartFailure::Ended(_) => !of.open.is_empty(),
             StartFailure::Connect(_)
@@ -114,6 +114,7 @@ impl Shared {
             self.dirty.insert(shared);
             return;
         }
+        let Some(of) = self.groups.get_mut(&group) else { return };
         let (wait_ms, told) = if beside {
             of.full_until = Some(cx.now.after(self.config.refusal_ms));
             (self.config.refusal_ms, false)
