@@ -55,9 +55,9 @@ pub struct PptpAlgSpec {
     pub max_calls: u32,
 
     /// How control connections reach the server. PerClient: each client's own is passed on, rewritten in the path.
-    /// Shared: the calls of all clients are carried over as few connections as the server allows. Auto: PerClient until
-    /// a server refuses a second connection from the same address. Default PerClient; the others are not there yet, and
-    /// an object that asks for them is not accepted.
+    /// Shared: the calls of all clients are carried over as few connections as the server allows. Auto: each client
+    /// its own until the server refuses a second one from the same address, then as Shared. Calls of Shared and Auto end
+    /// when the agent does, those of PerClient do not. Default PerClient.
     #[serde(default)]
     pub control_connection: ControlConnection,
 
@@ -75,7 +75,7 @@ pub enum ControlConnection {
     PerClient,
     /// The calls of all clients over as few as the server allows.
     Shared,
-    /// PerClient until a server refuses a second one.
+    /// Each client's own until the server refuses a second one, then as Shared.
     Auto,
 }
 

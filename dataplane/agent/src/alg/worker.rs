@@ -114,7 +114,9 @@ impl Worker {
     /// Until a packet, a request or a deadline.
     fn wait(&self) -> Ready {
         let taps = self.core.gate.outlets.taps();
-        let sockets = [self.wake.as_fd(), self.pods.as_fd(), self.core.shared.fd()].into_iter().chain(taps.iter().map(|tap| tap.as_fd()));
+        let sockets = [self.wake.as_fd(), self.pods.as_fd(), self.core.shared.fd()]
+            .into_iter()
+            .chain(taps.iter().map(|tap| tap.as_fd()));
         let mut fds: Vec<PollFd<'_>> = sockets.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
         let timeout = self.core.poll_timeout().map_or(PollTimeout::NONE, |at| {
             PollTimeout::try_from(at.since(clock::now()).min(60_000)).unwrap_or(PollTimeout::MAX)

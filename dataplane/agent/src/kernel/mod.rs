@@ -77,8 +77,18 @@ impl Kernel {
         let config = NodeConfig::default();
         let inherited = BTreeSet::new();
         let first = record.options.is_none();
-        let mut kernel =
-            Self { options, record, keep, route, netfilter, running: None, config, applied: false, sockets: false, inherited };
+        let mut kernel = Self {
+            options,
+            record,
+            keep,
+            route,
+            netfilter,
+            running: None,
+            config,
+            applied: false,
+            sockets: false,
+            inherited,
+        };
         match kernel.begin() {
             Ok(()) => Ok(kernel),
             Err(error) if first => {
@@ -102,7 +112,19 @@ impl Kernel {
         let record = record.unwrap_or_default();
         let options = record.options.clone().unwrap_or(options);
         let (config, inherited) = (NodeConfig::default(), BTreeSet::new());
-        Self { options, record, keep, route, netfilter, running: None, config, applied: false, sockets: false, inherited }.stop()
+        Self {
+            options,
+            record,
+            keep,
+            route,
+            netfilter,
+            running: None,
+            config,
+            applied: false,
+            sockets: false,
+            inherited,
+        }
+        .stop()
     }
 
     /// Puts links, route and rules back that somebody has taken away; true if there was something to put back. Until then the

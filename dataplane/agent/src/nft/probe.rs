@@ -32,16 +32,8 @@ pub(crate) enum Part {
 }
 
 /// All of them.
-pub(crate) const PARTS: [Part; 8] = [
-    Part::Connlimit,
-    Part::Fib,
-    Part::Log,
-    Part::Nat,
-    Part::Notrack,
-    Part::Reject,
-    Part::Sockets,
-    Part::Timeouts,
-];
+pub(crate) const PARTS: [Part; 8] =
+    [Part::Connlimit, Part::Fib, Part::Log, Part::Nat, Part::Notrack, Part::Reject, Part::Sockets, Part::Timeouts];
 
 /// The parts that are missing, with the kernel's words. `table` is a name that nobody uses.
 ///

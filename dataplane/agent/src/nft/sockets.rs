@@ -36,11 +36,15 @@ pub(super) fn rules(ruleset: &mut Ruleset, options: &Options) {
     let opened = rule(&[&from_the_alg, &protocol(TCP), &[Expr::ToListener(LISTENER), Expr::Then(Verdict::Accept)]]);
     let (mask, xor) = ((!inward.mask).to_ne_bytes().to_vec(), inward.value.to_ne_bytes().to_vec());
     let mark = [Expr::Load(Load::Mark), Expr::Bits { mask, xor }, Expr::SetMark, Expr::Then(Verdict::Accept)];
-    let known = rule(&[&protocol(TCP), &[Expr::Load(Load::TransparentSocket), is(&[1])], &mark]);
+    // Others on the host may have transparent sockets too: theirs have other ports.
+    let has_socket = [Expr::Load(Load::TransparentSocket), is(&[1])];
+    let port = |offset, set: &str| [Expr::Load(Load::Transport(offset, 2)), Expr::In(set.into())];
+    let of_client = rule(&[&protocol(TCP), &port(2, "alg_server_ports"), &has_socket, &mark]);
+    let of_server = rule(&[&protocol(TCP), &port(0, "alg_server_ports"), &port(2, "alg_ports"), &has_socket, &mark]);
     for (chain, first) in [
         ("prerouting_raw", vec![rule(&[&link(Load::InName, "lo"), &untracked])]),
         ("output_raw", vec![untracked]),
-        ("prerouting", vec![opened, known]),
+        ("prerouting", vec![opened, of_client, of_server]),
         ("input", vec![let_in]),
     ] {
         if let Some(chain) = ruleset.chains.get_mut(chain) {

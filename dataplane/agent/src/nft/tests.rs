@@ -147,3 +147,18 @@ fn rulesets_with_other_base_chains_are_replaced_whole() {
     other.chains.get_mut("prerouting").unwrap().base.as_mut().unwrap().priority = -140;
     assert!(Difference::between(&of(&config()), &other).is_none());
 }
+
+#[test]
+fn what_brings_segments_to_sockets_is_there_only_where_a_pptp_alg_wants_it_and_then_before_all_else() {
+    let (options, tags) = (Options::default(), Tags::default().assign(&config()).unwrap());
+    let of = |sockets| ruleset(&config(), &[], &tags, &options, sockets);
+    let (without, with) = (of(false), of(true));
+    for (chain, more) in [("prerouting_raw", 1), ("output_raw", 1), ("prerouting", 3), ("input", 1), ("forward", 0)] {
+        let (without, with) = (&without.chains[chain].rules, &with.chains[chain].rules);
+        assert_eq!(with[more..], without[..], "{chain}");
+    }
+    let mut shared = config();
+    assert!(!super::sockets::needed(&shared));
+    shared.algs[0].control_connection = ControlConnection::Auto;
+    assert!(super::sockets::needed(&shared));
+}

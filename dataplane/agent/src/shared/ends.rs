@@ -60,6 +60,8 @@ pub(super) struct Segment {
 pub(super) struct Ends {
     states: HashMap<End, State>,
     deadlines: BTreeSet<(Now, End)>,
+    /// Those to servers.
+    outers: BTreeSet<Outer>,
 }
 
 impl Segment {
@@ -145,15 +147,15 @@ impl Ends {
         while let Some(&(at, end)) = self.deadlines.first().filter(|(at, _)| *at <= now) {
             self.deadlines.remove(&(at, end));
             self.states.remove(&end);
+            if let End::Server(outer) = end {
+                self.outers.remove(&outer);
+            }
         }
     }
 
     /// External addresses and servers of connections to servers.
     pub(super) fn outers(&self) -> impl Iterator<Item = Outer> + '_ {
-        self.states.keys().filter_map(|end| match end {
-            End::Server(outer) => Some(*outer),
-            End::Client(_) => None,
-        })
+        self.outers.iter().copied()
     }
 
     /// Ports that servers of ours are reached at.
@@ -168,6 +170,9 @@ impl Ends {
 
     fn set(&mut self, end: End, state: State, deadline: Option<Now>) {
         let old = self.states.insert(end, state);
+        if let End::Server(outer) = end {
+            self.outers.insert(outer);
+        }
         if let Some(State::Awaited(_, at) | State::Leaving(at)) = old {
             self.deadlines.remove(&(at, end));
         }

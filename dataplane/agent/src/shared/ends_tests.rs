@@ -62,5 +62,8 @@ fn connections_to_servers_say_where_answers_come_in() {
     ends.live(End::Server(outer));
     assert_eq!(ends.external_addresses(), [Ipv4Addr::new(192, 0, 2, 1)].into());
     assert_eq!(ends.server_ports(), [1723].into());
-    assert!(ends.has(End::Server(outer)) && !ends.has(End::Server(Outer { external: outer.server, server: outer.external })));
+    assert!(
+        ends.has(End::Server(outer))
+            && !ends.has(End::Server(Outer { external: outer.server, server: outer.external }))
+    );
 }

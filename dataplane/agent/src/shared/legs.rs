@@ -339,9 +339,7 @@ impl Legs {
         let mut interest = EpollFlags::empty();
         interest.set(EpollFlags::EPOLLIN, !line.finished && !line.connecting);
         interest.set(EpollFlags::EPOLLOUT, line.connecting || !line.waiting.is_empty());
-        if interest != line.interest
-            && self.epoll.modify(&line.socket, &mut EpollEvent::new(interest, token)).is_ok()
-        {
+        if interest != line.interest && self.epoll.modify(&line.socket, &mut EpollEvent::new(interest, token)).is_ok() {
             line.interest = interest;
         }
     }
@@ -360,12 +358,8 @@ fn accept(listener: &Socket, heard: &mut Vec<Heard>) {
         if socket.set_nonblocking(true).is_err() || socket::dress(&socket).is_err() {
             continue;
         }
-        let flow = Flow {
-            client: *client.ip(),
-            client_port: client.port(),
-            server: *server.ip(),
-            server_port: server.port(),
-        };
+        let flow =
+            Flow { client: *client.ip(), client_port: client.port(), server: *server.ip(), server_port: server.port() };
         heard.push(Heard::Accepted(flow, socket));
     }
 }

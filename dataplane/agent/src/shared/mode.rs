@@ -5,9 +5,9 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::BorrowedFd;
 
-use callgate_proto::model::{ControlConnection, External, NodeConfig};
 use callgate_pptp::shared::{Command, ConnectError, Event as SharedEvent, Gone, Leg, Shared, TunnelView, UpstreamId};
 use callgate_pptp::{Admission, Change, Engine, Event, Flow, Now, OpenRefusal, Side, Verdict};
+use callgate_proto::model::{ControlConnection, External, NodeConfig};
 
 use super::ends::{Awaited, End, Ends, Outer, Segment};
 use super::legs::{Heard, Legs};
@@ -119,7 +119,11 @@ impl Mode {
             Side::Client => End::Client(segment.flow()),
             Side::Server => End::Server(segment.outer()),
         };
-        if from == Side::Client && segment.opens && self.ends.is_new(end) && !self.opens(segment.flow(), packet, with)? {
+        if from == Side::Client
+            && segment.opens
+            && self.ends.is_new(end)
+            && !self.opens(segment.flow(), packet, with)?
+        {
             return Some(Passed::Done);
         }
         if !self.ends.has(end) {
@@ -157,7 +161,8 @@ impl Mode {
         if let Err(error) = self.legs.listen(flow.server_port) {
             if let Some(held) = self.unheard.due(with.now) {
                 tracing::error!(
-                    port = flow.server_port, held,
+                    port = flow.server_port,
+                    held,
                     "cannot accept connections in a server's name: {error}; a program of this host that listens on that port of \
                      all addresses must listen on its own address only"
                 );

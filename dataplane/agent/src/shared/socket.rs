@@ -60,9 +60,9 @@ pub(super) fn connect_error(error: &io::Error) -> ConnectError {
     match error.raw_os_error() {
         Some(libc::ECONNREFUSED | libc::ECONNRESET) => ConnectError::Refused,
         Some(libc::ETIMEDOUT) => ConnectError::TimedOut,
-        Some(libc::EHOSTUNREACH | libc::ENETUNREACH | libc::ENETDOWN | libc::EHOSTDOWN | libc::EACCES | libc::EPERM) => {
-            ConnectError::Unreachable
-        }
+        Some(
+            libc::EHOSTUNREACH | libc::ENETUNREACH | libc::ENETDOWN | libc::EHOSTDOWN | libc::EACCES | libc::EPERM,
+        ) => ConnectError::Unreachable,
         Some(_) | None => ConnectError::Local,
     }
 }

@@ -156,7 +156,11 @@ impl fmt::Display for Event {
                 write!(f, "{upstream} failed: {why}; no other is tried for {wait_ms} ms")
             }
             Self::Learned { server, server_port, why } => {
-                write!(f, "clients of {server} port {server_port} share a control connection from now on: {}", why.text())
+                write!(
+                    f,
+                    "clients of {server} port {server_port} share a control connection from now on: {}",
+                    why.text()
+                )
             }
             Self::UpstreamClosed { upstream, why, calls } => {
                 write!(f, "{upstream} closed: {why} (calls ended with it: {calls})")

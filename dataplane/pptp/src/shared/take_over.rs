@@ -56,7 +56,13 @@ impl Shared {
         let cx = &mut Cx { engine, now };
         cx.engine.count_session(&policy.service);
         let policy = self.policies.intern(policy);
-        let key = GroupKey { external, server: flow.server, server_port: flow.server_port, alg: policy.alg.clone(), own: None };
+        let key = GroupKey {
+            external,
+            server: flow.server,
+            server_port: flow.server_port,
+            alg: policy.alg.clone(),
+            own: None,
+        };
         let group = self.join(key);
         let (session, upstream) = (SessionId(self.new_id()), UpstreamId(self.new_id()));
         let channels = if server.max_channels == 0 { self.config.channels_if_zero.max(1) } else { server.max_channels };

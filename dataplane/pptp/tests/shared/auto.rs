@@ -165,7 +165,8 @@ fn a_refused_client_is_served_at_once_over_the_connection_that_lives_and_so_is_e
         assert_eq!((lab.kinds(first), lab.kinds(third)), (vec![2, 8], vec![2, 8]), "the first hears nothing of it");
         assert_eq!(lab.upstreams.len(), 2, "the third was not tried on its own");
         lab.assert_all_calls_live(3);
-        let learned: Vec<_> = lab.shared.learned(lab.now).map(|entry| (entry.server, entry.server_port, entry.why)).collect();
+        let learned: Vec<_> =
+            lab.shared.learned(lab.now).map(|entry| (entry.server, entry.server_port, entry.why)).collect();
         assert_eq!(learned, [(SERVER, 1723, why)]);
         // The first may go: the others keep its connection.
         lab.leaves(first, Gone::Finished);
@@ -183,7 +184,10 @@ fn a_call_that_waits_when_its_connection_is_refused_goes_over_the_other() {
     apart(&mut lab, 0, 0);
     let second = lab.connect(1);
     lab.shared.keep_apart(second);
-    lab.says(second, &[messages::start_request(), messages::outgoing_request(4), messages::outgoing_request(5)].concat());
+    lab.says(
+        second,
+        &[messages::start_request(), messages::outgoing_request(4), messages::outgoing_request(5)].concat(),
+    );
     assert_eq!(lab.kinds(second), [2, 8, 8]);
     lab.assert_all_calls_live(3);
 }

@@ -45,12 +45,17 @@ pub(crate) fn give_addresses(node: &Node, count: usize) {
 impl Client {
     /// TCP, nothing said yet.
     pub(crate) fn connect(node: &Node, number: usize) -> std::io::Result<Self> {
+        Self::connect_to(node, number, server(0))
+    }
+
+    /// The same to another server.
+    pub(crate) fn connect_to(node: &Node, number: usize, server: Ipv4Addr) -> std::io::Result<Self> {
         let address = address(number);
         let stream = node
             .within(|| -> std::io::Result<TcpStream> {
                 let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
                 socket.bind(&SocketAddrV4::new(address, 0).into())?;
-                socket.connect_timeout(&SocketAddrV4::new(server(0), 1723).into(), PATIENCE)?;
+                socket.connect_timeout(&SocketAddrV4::new(server, 1723).into(), PATIENCE)?;
                 Ok(socket.into())
             })
             .unwrap()?;

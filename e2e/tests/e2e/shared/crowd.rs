@@ -72,13 +72,20 @@ impl Stage {
             .map(|call| {
                 let (pns, tunnel) = (call.pns_call_id_outside.unwrap(), call.tunnel.unwrap());
                 let at = known.iter().find(|known| known.pns == pns).unwrap();
-                assert_eq!(call.pac_call_id_outside, Some(at.pac), "call of {} in tunnel {tunnel}", call.client.address);
+                assert_eq!(
+                    call.pac_call_id_outside,
+                    Some(at.pac),
+                    "call of {} in tunnel {tunnel}",
+                    call.client.address
+                );
                 (server(0), at.pac, call.client.address.to_string())
             })
             .collect();
         let down: BTreeSet<_> = listed
             .iter()
-            .map(|call| (call.client.address, call.pns_call_id.unwrap(), format!("pns {}", call.pns_call_id_outside.unwrap())))
+            .map(|call| {
+                (call.client.address, call.pns_call_id.unwrap(), format!("pns {}", call.pns_call_id_outside.unwrap()))
+            })
             .collect();
         wait::until_true("GRE of every call has arrived", Duration::from_secs(10), || {
             Ok(came(&at_server.packets(), EXTERNAL).len() >= up.len()
@@ -111,8 +118,7 @@ fn a_hundred_clients_share_one_connection_and_each_has_its_own_gre() {
     stage.gre_is_right(&calls);
     assert_eq!(one_message_a_segment(&packets), 101, "one Start-Control-Connection-Request and 100 calls");
     assert!(clients.iter_mut().all(Client::is_well));
-    let tunnels: BTreeSet<_> =
-        stage.callgate.calls(&stage.lab.gw).unwrap().iter().map(|call| call.tunnel).collect();
+    let tunnels: BTreeSet<_> = stage.callgate.calls(&stage.lab.gw).unwrap().iter().map(|call| call.tunnel).collect();
     assert_eq!(tunnels.len(), 1, "{tunnels:?}");
 }
 

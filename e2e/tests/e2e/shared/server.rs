@@ -80,7 +80,8 @@ impl Server {
 
     /// Waits until no connection is there.
     pub(crate) fn wait_without_connection(&self) {
-        wait::until_true("the server has no connection", Duration::from_secs(10), || Ok(self.connections().1 == 0)).unwrap();
+        wait::until_true("the server has no connection", Duration::from_secs(10), || Ok(self.connections().1 == 0))
+            .unwrap();
     }
 
     /// Live calls, sorted.
