@@ -11,6 +11,7 @@ mod beside;
 mod client;
 mod crowd;
 mod cuts;
+mod figures;
 mod real;
 mod server;
 
