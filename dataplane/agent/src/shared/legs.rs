@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use callgate_pptp::shared::{ConnectError, Gone, Leg, UpstreamId};
 use callgate_pptp::{Flow, Now};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use socket2::Socket;
 
 use super::ends::{End, Outer};
@@ -18,6 +19,8 @@ use crate::nft::sockets::LISTENER;
 const TURN: usize = 16 * 1024;
 /// Events taken from the kernel at once.
 const EVENTS: usize = 256;
+/// Descriptors left to everything else in the process.
+const RESERVE: u64 = 256;
 /// How long a leg that is told to close has to take what was written to it and to close too, ms.
 const FAREWELL: u64 = 10_000;
 
@@ -65,6 +68,8 @@ struct Line {
 pub(super) struct Legs {
     epoll: Epoll,
     mark: u32,
+    /// Most connections, by the descriptors the process may have.
+    room: usize,
     next: u64,
     lines: HashMap<u64, Line>,
     by_leg: HashMap<Leg, u64>,
@@ -83,6 +88,7 @@ impl Legs {
         Ok(Self {
             epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?,
             mark,
+            room: room(),
             next: 1,
             lines: HashMap::new(),
             by_leg: HashMap::new(),
@@ -111,6 +117,11 @@ impl Legs {
         self.listeners.insert(token, listener);
         self.ports.insert(port);
         Ok(())
+    }
+
+    /// How many connections there may be, when there is no room for a client and a server more.
+    pub(super) fn full(&self) -> Option<u32> {
+        (self.lines.len() + 2 > self.room).then(|| u32::try_from(self.room).unwrap_or(u32::MAX))
     }
 
     /// Begins a connection to a server.
@@ -343,6 +354,13 @@ impl Legs {
             line.interest = interest;
         }
     }
+}
+
+/// Every connection is a descriptor: asks for as many as the process may have.
+fn room() -> usize {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap_or((1024, 1024));
+    let got = if soft < hard && setrlimit(Resource::RLIMIT_NOFILE, hard, hard).is_ok() { hard } else { soft };
+    usize::try_from(got.saturating_sub(RESERVE)).unwrap_or(usize::MAX)
 }
 
 fn accept(listener: &Socket, heard: &mut Vec<Heard>) {

@@ -151,6 +151,10 @@ impl Mode {
             ControlConnection::Auto => true,
             ControlConnection::PerClient => return None,
         };
+        if let Some(most) = self.legs.full() {
+            self.refuse(flow, packet, OpenRefusal::MaxConnections(most), with);
+            return Some(false);
+        }
         let external = match with.gate.open_way(flow.server, external) {
             Ok(external) => external,
             Err(why) => {
