@@ -197,7 +197,7 @@ impl Options {
             return Err(error(
                 "route-table",
                 self.route_table,
-                "or the one behind it belongs to the kernel",
+                "it or the one behind it, which is ours too, belongs to the kernel",
                 "choose any other, such as 7411",
             ));
         }

@@ -42,11 +42,11 @@ fn marks_must_be_ours_alone() {
 fn routing_and_names_must_be_free() {
     assert_eq!(
         refused(|o| o.route_table = 254),
-        "--route-table 254: belongs to the kernel; choose any other, such as 7411"
+        "--route-table 254: it or the one behind it, which is ours too, belongs to the kernel; choose any other, such as 7411"
     );
     assert_eq!(
         refused(|o| o.rule_priority = 32766),
-        "--rule-priority 32766: must come after table local (0) and before table main (32766); choose 2 to 32765, such as 7411"
+        "--rule-priority 32766: must come after table local (0) and before table main (32766); choose 5 to 32765, such as 7411"
     );
     assert_eq!(
         refused(|o| o.tap_link = "a-name-too-long-".into()),

@@ -19,7 +19,7 @@ fn a_client_costs_this_much_in_shared_beside_per_client() {
     if !can_run("a_client_costs_this_much_in_shared_beside_per_client") {
         return;
     }
-    let clients = if cfg!(feature = "long") { 2_000 } else { 400 };
+    let clients = if cfg!(feature = "long") { 900 } else { 400 };
     for mode in ["PerClient", "Shared"] {
         let stage = Stage::of(mode, clients, 65_535, Second::Serve);
         // What comes once: listener, tunnel, tables.
