@@ -1,11 +1,11 @@
-//! What Auto has learned about servers, kept across restarts of the agent; it goes with the boot, like the whole state directory.
+//! What Auto has learned about servers, kept across restarts of the agent; it goes with the boot, whose clock it counts by.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 use callgate_pptp::shared::Learned;
 
-use crate::state::write_whole;
+use crate::state::{SERVERS, write_whole};
 
 /// The file.
 #[derive(Debug)]
@@ -16,7 +16,7 @@ pub(crate) struct Memory {
 impl Memory {
     /// In this state directory.
     pub(crate) fn new(dir: &Path) -> Self {
-        Self { path: dir.join("servers.json") }
+        Self { path: dir.join(SERVERS) }
     }
 
     /// What was kept; nothing where there is no such file.

@@ -15,9 +15,11 @@ use super::file::write_whole;
 
 const KERNEL: &str = "kernel.json";
 pub(crate) const TENANTS: &str = "tenants.json";
+pub(crate) const SERVERS: &str = "servers.json";
 
 /// Every file that is ever here, beside those of the journal.
-const OURS: [&str; 7] = ["lock", "boot-id", KERNEL, TENANTS, "config.snapshot", "manifests.json", "last-good.json"];
+const OURS: [&str; 8] =
+    ["lock", "boot-id", KERNEL, TENANTS, SERVERS, "config.snapshot", "manifests.json", "last-good.json"];
 
 /// Why the state directory cannot be used.
 #[derive(Debug, Error)]
@@ -159,7 +161,7 @@ fn remove_boot_state(path: &Path) -> io::Result<()> {
         let entry = entry?;
         let name = entry.file_name();
         let name = name.to_string_lossy();
-        if name == KERNEL || name == TENANTS || name.starts_with("calls.") {
+        if name == KERNEL || name == TENANTS || name == SERVERS || name.starts_with("calls.") {
             fs::remove_file(entry.path())?;
         }
     }

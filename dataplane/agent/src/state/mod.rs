@@ -6,6 +6,7 @@
 //!            kernel.json      sysctls as they were, rule tags           (kernel::Record)
 //!            config.snapshot  last good snapshot of the operator        (cluster)
 //!            tenants.json     links by which pods' addresses are reached (cluster)
+//!            servers.json     what Auto has learned about servers      (shared)
 //!            manifests.json   last good text of each manifest           (standalone)
 //!            last-good.json   what each object last resolved to         (callgate_compile::LastGood)
 //!            calls.snapshot   connections and calls, JSON lines         (pptp::Change)
@@ -17,7 +18,7 @@ mod dir;
 mod file;
 mod journal;
 
-pub(crate) use dir::TENANTS;
 pub use dir::{Error, StateDir};
+pub(crate) use dir::{SERVERS, TENANTS};
 pub use file::write_whole;
 pub use journal::{Damage, Journal};

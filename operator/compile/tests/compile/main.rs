@@ -3,6 +3,7 @@
 // A test program: a panic is its way to fail.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod alg;
 mod bad;
 mod classic;
 mod last_good;
