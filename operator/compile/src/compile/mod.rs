@@ -3,7 +3,7 @@
 //! ```text
 //!   resolve (algs, services, rules) ─► keep last good ─► order ─► contest (conflicts, shadows)     kept until an object changes
 //!                                                                             │
-//!                      select (sources): a pod's rules are kept until its labels, or its namespace's, change
+//!                      select (sources): a pod is looked at again when it changes, or its namespace's labels
 //!                                                                             │
 //!   Compiled ◄── statuses ◄── notes ◄── node by node ◄── tags ◄───────────────┘    a node is kept until its sources change
 //! ```
@@ -57,6 +57,15 @@ pub fn compile(world: &World, previous: Option<&LastGood>) -> Compiled {
     Compiler::new(previous.cloned()).compile(world)
 }
 
+/// By what a world may differ from the one that was compiled before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Since {
+    /// By anything.
+    Everything,
+    /// By pods of these names alone: some may be the same, and others are the very same ones.
+    Pods(BTreeSet<ObjectKey>),
+}
+
 /// Compiles one world after the other and does anew only what is different: with the same result as [`compile`] has for
 /// the same world and the same `last_good` of before.
 #[derive(Debug, Default)]
@@ -82,12 +91,20 @@ impl Compiler {
         Self { previous, memory: None }
     }
 
-    /// Compiles.
+    /// Compiles a world, whatever it is.
     pub fn compile(&mut self, world: &World) -> Compiled {
+        self.compile_since(world, &Since::Everything)
+    }
+
+    /// Compiles a world that differs from the one before by no more than `since`.
+    pub fn compile_since(&mut self, world: &World, since: &Since) -> Compiled {
         let previous = self.previous.take();
-        let kept = self.memory.take().filter(|memory| memory.resolved.is_of(world, previous.as_ref()));
-        let mut memory = kept.unwrap_or_else(|| Memory::new(Resolved::of(world, previous.as_ref())));
-        let compiled = memory.compile(world);
+        let kept = self.memory.take().filter(|memory| match since {
+            Since::Everything => memory.resolved.is_of(world, previous.as_ref()),
+            Since::Pods(_) => memory.resolved.is_after(previous.as_ref()),
+        });
+        let mut memory = kept.unwrap_or_else(|| Memory::new(Resolved::of(world, previous.as_ref()), world));
+        let compiled = memory.compile(world, since);
         self.previous = Some(compiled.last_good.clone());
         self.memory = Some(memory);
         compiled
@@ -95,9 +112,9 @@ impl Compiler {
 }
 
 impl Memory {
-    fn new(resolved: Resolved) -> Self {
+    fn new(resolved: Resolved, world: &World) -> Self {
         Self {
-            selecting: Selecting::new(&resolved.candidates),
+            selecting: Selecting::new(&resolved.candidates, world),
             last_good: LastGood::of(resolved.candidates.iter()),
             resolved,
             refused: BTreeSet::new(),
@@ -106,18 +123,16 @@ impl Memory {
         }
     }
 
-    fn compile(&mut self, world: &World) -> Compiled {
+    fn compile(&mut self, world: &World, since: &Since) -> Compiled {
         let candidates = &self.resolved.candidates;
         if self.selecting.is_overgrown(world) {
-            self.selecting = Selecting::new(candidates);
+            self.selecting = Selecting::new(candidates, world);
             self.nodes.clear();
         }
-        let selection = self.selecting.select(world);
-        let names = match world.standalone {
-            true => BTreeSet::from([STANDALONE_NODE.to_owned()]),
-            false => world.nodes.clone(),
-        };
-        let (refused, issues) = tags::refuse(candidates, &self.selecting.lists, &selection, names.iter());
+        self.selecting.select(world, since);
+        let standalone = BTreeSet::from([STANDALONE_NODE.to_owned()]);
+        let names = if world.standalone { &standalone } else { &world.nodes };
+        let (refused, issues) = tags::refuse(candidates, &self.selecting, names.iter());
         if refused != self.refused {
             let stay = (0u32..).zip(candidates).filter(|(index, _)| !refused.contains(index));
             self.last_good = LastGood::of(stay.map(|(_, candidate)| candidate));
@@ -127,22 +142,27 @@ impl Memory {
         let mut issues: BTreeMap<ObjectKey, Vec<Issue>> =
             issues.into_iter().map(|(key, issue)| (key, vec![issue])).collect();
         self.nodes.retain(|name, _| names.contains(name));
-        for name in &names {
-            let selected = selection.of(name);
-            if self.nodes.get(name).is_none_or(|built| built.selected != selected) {
+        let stale = self.selecting.take_stale();
+        for name in names {
+            let built = self.nodes.get(name);
+            if built.is_some() && !stale.contains(name) {
+                continue;
+            }
+            let selected = self.selecting.of(name);
+            if built.is_none_or(|built| built.selected != selected) {
                 let (nets, lists) = (&self.resolved.cluster_nets, &mut self.selecting.lists);
                 let built = node::build(name, nets, candidates, selected, lists, &self.refused);
                 self.nodes.insert(name.clone(), built);
             }
         }
-        for (candidate, counts) in candidates.iter().zip(&selection.counts) {
+        let counts = self.selecting.counts();
+        for (candidate, counts) in candidates.iter().zip(&counts) {
             let notes = notes::notes(&candidate.rule, *counts);
             if !notes.is_empty() {
                 issues.entry(candidate.key.clone()).or_default().extend(notes);
             }
         }
-        let statuses =
-            statuses::statuses(world, &self.resolved, &selection.counts, &issues, &self.nodes, &mut self.sets);
+        let statuses = statuses::statuses(world, &self.resolved, &counts, &issues, &self.nodes, &mut self.sets);
         let nodes = self.nodes.iter().map(|(name, built)| (name.clone(), Arc::clone(&built.config)));
         Compiled { nodes: nodes.collect(), statuses, last_good: self.last_good.clone() }
     }

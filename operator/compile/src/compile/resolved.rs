@@ -93,7 +93,12 @@ impl Resolved {
             && then.algs == world.algs
             && then.services == world.services
             && then.rules == world.rules
-            && then.previous.as_ref().is_none_or(|then| then.as_ref() == previous)
+            && self.is_after(previous)
+    }
+
+    /// Whether it would come out the same in the same world after what ran before.
+    pub(super) fn is_after(&self, previous: Option<&LastGood>) -> bool {
+        self.inputs.previous.as_ref().is_none_or(|then| then.as_ref() == previous)
     }
 }
 

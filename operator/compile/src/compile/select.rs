@@ -2,16 +2,16 @@
 //!
 //! Rules that select by the same selector are taken together, selectors that ask for one value of a label are found by
 //! it, and pods whose labels look the same to every selector are looked at once: so the cost grows with pods and with
-//! matches, not with pods times rules. What was found for a pod is kept until its labels change.
-use std::collections::{BTreeMap, BTreeSet, HashMap, btree_map};
-use std::iter::Peekable;
+//! matches, not with pods times rules. All of it is kept, and a pod that changes is taken out and put in again: going
+//! through ten thousand pods that have not changed costs more than everything else, because none of them is in a cache.
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use callgate_proto::model::ObjectKey;
 use ipnet::Ipv4Net;
 
-use super::Candidate;
+use super::{Candidate, Since};
 use crate::address::{ListId, Lists};
 use crate::resolve::Pods;
 use crate::world::{Labels, Pod, STANDALONE_NODE, World};
@@ -29,23 +29,21 @@ pub(super) struct Selecting {
     networks: Vec<(Ipv4Net, ListId)>,
     /// Networks of each rule.
     counts: Vec<Counts>,
-    /// Labels of namespaces for which `chosen` holds.
-    namespaces: BTreeMap<String, Labels>,
-    /// Rules of each pod that has not finished, and the pod: they select it by its labels.
-    chosen: BTreeMap<ObjectKey, (Arc<Pod>, ListId)>,
+    standalone: bool,
+    /// Labels of namespaces for which `chosen` holds; `None` before the first world.
+    namespaces: Option<BTreeMap<String, Labels>>,
+    /// Each pod that has not finished, and the rules that select it.
+    chosen: BTreeMap<ObjectKey, Chosen>,
+    /// What is selected by each list of rules.
+    by_list: BTreeMap<ListId, Counts>,
+    /// Pods that are sources of a node, in their order.
+    sources: HashMap<String, BTreeMap<ObjectKey, Chosen>>,
+    /// Nodes whose sources may be others than when it was last asked.
+    stale: BTreeSet<String>,
 }
 
-/// The sources of a set of rules.
-#[derive(Debug, Default)]
-pub(super) struct Selection<'a> {
-    /// Where a node's sources are; asked for each pod, so hashed. Nobody goes through it.
-    places: HashMap<&'a str, usize>,
-    /// Sources of each node; a block may come more than once.
-    nodes: Vec<Vec<(Ipv4Net, ListId)>>,
-    networks: Vec<(Ipv4Net, ListId)>,
-    /// What each rule selects.
-    pub(super) counts: Vec<Counts>,
-}
+/// A pod and the list of rules that select it by its labels.
+type Chosen = (Arc<Pod>, ListId);
 
 /// What one rule selects, finished pods left out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -69,24 +67,42 @@ struct Applicable<'a> {
     keys: BTreeSet<&'a str>,
 }
 
-impl Selection<'_> {
-    /// Sources of a node with their lists, in no particular order.
-    pub(super) fn of(&self, node: &str) -> Vec<(Ipv4Net, ListId)> {
-        let own = self.places.get(node).and_then(|&place| self.nodes.get(place));
-        own.into_iter().flatten().chain(&self.networks).copied().collect()
+impl Counts {
+    fn of(pod: &Pod) -> Self {
+        match pod.host_network {
+            true => Self { host_network: 1, ..Self::default() },
+            false => Self {
+                clients: u32::from(!pod.addresses.is_empty()),
+                only_ipv6: u32::from(pod.only_ipv6),
+                host_network: 0,
+            },
+        }
+    }
+
+    /// Both of them, by `join`.
+    fn join(self, other: Self, join: impl Fn(u32, u32) -> u32) -> Self {
+        Self {
+            clients: join(self.clients, other.clients),
+            host_network: join(self.host_network, other.host_network),
+            only_ipv6: join(self.only_ipv6, other.only_ipv6),
+        }
     }
 }
 
 impl Selecting {
     /// Nothing is selected yet.
-    pub(super) fn new(candidates: &[Candidate]) -> Self {
+    pub(super) fn new(candidates: &[Candidate], world: &World) -> Self {
         let mut selecting = Self {
             lists: Lists::default(),
             groups: BTreeMap::new(),
             networks: Vec::new(),
             counts: vec![Counts::default(); candidates.len()],
-            namespaces: BTreeMap::new(),
+            standalone: world.standalone,
+            namespaces: None,
             chosen: BTreeMap::new(),
+            by_list: BTreeMap::new(),
+            sources: HashMap::new(),
+            stale: BTreeSet::new(),
         };
         for (index, candidate) in (0u32..).zip(candidates) {
             let source = &candidate.rule.source;
@@ -109,101 +125,132 @@ impl Selecting {
         self.lists.len() > 2 * world.pods.len() + self.counts.len() + SPARE_LISTS
     }
 
-    /// Selects the sources.
-    pub(super) fn select<'a>(&mut self, world: &'a World) -> Selection<'a> {
-        if self.namespaces != world.namespaces {
-            self.namespaces.clone_from(&world.namespaces);
-            self.chosen.clear();
-        }
-        let mut places: HashMap<&str, usize> = HashMap::new();
-        let mut nodes: Vec<Vec<(Ipv4Net, ListId)>> = Vec::new();
-        let mut by_list: BTreeMap<ListId, Counts> = BTreeMap::new();
-        let pods: Vec<(&ObjectKey, &Arc<Pod>)> = world.pods.iter().filter(|(_, pod)| !pod.finished).collect();
-        // Side by side, because looking each of them up takes longer than comparing it.
-        let mut choosing = Choosing {
-            world,
-            groups: &self.groups,
-            lists: &mut self.lists,
-            known: self.chosen.iter().peekable(),
-            fresh: Vec::new(),
+    /// Selects the sources of a world that differs from the one before by no more than `since`.
+    pub(super) fn select(&mut self, world: &World, since: &Since) {
+        let all = match &self.namespaces {
+            Some(known) if *known == world.namespaces => false,
+            Some(_) | None => {
+                self.forget();
+                self.namespaces = Some(world.namespaces.clone());
+                true
+            }
         };
-        for pods in pods.chunk_by(|a, b| a.0.namespace == b.0.namespace) {
-            choosing.choose(pods, |pod, list, is_selected| {
-                let counts = by_list.entry(list).or_default();
-                if pod.host_network {
-                    counts.host_network += 1;
-                    return;
-                }
-                counts.only_ipv6 += u32::from(pod.only_ipv6);
-                counts.clients += u32::from(!pod.addresses.is_empty());
-                let node = if world.standalone { Some(STANDALONE_NODE) } else { pod.node.as_deref() };
-                if let Some(node) = node.filter(|_| is_selected) {
-                    let place = *places.entry(node).or_insert_with(|| {
-                        nodes.push(Vec::new());
-                        nodes.len() - 1
-                    });
-                    if let Some(sources) = nodes.get_mut(place) {
-                        sources.extend(pod.addresses.iter().map(|address: &Ipv4Addr| (Ipv4Net::from(*address), list)));
-                    }
-                }
-            });
+        let living = |key| world.pods.get(key).filter(|pod| !pod.finished);
+        let (gone, there): (Vec<ObjectKey>, Vec<(&ObjectKey, &Arc<Pod>)>) = match since {
+            Since::Pods(keys) if !all => {
+                let gone = keys.iter().filter(|key| living(key).is_none());
+                (gone.cloned().collect(), keys.iter().filter_map(|key| Some((key, living(key)?))).collect())
+            }
+            Since::Pods(_) | Since::Everything => {
+                let gone = self.chosen.keys().filter(|key| living(key).is_none());
+                (gone.cloned().collect(), world.pods.iter().filter(|(_, pod)| !pod.finished).collect())
+            }
+        };
+        for key in gone {
+            if let Some(old) = self.chosen.remove(&key) {
+                self.count_out(&key, &old);
+            }
         }
-        let fresh = choosing.fresh;
-        self.chosen.extend(fresh);
-        if self.chosen.len() > pods.len() {
-            self.chosen.retain(|key, _| world.pods.get(key).is_some_and(|pod| !pod.finished));
+        for pods in there.chunk_by(|a, b| a.0.namespace == b.0.namespace) {
+            for (key, new) in self.choose(world, pods) {
+                if let Some(old) = self.chosen.insert(key.clone(), new.clone()) {
+                    self.count_out(key, &old);
+                }
+                self.count_in(key, new);
+            }
         }
+    }
+
+    /// Sources of a node with their lists, in no particular order.
+    pub(super) fn of(&self, node: &str) -> Vec<(Ipv4Net, ListId)> {
+        let own = self.sources.get(node).into_iter().flat_map(BTreeMap::values);
+        let own = own.flat_map(|(pod, list)| pod.addresses.iter().map(|address: &Ipv4Addr| ((*address).into(), *list)));
+        own.chain(self.networks.iter().copied()).collect()
+    }
+
+    /// Nodes whose sources may be others than when this was last asked.
+    pub(super) fn take_stale(&mut self) -> BTreeSet<String> {
+        std::mem::take(&mut self.stale)
+    }
+
+    /// What each rule selects.
+    pub(super) fn counts(&self) -> Vec<Counts> {
         let mut counts = self.counts.clone();
-        for (list, of) in by_list {
-            for &rule in self.lists.get(list) {
+        for (list, of) in &self.by_list {
+            for &rule in self.lists.get(*list) {
                 if let Some(counts) = counts.get_mut(rule as usize) {
-                    counts.clients += of.clients;
-                    counts.host_network += of.host_network;
-                    counts.only_ipv6 += of.only_ipv6;
+                    *counts = counts.join(*of, u32::wrapping_add);
                 }
             }
         }
-        Selection { places, nodes, networks: self.networks.clone(), counts }
+        counts
     }
-}
 
-/// Rules of each pod on their way: those that are known, and those that are not yet.
-struct Choosing<'a> {
-    world: &'a World,
-    groups: &'a BTreeMap<Pods, Vec<u32>>,
-    lists: &'a mut Lists,
-    known: Peekable<btree_map::Iter<'a, ObjectKey, (Arc<Pod>, ListId)>>,
-    fresh: Vec<(ObjectKey, (Arc<Pod>, ListId))>,
-}
+    fn forget(&mut self) {
+        self.chosen.clear();
+        self.by_list.clear();
+        self.stale.extend(self.sources.drain().map(|(node, _)| node));
+    }
 
-impl Choosing<'_> {
-    /// Tells `each` of every pod of one namespace which list of rules selects it, and whether there is a rule in it. Namespaces
-    /// and pods come in their order.
-    fn choose<'a>(&mut self, pods: &[(&'a ObjectKey, &'a Arc<Pod>)], mut each: impl FnMut(&'a Pod, ListId, bool)) {
-        let Self { world, groups, lists, known, fresh } = self;
+    fn count_in(&mut self, key: &ObjectKey, chosen: Chosen) {
+        let of = self.by_list.entry(chosen.1).or_default();
+        *of = of.join(Counts::of(&chosen.0), u32::wrapping_add);
+        if let Some(node) = self.source_of(&chosen) {
+            self.sources.entry(node.clone()).or_default().insert(key.clone(), chosen);
+            self.stale.insert(node);
+        }
+    }
+
+    fn count_out(&mut self, key: &ObjectKey, chosen: &Chosen) {
+        if let Some(of) = self.by_list.get_mut(&chosen.1) {
+            *of = of.join(Counts::of(&chosen.0), u32::wrapping_sub);
+            if *of == Counts::default() {
+                self.by_list.remove(&chosen.1);
+            }
+        }
+        if let Some(node) = self.source_of(chosen) {
+            if let Some(pods) = self.sources.get_mut(&node) {
+                pods.remove(key);
+                if pods.is_empty() {
+                    self.sources.remove(&node);
+                }
+            }
+            self.stale.insert(node);
+        }
+    }
+
+    /// The node of which the pod is a source.
+    fn source_of(&self, (pod, list): &Chosen) -> Option<String> {
+        let selected = !pod.host_network && !pod.addresses.is_empty() && !self.lists.get(*list).is_empty();
+        match (selected, self.standalone) {
+            (false, _) => None,
+            (true, true) => Some(STANDALONE_NODE.to_owned()),
+            (true, false) => pod.node.clone(),
+        }
+    }
+
+    /// Which list of rules selects each of these pods of one namespace; those that are known already are left out.
+    fn choose<'a>(&mut self, world: &World, pods: &[(&'a ObjectKey, &Arc<Pod>)]) -> Vec<(&'a ObjectKey, Chosen)> {
+        let Self { groups, lists, chosen, .. } = self;
         let mut applicable: Option<Applicable<'_>> = None;
         // By how a pod looks to the selectors.
         let mut looks: BTreeMap<Vec<Option<&str>>, ListId> = BTreeMap::new();
-        for (key, pod) in pods {
-            while known.next_if(|(before, _)| before < key).is_some() {}
-            let list = match known.next_if(|(before, _)| before == key) {
+        let mut fresh = Vec::new();
+        for &(key, pod) in pods {
+            let list = match chosen.get(key) {
                 // Most often it is the very same one.
-                Some((_, (before, list))) if Arc::ptr_eq(before, pod) => *list,
-                Some((_, (before, list))) if before.labels == pod.labels => {
-                    fresh.push(((*key).clone(), (Arc::clone(pod), *list)));
-                    *list
-                }
+                Some((before, _)) if Arc::ptr_eq(before, pod) => continue,
+                Some((before, list)) if before.labels == pod.labels => *list,
                 Some(_) | None => {
                     let of = applicable.get_or_insert_with(|| applicable_to(world, groups, &key.namespace));
                     let look: Vec<Option<&str>> =
                         of.keys.iter().map(|key| pod.labels.get(*key).map(String::as_str)).collect();
-                    let list = *looks.entry(look).or_insert_with(|| lists.id(rules_of(of, pod)));
-                    fresh.push(((*key).clone(), (Arc::clone(pod), list)));
-                    list
+                    *looks.entry(look).or_insert_with(|| lists.id(rules_of(of, pod)))
                 }
             };
-            each(pod, list, !lists.get(list).is_empty());
+            fresh.push((key, (Arc::clone(pod), list)));
         }
+        fresh
     }
 }
 

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use callgate_crds::conditions::Reason;
 use callgate_proto::model::{Action, ObjectKey};
 
-use super::select::Selection;
+use super::select::Selecting;
 use super::{Candidate, issue};
-use crate::address::{ListId, Lists};
+use crate::address::ListId;
 use crate::resolve::{GoodRule, Issue};
 
 /// Numbers a node has: 11 bits of the connection mark, without 0 (no rule) and 2047 (kept by the agent).
@@ -15,8 +15,7 @@ const MAX_TAGS: usize = 2046;
 /// Candidates that would need more numbers than one of their nodes has, the last in match order first to go.
 pub(crate) fn refuse<'a>(
     candidates: &[Candidate],
-    all: &Lists,
-    selection: &Selection<'_>,
+    selecting: &Selecting,
     nodes: impl Iterator<Item = &'a String>,
 ) -> (BTreeSet<u32>, Vec<(ObjectKey, Issue)>) {
     let wanted: Vec<usize> = candidates.iter().map(|candidate| tags_of(&candidate.rule)).collect();
@@ -26,8 +25,8 @@ pub(crate) fn refuse<'a>(
     }
     let mut issues = BTreeMap::new();
     for node in nodes {
-        let lists: BTreeSet<ListId> = selection.of(node).into_iter().map(|(_, list)| list).collect();
-        let rules: BTreeSet<u32> = lists.iter().flat_map(|list| all.get(*list)).copied().collect();
+        let lists: BTreeSet<ListId> = selecting.of(node).into_iter().map(|(_, list)| list).collect();
+        let rules: BTreeSet<u32> = lists.iter().flat_map(|list| selecting.lists.get(*list)).copied().collect();
         let mut free = MAX_TAGS;
         for index in rules {
             let needed = wanted.get(index as usize).copied().unwrap_or(0);
