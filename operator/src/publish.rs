@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use callgate_compile::Compiled;
 use callgate_compile::status::ObjectRef;
 use callgate_compile::world::World;
+use callgate_compile::{Compiled, Since};
 use callgate_proto::model::NodeConfig;
 use tokio::sync::watch;
 
-use crate::facts::{are_holders_of, holders_by_address, holders_of};
+use crate::facts::Holders;
 use crate::snapshot::Snapshot;
 
 /// The latest snapshot of a node; `None` before the first, and for nodes that are gone.
@@ -18,27 +18,33 @@ pub type Latest = Option<Arc<Snapshot>>;
 /// Every node's channel.
 #[derive(Debug, Default)]
 pub struct Board {
-    nodes: Mutex<BTreeMap<String, watch::Sender<Latest>>>,
+    nodes: Mutex<Channels>,
+    holders: Mutex<Holders>,
 }
 
+type Channels = BTreeMap<String, watch::Sender<Latest>>;
+
 impl Board {
-    /// Puts up what was compiled. Returns the nodes whose snapshot is another now.
-    pub fn publish(&self, world: &World, nodes: &BTreeMap<String, Arc<NodeConfig>>) -> Vec<String> {
-        let pods = holders_by_address(world);
+    /// Puts up what was compiled of a world that differs from the one before by no more than `since`. Returns the nodes whose
+    /// snapshot is another now.
+    pub fn publish(&self, world: &World, nodes: &BTreeMap<String, Arc<NodeConfig>>, since: &Since) -> Vec<String> {
+        let mut holders = self.holders.lock().unwrap_or_else(PoisonError::into_inner);
+        let touched = holders.follow(world, since);
         let mut channels = self.lock();
         let mut changed = Vec::new();
         for (name, config) in nodes {
             let channel = channels.entry(name.clone()).or_insert_with(|| watch::channel(None).0);
             let old = channel.borrow().clone();
             let new = match old {
+                Some(old) if Arc::ptr_eq(&old.config, config) && !touched.contains(name) => continue,
                 Some(old) if is_same(&old.config, config) => {
-                    if are_holders_of(&old.holders, config, &pods) {
+                    if holders.are(&old.holders, config) {
                         continue;
                     }
                     // Encoding and hashing are what costs: not done where only a pod's name changed.
-                    Snapshot { holders: holders_of(config, &pods), ..(*old).clone() }
+                    Snapshot { holders: holders.of_config(config), ..(*old).clone() }
                 }
-                Some(_) | None => Snapshot::new(Arc::clone(config), holders_of(config, &pods)),
+                Some(_) | None => Snapshot::new(Arc::clone(config), holders.of_config(config)),
             };
             channel.send_replace(Some(Arc::new(new)));
             changed.push(name.clone());
@@ -63,7 +69,7 @@ impl Board {
         channels.iter().filter_map(|(name, channel)| Some((name.clone(), channel.borrow().clone()?))).collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, watch::Sender<Latest>>> {
+    fn lock(&self) -> MutexGuard<'_, Channels> {
         self.nodes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

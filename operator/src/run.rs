@@ -256,10 +256,10 @@ struct Compiler<'a> {
 impl Compiler<'_> {
     fn compile(&mut self, metrics: &Metrics) -> Published {
         let began = Instant::now();
-        let (nets, uids) = {
-            let facts = self.watched.facts();
-            facts::update(&mut self.world.write(), &facts, self.settings);
-            (cluster_nets(&facts, &self.settings.cluster_cidrs), facts.uids())
+        let (since, nets, uids) = {
+            let mut facts = self.watched.facts();
+            let since = facts::update(&mut self.world.write(), &mut facts, self.settings);
+            (since, cluster_nets(&facts, &self.settings.cluster_cidrs), facts.uids())
         };
         let world = self.world.read();
         if nets != self.nets {
@@ -267,8 +267,8 @@ impl Compiler<'_> {
             tracing::info!("networks of the cluster, which are never looked at: {}", told.join(", "));
             self.nets = nets;
         }
-        let compiled = self.compiler.compile(&world);
-        let changed = self.hub.board.publish(&world, &compiled.nodes);
+        let compiled = self.compiler.compile_since(&world, &since);
+        let changed = self.hub.board.publish(&world, &compiled.nodes, &since);
         self.hub.change(|fleet| fleet.retain(|node| world.nodes.contains(node)));
         let took = began.elapsed();
         metrics.compile.observe(took.as_secs_f64());

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use callgate_compile::Since;
 use callgate_compile::world::World;
 use callgate_proto::model::NodeConfig;
 use callgate_proto::pb;
@@ -135,7 +136,7 @@ impl Operator {
         let latest = self.hub.board.latest().into_iter().map(|(name, snapshot)| (name, Arc::clone(&snapshot.config)));
         let mut nodes: std::collections::BTreeMap<String, Arc<NodeConfig>> = latest.collect();
         nodes.insert(node.to_owned(), Arc::new(config.clone()));
-        self.hub.board.publish(&World::cluster(), &nodes);
+        self.hub.board.publish(&World::cluster(), &nodes, &Since::Everything);
         config.content_hash()
     }
 

@@ -1,14 +1,15 @@
 //! What the operator knows of the cluster: of each object only what matters, and the world made of it.
 //!
 //! ```text
-//!  watchers (one a kind) ──► Tables ──► addresses: one pod each ──┐
-//!                              │                                  ├──► World ──► compile
-//!                              └──────► cluster networks ─────────┘
+//!  watchers (one a kind) ──► Tables ──► addresses: one pod each ──┐          ┌──► compile
+//!                              │                                  ├──► World ┤
+//!                              └──────► cluster networks ─────────┘          └──► holders: who is told to have each address
 //! ```
 //! Nothing here waits or asks: `watch` feeds it, `lead` reads it.
 
 mod address;
 mod cluster;
+mod holders;
 mod node;
 mod pod;
 mod table;
@@ -16,18 +17,20 @@ mod world;
 
 use std::collections::BTreeMap;
 
+use callgate_compile::Since;
 use callgate_compile::status::ObjectRef;
 use callgate_compile::world::{Labels, Object};
 use callgate_crds::{IpRuleSpec, Kind, ObjectStatus, PptpAlgSpec, ServiceSpec};
 use callgate_proto::model::ObjectKey;
 use ipnet::Ipv4Net;
 
+pub use address::Pods;
 pub use cluster::{ClusterNet, cluster_nets};
+pub use holders::Holders;
 pub use node::NodeFact;
 pub use pod::PodFact;
 pub use table::{Change, Table};
-pub use world::{Settings, holders_by_address, update, world};
-pub(crate) use world::{are_holders_of, holders_of};
+pub use world::{Settings, update, world};
 
 /// An object of ours as the API server has it: where to write its status, and what stands there.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -42,7 +45,7 @@ pub struct Told {
 #[derive(Debug, Default)]
 pub struct Facts {
     /// Pods that have not finished.
-    pub pods: Table<PodFact>,
+    pub pods: Pods,
     /// Labels of namespaces.
     pub namespaces: Table<Labels>,
     /// Nodes.
@@ -57,9 +60,20 @@ pub struct Facts {
     pub rules: Table<Object<IpRuleSpec>>,
     /// What stands in the status of each of ours, by kind.
     pub told: [Table<Told>; 3],
+    /// `edits` of all tables but those of pods and `told`, when `take_touched` was last asked.
+    seen: u64,
 }
 
 impl Facts {
+    /// What may have changed since this was last asked.
+    fn take_touched(&mut self) -> Since {
+        let Self { pods, namespaces, nodes, service_cidrs, algs, services, rules, told: _, seen } = self;
+        let cluster = namespaces.edits() + nodes.edits() + service_cidrs.edits();
+        let now = cluster + algs.edits() + services.edits() + rules.edits();
+        let touched = pods.take_touched();
+        if std::mem::replace(seen, now) == now { touched } else { Since::Everything }
+    }
+
     /// Kinds that have not been read in whole yet, by the name of their resource.
     pub fn missing(&self) -> Vec<&'static str> {
         let synced = [

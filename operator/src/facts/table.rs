@@ -12,6 +12,8 @@ pub struct Table<T> {
     /// A list on its way; the old one stays in use until it is whole.
     incoming: Option<BTreeMap<ObjectKey, T>>,
     synced: bool,
+    /// How often it has become another.
+    edits: u64,
 }
 
 /// Whether an event was news.
@@ -25,13 +27,19 @@ pub enum Change {
 
 impl<T> Default for Table<T> {
     fn default() -> Self {
-        Self { objects: BTreeMap::new(), incoming: None, synced: false }
+        Self { objects: BTreeMap::new(), incoming: None, synced: false, edits: 0 }
     }
 }
 
 impl<T: PartialEq> Table<T> {
     /// Takes an event in. `fact` is what matters of an object; the first list that is whole is news even where it is empty.
     pub fn absorb<K>(&mut self, event: &Event<K>, key: impl Fn(&K) -> ObjectKey, fact: impl Fn(&K) -> T) -> Change {
+        let change = self.take(event, key, fact);
+        self.edits += u64::from(change == Change::Some);
+        change
+    }
+
+    fn take<K>(&mut self, event: &Event<K>, key: impl Fn(&K) -> ObjectKey, fact: impl Fn(&K) -> T) -> Change {
         match event {
             Event::Init => {
                 self.incoming = Some(BTreeMap::new());
@@ -68,7 +76,14 @@ impl<T: PartialEq> Table<T> {
     /// For a kind that this API server does not have: it is known to be empty.
     pub fn absent(&mut self) -> Change {
         self.incoming = None;
-        self.replace()
+        let change = self.replace();
+        self.edits += u64::from(change == Change::Some);
+        change
+    }
+
+    /// How often it has become another.
+    pub fn edits(&self) -> u64 {
+        self.edits
     }
 
     /// Whether a whole list has been read.

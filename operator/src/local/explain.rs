@@ -8,7 +8,7 @@ use callgate_proto::model::{NodeConfig, ObjectKey};
 use callgate_proto::{ASSUMED_SOURCE_PORT, pb};
 use tonic::Status;
 
-use crate::facts::holders_by_address;
+use crate::facts::Holders;
 
 /// Where a packet comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,11 +23,12 @@ pub(super) struct Origin {
 pub(super) fn origin(world: &World, from: &str) -> Result<Origin, Status> {
     let (address, key, pod) = match from.parse::<Ipv4Addr>() {
         Ok(address) => {
-            let holders = holders_by_address(world);
-            let (key, pod) = *holders.get(&address).ok_or_else(|| {
+            let holders = Holders::of(world);
+            let found = holders.get(address).and_then(|(key, _)| world.pods.get_key_value(key));
+            let (key, pod) = found.ok_or_else(|| {
                 Status::not_found(format!("--from {from}: no pod has this address: name a pod as NAMESPACE/POD"))
             })?;
-            (address, key.clone(), pod)
+            (address, key.clone(), &**pod)
         }
         Err(_) => {
             let Some((namespace, name)) = from.split_once('/') else {

@@ -10,7 +10,7 @@ use callgate_crds::ObjectStatus;
 use callgate_crds::conditions::{ConditionType, Reason};
 use callgate_proto::pb;
 
-use crate::facts::{ClusterNet, holders_by_address};
+use crate::facts::{ClusterNet, Holders};
 use crate::fleet::{Agent, Fleet};
 use crate::snapshot::Snapshot;
 
@@ -21,14 +21,14 @@ pub(super) fn calls(
     world: &World,
     taken_unix_ms: i64,
 ) -> pb::CallList {
-    let holders = holders_by_address(world);
+    let holders = Holders::of(world);
     let mut calls: Vec<pb::Call> = Vec::new();
     for (node, list) in lists {
         for mut call in list.calls {
             call.node.clone_from(&node);
             if call.pod.is_empty()
                 && let Ok(address) = call.client_address.parse::<Ipv4Addr>()
-                && let Some((key, _)) = holders.get(&address)
+                && let Some((key, _)) = holders.get(address)
             {
                 call.pod = key.to_string();
             }

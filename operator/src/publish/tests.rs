@@ -37,7 +37,7 @@ fn world() -> World {
 }
 
 fn publish(board: &Board, world: &World) -> Vec<String> {
-    board.publish(world, &callgate_compile::compile(world, None).nodes)
+    board.publish(world, &callgate_compile::compile(world, None).nodes, &Since::Everything)
 }
 
 #[test]

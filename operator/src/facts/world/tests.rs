@@ -7,7 +7,7 @@ use kube::runtime::watcher::Event;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::facts::{ClusterNet, NodeFact, PodFact, cluster_key};
+use crate::facts::{ClusterNet, Holders, NodeFact, PodFact, cluster_key};
 
 fn settings() -> Settings {
     Settings { namespace: "callgate-system".to_owned(), cluster_cidrs: vec!["192.0.2.0/24".parse().unwrap()] }
@@ -61,7 +61,7 @@ fn sources(pods: &[Value]) -> Vec<String> {
     let world = world(&facts(pods), &settings());
     let compiled = callgate_compile::compile(&world, None);
     let config = &compiled.nodes["a"];
-    let holders = holders_of(config, &holders_by_address(&world));
+    let holders = Holders::of(&world).of_config(config);
     assert_eq!(config.sources.len(), holders.len());
     config.sources.iter().zip(holders).map(|(source, holder)| format!("{} {}", source.net, holder.pod)).collect()
 }
@@ -169,7 +169,7 @@ fn a_world_that_is_brought_up_to_date_is_the_one_that_would_be_made_anew() {
     ];
     let mut kept = World::cluster();
     for facts in &worlds {
-        update(&mut kept, facts, &settings());
+        update_all(&mut kept, facts, &settings());
         assert_eq!(kept, world(facts, &settings()));
     }
 }
@@ -179,7 +179,7 @@ fn who_has_the_addresses_is_compared_as_it_would_be_told() {
     let claims = |name: &str, more: Value| world(&facts(&[pod(name, "till", more)]), &settings());
     let before = claims("one", json!({}));
     let config = callgate_compile::compile(&before, None).nodes["a"].clone();
-    let told = holders_of(&config, &holders_by_address(&before));
+    let told = Holders::of(&before).of_config(&config);
     assert_eq!(told.len(), 1);
     let restarted = json!({"status": {"containerStatuses": [
         {"name": "c", "image": "i", "imageID": "i", "ready": true, "restartCount": 3}]}});
@@ -191,9 +191,9 @@ fn who_has_the_addresses_is_compared_as_it_would_be_told() {
         (World::cluster(), false),
     ];
     for (world, same) in worlds {
-        let pods = holders_by_address(&world);
-        assert_eq!(are_holders_of(&told, &config, &pods), same);
-        assert_eq!(holders_of(&config, &pods) == told, same);
+        let holders = Holders::of(&world);
+        assert_eq!(holders.are(&told, &config), same);
+        assert_eq!(holders.of_config(&config) == told, same);
     }
-    assert!(!are_holders_of(&[], &config, &holders_by_address(&before)));
+    assert!(!Holders::of(&before).are(&[], &config));
 }

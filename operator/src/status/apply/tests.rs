@@ -1,5 +1,6 @@
 //! Differences are written once, failures again, and the object is written to by server-side apply.
 
+use callgate_compile::Since;
 use callgate_compile::compile;
 use callgate_compile::world::{Meta, Object};
 use callgate_crds::Kind;
@@ -60,7 +61,7 @@ fn case(answer: impl FnMut(&Asked) -> (u16, Value) + Send + 'static) -> Case {
     let watched = watched();
     let published = published(&watched);
     let hub = Arc::new(Hub::new(Arc::new(Metrics::default())));
-    hub.board.publish(&published.world.read(), &published.compiled.nodes);
+    hub.board.publish(&published.world.read(), &published.compiled.nodes, &Since::Everything);
     let writer = Writer::new(client, hub, watched, Timestamp::UNIX_EPOCH, "pod");
     Case { writer, published, log }
 }

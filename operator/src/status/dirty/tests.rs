@@ -1,5 +1,6 @@
 //! A change is new for those whom it concerns, once.
 
+use callgate_compile::Since;
 use callgate_compile::world::{Meta, Object, Pod, World};
 use callgate_compile::{LastGood, compile};
 use callgate_crds::Kind;
@@ -54,7 +55,7 @@ impl Case {
 
     fn compile(&mut self) {
         let compiled = compile(&self.world, None::<&LastGood>);
-        self.board.publish(&self.world, &compiled.nodes);
+        self.board.publish(&self.world, &compiled.nodes, &Since::Everything);
         let uids = compiled.statuses.keys().map(|object| (object.clone(), "1".to_owned()));
         let uids = Arc::new(uids.collect());
         let (world, compiled) = (SharedWorld::new(self.world.clone()), Arc::new(compiled));

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use callgate_compile::Since;
 use callgate_compile::compile;
 use callgate_compile::world::{Labels, Meta, Object, Pod, World};
 use callgate_crds::{IpRuleSpec, PptpAlgSpec, ServiceSpec};
@@ -73,7 +74,7 @@ impl Case {
 
     fn compile(&mut self) {
         let compiled = compile(&self.world, self.last_good.as_ref());
-        self.board.publish(&self.world, &compiled.nodes);
+        self.board.publish(&self.world, &compiled.nodes, &Since::Everything);
         (self.last_good, self.statuses) = (Some(compiled.last_good), compiled.statuses);
     }
 
