@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::time::Instant;
 
-use callgate_compile::Compiler;
 use callgate_compile::world::{Labels, Meta, Object, Pod, World};
+use callgate_compile::{Compiler, Since};
 use callgate_crds::{IpRuleSpec, PptpAlgSpec, SYSTEM_NAMESPACE, ServiceSpec};
 use callgate_proto::model::ObjectKey;
 use serde_json::json;
@@ -44,9 +44,10 @@ fn told(what: &str, mut world: World) {
     let mut times = Vec::new();
     for index in PODS..PODS + 100 {
         let (key, pod) = pod(index);
-        world.pods.insert(key, pod.into());
+        world.pods.insert(key.clone(), pod.into());
+        let since = Since::Pods([key].into());
         let began = Instant::now();
-        drop(compiler.compile(&world));
+        drop(compiler.compile_since(&world, &since));
         times.push(began.elapsed());
     }
     times.sort();
