@@ -7,11 +7,11 @@
 //! ```
 //! Nothing here waits or asks: `watch` feeds it, `lead` reads it.
 
-mod address;
 mod cluster;
 mod holders;
 mod node;
 mod pod;
+mod pods;
 mod table;
 mod world;
 
@@ -24,11 +24,11 @@ use callgate_crds::{IpRuleSpec, Kind, ObjectStatus, PptpAlgSpec, ServiceSpec};
 use callgate_proto::model::ObjectKey;
 use ipnet::Ipv4Net;
 
-pub use address::Pods;
 pub use cluster::{ClusterNet, cluster_nets};
 pub use holders::Holders;
 pub use node::NodeFact;
 pub use pod::PodFact;
+pub use pods::Pods;
 pub use table::{Change, Table};
 pub use world::{Settings, update, world};
 
