@@ -20,7 +20,7 @@ const CHANGES: usize = if cfg!(feature = "long") { 300 } else { 20 };
 /// How long kwok may take to give every pod its address.
 const ADDRESSED: Duration = Duration::from_secs(600);
 
-/// The goals; of a change the median, because everything else of the cluster runs on the same processors.
+/// The goals; of a change for 99 of 100.
 const COMPILE: Duration = Duration::from_secs(1);
 const CHANGE_MS: f64 = 100.0;
 const MEMORY: u64 = 500 << 20;
@@ -97,7 +97,7 @@ fn ten_thousand_pods_on_five_hundred_nodes_under_a_thousand_rules_are_compiled_t
     }
     if cfg!(feature = "long") {
         assert!(scratch <= COMPILE, "compile from scratch took {scratch:?}");
-        assert!(result["comes"]["ms"]["median"].as_f64().unwrap() <= CHANGE_MS, "{}", result["comes"]);
+        assert!(result["comes"]["ms"]["p99"].as_f64().unwrap() <= CHANGE_MS, "{}", result["comes"]);
         assert!(memory <= MEMORY, "{memory} octets");
     }
 }
