@@ -40,8 +40,32 @@ pub struct Agent {
     pub refused: Option<(String, pb::Failure)>,
     /// What it counted last.
     pub report: pb::Report,
-    /// Snapshots it was sent and has not answered.
-    sent: Vec<(String, Arc<Stamp>)>,
+    /// How many snapshots its stream has carried.
+    count: u64,
+    /// The one it answered last, and those it was sent since, in their order.
+    sent: Vec<Sent>,
+}
+
+/// A snapshot on its way.
+#[derive(Debug, Clone)]
+struct Sent {
+    sequence: u64,
+    hash: String,
+    stamp: Arc<Stamp>,
+}
+
+impl Agent {
+    /// Number of the snapshot it has answered last, or is to answer first; 0 where it was sent none.
+    pub fn first(&self) -> u64 {
+        self.sent.first().map_or(0, |sent| sent.sequence)
+    }
+
+    /// Whether it does for `object` what `wanted` says, and will go on doing it whichever of the snapshots under way comes to be
+    /// in force for a moment: one that was overtaken by a newer one may.
+    pub fn fulfils(&self, wanted: &Stamp, object: &ObjectRef) -> bool {
+        let under_way = self.sent.iter().map(|sent| &sent.stamp);
+        self.stamp.is_some() && self.stamp.iter().chain(under_way).all(|stamp| stamp.fulfils(wanted, object))
+    }
 }
 
 /// How many unanswered snapshots are remembered: an agent answers in their order, and takes the latest.
@@ -132,40 +156,38 @@ impl Fleet {
         }
     }
 
-    /// A snapshot was sent. One that already runs there needs no answer, unless another is under way, which may come to be in
-    /// force before it.
-    pub fn sent(&mut self, node: &str, stream: u64, snapshot: &Snapshot) {
-        let Some(agent) = self.of(node, stream) else { return };
-        let runs = agent.running == snapshot.hash && agent.sent.iter().all(|(hash, _)| *hash == snapshot.hash);
-        agent.sent.retain(|(hash, _)| *hash != snapshot.hash);
-        agent.sent.push((snapshot.hash.clone(), Arc::clone(&snapshot.stamp)));
+    /// A snapshot is being sent; its number in the stream. One that already runs there needs no answer, unless another is under
+    /// way, which may come to be in force before it.
+    pub fn sent(&mut self, node: &str, stream: u64, snapshot: &Snapshot) -> u64 {
+        let Some(agent) = self.of(node, stream) else { return 0 };
+        let runs = agent.running == snapshot.hash && agent.sent.iter().all(|sent| sent.hash == snapshot.hash);
+        agent.count += 1;
+        let sequence = agent.count;
+        agent.sent.push(Sent { sequence, hash: snapshot.hash.clone(), stamp: Arc::clone(&snapshot.stamp) });
         if agent.sent.len() > UNANSWERED {
             agent.sent.remove(0);
         }
         if runs {
             self.runs(node, Some(Arc::clone(&snapshot.stamp)));
         }
+        sequence
     }
 
     /// An answer. False where it is about a snapshot that was never sent: it is then taken for nothing.
     pub fn outcome(&mut self, node: &str, stream: u64, outcome: pb::Outcome) -> bool {
         let Some(agent) = self.of(node, stream) else { return false };
-        let Some(at) = agent.sent.iter().position(|(hash, _)| *hash == outcome.hash) else { return false };
-        // What was sent before it will not be answered any more.
-        let answered = agent.sent.drain(..=at).next_back();
-        let Some((hash, stamp)) = answered else { return false };
+        let is_it =
+            |sent: &Sent| sent.hash == outcome.hash && (outcome.sequence == 0 || outcome.sequence == sent.sequence);
+        let Some(at) = agent.sent.iter().rposition(is_it) else { return false };
+        // What was sent before it will not be answered any more. It itself may be: tried again, it may succeed.
+        agent.sent.drain(..at);
+        let Some(Sent { hash, stamp, .. }) = agent.sent.first().cloned() else { return false };
         match outcome.failure {
             None => {
-                (agent.running, agent.refused) = (hash.clone(), None);
-                // It may be sent again with other holders; the answer to that one has the same hash.
-                agent.sent.insert(0, (hash, Arc::clone(&stamp)));
+                (agent.running, agent.refused) = (hash, None);
                 self.runs(node, Some(stamp));
             }
-            Some(failure) => {
-                agent.refused = Some((hash.clone(), failure));
-                // It may be tried again and succeed.
-                agent.sent.insert(0, (hash, stamp));
-            }
+            Some(failure) => agent.refused = Some((hash, failure)),
         }
         true
     }

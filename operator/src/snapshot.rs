@@ -52,12 +52,13 @@ impl Snapshot {
         Self { config, hash, holders, stamp }
     }
 
-    /// As it goes over the wire.
-    pub fn message(&self) -> pb::Snapshot {
+    /// As it goes over the wire, as the stream's snapshot number `sequence`.
+    pub fn message(&self, sequence: u64) -> pb::Snapshot {
         pb::Snapshot {
             config: Some(pb::NodeConfig::from(&*self.config)),
             hash: self.hash.clone(),
             holders: self.holders.clone(),
+            sequence,
         }
     }
 }

@@ -83,7 +83,7 @@ pub(crate) async fn attached(
                 }
                 runs.clone_from(&snapshot.hash);
                 say.send(pb::AgentMessage { kind: Some(Said::Report(report(&snapshot, dial.calls))) }).await?;
-                Said::Outcome(pb::Outcome { hash: snapshot.hash, failure: None })
+                Said::Outcome(pb::Outcome { hash: snapshot.hash, failure: None, sequence: snapshot.sequence })
             }
             Some(Sent::Question(question)) => {
                 let kind = match question.kind {

@@ -69,10 +69,10 @@ impl Session {
                     if before.as_ref() == Some(&snapshot) {
                         continue;
                     }
-                    let message = snapshot.message();
-                    self.hub.metrics.sent(&message);
                     // Noted before it is sent: the answer may be quick.
-                    self.hub.change(|fleet| fleet.sent(&self.node, self.stream, &snapshot));
+                    let sequence = self.hub.change(|fleet| fleet.sent(&self.node, self.stream, &snapshot));
+                    let message = snapshot.message(sequence);
+                    self.hub.metrics.sent(&message);
                     slot.send(Ok(pb::OperatorMessage { kind: Some(Sent::Snapshot(message)) }));
                     before = Some(snapshot);
                 }

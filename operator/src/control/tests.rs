@@ -249,7 +249,7 @@ async fn what_an_agent_says_is_known_of_its_node() {
     let mut agent = operator.attach("a", Some("token-of-a")).await.unwrap();
     agent.snapshot().await;
     agent.answer(Said::Report(pb::Report { calls: 7, ..pb::Report::default() })).await;
-    agent.answer(Said::Outcome(pb::Outcome { hash: hash.clone(), failure: None })).await;
+    agent.answer(Said::Outcome(pb::Outcome { hash: hash.clone(), failure: None, sequence: 0 })).await;
     operator.until(|fleet| fleet.get("a").is_some_and(|a| a.running == hash && a.report.calls == 7)).await;
     drop(agent);
     operator.until(|fleet| fleet.get("a").is_some_and(|a| a.stream.is_none())).await;

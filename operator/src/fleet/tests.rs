@@ -17,12 +17,16 @@ fn hello(hash: &str) -> pb::Hello {
 }
 
 fn applied(snapshot: &Snapshot) -> pb::Outcome {
-    pb::Outcome { hash: snapshot.hash.clone(), failure: None }
+    pb::Outcome { hash: snapshot.hash.clone(), failure: None, sequence: 0 }
+}
+
+fn applied_as(snapshot: &Snapshot, sequence: u64) -> pb::Outcome {
+    pb::Outcome { sequence, ..applied(snapshot) }
 }
 
 fn refused(snapshot: &Snapshot) -> pb::Outcome {
     let failure = pb::Failure { message: "no".to_owned(), ..pb::Failure::default() };
-    pb::Outcome { hash: snapshot.hash.clone(), failure: Some(failure) }
+    pb::Outcome { hash: snapshot.hash.clone(), failure: Some(failure), sequence: 0 }
 }
 
 #[test]
@@ -65,6 +69,37 @@ fn back_and_forth_is_in_force_only_when_the_way_back_is_answered() {
     assert_eq!(fleet.get("a").unwrap().running, two.hash);
     assert!(fleet.outcome("a", 1, applied(&one)));
     assert_eq!(fleet.get("a").unwrap().running, one.hash);
+}
+
+#[test]
+fn there_and_back_while_the_agent_is_slow_is_in_force_only_when_the_last_of_three_is_answered() {
+    let (mut fleet, one, two) = (Fleet::default(), snapshot("10.0.0.0/8"), snapshot("11.0.0.0/8"));
+    fleet.attach("a", 1, hello(""), now());
+    let sent: Vec<u64> = [&one, &two, &one].into_iter().map(|snapshot| fleet.sent("a", 1, snapshot)).collect();
+    assert_eq!(sent, [1, 2, 3]);
+    let of = |fleet: &Fleet, wanted: &Snapshot| fleet.get("a").unwrap().fulfils(&wanted.stamp, &rule("any"));
+    // It has the first, and may be putting the second into effect just now.
+    assert!(fleet.outcome("a", 1, applied_as(&one, 1)));
+    assert_eq!((&fleet.get("a").unwrap().running, of(&fleet, &one), of(&fleet, &two)), (&one.hash, false, false));
+    assert!(fleet.outcome("a", 1, applied_as(&two, 2)));
+    assert_eq!((of(&fleet, &one), of(&fleet, &two)), (false, false));
+    assert!(fleet.outcome("a", 1, applied_as(&one, 3)));
+    assert_eq!((of(&fleet, &one), of(&fleet, &two)), (true, false));
+}
+
+#[test]
+fn an_agent_that_takes_only_the_latest_of_three_answers_for_all() {
+    let (mut fleet, one, two) = (Fleet::default(), snapshot("10.0.0.0/8"), snapshot("11.0.0.0/8"));
+    // One that does not know of numbers, and one that does.
+    for sequence in [0, 3] {
+        fleet.attach("a", 1, hello(""), now());
+        for snapshot in [&one, &two, &one] {
+            fleet.sent("a", 1, snapshot);
+        }
+        assert!(!fleet.outcome("a", 1, applied_as(&one, 2)), "the second was another");
+        assert!(fleet.outcome("a", 1, applied_as(&one, sequence)));
+        assert!(fleet.get("a").unwrap().fulfils(&one.stamp, &rule("any")));
+    }
 }
 
 #[test]

@@ -22,6 +22,7 @@ pub struct Seen {
 struct Node {
     wanted: Option<Arc<Snapshot>>,
     runs: Option<Arc<Stamp>>,
+    first: u64,
     refused: Option<String>,
     attached: bool,
 }
@@ -75,6 +76,7 @@ impl Node {
         Self {
             wanted: wanted.cloned(),
             runs: agent.and_then(|agent| agent.stamp.clone()),
+            first: agent.map_or(0, Agent::first),
             refused: agent.and_then(|agent| Some(agent.refused.as_ref()?.0.clone())),
             attached: agent.is_some_and(|agent| agent.stream.is_some()),
         }
@@ -83,7 +85,7 @@ impl Node {
     fn is(&self, other: &Self) -> bool {
         same(self.wanted.as_ref(), other.wanted.as_ref())
             && same(self.runs.as_ref(), other.runs.as_ref())
-            && (&self.refused, self.attached) == (&other.refused, other.attached)
+            && (self.first, &self.refused, self.attached) == (other.first, &other.refused, other.attached)
     }
 
     fn stamps(&self) -> impl Iterator<Item = &Arc<Stamp>> {

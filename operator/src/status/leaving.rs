@@ -76,7 +76,7 @@ mod tests {
     fn run(fleet: &mut Fleet, rules: &[&str]) {
         let snapshot = snapshot(rules);
         fleet.sent("a", 1, &snapshot);
-        assert!(fleet.outcome("a", 1, pb::Outcome { hash: snapshot.hash, failure: None }));
+        assert!(fleet.outcome("a", 1, pb::Outcome { hash: snapshot.hash, failure: None, sequence: 0 }));
     }
 
     #[test]

@@ -94,7 +94,7 @@ fn lack(object: &ObjectRef, node: &str, view: View<'_>) -> Option<Lack> {
     if away.is_some_and(|away| away >= GRACE) {
         return Some(Lack::Absent(format!("its agent is away since {}", agent.since.strftime("%Y-%m-%dT%H:%M:%SZ"))));
     }
-    if agent.stamp.as_ref().is_some_and(|stamp| stamp.fulfils(&wanted.stamp, object)) {
+    if agent.fulfils(&wanted.stamp, object) {
         return None;
     }
     let refused = agent.refused.as_ref().filter(|(hash, _)| *hash == wanted.hash);

@@ -134,7 +134,7 @@ impl Source for Operator {
                 Some(failure(refused))
             }
         };
-        self.say(pb::Outcome { hash: snapshot.hash.clone(), failure });
+        self.say(pb::Outcome { hash: snapshot.hash.clone(), failure, sequence: snapshot.sequence });
     }
 }
 

@@ -89,7 +89,7 @@ pub(super) async fn run(link: &Link, connected: Connected, ends: &mut Ends, atte
 /// Hands a snapshot on, or says what is wrong with it.
 fn take(message: pb::Snapshot, link: &Link, ends: &Ends) -> Option<pb::Outcome> {
     ends.report.count("snapshots");
-    let hash = message.hash.clone();
+    let (hash, sequence) = (message.hash.clone(), message.sequence);
     match Snapshot::checked(message, &link.node) {
         Ok(snapshot) => {
             // Told again even if it is the same: whoever sends wants to hear.
@@ -99,7 +99,8 @@ fn take(message: pb::Snapshot, link: &Link, ends: &Ends) -> Option<pb::Outcome> 
         Err(message) => {
             ends.report.count("snapshots_refused");
             tracing::error!("a snapshot is refused; what runs goes on: {message}");
-            Some(pb::Outcome { hash, failure: Some(failure(Refused { object: String::new(), message })) })
+            let failure = Some(failure(Refused { object: String::new(), message }));
+            Some(pb::Outcome { hash, failure, sequence })
         }
     }
 }

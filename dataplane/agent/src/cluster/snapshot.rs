@@ -26,6 +26,8 @@ pub(super) struct Snapshot {
     /// Content hash of `config`.
     pub(super) hash: String,
     pub(super) holders: BTreeMap<Ipv4Addr, Holder>,
+    /// Its number in the stream it came by; 0 from a file.
+    pub(super) sequence: u64,
 }
 
 impl Snapshot {
@@ -34,7 +36,7 @@ impl Snapshot {
     /// # Errors
     /// What is wrong with it, for people. Nothing of it may then be carried out.
     pub(super) fn checked(message: pb::Snapshot, node: &str) -> Result<Self, String> {
-        let pb::Snapshot { config, hash, holders } = message;
+        let pb::Snapshot { config, hash, holders, sequence } = message;
         let config = config.ok_or("the snapshot has no configuration")?;
         let config = NodeConfig::try_from(config).map_err(|error| format!("the snapshot does not decode: {error}"))?;
         let content = config.content_hash();
@@ -53,10 +55,10 @@ impl Snapshot {
             ));
         }
         let holders = holders.into_iter().map(holder).collect::<Result<_, String>>()?;
-        Ok(Self { config: Arc::new(config), hash, holders })
+        Ok(Self { config: Arc::new(config), hash, holders, sequence })
     }
 
-    /// As it goes over a wire, and into a file.
+    /// As it goes into a file.
     pub(super) fn message(&self) -> pb::Snapshot {
         let holders = self.holders.iter().map(|(address, holder)| pb::Holder {
             address: (*address).into(),
@@ -68,6 +70,7 @@ impl Snapshot {
             config: Some(pb::NodeConfig::from(&*self.config)),
             hash: self.hash.clone(),
             holders: holders.collect(),
+            sequence: 0,
         }
     }
 

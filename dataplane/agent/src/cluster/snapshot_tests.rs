@@ -12,7 +12,7 @@ pub(in crate::cluster) fn snapshot(node: &str, uid: &str) -> Snapshot {
     config.sources.push(Source { net: address.into(), chain: 0 });
     let hash = config.content_hash();
     let pod = Holder { pod: ObjectKey::new("pos", "till-1"), uid: uid.to_owned(), restarts: 0 };
-    Snapshot { config: Arc::new(config), hash, holders: [(address, pod)].into() }
+    Snapshot { config: Arc::new(config), hash, holders: [(address, pod)].into(), sequence: 0 }
 }
 
 #[test]

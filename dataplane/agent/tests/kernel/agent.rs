@@ -122,11 +122,12 @@ pub(crate) fn snapshot_of(config: &NodeConfig, uid: &str, restarts: u32) -> Thei
             uid: uid.into(),
             restarts,
         }],
+        sequence: 0,
     })
 }
 
 pub(crate) async fn acknowledged(stream: &mut Stream, config: &NodeConfig) {
-    let expected = Ours::Outcome(pb::Outcome { hash: config.content_hash(), failure: None });
+    let expected = Ours::Outcome(pb::Outcome { hash: config.content_hash(), failure: None, sequence: 0 });
     assert_eq!(stream.next_but_reports().await, Some(expected));
 }
 

@@ -108,7 +108,7 @@ fn a_rule_that_leaves_a_node_is_told_of_when_the_node_lets_go_of_it() {
     let answer = |case: &mut Case| {
         let wanted = Arc::clone(&case.board.latest()["a"]);
         case.fleet.sent("a", 1, &wanted);
-        assert!(case.fleet.outcome("a", 1, pb::Outcome { hash: wanted.hash.clone(), failure: None }));
+        assert!(case.fleet.outcome("a", 1, pb::Outcome { hash: wanted.hash.clone(), failure: None, sequence: 0 }));
     };
     answer(&mut case);
     assert_eq!(case.dirty(), names(&["Service pos/web", "IpRule pos/one"], &["a"]));
@@ -129,7 +129,11 @@ fn a_refusal_an_end_of_a_stream_and_an_object_made_anew_are_new() {
     case.fleet.sent("b", 1, &wanted);
     case.dirty();
     let of_b = names(&["Service pos/web", "IpRule pos/two"], &["b"]);
-    case.fleet.outcome("b", 1, pb::Outcome { hash: wanted.hash.clone(), failure: Some(pb::Failure::default()) });
+    case.fleet.outcome(
+        "b",
+        1,
+        pb::Outcome { hash: wanted.hash.clone(), failure: Some(pb::Failure::default()), sequence: 0 },
+    );
     assert_eq!(case.dirty(), of_b);
     case.fleet.detach("b", 1, Timestamp::UNIX_EPOCH);
     assert_eq!(case.dirty(), of_b);

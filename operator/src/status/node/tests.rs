@@ -44,9 +44,9 @@ fn ready_follows_the_agent_and_what_it_has_answered() {
     assert_eq!(told(&fleet, &snapshot), "False Converging: The last snapshot is not yet in effect.");
     fleet.sent("a", 1, &snapshot);
     let failure = pb::Failure { object: "IpRule a/b".into(), reason: "ApplyFailed".into(), message: "no".into() };
-    fleet.outcome("a", 1, pb::Outcome { hash: snapshot.hash.clone(), failure: Some(failure) });
+    fleet.outcome("a", 1, pb::Outcome { hash: snapshot.hash.clone(), failure: Some(failure), sequence: 0 });
     assert_eq!(told(&fleet, &snapshot), "False SnapshotRefused: IpRule a/b: no. What ran before goes on.");
-    fleet.outcome("a", 1, pb::Outcome { hash: snapshot.hash.clone(), failure: None });
+    fleet.outcome("a", 1, pb::Outcome { hash: snapshot.hash.clone(), failure: None, sequence: 0 });
     assert_eq!(told(&fleet, &snapshot), "True AgentReady: Runs what it should.");
     fleet.detach("a", 1, Timestamp::UNIX_EPOCH);
     assert_eq!(told(&fleet, &snapshot), missing);
@@ -62,7 +62,7 @@ fn a_kernel_that_lacks_something_is_degraded_and_says_what_that_costs() {
         Timestamp::UNIX_EPOCH,
     );
     fleet.sent("a", 1, &snapshot);
-    fleet.outcome("a", 1, pb::Outcome { hash: snapshot.hash.clone(), failure: None });
+    fleet.outcome("a", 1, pb::Outcome { hash: snapshot.hash.clone(), failure: None, sequence: 0 });
     assert_eq!(
         told(&fleet, &snapshot),
         "True Degraded: Runs what it should, without tcx (packets take the slow path)."

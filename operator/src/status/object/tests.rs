@@ -89,7 +89,7 @@ impl Case {
     fn applied(&mut self, node: &str) {
         let wanted = self.wanted(node);
         self.fleet.sent(node, 1, &wanted);
-        assert!(self.fleet.outcome(node, 1, pb::Outcome { hash: wanted.hash.clone(), failure: None }));
+        assert!(self.fleet.outcome(node, 1, pb::Outcome { hash: wanted.hash.clone(), failure: None, sequence: 0 }));
     }
 
     fn refused(&mut self, node: &str, reason: &str) {
@@ -100,7 +100,11 @@ impl Case {
             reason: reason.to_owned(),
             message: "the kernel says no.".to_owned(),
         };
-        assert!(self.fleet.outcome(node, 1, pb::Outcome { hash: wanted.hash.clone(), failure: Some(failure) }));
+        assert!(self.fleet.outcome(
+            node,
+            1,
+            pb::Outcome { hash: wanted.hash.clone(), failure: Some(failure), sequence: 0 }
+        ));
     }
 
     /// The status of the rule now; it is then what stands in the API server.

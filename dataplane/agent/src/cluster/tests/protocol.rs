@@ -32,7 +32,7 @@ async fn a_snapshot_is_acknowledged_by_its_hash_after_it_was_carried_out_and_sav
     assert_eq!((wanted.config, wanted.gone.len()), (Arc::clone(&sent.config), 0));
     assert_eq!(wanted.holders.len(), 1);
     let said = stream.next_but_reports().await;
-    assert_eq!(said, Some(Ours::Outcome(pb::Outcome { hash: sent.hash.clone(), failure: None })));
+    assert_eq!(said, Some(Ours::Outcome(pb::Outcome { hash: sent.hash.clone(), failure: None, sequence: 0 })));
     assert_eq!(Store::new(lab.dir.path(), NODE).load(), Ok(Some(sent)));
 }
 
@@ -53,7 +53,7 @@ async fn a_snapshot_the_kernel_refuses_is_told_with_object_and_reason_and_is_not
         reason: "ApplyFailed".into(),
         message: "no such module".into(),
     };
-    let expected = pb::Outcome { hash: bad.hash.clone(), failure: Some(failure) };
+    let expected = pb::Outcome { hash: bad.hash.clone(), failure: Some(failure), sequence: 0 };
     assert_eq!(stream.next_but_reports().await, Some(Ours::Outcome(expected)));
     assert_eq!(Store::new(lab.dir.path(), NODE).load(), Ok(Some(good)));
 }
@@ -83,11 +83,11 @@ async fn the_same_snapshot_again_is_acknowledged_again() {
     let mut lab = Lab::new().await;
     let (mut stream, _) = lab.attached().await;
     let sent = snapshot(NODE, "u1");
-    let acknowledged = Some(Ours::Outcome(pb::Outcome { hash: sent.hash.clone(), failure: None }));
-    for _ in 0..2 {
-        stream.tell(Theirs::Snapshot(sent.message())).await;
+    for sequence in [1, 2] {
+        stream.tell(Theirs::Snapshot(pb::Snapshot { sequence, ..sent.message() })).await;
         lab.carry_out(Ok(())).await;
-        assert_eq!(stream.next_but_reports().await, acknowledged);
+        let acknowledged = pb::Outcome { hash: sent.hash.clone(), failure: None, sequence };
+        assert_eq!(stream.next_but_reports().await, Some(Ours::Outcome(acknowledged)));
     }
 }
 
@@ -96,7 +96,7 @@ async fn a_snapshot_found_by_looking_is_acknowledged_like_one_that_was_told_of()
     let mut lab = Lab::new().await;
     let (mut stream, _) = lab.attached().await;
     let sent = snapshot(NODE, "u1");
-    let acknowledged = Some(Ours::Outcome(pb::Outcome { hash: sent.hash.clone(), failure: None }));
+    let acknowledged = Some(Ours::Outcome(pb::Outcome { hash: sent.hash.clone(), failure: None, sequence: 0 }));
     for times in 1..=2 {
         stream.tell(Theirs::Snapshot(sent.message())).await;
         lab.counted("snapshots", times).await;
