@@ -144,11 +144,8 @@ impl Ends {
 
     /// Those of which that is so, each with its time.
     pub(super) fn leaving(&self) -> Vec<(End, Now)> {
-        let leaving = |(&end, state): (&End, &State)| match state {
-            State::Leaving(until) => Some((end, *until)),
-            State::Awaited(..) | State::Live => None,
-        };
-        self.states.iter().filter_map(leaving).collect()
+        let timed = self.deadlines.iter().map(|&(at, end)| (end, at));
+        timed.filter(|(end, _)| matches!(self.states.get(end), Some(State::Leaving(_)))).collect()
     }
 
     /// The next time `forget` has something to do.

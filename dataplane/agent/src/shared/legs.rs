@@ -1,6 +1,6 @@
 //! The sockets: reads what comes, writes one message after the other, closes behind the last one.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::io::{self, Read as _};
 use std::net::{Shutdown, SocketAddr, SocketAddrV4};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -72,9 +72,9 @@ pub(super) struct Legs {
     /// Most connections, by the descriptors the process may have.
     room: usize,
     next: u64,
-    lines: HashMap<u64, Line>,
+    lines: BTreeMap<u64, Line>,
     by_leg: HashMap<Leg, u64>,
-    listeners: HashMap<u64, Socket>,
+    listeners: BTreeMap<u64, Socket>,
     ports: BTreeSet<u16>,
     /// Legs told to close, by their deadline; not ordered: few.
     leaving: Vec<u64>,
@@ -91,9 +91,9 @@ impl Legs {
             mark,
             room: room(),
             next: 1,
-            lines: HashMap::new(),
+            lines: BTreeMap::new(),
             by_leg: HashMap::new(),
-            listeners: HashMap::new(),
+            listeners: BTreeMap::new(),
             ports: BTreeSet::new(),
             leaving: Vec::new(),
         })
