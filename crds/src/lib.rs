@@ -30,7 +30,7 @@ pub use kind::{Kind, definitions};
 pub use pptp_alg::{ControlConnection, PptpAlg, PptpAlgSpec, Validation};
 pub use predefined::predefined;
 pub use service::{AlgKind, AlgRef, DEFAULT_MAX_SESSIONS, Service, ServiceRef, ServiceSpec, Timeouts};
-pub use status::{ObjectStatus, set_condition};
+pub use status::{ObjectStatus, SharedServer, set_condition};
 
 /// API group of every kind.
 pub const GROUP: &str = "callgate.io";

@@ -56,8 +56,8 @@ pub struct PptpAlgSpec {
 
     /// How control connections reach the server. PerClient: each client's own is passed on, rewritten in the path.
     /// Shared: the calls of all clients are carried over as few connections as the server allows. Auto: each client
-    /// its own until the server refuses a second one from the same address, then as Shared. Calls of Shared and Auto end
-    /// when the agent does, those of PerClient do not. Default PerClient.
+    /// its own until the server refuses a second one from the same address, then as Shared. Calls of all live through a
+    /// planned restart of the agent; when it is killed those of Shared and Auto end. Default PerClient.
     #[serde(default)]
     pub control_connection: ControlConnection,
 

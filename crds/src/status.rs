@@ -1,6 +1,6 @@
 //! Status: conditions, and what can be counted.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -47,6 +47,35 @@ pub struct ObjectStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "int64"))]
     pub live_calls: Option<u32>,
+
+    /// Of a PptpAlg with controlConnection Auto: servers that were seen to take one control connection from an address only,
+    /// whose clients share one. Forgotten a day after it was last seen.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = 64),
+        extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["server"])
+    )]
+    pub shared_servers: Vec<SharedServer>,
+}
+
+/// A server that takes one control connection from an address only.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct SharedServer {
+    /// Address and TCP port.
+    #[schemars(length(max = 64))]
+    pub server: String,
+
+    /// What it has done to a second connection: second-refused (it answered result 3) or second-reset.
+    #[schemars(length(max = 64))]
+    pub reason: String,
+
+    /// When it was first seen.
+    pub since: Time,
+
+    /// Nodes that know of it.
+    #[schemars(extend("format" = "int64"))]
+    pub nodes: u32,
 }
 
 /// Puts a condition into the list, which stays sorted by type. `lastTransitionTime` is the new one's only where the

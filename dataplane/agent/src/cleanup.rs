@@ -11,6 +11,7 @@ use crate::alg::node::Shared;
 use crate::args::Cleanup;
 use crate::kernel::{Keep, Kernel, Options, Record, permitted};
 use crate::run::{SharedKernel, Ways, alone, farewell, take_over};
+use crate::shared::Place;
 use crate::state::{self, StateDir, write_whole};
 use crate::{alg, clock, fast};
 
@@ -72,7 +73,7 @@ fn end_all(options: &Options, record: Option<Record>, state: &StateDir, bpf_dir:
     let mut ways = Ways::default();
     ways.fast = fast::Setup { mode: fast::Mode::Off, root: bpf_dir.to_owned(), ..fast::Setup::default() };
     let setup = take_over(&ways, options, state, &shared)?;
-    if setup.engine.connection_count() > 0 {
+    if setup.engine.connection_count() > 0 || Place::new(state.path()).is_there() {
         let running = alg::start(setup).context("starting the ALG")?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(farewell(&running.handle));

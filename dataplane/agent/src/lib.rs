@@ -21,6 +21,8 @@ pub mod netlink;
 pub mod nft;
 pub mod run;
 mod shared;
+#[cfg(test)]
+mod skipped;
 pub mod sockets;
 pub mod standalone;
 pub mod state;

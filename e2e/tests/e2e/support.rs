@@ -36,8 +36,13 @@ impl Scene {
     }
 
     pub(crate) fn with(clients: usize, servers: usize, manifests: &str) -> Self {
+        Self::with_flags(clients, servers, manifests, &[])
+    }
+
+    /// The same, with flags of Callgate.
+    pub(crate) fn with_flags(clients: usize, servers: usize, manifests: &str, flags: &[&str]) -> Self {
         let lab = Lab::new(clients, servers).unwrap();
-        let callgate = Callgate::start(&lab.gw, manifests).unwrap();
+        let callgate = Callgate::start_with(&lab.gw, manifests, flags).unwrap();
         let servers = lab.servers.iter().enumerate().map(|(index, node)| Pptpd::start(node, index).unwrap()).collect();
         Self { clients: Vec::new(), servers, callgate, lab }
     }

@@ -1,8 +1,11 @@
 //! The status of one object as it is to stand in the API server.
 
+use std::collections::BTreeMap;
+
 use callgate_compile::status::{ObjectRef, Status};
 use callgate_crds::conditions::{ConditionType, Reason};
-use callgate_crds::{Kind, ObjectStatus, set_condition};
+use callgate_crds::{Kind, ObjectStatus, SharedServer, set_condition};
+use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use super::{View, programmed};
@@ -33,7 +36,29 @@ pub fn status(object: &ObjectRef, said: &Status, before: &ObjectStatus, view: Vi
         reason,
         nodes: Some(format!("{}/{}", progress.programmed, progress.total)),
         live_calls: Some(calls),
+        shared_servers: if object.kind == Kind::PptpAlg { shared_servers(object, view) } else { Vec::new() },
     }
+}
+
+/// The CRD takes no more of them.
+const MOST_SERVERS: usize = 64;
+
+/// Servers that agents have seen to take one control connection only, under this PptpAlg; the longest known reason of each.
+fn shared_servers(object: &ObjectRef, view: View<'_>) -> Vec<SharedServer> {
+    let alg = object.key.to_string();
+    let mut servers: BTreeMap<&str, SharedServer> = BTreeMap::new();
+    let told = view.fleet.agents().values().flat_map(|agent| &agent.report.shared_servers);
+    for told in told.filter(|told| told.alg == alg) {
+        let since = Time(Timestamp::from_second(told.since_unix_s).unwrap_or_default());
+        let (server, reason) = (told.server.clone(), told.reason.clone());
+        let first = SharedServer { server, reason, since, nodes: 0 };
+        let known = servers.entry(&told.server).or_insert_with(|| first.clone());
+        if first.since.0 < known.since.0 {
+            (known.since, known.reason) = (first.since, first.reason);
+        }
+        known.nodes += 1;
+    }
+    servers.into_values().take(MOST_SERVERS).collect()
 }
 
 /// Whether the two differ in more than in what is counted all the time.

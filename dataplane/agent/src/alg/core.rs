@@ -97,9 +97,27 @@ impl Core {
         [self.engine.poll_timeout(), self.shared.poll_timeout(), beside].into_iter().flatten().min()
     }
 
-    /// What the sockets of the shared mode have to tell.
-    pub(super) fn hear(&mut self, out: &mut Outgoing, now: Now) {
-        self.shared.hear(&mut With { engine: &mut self.engine, gate: &mut self.gate, now });
+    /// What the sockets of the shared mode have to tell; false when it was nothing.
+    pub(super) fn hear(&mut self, out: &mut Outgoing, now: Now) -> bool {
+        let some = self.shared.hear(&mut With { engine: &mut self.engine, gate: &mut self.gate, now });
+        self.carry_out(out);
+        some
+    }
+
+    /// The shared mode goes on where the process before has left it, if it has.
+    pub(super) fn resume(&mut self, now: Now) {
+        self.shared.resume(&mut With { engine: &mut self.engine, gate: &mut self.gate, now });
+    }
+
+    /// The kernel keeps what comes for the shared mode from now on; what had come is heard.
+    pub(super) fn hush(&mut self, out: &mut Outgoing, now: Now) {
+        self.shared.hush(&mut With { engine: &mut self.engine, gate: &mut self.gate, now });
+        self.carry_out(out);
+    }
+
+    /// The next process goes on with the shared mode.
+    pub(super) fn hand_over(&mut self, out: &mut Outgoing, now: Now) {
+        self.shared.hand_over(&mut With { engine: &mut self.engine, gate: &mut self.gate, now });
         self.carry_out(out);
     }
 

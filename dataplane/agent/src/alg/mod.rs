@@ -98,6 +98,8 @@ enum Request {
     Refresh,
     /// End.
     Stop,
+    /// End, and leave to the next process what would end with the sockets.
+    HandOver,
 }
 
 /// The way to the worker. Clones talk to the same one.
@@ -120,6 +122,12 @@ impl Running {
     /// Ends the worker after what it is doing, and waits until its journal and events are written.
     pub fn stop(self) {
         self.handle.ask(Request::Stop);
+        let _ = self.thread.join();
+    }
+
+    /// The same, but nothing ends by it: the next process on this host goes on, also with connections that end in sockets of ours.
+    pub fn hand_over(self) {
+        self.handle.ask(Request::HandOver);
         let _ = self.thread.join();
     }
 }

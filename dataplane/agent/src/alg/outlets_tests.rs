@@ -5,6 +5,7 @@ use std::net::UdpSocket;
 use nix::sched::{CloneFlags, unshare};
 
 use super::*;
+use crate::skipped::skipped;
 
 /// A host whose only device may vanish.
 struct Vanishing(Arc<std::sync::atomic::AtomicBool>);
@@ -24,16 +25,6 @@ impl Node for Vanishing {
 
     fn exists(&mut self, _: u32) -> bool {
         !self.0.load(std::sync::atomic::Ordering::Relaxed)
-    }
-}
-
-/// Tells people, and whoever counts, that the calling test did not run.
-fn skipped(why: &str) {
-    println!("SKIPPED: {why}");
-    if let Ok(path) = std::env::var("CALLGATE_SKIPS") {
-        use std::io::Write;
-        let mut file = std::fs::File::options().create(true).append(true).open(path).unwrap();
-        writeln!(file, "{}: {why}", std::thread::current().name().unwrap_or("outlets test")).unwrap();
     }
 }
 

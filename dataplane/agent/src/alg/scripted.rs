@@ -29,7 +29,7 @@ pub(crate) fn handle() -> Handle {
                     drop(reply.send(Totals { connections: 1, calls: 1, counters, by, ..Totals::default() }));
                 }
                 Request::Refresh => {}
-                Request::Stop => return,
+                Request::Stop | Request::HandOver => return,
             }
         }
     });

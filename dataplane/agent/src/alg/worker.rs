@@ -18,7 +18,7 @@ use super::notes::Note;
 use super::outlets::Outlets;
 use super::{Request, Setup, Totals, notes};
 use crate::clock;
-use crate::shared::{Memory, Mode};
+use crate::shared::{Memory, Mode, Place};
 use crate::sockets::{Emitter, Reader, SEND_BATCH, Tap, filter};
 
 /// Batches read from one tap before the others have their turn.
@@ -38,6 +38,18 @@ pub(super) struct Worker {
     /// Kept for its memory.
     out: Outgoing,
     events: Option<(SyncSender<Note>, JoinHandle<()>)>,
+}
+
+/// Rounds of hearing what had come before a hand-over; what had come is less than this.
+const ROUNDS: usize = 10_000;
+
+/// How the thread goes on after requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Next {
+    Work,
+    Stop,
+    /// Stop, and leave everything to the next process.
+    HandOver,
 }
 
 /// What `wait` found to do.
@@ -69,20 +81,30 @@ impl Worker {
         let (log, thread) = notes::start()?;
         let gate = Gate::new(Arc::new(NodeConfig::default()), outlets);
         let shared = Shared::new(Config::default(), engine.limits().clone(), seed);
-        let mode = Mode::new(shared, Memory::new(&state), mark, inward_mark)?;
+        let mode = Mode::new(shared, (Memory::new(&state), Place::new(&state)), mark, inward_mark)?;
         let core = Core::new(engine, gate, mode, journal, log.clone(), fast);
         let events = Some((log, thread));
         let (reader, emitter, out) = (Reader::default(), Emitter::open(mark)?, Outgoing::new());
         let mut worker = Self { requests, wake, pods, pods_lost: 0, tap_link, reader, emitter, core, out, events };
+        worker.core.resume(clock::now());
         worker.core.reclaim();
         Ok(worker)
     }
 
     pub(super) fn run(mut self) {
+        // What the shared mode has gone on with may have ordered something.
+        let mut out = std::mem::take(&mut self.out);
+        self.core.carry_out(&mut out);
+        self.send(out);
         loop {
             let ready = self.wait();
-            if ready.requests && !self.answer() {
-                break;
+            match if ready.requests { self.answer() } else { Next::Work } {
+                Next::Work => {}
+                Next::Stop => break,
+                Next::HandOver => {
+                    self.leave_to_the_next();
+                    break;
+                }
             }
             let now = clock::now();
             self.core.beside.work(&mut self.core.engine, now);
@@ -132,8 +154,26 @@ impl Worker {
         Ready { requests, pods, sockets, outside }
     }
 
-    /// Answers all requests; false when the thread shall end.
-    fn answer(&mut self) -> bool {
+    /// The shared mode's connections wait for the next process, and nobody hears of it.
+    fn leave_to_the_next(&mut self) {
+        let mut out = std::mem::take(&mut self.out);
+        self.core.hush(&mut out, clock::now());
+        self.send(out);
+        for _ in 0..ROUNDS {
+            let mut out = std::mem::take(&mut self.out);
+            let heard = self.core.hear(&mut out, clock::now());
+            self.send(out);
+            if !heard {
+                break;
+            }
+        }
+        let mut out = std::mem::take(&mut self.out);
+        self.core.hand_over(&mut out, clock::now());
+        self.send(out);
+    }
+
+    /// Answers all requests.
+    fn answer(&mut self) -> Next {
         let _ = self.wake.read();
         while let Ok(request) = self.requests.try_recv() {
             match request {
@@ -155,10 +195,11 @@ impl Worker {
                 Request::Calls(reply) => drop(reply.send((self.core.calls(), clock::now()))),
                 Request::Totals(reply) => drop(reply.send(self.totals())),
                 Request::Refresh => self.refresh(),
-                Request::Stop => return false,
+                Request::Stop => return Next::Stop,
+                Request::HandOver => return Next::HandOver,
             }
         }
-        true
+        Next::Work
     }
 
     /// After a change of links, addresses or routes: the tap behind the pods' link is on the link that has the name now, and live

@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError};
 use callgate_proto::pb;
 use tonic::Status;
 
-use super::{calls, explain, status};
+use super::{calls, explain, shared, status};
 use crate::alg::{Handle, Totals};
 use crate::kernel::{Counters, Error, Kernel};
 use crate::run::{Report, SharedKernel};
@@ -58,6 +58,7 @@ impl Answers {
     pub async fn report(&self) -> Result<pb::Report, Status> {
         let totals = self.totals().await?;
         let (by, kernel) = (totals.by.clone(), self.kernel_counters(Kernel::alg_counters).await);
+        let shared_servers = shared::servers(&totals, shared::boot_unix_ms());
         let status = status::reply(&self.report, totals, &kernel);
         let objects = |counts: std::collections::BTreeMap<String, u64>| {
             counts.into_iter().map(|(name, calls)| pb::ObjectCalls { name, calls }).collect()
@@ -71,6 +72,7 @@ impl Answers {
             path: status.path,
             services: objects(by.services),
             algs: objects(by.algs),
+            shared_servers,
         })
     }
 

@@ -1,5 +1,6 @@
 //! Tunnels and what Auto has learned, as the status reply has them.
 
+use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use callgate_pptp::shared::{TunnelState, Why};
@@ -7,6 +8,7 @@ use callgate_pptp::{Now, Traffic};
 use callgate_proto::pb;
 
 use crate::alg::Totals;
+use crate::clock;
 
 /// Control connections to servers that carry calls of many clients, by number.
 pub(super) fn tunnels(totals: &Totals) -> Vec<pb::Tunnel> {
@@ -40,8 +42,26 @@ pub(super) fn learned(totals: &Totals, unix_ms: i64) -> Vec<pb::LearnedServer> {
         since_unix_ms: ago(entry.since),
         seen_unix_ms: ago(entry.seen),
         until_unix_ms: unix_ms.saturating_add_unsigned(entry.until.since(totals.at)),
+        alg: entry.alg.clone(),
     };
     totals.learned.iter().map(server).collect()
+}
+
+/// The same for whoever adds it up over nodes; `boot_unix_ms` is when our clock began.
+pub(super) fn servers(totals: &Totals, boot_unix_ms: i64) -> Vec<pb::SharedServer> {
+    let server = |entry: &callgate_pptp::shared::Learned| pb::SharedServer {
+        alg: entry.alg.clone(),
+        server: format!("{}:{}", entry.server, entry.server_port),
+        reason: reason(entry.why).to_owned(),
+        since_unix_s: boot_unix_ms.saturating_add_unsigned(entry.since.0) / 1_000,
+    };
+    totals.learned.iter().map(server).collect()
+}
+
+/// When our clock began, ms of the Unix epoch. Always the same, so that a report with it does not differ from the one before.
+pub(super) fn boot_unix_ms() -> i64 {
+    static BOOT: OnceLock<i64> = OnceLock::new();
+    *BOOT.get_or_init(|| unix_ms().saturating_sub_unsigned(clock::now().0))
 }
 
 /// Milliseconds of the Unix epoch.
@@ -79,6 +99,7 @@ mod tests {
             server,
             server_port: 1723,
             why: Why::SecondReset,
+            alg: "pos/pptp".into(),
             since: Now(1_000),
             seen: Now(4_000),
             until: Now(64_000),
@@ -92,7 +113,15 @@ mod tests {
             since_unix_ms: 996_000,
             seen_unix_ms: 999_000,
             until_unix_ms: 1_059_000,
+            alg: "pos/pptp".into(),
         };
         assert_eq!(learned(&totals, 1_000_000), [told]);
+        let told = pb::SharedServer {
+            alg: "pos/pptp".into(),
+            server: "203.0.113.7:1723".into(),
+            reason: "second-reset".into(),
+            since_unix_s: 996,
+        };
+        assert_eq!(servers(&totals, 995_000), [told]);
     }
 }

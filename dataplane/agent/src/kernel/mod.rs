@@ -228,6 +228,12 @@ impl Kernel {
         Ok(applied)
     }
 
+    /// There are connections of the shared mode from the run before: segments of theirs reach their sockets whatever the first
+    /// configuration says.
+    pub(crate) fn keep_sockets(&mut self) {
+        self.sockets = true;
+    }
+
     /// Changes only the set of external addresses of the ALG; for the moment before a connection is opened from a new one. Where
     /// somebody has changed or removed the table, it is made anew. Before the first `apply` nothing is done.
     pub fn set_own_addresses(&mut self, own_addresses: &[Ipv4Addr]) -> Result<Applied, Error> {

@@ -38,6 +38,7 @@ use crate::alg::node::Shared;
 use crate::args::Common;
 use crate::kernel::{Kernel, Options, Record};
 use crate::netlink::{Changes, Doors, Tables};
+use crate::shared::Place;
 use crate::state::{StateDir, write_whole};
 use crate::{alg, api, clock, fast, kernel};
 use doorkeeper::Doorkeeper;
@@ -116,6 +117,9 @@ async fn serve<S: Source>(
             return Err(error.into());
         }
     };
+    if Place::new(state.path()).is_there() {
+        kernel.keep_sockets();
+    }
     let features = kernel.features();
     for feature in features.iter().filter(|feature| !feature.available) {
         tracing::warn!(feature = feature.name, "this kernel lacks it: {}", feature.detail);
@@ -231,7 +235,7 @@ impl Node<'_> {
             health.abort();
         }
         drop(programme);
-        let _ = tokio::task::spawn_blocking(move || running.stop()).await;
+        let _ = tokio::task::spawn_blocking(move || if keep { running.hand_over() } else { running.stop() }).await;
         Ok(())
     }
 }

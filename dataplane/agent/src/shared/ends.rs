@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 
 use callgate_pptp::wire::{ipv4, tcp};
 use callgate_pptp::{Admission, Flow, Now};
+use serde::{Deserialize, Serialize};
 
 /// How long a connection that is over still gets its segments, ms: a little longer than Linux's TIME_WAIT of 60 s.
 const LINGER: u64 = 65_000;
@@ -12,14 +13,14 @@ const LINGER: u64 = 65_000;
 const HANDSHAKE: u64 = 65_000;
 
 /// A connection of ours to a server: our end and the server's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub(super) struct Outer {
     pub(super) external: SocketAddrV4,
     pub(super) server: SocketAddrV4,
 }
 
 /// A connection of either leg.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub(super) enum End {
     /// Of a client.
     Client(Flow),
@@ -132,9 +133,19 @@ impl Ends {
     /// The socket is gone.
     pub(super) fn over(&mut self, end: End, now: Now) {
         if self.states.contains_key(&end) {
-            let until = now.after(LINGER);
-            self.set(end, State::Leaving(until), Some(until));
+            self.leaves(end, now.after(LINGER));
         }
+    }
+
+    /// There is no socket, and the kernel may owe the other end something until then.
+    pub(super) fn leaves(&mut self, end: End, until: Now) {
+        self.set(end, State::Leaving(until), Some(until));
+    }
+
+    /// Those of which that is so, each with its time.
+    pub(super) fn leaving(&self) -> Vec<(End, Now)> {
+        let timed = self.deadlines.iter().map(|&(at, end)| (end, at));
+        timed.filter(|(end, _)| matches!(self.states.get(end), Some(State::Leaving(_)))).collect()
     }
 
     /// The next time `forget` has something to do.

@@ -1,6 +1,6 @@
 //! The sockets: reads what comes, writes one message after the other, closes behind the last one.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::io::{self, Read as _};
 use std::net::{Shutdown, SocketAddr, SocketAddrV4};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -12,7 +12,8 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use socket2::Socket;
 
 use super::ends::{End, Outer};
-use super::socket;
+use super::handover::Kept;
+use super::{repair, socket};
 use crate::nft::sockets::LISTENER;
 
 /// Bytes read from one leg before the others have their turn.
@@ -71,9 +72,9 @@ pub(super) struct Legs {
     /// Most connections, by the descriptors the process may have.
     room: usize,
     next: u64,
-    lines: HashMap<u64, Line>,
+    lines: BTreeMap<u64, Line>,
     by_leg: HashMap<Leg, u64>,
-    listeners: HashMap<u64, Socket>,
+    listeners: BTreeMap<u64, Socket>,
     ports: BTreeSet<u16>,
     /// Legs told to close, by their deadline; not ordered: few.
     leaving: Vec<u64>,
@@ -90,9 +91,9 @@ impl Legs {
             mark,
             room: room(),
             next: 1,
-            lines: HashMap::new(),
+            lines: BTreeMap::new(),
             by_leg: HashMap::new(),
-            listeners: HashMap::new(),
+            listeners: BTreeMap::new(),
             ports: BTreeSet::new(),
             leaving: Vec::new(),
         })
@@ -199,6 +200,71 @@ impl Legs {
         if let Some(token) = self.by_leg.remove(&leg) {
             self.drop_line(token, heard);
         }
+    }
+
+    /// Accepts what has come, and nothing more from now on.
+    pub(super) fn accept_no_more(&mut self, heard: &mut Vec<Heard>) {
+        self.listeners.values().for_each(|listener| accept(listener, heard));
+        self.listeners.clear();
+        self.ports.clear();
+    }
+
+    /// From now on the kernel drops what comes for any leg, without an answer: its other end sends it again.
+    pub(super) fn hush(&mut self) {
+        for line in self.lines.values().filter(|line| line.leg.is_some()) {
+            if let Err(error) = repair::hush(&line.socket) {
+                tracing::warn!(connection = ?line.end, "what comes for it cannot be held up: {error}");
+            }
+        }
+    }
+
+    /// Takes every leg out of the kernel. The sockets are dead; when they are closed nothing is said. What could not be kept, or is
+    /// not the core's any more, is over.
+    pub(super) fn lift(&mut self, heard: &mut Vec<Heard>) -> Vec<(Kept, Socket)> {
+        let mut kept = Vec::new();
+        let tokens: Vec<u64> = self.lines.keys().copied().collect();
+        for token in tokens {
+            let Some(line) = self.lines.get(&token) else { continue };
+            let Some(leg) = line.leg else {
+                // The kernel says the last words by itself, if they are all written.
+                let _ = line.socket.detach_filter();
+                if line.shut {
+                    self.done(token, heard)
+                } else {
+                    self.drop_line(token, heard)
+                }
+                continue;
+            };
+            let lifted = if line.connecting { None } else { Some(repair::lift(&line.socket)) };
+            match lifted {
+                Some(Ok(tcp)) => {
+                    self.by_leg.remove(&leg);
+                    if let Some(Line { end, socket, waiting, taken, .. }) = self.lines.remove(&token) {
+                        kept.push((Kept { leg, end, tcp, waiting: waiting.into(), taken }, socket));
+                    }
+                }
+                Some(Err(error)) => {
+                    tracing::warn!(connection = ?line.end, "it cannot be handed over and is reset: {error}");
+                    self.drop_line(token, heard);
+                }
+                None => self.drop_line(token, heard),
+            }
+        }
+        kept
+    }
+
+    /// A connection that was lifted has a socket again.
+    ///
+    /// # Errors
+    /// When the kernel cannot look after it.
+    pub(super) fn put_back(&mut self, kept: Kept, socket: Socket, heard: &mut Vec<Heard>) -> io::Result<()> {
+        self.put(kept.leg, kept.end, socket, false)?;
+        let Some(&token) = self.by_leg.get(&kept.leg) else { return Ok(()) };
+        if let Some(line) = self.lines.get_mut(&token) {
+            (line.waiting, line.taken) = (kept.waiting.into(), kept.taken);
+        }
+        self.push(token, heard);
+        Ok(())
     }
 
     /// The next time `expire` has something to do.

@@ -58,7 +58,8 @@ mod tests {
         let memory = Memory::new(dir.path());
         assert_eq!(memory.load().unwrap(), []);
         let (why, server) = (Why::SecondRefused, std::net::Ipv4Addr::new(203, 0, 113, 7));
-        let learned = [Learned { server, server_port: 1723, why, since: Now(1), seen: Now(2), until: Now(3) }];
+        let (alg, since, seen, until) = ("pos/pptp".to_owned(), Now(1), Now(2), Now(3));
+        let learned = [Learned { server, server_port: 1723, why, alg, since, seen, until }];
         memory.save(&learned).unwrap();
         assert_eq!(Memory::new(dir.path()).load().unwrap(), learned);
     }

@@ -8,13 +8,20 @@
 //!                  └─► Open, Write, Close, Reset ─► legs       GRE: rewritten by the core, out by the ALG's emitter
 //! ```
 //!
+//! A planned end of the process: legs ─► resume: TCP_REPAIR, a file ─► the next process goes on with all of it.
+//!
 //! So a client's connection passes the kernel's FORWARD hook, where NetworkPolicy decides, when it is opened.
 
 mod ends;
+mod handover;
 mod legs;
 mod memory;
 mod mode;
+mod pieces;
+mod repair;
+mod resume;
 mod socket;
 
+pub(crate) use handover::Place;
 pub(crate) use memory::Memory;
 pub(crate) use mode::{Mode, Passed, With};

@@ -10,6 +10,7 @@ use callgate_pptp::{Admission, Change, Engine, Event, Flow, Now, OpenRefusal, Si
 use callgate_proto::model::{ControlConnection, External, NodeConfig};
 
 use super::ends::{Awaited, End, Ends, Outer, Segment};
+use super::handover::Place;
 use super::legs::{Heard, Legs};
 use super::memory::Memory;
 use crate::alg::gate::Gate;
@@ -52,15 +53,18 @@ pub(crate) struct With<'a> {
 
 /// The shared mode of this node.
 pub(crate) struct Mode {
-    core: Shared,
+    pub(super) core: Shared,
     memory: Memory,
-    ends: Ends,
-    legs: Legs,
+    pub(super) place: Place,
+    pub(super) ends: Ends,
+    pub(super) legs: Legs,
+    /// Packet mark of the sockets.
+    pub(super) sent: u32,
     inward: Emitter,
     /// What is to be done with sockets, once the journal has what came before.
     actions: VecDeque<Command>,
     /// What the journal has to hear of beside the core's.
-    changes: Vec<Change>,
+    pub(super) changes: Vec<Change>,
     events: Vec<Event>,
     /// The configuration has a PptpAlg that may use it.
     wanted: bool,
@@ -74,7 +78,7 @@ impl Mode {
     ///
     /// # Errors
     /// When a socket cannot be made.
-    pub(crate) fn new(mut core: Shared, memory: Memory, sent: u32, inward: u32) -> io::Result<Self> {
+    pub(crate) fn new(mut core: Shared, (memory, place): (Memory, Place), sent: u32, inward: u32) -> io::Result<Self> {
         match memory.load() {
             Ok(learned) => core.remember(learned),
             Err(error) => tracing::error!("{}: what Auto had learned is lost: {error}", memory.path().display()),
@@ -82,8 +86,10 @@ impl Mode {
         Ok(Self {
             core,
             memory,
+            place,
             ends: Ends::default(),
             legs: Legs::new(sent)?,
+            sent,
             inward: Emitter::open_to("lo", inward)?,
             actions: VecDeque::new(),
             changes: Vec::new(),
@@ -183,14 +189,16 @@ impl Mode {
         self.events.push(Event::Refused { flow, why });
     }
 
-    /// What the sockets have to tell.
-    pub(crate) fn hear(&mut self, with: &mut With<'_>) {
+    /// What the sockets have to tell; false when it was nothing.
+    pub(crate) fn hear(&mut self, with: &mut With<'_>) -> bool {
         let mut heard = Vec::new();
         self.legs.hear(&mut heard);
+        let some = !heard.is_empty();
         self.take(heard, with);
+        some
     }
 
-    fn take(&mut self, heard: Vec<Heard>, with: &mut With<'_>) {
+    pub(super) fn take(&mut self, heard: Vec<Heard>, with: &mut With<'_>) {
         let mut more = Vec::new();
         for heard in heard {
             let (core, now) = (&mut self.core, with.now);
@@ -418,7 +426,7 @@ impl Mode {
 }
 
 /// The port of a connection to a server that is over rests.
-fn rest(outer: Outer, with: &mut With<'_>) -> Change {
+pub(super) fn rest(outer: Outer, with: &mut With<'_>) -> Change {
     let (external, server) = (outer.external, outer.server);
     with.engine.rest_port((*external.ip(), external.port()), (*server.ip(), server.port()), with.now)
 }

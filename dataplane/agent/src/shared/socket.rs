@@ -12,7 +12,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 const BACKLOG: i32 = 1024;
 
 /// A socket with everything both legs need.
-fn prepared(mark: u32) -> io::Result<Socket> {
+pub(super) fn prepared(mark: u32) -> io::Result<Socket> {
     let socket = Socket::new(Domain::IPV4, Type::STREAM.nonblocking().cloexec(), Some(Protocol::TCP))?;
     // The server's address on the client's leg, and an address of a pool on the server's, are not the host's.
     socket.set_ip_transparent_v4(true)?;

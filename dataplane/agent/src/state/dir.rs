@@ -16,10 +16,11 @@ use super::file::write_whole;
 const KERNEL: &str = "kernel.json";
 pub(crate) const TENANTS: &str = "tenants.json";
 pub(crate) const SERVERS: &str = "servers.json";
+pub(crate) const HANDOVER: &str = "handover.json";
 
 /// Every file that is ever here, beside those of the journal.
-const OURS: [&str; 8] =
-    ["lock", "boot-id", KERNEL, TENANTS, SERVERS, "config.snapshot", "manifests.json", "last-good.json"];
+const OURS: [&str; 9] =
+    ["lock", "boot-id", KERNEL, TENANTS, SERVERS, HANDOVER, "config.snapshot", "manifests.json", "last-good.json"];
 
 /// Why the state directory cannot be used.
 #[derive(Debug, Error)]
@@ -161,7 +162,8 @@ fn remove_boot_state(path: &Path) -> io::Result<()> {
         let entry = entry?;
         let name = entry.file_name();
         let name = name.to_string_lossy();
-        if name == KERNEL || name == TENANTS || name == SERVERS || name.starts_with("calls.") {
+        let of_the_kernel = [KERNEL, TENANTS, SERVERS, HANDOVER].contains(&&*name);
+        if of_the_kernel || name.starts_with("calls.") {
             fs::remove_file(entry.path())?;
         }
     }
@@ -199,7 +201,7 @@ mod tests {
     fn state_of_another_boot_is_discarded_and_manifests_are_kept() {
         let dir = tempfile::tempdir().unwrap();
         let fill = || {
-            for name in ["kernel.json", "calls.snapshot", "calls.log.0", "manifests.json"] {
+            for name in ["kernel.json", "calls.snapshot", "calls.log.0", "handover.json", "manifests.json"] {
                 fs::write(dir.path().join(name), "1").unwrap();
             }
         };
@@ -209,7 +211,9 @@ mod tests {
         let same_boot = names(dir.path());
         assert!(StateDir::open(dir.path(), "boot-2").unwrap().discarded());
         let other_boot = names(dir.path());
-        assert_eq!(same_boot, ["boot-id", "calls.log.0", "calls.snapshot", "kernel.json", "lock", "manifests.json"]);
+        let kept =
+            ["boot-id", "calls.log.0", "calls.snapshot", "handover.json", "kernel.json", "lock", "manifests.json"];
+        assert_eq!(same_boot, kept);
         assert_eq!(other_boot, ["boot-id", "lock", "manifests.json"]);
     }
 

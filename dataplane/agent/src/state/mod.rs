@@ -7,6 +7,7 @@
 //!            config.snapshot  last good snapshot of the operator        (cluster)
 //!            tenants.json     links by which pods' addresses are reached (cluster)
 //!            servers.json     what Auto has learned about servers      (shared)
+//!            handover.json    connections and calls of Shared, between two processes (shared)
 //!            manifests.json   last good text of each manifest           (standalone)
 //!            last-good.json   what each object last resolved to         (callgate_compile::LastGood)
 //!            calls.snapshot   connections and calls, JSON lines         (pptp::Change)
@@ -19,6 +20,6 @@ mod file;
 mod journal;
 
 pub use dir::{Error, StateDir};
-pub(crate) use dir::{SERVERS, TENANTS};
+pub(crate) use dir::{HANDOVER, SERVERS, TENANTS};
 pub use file::write_whole;
 pub use journal::{Damage, Journal};

@@ -24,6 +24,12 @@ impl Key {
     pub(crate) fn new(near: Ipv4Addr, server: Ipv4Addr, id: u16) -> Self {
         Self { addresses: u64::from(near.to_bits()) << 32 | u64::from(server.to_bits()), id }
     }
+
+    /// What `new` was given.
+    pub(crate) fn parts(self) -> (Ipv4Addr, Ipv4Addr, u16) {
+        let (near, server) = ((self.addresses >> 32) as u32, self.addresses as u32);
+        (Ipv4Addr::from_bits(near), Ipv4Addr::from_bits(server), self.id)
+    }
 }
 
 /// All calls.

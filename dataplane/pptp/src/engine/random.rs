@@ -10,6 +10,11 @@ impl Random {
         Self(seed)
     }
 
+    /// Given to `new`, it makes a generator that goes on like this one.
+    pub(crate) fn state(&self) -> u64 {
+        self.0
+    }
+
     /// The next 64 bits.
     pub(crate) fn next_u64(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);

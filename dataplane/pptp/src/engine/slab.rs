@@ -38,6 +38,33 @@ impl<T> Slab<T> {
         index
     }
 
+    /// Values at the places they had, and the free places between them, the one that is taken next last. `None` unless these are all
+    /// places from 0 on, each once.
+    pub(crate) fn restore(values: Vec<(u32, T)>, free: Vec<u32>) -> Option<Self> {
+        let used = u32::try_from(values.len() + free.len()).ok()?;
+        let mut taken = vec![false; used as usize];
+        for index in values.iter().map(|(index, _)| *index).chain(free.iter().copied()) {
+            let place = taken.get_mut(index as usize)?;
+            if std::mem::replace(place, true) {
+                return None;
+            }
+        }
+        let blocks = (used as usize).div_ceil(BLOCK);
+        let blocks = (0..blocks).map(|_| (0..BLOCK).map(|_| None).collect()).collect();
+        let mut slab = Self { blocks, free, used, len: values.len() };
+        for (index, value) in values {
+            if let Some(slot) = slab.slot(index) {
+                *slot = Some(value);
+            }
+        }
+        Some(slab)
+    }
+
+    /// Free places between the used ones, the one that is taken next last.
+    pub(crate) fn free(&self) -> &[u32] {
+        &self.free
+    }
+
     /// Takes the value out.
     pub(crate) fn remove(&mut self, index: u32) -> Option<T> {
         let value = self.slot(index)?.take()?;
@@ -83,6 +110,26 @@ mod tests {
         assert_eq!(slab.iter().collect::<Vec<_>>(), [(a, &'c'), (b, &'b')]);
         assert_eq!((slab.len(), slab.get(b), slab.get(9), slab.get(1_000)), (2, Some(&'b'), None, None));
         assert_eq!(slab.get_mut(a), Some(&mut 'c'));
+    }
+
+    #[test]
+    fn what_is_restored_goes_on_at_the_same_places() {
+        let mut slab = Slab::default();
+        for n in 0..200 {
+            slab.insert(n);
+        }
+        for index in [7, 150, 3] {
+            slab.remove(index);
+        }
+        let values: Vec<(u32, u32)> = slab.iter().map(|(index, value)| (index, *value)).collect();
+        let mut again = Slab::restore(values.clone(), slab.free().to_vec()).unwrap();
+        assert_eq!(again.iter().collect::<Vec<_>>(), slab.iter().collect::<Vec<_>>());
+        for n in 0..5 {
+            assert_eq!((again.insert(n), again.len()), (slab.insert(n), slab.len()));
+        }
+        assert!(Slab::restore(values.clone(), vec![7, 150]).is_none(), "a hole");
+        assert!(Slab::restore(values.clone(), vec![7, 150, 4]).is_none(), "twice");
+        assert!(Slab::restore(values, vec![7, 150, u32::MAX]).is_none(), "far away");
     }
 
     #[test]

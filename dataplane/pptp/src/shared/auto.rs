@@ -65,7 +65,7 @@ impl Shared {
             return None;
         }
         let (server, server_port) = (base.server, base.server_port);
-        self.learner.learn(server, server_port, why, now);
+        self.learner.learn(server, server_port, (why, &base.alg), now);
         self.note(Event::Learned { server, server_port, why });
         let shared = self.join(base);
         for id in alike.into_iter().filter(|id| *id != shared) {

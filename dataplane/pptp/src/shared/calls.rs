@@ -13,6 +13,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::event::CallNames;
 use super::group::GroupId;
 use super::types::{SessionId, UpstreamId};
@@ -25,7 +27,7 @@ use crate::types::{Now, Policy};
 use crate::wire::control::OutgoingCallRequest;
 
 /// How far a call is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Stage {
     /// The client has asked; no connection to the server has room yet.
     Waiting,
@@ -314,6 +316,39 @@ impl Calls {
     /// For everything but legs and ids, which only `change` and `detach` may touch.
     pub(super) fn get_mut(&mut self, index: u32) -> Option<&mut Call> {
         self.slab.get_mut(index)
+    }
+
+    /// Puts a call back at the place it had: `values` and `free` are all places there are, each once.
+    pub(super) fn put_back(&mut self, values: Vec<(u32, Call)>, free: Vec<u32>, next_serial: u64) -> Option<()> {
+        let indices: Vec<u32> = values.iter().map(|(index, _)| *index).collect();
+        self.slab = Slab::restore(values, free)?;
+        self.next_serial = next_serial;
+        indices.into_iter().for_each(|index| self.enter(index));
+        Some(())
+    }
+
+    /// As `detach` had left it.
+    pub(super) fn put_rest(&mut self, (client, server, id): (Ipv4Addr, Ipv4Addr, u16), until: Now) {
+        let key = Key::new(client, server, id);
+        self.resting.insert(key, until);
+        self.rest_ends.insert((until, key));
+    }
+
+    /// PAC ids clients knew of until a moment ago: client, server, id, until when they rest.
+    pub(super) fn resting(&self) -> impl Iterator<Item = (Ipv4Addr, Ipv4Addr, u16, Now)> + '_ {
+        self.resting.iter().map(|(key, &until)| {
+            let (client, server, id) = key.parts();
+            (client, server, id, until)
+        })
+    }
+
+    /// Places that are free, the one that is taken next last.
+    pub(super) fn free(&self) -> &[u32] {
+        self.slab.free()
+    }
+
+    pub(super) fn next_serial(&self) -> u64 {
+        self.next_serial
     }
 
     pub(super) fn len(&self) -> usize {

@@ -156,6 +156,18 @@ impl Shared {
     }
 }
 
+impl Fragments {
+    /// Knows no way, but what was given out last.
+    pub(super) fn after(last_id: u16) -> Self {
+        Self { known: BTreeMap::new(), last_id }
+    }
+
+    /// The identification given to a fragmented packet last; 0 for none.
+    pub(super) fn last_id(&self) -> u16 {
+        self.last_id
+    }
+}
+
 impl Way {
     fn apply(&self, packet: &mut [u8]) {
         let mut ip = ipv4::Packet::new_unchecked(packet);

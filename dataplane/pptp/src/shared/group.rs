@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::line::Line;
 use super::types::{SessionId, UpstreamId};
 use crate::engine::Traffic;
@@ -79,7 +81,7 @@ impl Group {
 }
 
 /// How far a client's session is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum SessionState {
     /// Its first message is not whole.
     AwaitingStart,
@@ -108,7 +110,7 @@ pub(super) struct Session {
 }
 
 /// How far a connection to a server is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum UpstreamState {
     /// TCP is under way.
     Connecting,

@@ -62,7 +62,7 @@ pub enum Why {
 }
 
 /// What is known about one server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Learned {
     /// The server.
     pub server: Ipv4Addr,
@@ -70,6 +70,9 @@ pub struct Learned {
     pub server_port: u16,
     /// What it has done, the last time.
     pub why: Why,
+    /// To a connection of this PptpAlg.
+    #[serde(default)]
+    pub alg: String,
     /// When it first did.
     pub since: Now,
     /// When it last did.
@@ -113,8 +116,8 @@ impl Learner {
     }
 
     /// Takes note of what was seen. When it shows that the server takes one connection only, that is returned: it has to
-    /// be saved, and the client it was done to has to be served in the shared mode now.
-    pub fn see(&mut self, seen: Seen, now: Now) -> Option<Learned> {
+    /// be saved, and the client it was done to has to be served in the shared mode now. `alg`: its PptpAlg.
+    pub fn see(&mut self, seen: Seen, alg: &str, now: Now) -> Option<Learned> {
         self.learned.retain(|_, entry| entry.until > now);
         let (connection, why) = match seen {
             Seen::Started(connection) => {
@@ -140,20 +143,21 @@ impl Learner {
         if others.iter().all(|flow| *flow == connection.flow) {
             return None;
         }
-        Some(self.learn(connection.flow.server, connection.flow.server_port, why, now))
+        Some(self.learn(connection.flow.server, connection.flow.server_port, (why, alg), now))
     }
 
-    /// A server has been seen to take one control connection only: it is believed from now on.
-    pub fn learn(&mut self, server: Ipv4Addr, server_port: u16, why: Why, now: Now) -> Learned {
+    /// A server has been seen to take one control connection only, and under which PptpAlg: it is believed from now on.
+    pub fn learn(&mut self, server: Ipv4Addr, server_port: u16, (why, alg): (Why, &str), now: Now) -> Learned {
         let since = self.learned.get(&(server, server_port)).map_or(now, |entry| entry.since);
-        let entry = Learned { server, server_port, why, since, seen: now, until: now.after(self.expiry_ms) };
-        self.learned.insert((server, server_port), entry);
+        let until = now.after(self.expiry_ms);
+        let entry = Learned { server, server_port, why, alg: alg.to_owned(), since, seen: now, until };
+        self.learned.insert((server, server_port), entry.clone());
         entry
     }
 
     /// What is believed at `now`, by server.
     pub fn learned(&self, now: Now) -> impl Iterator<Item = Learned> + '_ {
-        self.learned.values().filter(move |entry| entry.until > now).copied()
+        self.learned.values().filter(move |entry| entry.until > now).cloned()
     }
 
     /// Knows what an earlier one had learned, too.

@@ -6,11 +6,11 @@ use crate::wire::control::{Malformed, frame};
 /// One TCP connection as the session layer sees it.
 #[derive(Debug)]
 pub(super) struct Line {
-    input: Vec<u8>,
+    pub(super) input: Vec<u8>,
     /// Octets given to the shell that the kernel has not taken.
-    unwritten: usize,
+    pub(super) unwritten: usize,
     /// When the kernel last took some, or there were none.
-    progress: Now,
+    pub(super) progress: Now,
     /// When the last whole message came.
     pub(super) heard: Now,
     /// When our last Echo-Request without an answer was sent.

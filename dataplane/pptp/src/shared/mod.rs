@@ -14,7 +14,8 @@
 //! ```
 //!
 //! Call IDs, quarantine, `maxCalls` and `maxSessions` come from the in-path [`Engine`], which is lent to each input; so both
-//! modes may serve the same server at once. After every call the shell drains `poll_command`.
+//! modes may serve the same server at once. After every call the shell drains `poll_command`. `freeze` and `thaw` carry everything
+//! over to another process.
 
 mod auto;
 mod calls;
@@ -25,6 +26,8 @@ mod dispatch;
 mod display;
 mod ends;
 mod event;
+mod freeze;
+mod frozen;
 mod gre;
 mod group;
 mod icmp;
@@ -36,6 +39,7 @@ mod replies;
 mod requests;
 mod server;
 mod take_over;
+mod thaw;
 mod time;
 mod types;
 mod view;
@@ -43,6 +47,7 @@ mod view;
 pub use config::{Config, Identity};
 pub use counters::Counters;
 pub use event::{CallEnd, CallNames, Event, Refusal, SessionEnd, StartFailure, UpstreamEnd};
+pub use frozen::{Frozen, ThawError};
 pub use learner::{Connection, Learned, Learner, Mode, Seen, Why};
 pub use take_over::{LiveCall, TakeOver};
 pub use types::{Command, ConnectError, Gone, Leg, SessionId, UpstreamId};

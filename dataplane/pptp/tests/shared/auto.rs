@@ -11,6 +11,7 @@ use super::messages;
 use super::peer::Surplus;
 
 const DAY: u64 = 86_400_000;
+const ALG: &str = "pos/alg";
 
 fn connection(client: u32) -> Connection {
     let flow = Flow { client: client_addr(client), client_port: 5_000, server: SERVER, server_port: 1723 };
@@ -21,18 +22,19 @@ fn connection(client: u32) -> Connection {
 fn a_server_is_per_client_until_it_refuses_a_second_connection_while_another_lives() {
     let mut learner = Learner::new(DAY, []);
     let refused = |n| Seen::Refused { connection: connection(n), result: 3 };
-    assert_eq!(learner.see(refused(1), Now(1)), None, "nobody else has one: it may be an old one of the server's");
-    assert_eq!(learner.see(Seen::Started(connection(0)), Now(2)), None);
+    assert_eq!(learner.see(refused(1), ALG, Now(1)), None, "nobody else has one: it may be an old one of the server's");
+    assert_eq!(learner.see(Seen::Started(connection(0)), ALG, Now(2)), None);
     assert_eq!(learner.mode(SERVER, 1723, Now(2)), Mode::PerClient);
     let learned = Learned {
         server: SERVER,
         server_port: 1723,
         why: Why::SecondRefused,
+        alg: ALG.into(),
         since: Now(3),
         seen: Now(3),
         until: Now(3 + DAY),
     };
-    assert_eq!(learner.see(refused(1), Now(3)), Some(learned));
+    assert_eq!(learner.see(refused(1), ALG, Now(3)), Some(learned.clone()));
     assert_eq!(learner.mode(SERVER, 1723, Now(4)), Mode::Shared);
     assert_eq!(learner.mode(SERVER, 1724, Now(4)), Mode::PerClient);
     assert_eq!(learner.learned(Now(4)).collect::<Vec<_>>(), [learned]);
@@ -41,15 +43,15 @@ fn a_server_is_per_client_until_it_refuses_a_second_connection_while_another_liv
 #[test]
 fn a_reset_teaches_the_same_and_other_refusals_and_ended_connections_nothing() {
     let mut learner = Learner::new(DAY, []);
-    learner.see(Seen::Started(connection(0)), Now(1));
+    learner.see(Seen::Started(connection(0)), ALG, Now(1));
     for result in [2, 4, 5] {
-        assert_eq!(learner.see(Seen::Refused { connection: connection(1), result }, Now(2)), None);
+        assert_eq!(learner.see(Seen::Refused { connection: connection(1), result }, ALG, Now(2)), None);
     }
-    learner.see(Seen::Ended(connection(0)), Now(3));
-    assert_eq!(learner.see(Seen::ResetAtStart(connection(1)), Now(4)), None);
-    learner.see(Seen::Started(connection(2)), Now(5));
+    learner.see(Seen::Ended(connection(0)), ALG, Now(3));
+    assert_eq!(learner.see(Seen::ResetAtStart(connection(1)), ALG, Now(4)), None);
+    learner.see(Seen::Started(connection(2)), ALG, Now(5));
     assert_eq!(
-        learner.see(Seen::ResetAtStart(connection(1)), Now(6)).map(|learned| learned.why),
+        learner.see(Seen::ResetAtStart(connection(1)), ALG, Now(6)).map(|learned| learned.why),
         Some(Why::SecondReset)
     );
 }
@@ -58,16 +60,16 @@ fn a_reset_teaches_the_same_and_other_refusals_and_ended_connections_nothing() {
 fn a_connection_from_another_external_address_is_no_first_one() {
     let mut learner = Learner::new(DAY, []);
     let elsewhere = Connection { external: Ipv4Addr::new(192, 0, 2, 77), ..connection(0) };
-    learner.see(Seen::Started(elsewhere), Now(1));
-    assert_eq!(learner.see(Seen::ResetAtStart(connection(1)), Now(2)), None);
+    learner.see(Seen::Started(elsewhere), ALG, Now(1));
+    assert_eq!(learner.see(Seen::ResetAtStart(connection(1)), ALG, Now(2)), None);
 }
 
 #[test]
 fn what_was_learned_expires_unless_it_is_seen_again_and_survives_a_restart() {
     let mut learner = Learner::new(100, []);
-    learner.see(Seen::Started(connection(0)), Now(0));
-    let first = learner.see(Seen::ResetAtStart(connection(1)), Now(10)).unwrap();
-    let again = learner.see(Seen::ResetAtStart(connection(1)), Now(60)).unwrap();
+    learner.see(Seen::Started(connection(0)), ALG, Now(0));
+    let first = learner.see(Seen::ResetAtStart(connection(1)), ALG, Now(10)).unwrap();
+    let again = learner.see(Seen::ResetAtStart(connection(1)), ALG, Now(60)).unwrap();
     assert_eq!((again.since, again.seen, again.until), (Now(10), Now(60), Now(160)));
     assert_eq!(first.until, Now(110));
     let text = serde_json::to_string(&again).unwrap();

@@ -326,6 +326,37 @@ impl Lab {
         assert_eq!(self.server.call_count(), expected);
     }
 
+    /// Another process goes on: what it has to know goes through text, and the engine comes from the journal. It takes `ms`.
+    pub(crate) fn restart(&mut self, ms: u64) {
+        let frozen = self.shared.freeze(self.now);
+        let text = serde_json::to_string(&frozen).unwrap();
+        let limits = self.shared_limits();
+        let then = self.now.after(ms);
+        let mut engine = Engine::restore(limits.clone(), 42, self.journal.clone(), then);
+        let mut shared = Shared::new(self.shared.config().clone(), limits, 1);
+        let legs = shared.thaw(serde_json::from_str(&text).unwrap(), &mut engine, then).unwrap();
+        let (sessions, tunnels) = (self.shared.sessions(), self.shared.tunnels());
+        let mut expected: Vec<Leg> = sessions.iter().map(|view| Leg::Client(view.session)).collect();
+        expected.extend(tunnels.iter().map(|view| Leg::Upstream(view.tunnel)));
+        let sorted = |mut legs: Vec<Leg>| {
+            legs.sort();
+            legs
+        };
+        assert_eq!(sorted(legs), sorted(expected));
+        assert_eq!(shared.sizes(), self.shared.sizes());
+        if ms == 0 {
+            assert_eq!(shared.calls(), self.shared.calls());
+            assert_eq!(shared.freeze(then), frozen, "nothing is lost on the way");
+            assert_eq!((shared.sessions(), shared.tunnels()), (sessions, tunnels));
+        }
+        (self.shared, self.engine, self.now) = (shared, engine, then);
+        self.settle();
+    }
+
+    pub(crate) fn shared_limits(&self) -> Limits {
+        self.engine.limits().clone()
+    }
+
     /// Time passes; what is due is done on the way.
     pub(crate) fn wait(&mut self, ms: u64) {
         let end = self.now.after(ms);

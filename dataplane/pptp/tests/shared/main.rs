@@ -26,6 +26,7 @@ mod connections;
 mod cuts;
 mod fairness;
 mod farewells;
+mod freeze;
 mod gre;
 mod incoming;
 mod model;

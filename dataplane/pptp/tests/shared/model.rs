@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use callgate_pptp::CallDirection;
-use callgate_pptp::shared::{Gone, SessionId};
+use callgate_pptp::shared::{Command, Gone, Leg, SessionId};
 use proptest::prelude::*;
 
 use super::lab::{Lab, Rings, id};
@@ -33,6 +33,8 @@ enum Step {
     ServerNonsense(u8),
     Unreachable(bool),
     Wait(u32),
+    /// The gateway is replaced by another process, which takes so long.
+    Restart(u32),
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -56,6 +58,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => any::<u8>().prop_map(Step::ServerNonsense),
         1 => any::<bool>().prop_map(Step::Unreachable),
         3 => (0u32..120_000).prop_map(Step::Wait),
+        2 => prop_oneof![Just(0), 0u32..60_000].prop_map(Step::Restart),
     ];
     prop::collection::vec(step, 1..60)
 }
@@ -128,6 +131,7 @@ fn step(lab: &mut Lab, step: &Step) {
         }
         Step::Unreachable(unreachable) => lab.reachable = !unreachable,
         Step::Wait(ms) => lab.wait(ms.into()),
+        Step::Restart(ms) => lab.restart(ms.into()),
     }
     lab.wait(0);
 }
@@ -167,6 +171,32 @@ fn all_agree(lab: &mut Lab) {
     assert!(tunnels.iter().all(|tunnel| tunnel.channels == 0 || tunnel.calls <= u32::from(tunnel.channels)));
 }
 
+/// All that both sides were told, in order; ids towards servers by their number, since each process begins at others.
+fn told(steps: &[Step], channels: u16, connections: usize, clears: Clears) -> Vec<Command> {
+    let mut lab = Lab::new(channels);
+    (lab.server.connections, lab.server.clears) = (connections, clears);
+    steps.iter().for_each(|one| step(&mut lab, one));
+    let (mut ids, mut given) = (BTreeMap::new(), 0u16);
+    let mut number = |message: &mut Vec<u8>| {
+        let id = id(message, 12);
+        if message[9] != 12 {
+            // A call begins; an id that has rested may come again.
+            given += 1;
+            ids.insert(id, given);
+        }
+        message[12..14].copy_from_slice(&ids[&id].to_be_bytes());
+    };
+    let mut log: Vec<Command> = lab.log.into_iter().filter(|told| !matches!(told, Command::Persist(_))).collect();
+    for command in &mut log {
+        if let Command::Write { leg: Leg::Upstream(_), message } = command
+            && (matches!(message[9], 7 | 12) || (message[9] == 10 && message[16] == 1))
+        {
+            number(message);
+        }
+    }
+    log
+}
+
 fn live(channels: u16, connections: usize, clears: Clears, max_calls: u32, steps: &[Step]) {
     let mut lab = Lab::new(channels);
     (lab.server.connections, lab.server.clears) = (connections, clears);
@@ -201,5 +231,17 @@ proptest! {
         steps in steps(),
     ) {
         live(channels, limit, clears, max_calls, &steps);
+    }
+
+    #[test]
+    fn a_gateway_that_was_frozen_and_thawed_says_what_one_that_was_not_says(
+        channels in prop::sample::select(&[1u16, 2, 4, 65_535][..]),
+        limit in prop::sample::select(&[1usize, 3, usize::MAX][..]),
+        clears in prop::sample::select(&[Clears::Book, Clears::WithPnsId, Clears::Closes][..]),
+        steps in steps(),
+    ) {
+        let plain: Vec<Step> = steps.iter().filter(|step| !matches!(step, Step::Restart(_))).cloned().collect();
+        let restarted: Vec<Step> = plain.iter().flat_map(|step| [step.clone(), Step::Restart(0)]).collect();
+        prop_assert_eq!(told(&restarted, channels, limit, clears), told(&plain, channels, limit, clears));
     }
 }

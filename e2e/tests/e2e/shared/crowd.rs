@@ -31,9 +31,19 @@ impl Stage {
 
     /// With this `controlConnection`, and a server of these manners.
     pub(crate) fn of(control_connection: &str, clients: usize, channels: u16, second: Second) -> Self {
+        Self::with_flags(control_connection, clients, (channels, second), &[])
+    }
+
+    /// The same, with flags of Callgate.
+    pub(crate) fn with_flags(
+        control_connection: &str,
+        clients: usize,
+        (channels, second): (u16, Second),
+        flags: &[&str],
+    ) -> Self {
         let lab = Lab::new(1, 1).unwrap();
         give_addresses(&lab.clients[0], clients);
-        let callgate = Callgate::start(&lab.gw, &manifests(control_connection)).unwrap();
+        let callgate = Callgate::start_with(&lab.gw, &manifests(control_connection), flags).unwrap();
         let server = Server::start(&lab.servers[0], channels, second);
         Self { callgate, server, lab }
     }

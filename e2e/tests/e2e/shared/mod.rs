@@ -13,6 +13,7 @@ mod crowd;
 mod cuts;
 mod figures;
 mod real;
+mod restart;
 mod server;
 
 use callgate_e2e::gateway::callgate::CLASSIC;

@@ -1,4 +1,4 @@
-//! Real pptp-linux clients through Shared to real pptpd, which takes one call a connection; also with MPPE-128.
+//! Real pptp-linux clients through Shared to real pptpd, which takes one call a connection.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -54,14 +54,5 @@ fn of_two_calls_on_one_control_connection_both_are_live_in_tunnels_of_their_own(
         node.ip(&format!("route replace {} dev {device}", link.remote)).unwrap();
         let pinged = ping::all([(node, link.remote), (&scene.lab.clients[1], links[1].remote)], LOOK).unwrap();
         assert_eq!(pinged.iter().map(ping::Pinged::loss_percent).collect::<Vec<_>>(), [0, 0], "{device}");
-    }
-}
-
-#[cfg(feature = "long")]
-#[test]
-fn three_clients_with_mppe_128_are_all_live_through_shared() {
-    if can_run("three_clients_with_mppe_128_are_all_live_through_shared") {
-        let (calls, ..) = super::super::mppe::three_are_live(&manifests("Shared"));
-        assert!(calls.iter().all(|call| call.tunnel.is_some()), "{calls:?}");
     }
 }

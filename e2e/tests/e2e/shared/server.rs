@@ -97,6 +97,12 @@ impl Server {
         (state.accepted, state.open.len())
     }
 
+    /// Says this on the connection with this number, from 0.
+    pub(crate) fn says(&self, connection: usize, octets: &[u8]) {
+        let state = lock(&self.state);
+        (&state.open[&connection]).write_all(octets).unwrap();
+    }
+
     /// Calls that clients have ended.
     pub(crate) fn cleared(&self) -> usize {
         lock(&self.state).cleared

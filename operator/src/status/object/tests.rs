@@ -295,6 +295,41 @@ fn live_calls_are_counted_over_all_nodes_and_are_no_substance() {
 }
 
 #[test]
+fn what_auto_has_learned_on_nodes_is_in_the_status_of_its_alg_and_of_nothing_else() {
+    let mut case = Case::new();
+    case.attach("a");
+    case.attach("b");
+    let told = |alg: &str, server: &str, reason: &str, since_unix_s| pb::SharedServer {
+        alg: alg.to_owned(),
+        server: server.to_owned(),
+        reason: reason.to_owned(),
+        since_unix_s,
+    };
+    let (one, other) = ("203.0.113.7:1723", "203.0.113.8:1723");
+    let a = vec![told("pos/pptp", one, "second-reset", 200), told("pos/else", other, "second-reset", 1)];
+    let b = vec![told("pos/pptp", one, "second-refused", 100), told("pos/pptp", other, "second-reset", 300)];
+    for (node, shared_servers) in [("a", a), ("b", b)] {
+        case.fleet.report(node, 1, pb::Report { shared_servers, ..pb::Report::default() });
+    }
+    assert_eq!(case.status().shared_servers, [], "of the rule");
+    let wanted = case.board.latest();
+    let view = View { wanted: &wanted, fleet: &case.fleet, serving_since: case.now, now: case.now };
+    let alg = ObjectRef { kind: Kind::PptpAlg, key: key("pptp") };
+    let status = status(&alg, &case.statuses[&alg], &ObjectStatus::default(), view);
+    let expected = |server: &str, reason: &str, since, nodes| SharedServer {
+        server: server.to_owned(),
+        reason: reason.to_owned(),
+        since: Time(Timestamp::from_second(since).unwrap()),
+        nodes,
+    };
+    assert_eq!(
+        status.shared_servers,
+        [expected(one, "second-refused", 100, 2), expected(other, "second-reset", 300, 1)]
+    );
+    assert!(differs_in_substance(&status, &ObjectStatus { shared_servers: Vec::new(), ..status.clone() }));
+}
+
+#[test]
 fn clients_are_those_for_which_nodes_have_said_that_it_is_in_force() {
     let mut case = Case::new();
     case.attach("a");
