@@ -242,7 +242,6 @@ fn real_clients_and_a_real_pptpd_notice_nothing_of_a_planned_restart() {
     }
     let mut scene = Scene::with_flags(6, 1, &manifests("Shared"), KEEP);
     let links = scene.dial_all();
-    scene.all_live(&links, Duration::from_secs(1));
     for _ in 0..if cfg!(feature = "long") { 20 } else { 2 } {
         scene.callgate.stop().unwrap();
         scene.callgate.run(&scene.lab.gw).unwrap();
