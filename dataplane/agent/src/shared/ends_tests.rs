@@ -45,6 +45,19 @@ fn a_client_is_known_from_its_syn_until_a_while_after_its_end_and_its_ports_may_
 }
 
 #[test]
+fn what_is_over_is_still_known_to_the_next_process_until_its_time_has_come() {
+    let (mut ends, end) = (Ends::default(), End::Client(FLOW));
+    assert_eq!(ends.leaving(), []);
+    ends.awaits(FLOW, awaited(), Now(0));
+    ends.live(end);
+    assert_eq!(ends.leaving(), [], "it lives");
+    ends.over(end, Now(1_000));
+    let mut next = Ends::default();
+    ends.leaving().into_iter().for_each(|(end, until)| next.leaves(end, until));
+    assert_eq!((next.has(end), next.is_new(end), next.next()), (true, true, Some(Now(1_000 + LINGER))));
+}
+
+#[test]
 fn a_handshake_that_is_never_completed_is_forgotten() {
     let mut ends = Ends::default();
     ends.awaits(FLOW, awaited(), Now(5));
