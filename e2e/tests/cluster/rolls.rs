@@ -1,4 +1,5 @@
-//! Agents replaced by their like, by a next version, and by the old one again: no control connection is ended, no call is another one.
+//! Agents replaced by their like, by a next version, and by the old one again: no control connection is ended, no call is another one;
+//! neither where each client has its own control connection nor where they share.
 
 use callgate_e2e::cluster::callgate;
 use callgate_e2e::cluster::next_version;
@@ -81,5 +82,28 @@ fn a_rolled_daemonset_an_upgrade_and_a_rollback_end_no_control_connection_and_no
     });
     once_at_most(&noticed);
     assert_eq!(tunnels.installed(), this);
+    tunnels.end();
+}
+
+#[test]
+fn a_rolled_daemonset_and_an_upgrade_hand_over_what_clients_share() {
+    let test = "a_rolled_daemonset_and_an_upgrade_hand_over_what_clients_share";
+    let shared = callgate::CLASSIC.replace("idleTimeout: 0s}", "idleTimeout: 0s, controlConnection: Shared}");
+    assert_ne!(shared, callgate::CLASSIC);
+    let Some(mut tunnels) = Tunnels::with(test, &shared) else { return };
+    let in_tunnels = tunnels.tills.iter().flat_map(|till| tunnels.calls(till)).filter(|call| call["tunnel"].is_u64());
+    assert_eq!(in_tunnels.count(), tunnels.tills.len());
+    let noticed = tunnels.through("Shared: rollout restart of the agents", |tunnels| {
+        tunnels.k("rollout restart daemonset/callgate-dataplane");
+        tunnels.k(&format!("rollout status daemonset/callgate-dataplane {POD}"));
+        String::new()
+    });
+    once_at_most(&noticed);
+    let chart = next_version::make(tunnels.cluster()).unwrap();
+    let noticed = tunnels.through(&format!("Shared: helm upgrade to {}", next_version::VERSION), |tunnels| {
+        callgate::upgrade(tunnels.cluster(), &chart).unwrap();
+        String::new()
+    });
+    once_at_most(&noticed);
     tunnels.end();
 }

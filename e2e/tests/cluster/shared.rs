@@ -31,13 +31,18 @@ impl Shared {
 
     /// Callgate is installed, `pods` are ready in namespace `pos`, the classic set-up is Programmed. `None`: cannot run here.
     pub(crate) fn classic<'a>(test: &str, pods: impl IntoIterator<Item = &'a Till>) -> Option<Self> {
+        Self::with(test, pods, callgate::CLASSIC)
+    }
+
+    /// The same with `manifests` in the place of the classic set-up.
+    pub(crate) fn with<'a>(test: &str, pods: impl IntoIterator<Item = &'a Till>, manifests: &str) -> Option<Self> {
         let shared = Self::get_for_callgate(test)?;
         callgate::import_images(shared.cluster()).unwrap();
         callgate::install(shared.cluster(), &[]).unwrap();
         shared.namespace("pos");
         shared.kubectl().apply(&pods.into_iter().map(Till::object).collect::<String>()).unwrap();
         shared.k(&format!("-n pos wait --for=condition=Ready pod --all {POD}"));
-        shared.kubectl().apply(callgate::CLASSIC).unwrap();
+        shared.kubectl().apply(manifests).unwrap();
         shared.k(&format!("-n pos wait --for=condition=Programmed iprule/tills-to-head-office {POD}"));
         Some(shared)
     }

@@ -58,9 +58,14 @@ pub(crate) fn till(name: &str, node: &str, app: &str) -> Till {
 impl Tunnels {
     /// All tunnels are up. `None`: cannot run here.
     pub(crate) fn get(test: &str) -> Option<Self> {
+        Self::with(test, callgate::CLASSIC)
+    }
+
+    /// The same with `manifests` in the place of the classic set-up.
+    pub(crate) fn with(test: &str, manifests: &str) -> Option<Self> {
         let tills = [("a", "n1"), ("b", "n1"), ("c", "n2")].map(|(name, node)| till(name, node, "till")).to_vec();
         let kiosk = till("kiosk", "n1", "kiosk");
-        let shared = Shared::classic(test, tills.iter().chain([&kiosk]))?;
+        let shared = Shared::with(test, tills.iter().chain([&kiosk]), manifests)?;
         let probe = Cell::new(Probe::Drop);
         let mut tunnels = Self { shared, tills, remotes: Vec::new(), kiosk, probe, table: Vec::new() };
         tunnels.edit();
