@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use callgate_compile::LastGood;
 use callgate_compile::world::World;
+use callgate_compile::{LastGood, Since};
 use jiff::Timestamp;
 use kube::Client;
 use tokio::net::TcpListener;
@@ -259,10 +259,12 @@ impl Compiler<'_> {
         let (since, nets, uids) = {
             let mut facts = self.watched.facts();
             let since = facts::update(&mut self.world.write(), &mut facts, self.settings);
-            (since, cluster_nets(&facts, &self.settings.cluster_cidrs), facts.uids())
+            // They are not made of pods.
+            let nets = (since == Since::Everything).then(|| cluster_nets(&facts, &self.settings.cluster_cidrs));
+            (since, nets, facts.uids())
         };
         let world = self.world.read();
-        if nets != self.nets {
+        if let Some(nets) = nets.filter(|nets| *nets != self.nets) {
             let told: Vec<String> = nets.iter().map(|net| format!("{} ({})", net.net, net.found)).collect();
             tracing::info!("networks of the cluster, which are never looked at: {}", told.join(", "));
             self.nets = nets;
