@@ -12,7 +12,7 @@ use callgate_e2e::wait;
 use callgate_pptp::wire::control::{field12, field14};
 
 use super::chaos;
-use super::support::{can_run, server};
+use super::support::{can_run, server, whole_messages};
 
 /// How long an end may wait for what it has to get.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -145,15 +145,7 @@ fn messages_split_at_every_octet_arrive_the_same_one_a_segment() {
         pair.say(by_client, &pieces)
     });
     assert_eq!(octets, whole);
-    let mut messages = 0;
-    for packet in at_server.stop().unwrap() {
-        let Some(segment) = packet.tcp().filter(|s| s.destination_port == 1723 && !s.payload.is_empty()) else {
-            continue;
-        };
-        let said = usize::from(u16::from_be_bytes([segment.payload[0], segment.payload[1]]));
-        assert_eq!(segment.payload.len(), said, "a segment that is not one whole message");
-        messages += 1;
-    }
+    let messages = whole_messages(&at_server.stop().unwrap(), server(0));
     assert!(messages >= said_by_clients && said_by_clients > 219, "{messages} messages seen, {said_by_clients} said");
 }
 

@@ -4,6 +4,7 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use callgate_e2e::gateway::callgate::{CLASSIC, Callgate};
+use callgate_e2e::lab::packet::Packet;
 use callgate_e2e::lab::ping;
 use callgate_e2e::lab::root::root_or_skip;
 use callgate_e2e::lab::topology::{Lab, server_address};
@@ -69,4 +70,19 @@ impl Scene {
 /// Address of a server by its index.
 pub(crate) fn server(index: usize) -> Ipv4Addr {
     server_address(index)
+}
+
+/// How many messages these packets bring to `server`: each segment has to be one, and whole.
+pub(crate) fn whole_messages(packets: &[Packet], server: Ipv4Addr) -> usize {
+    let mut messages = 0;
+    for packet in packets {
+        let Some(segment) = packet.tcp().filter(|s| s.destination_port == 1723 && !s.payload.is_empty()) else {
+            continue;
+        };
+        let said = usize::from(u16::from_be_bytes([segment.payload[0], segment.payload[1]]));
+        assert_eq!(segment.payload.len(), said, "a segment that is not one whole message");
+        assert_eq!(packet.destination, server);
+        messages += 1;
+    }
+    messages
 }

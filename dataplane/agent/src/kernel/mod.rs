@@ -74,21 +74,8 @@ impl Kernel {
         let route = Rt::open().map_err(Error::netlink("opening a route netlink socket"))?;
         let netfilter = Socket::open(NETFILTER).map_err(Error::netlink("opening a netfilter netlink socket"))?;
         let record = record.unwrap_or_default();
-        let config = NodeConfig::default();
-        let inherited = BTreeSet::new();
         let first = record.options.is_none();
-        let mut kernel = Self {
-            options,
-            record,
-            keep,
-            route,
-            netfilter,
-            running: None,
-            config,
-            applied: false,
-            sockets: false,
-            inherited,
-        };
+        let mut kernel = Self::idle(options, record, keep, (route, netfilter));
         match kernel.begin() {
             Ok(()) => Ok(kernel),
             Err(error) if first => {
@@ -111,7 +98,11 @@ impl Kernel {
         let netfilter = Socket::open(NETFILTER).map_err(Error::netlink("opening a netfilter netlink socket"))?;
         let record = record.unwrap_or_default();
         let options = record.options.clone().unwrap_or(options);
-        let (config, inherited) = (NodeConfig::default(), BTreeSet::new());
+        Self::idle(options, record, keep, (route, netfilter)).stop()
+    }
+
+    /// Nothing is put into the kernel yet.
+    fn idle(options: Options, record: Record, keep: Keep, (route, netfilter): (Rt, Socket)) -> Self {
         Self {
             options,
             record,
@@ -119,12 +110,11 @@ impl Kernel {
             route,
             netfilter,
             running: None,
-            config,
+            config: NodeConfig::default(),
             applied: false,
             sockets: false,
-            inherited,
+            inherited: BTreeSet::new(),
         }
-        .stop()
     }
 
     /// Puts links, route and rules back that somebody has taken away; true if there was something to put back. Until then the

@@ -8,7 +8,7 @@ use callgate_e2e::lab::control::{call_request, message, start_request};
 use callgate_e2e::lab::topology::Lab;
 use callgate_pptp::wire::control::{field12, field14};
 
-use super::super::support::{can_run, server};
+use super::super::support::{can_run, server, whole_messages};
 use super::client::{Client, give_addresses};
 use super::manifests;
 use super::server::{Second, Server, read_message};
@@ -110,16 +110,7 @@ fn clients_messages_split_at_every_octet_or_glued_give_the_same_calls_and_whole_
         };
         assert_eq!(outcome(true), outcome(false), "{} and {}", first[9], second[9]);
     }
-    let mut messages = 0;
-    for packet in at_server.stop().unwrap() {
-        let Some(segment) = packet.tcp().filter(|s| s.destination_port == 1723 && !s.payload.is_empty()) else {
-            continue;
-        };
-        let said = usize::from(u16::from_be_bytes([segment.payload[0], segment.payload[1]]));
-        assert_eq!(segment.payload.len(), said, "a segment that is not one whole message");
-        assert!(packet.destination == server(0));
-        messages += 1;
-    }
+    let messages = whole_messages(&at_server.stop().unwrap(), server(0));
     assert_eq!(scripted.connections().0, 1);
     assert!(messages > 168 * 3, "{messages} messages");
     drop(callgate);
