@@ -1,5 +1,6 @@
 //! Scripted control connections: as many calls as wanted, each on a connection of its own, one after the other or several at a time.
 
+use std::collections::VecDeque;
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
 use std::ops::Range;
@@ -36,6 +37,15 @@ const OF_A_SERVER: usize = 20_000;
 /// The Call Serial Number of an Outgoing-Call-Request (RFC 2637 section 2.7): nobody on the way changes it.
 const SERIAL: usize = 14;
 
+/// Calls (number, translated Call ID) and sockets.
+type Answered = (Vec<(u16, u16)>, VecDeque<TcpStream>);
+
+/// Sockets that a server keeps after their calls are up.
+const KEPT: usize = 24;
+
+/// The first call may wait until the fast path is on its links.
+const LINGER: Duration = Duration::from_millis(100);
+
 /// How long either side waits for the other.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -64,8 +74,11 @@ pub fn set_up(
         }
         let listener = server.within(|| TcpListener::bind((address, 1723)))?.context("listen on 1723")?;
         let begun = Instant::now();
-        let mut answered = at_a_time(client, &listener, address, part, width)?;
+        let (mut answered, last) = at_a_time(client, &listener, address, part, width)?;
         took += begun.elapsed();
+        // Whatever is still under way to the last of them has to find a socket, or the kernel answers it with RST.
+        std::thread::sleep(LINGER);
+        last.into_iter().try_for_each(vanish)?;
         answered.sort_unstable();
         let id = |(number, outside)| Id { server: address, client: number, outside, pac: number };
         ids.extend(answered.into_iter().map(id));
@@ -73,14 +86,14 @@ pub fn set_up(
     Ok((ids, took))
 }
 
-/// Number and translated Call ID of each.
+/// Number and translated Call ID of each, and the servers' ends of the last ones.
 fn at_a_time(
     client: &Node,
     listener: &TcpListener,
     server: Ipv4Addr,
     numbers: Range<usize>,
     width: usize,
-) -> anyhow::Result<Vec<(u16, u16)>> {
+) -> anyhow::Result<Answered> {
     let (next, left) = (AtomicUsize::new(numbers.start), AtomicUsize::new(numbers.len()));
     let take = || {
         let number = next.fetch_add(1, Ordering::Relaxed);
@@ -99,16 +112,19 @@ fn at_a_time(
             // SAFETY: shutdown takes two integers; on a listening socket it ends accept(2) with EINVAL.
             unsafe { libc::shutdown(listener.as_raw_fd(), libc::SHUT_RDWR) };
         }
-        let (mut all, mut answered) = (Vec::new(), Ok(()));
+        let (mut all, mut last, mut answered) = (Vec::new(), VecDeque::new(), Ok(()));
         for thread in answering {
             match thread.join().map_err(|_| anyhow!("a scripted server panicked"))? {
-                Ok(ids) => all.extend(ids),
+                Ok((ids, sockets)) => {
+                    all.extend(ids);
+                    last.extend(sockets);
+                }
                 Err(error) => answered = Err(error),
             }
         }
         asked.and(answered)?;
         ensure!(all.len() == numbers.len(), "{} of {} calls were set up", all.len(), numbers.len());
-        Ok(all)
+        Ok((all, last))
     })
 }
 
@@ -125,18 +141,20 @@ fn ask(server: Ipv4Addr, take: &dyn Fn() -> Option<u16>) -> anyhow::Result<()> {
         let mut reply = [0; 156];
         socket.read_exact(&mut reply).with_context(|| format!("call {number}: SCCRP"))?;
         socket.write_all(&message(7, 168, &[(12, &number.to_be_bytes()), (SERIAL, &number.to_be_bytes())]))?;
+        // The reply is acknowledged at once: after 300 s with unacknowledged data conntrack gives a connection up, and the kernel's
+        // ALG its calls.
+        set_int(&socket, libc::SOL_TCP, libc::TCP_QUICKACK, 1).context("TCP_QUICKACK")?;
         let mut reply = [0; 32];
         socket.read_exact(&mut reply).with_context(|| format!("call {number}: OCRP"))?;
         ensure!(field14(&reply) == number && reply[16] == 1, "call {number}: refused, or another's: {reply:?}");
-        // Acknowledged at once: after 300 s with unacknowledged data conntrack gives a connection up, and the kernel's ALG its calls.
         set_int(&socket, libc::SOL_TCP, libc::TCP_QUICKACK, 1).context("TCP_QUICKACK")?;
         vanish(socket)?;
     }
     Ok(())
 }
 
-fn answer(listener: &TcpListener, expect: &dyn Fn() -> bool) -> anyhow::Result<Vec<(u16, u16)>> {
-    let (mut ids, mut last) = (Vec::new(), None);
+fn answer(listener: &TcpListener, expect: &dyn Fn() -> bool) -> anyhow::Result<Answered> {
+    let (mut ids, mut last) = (Vec::new(), VecDeque::new());
     while expect() {
         let (mut socket, _) = listener.accept()?;
         socket.set_nodelay(true)?;
@@ -149,11 +167,11 @@ fn answer(listener: &TcpListener, expect: &dyn Fn() -> bool) -> anyhow::Result<V
         let (id, number) = (field12(&request), field14(&request));
         socket.write_all(&call_reply(number, id))?;
         ids.push((number, id));
-        // The client's acknowledgement of the reply has to find a socket, or the kernel answers it with RST.
-        last.replace(socket).map_or(Ok(()), vanish)?;
+        // The client's acknowledgement of its reply has to find a socket, or the kernel answers with RST.
+        last.push_back(socket);
+        if last.len() > KEPT {
+            last.pop_front().map_or(Ok(()), vanish)?;
+        }
     }
-    // The same for the last of all.
-    std::thread::sleep(Duration::from_millis(2));
-    last.map_or(Ok(()), vanish)?;
-    Ok(ids)
+    Ok((ids, last))
 }

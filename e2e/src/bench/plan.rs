@@ -106,10 +106,12 @@ impl Beds {
             }
             Cell::SetUps { width, kind } => {
                 let at = of(&mut self.set_ups, kind)?;
-                let bed = &mut self.set_ups[at];
-                if bed.calls() + size.set_ups > ROOM {
-                    *bed = Bed::build(kind, SET_UPS)?;
+                if self.set_ups[at].calls() + size.set_ups > ROOM {
+                    // First the old one has to go: the new one's devices and threads have the same names.
+                    drop(self.set_ups.remove(at));
+                    self.set_ups.insert(at, Bed::build(kind, SET_UPS)?);
                 }
+                let bed = &mut self.set_ups[at];
                 let rate = bed.set_up(size.set_ups, width)?;
                 // Conntrack's room, and the kernel's ALG's for calls without GRE, is for the next.
                 match kind {

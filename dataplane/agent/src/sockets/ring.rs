@@ -113,8 +113,8 @@ impl Drop for Ring {
     }
 }
 
-const USER: u32 = libc::TP_STATUS_USER as u32;
-const COPY: u32 = libc::TP_STATUS_COPY as u32;
+const USER: u32 = libc::TP_STATUS_USER;
+const COPY: u32 = libc::TP_STATUS_COPY;
 
 /// Frames that are ours until dropped.
 #[derive(Debug)]
@@ -176,7 +176,7 @@ impl Frames {
 impl Drop for Frames {
     fn drop(&mut self) {
         for i in 0..self.count {
-            self.ring.status(self.first + i).store(libc::TP_STATUS_KERNEL as u32, Ordering::Release);
+            self.ring.status(self.first + i).store(libc::TP_STATUS_KERNEL, Ordering::Release);
         }
         self.ring.next.store((self.first + self.count) % SLOTS, Ordering::Relaxed);
         self.ring.taken.store(false, Ordering::Release);
