@@ -13,6 +13,15 @@ pub(crate) struct Args {
     /// Fewer rounds: about two minutes
     #[arg(long)]
     quick: bool,
+    /// So many rounds
+    #[arg(long)]
+    rounds: Option<usize>,
+    /// These parts and no others: gre, latency, ordinary, set-ups, tables (comma-separated)
+    #[arg(long)]
+    only: Option<String>,
+    /// These gateways and no others: plain, masquerade, kernel-alg, slow, fast (comma-separated)
+    #[arg(long)]
+    gateways: Option<String>,
     /// `text` for people, `json` for programs
     #[arg(short, long, default_value = "text", value_parser = ["text", "json"])]
     output: String,
@@ -55,6 +64,10 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     bench.args(["--output", &args.output]).env("CALLGATE_BIN_DIR", bin_dir("release")).current_dir(root());
     if args.quick {
         bench.arg("--quick");
+    }
+    let rounds = args.rounds.map(|rounds| rounds.to_string());
+    for (flag, value) in [("--rounds", &rounds), ("--only", &args.only), ("--gateways", &args.gateways)] {
+        bench.args(value.iter().flat_map(|value| [flag, value.as_str()]));
     }
     if let Some(path) = &args.svg {
         bench.arg("--svg").arg(std::path::absolute(path)?);

@@ -1,34 +1,20 @@
-//! One gateway of one kind between a client and a server, with its own namespaces, so that nothing is set up anew between rounds.
+//! A site whose client has PPTP calls through one kind of gateway; nothing of it is set up anew between rounds.
 
-use std::fs;
 use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context as _, anyhow, ensure};
+use anyhow::{Context as _, anyhow};
 
-use super::calls::{self, Calls, Id};
-use super::flood::{self, Frames, Packet};
-use crate::gateway::baseline;
+use super::calls::{self, Id};
+use super::flood::{self, Frames, Inner, Packet};
+use super::latency::{self, Delay};
+use super::site::{CLIENT, Direction, EXTERNAL, Gateway, Measured, Site};
 use crate::gateway::callgate::Callgate;
-use crate::lab::names::LabId;
-use crate::lab::node::Node;
 use crate::lab::process::memory;
 
-/// The client.
-pub const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 10, 1, 2);
-/// The gateway towards the client.
-const INNER: Ipv4Addr = Ipv4Addr::new(10, 10, 0, 1);
-/// The gateway's outer address.
-pub const EXTERNAL: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 2);
-/// The servers; they are one machine.
-pub const SERVERS: [Ipv4Addr; 3] =
-    [Ipv4Addr::new(198, 51, 100, 9), Ipv4Addr::new(198, 51, 100, 10), Ipv4Addr::new(198, 51, 100, 11)];
-/// A network that holds them and nobody else.
-pub const SERVER_NET: (&str, [Ipv4Addr; 3]) = ("198.51.100.8/30", SERVERS);
-
 /// What the gateway does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
 pub enum Kind {
     /// Forwarding without NAT or conntrack.
     Plain,
@@ -83,33 +69,6 @@ impl Kind {
     }
 }
 
-/// Whose packets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Direction {
-    /// Server to client.
-    Down,
-    /// Client to server.
-    Up,
-}
-
-/// A bed. Fields are dropped in their order: the agent ends before its namespaces.
-#[derive(Debug)]
-pub struct Bed {
-    /// Its kind.
-    pub kind: Kind,
-    callgate: Option<Callgate>,
-    calls: Calls,
-    client: Node,
-    gw: Node,
-    server: Node,
-    /// The gateway's device towards the client.
-    inner: String,
-    /// The gateway's device towards the server.
-    outer: String,
-    /// Threads of the kernel that do the gateway's work.
-    napi: Vec<u32>,
-}
-
 const MANIFESTS: &str = r#"
 apiVersion: callgate.io/v1alpha1
 kind: PptpAlg
@@ -127,39 +86,32 @@ metadata: {name: bench, namespace: bench}
 spec: {order: 1, action: NAT, source: {cidrs: [10.10.0.0/16]}, services: [{name: pptp}]}
 "#;
 
-/// One measurement.
+/// Call set-ups of one measurement.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Measured {
-    /// CPU time of the gateway, ns for each packet that arrived as it should.
-    pub ns: f64,
-    /// Thousands of such packets a second.
-    pub kpps: f64,
-    /// Packets offered for each that arrived.
-    pub offered: f64,
+pub struct Rate {
+    /// Calls set up in a second.
+    pub per_second: f64,
+    /// CPU time of the gateway for each, µs.
+    pub cpu_us: f64,
+}
+
+/// A bed.
+#[derive(Debug)]
+pub struct Bed {
+    /// Its kind.
+    pub kind: Kind,
+    site: Site,
+    ids: Vec<Id>,
 }
 
 impl Bed {
-    /// Builds namespaces, links and the gateway, whose work is done by threads of their own so that it can be measured.
+    /// Builds it; the gateway's work can be measured. `tag` tells it from other beds of its kind.
     ///
     /// # Errors
     /// What failed.
-    pub fn build(kind: Kind) -> anyhow::Result<Self> {
-        let mut bed = Self::build_unmeasured(kind)?;
-        for node in [&bed.client, &bed.server] {
-            // veth takes a packet through NAPI only if its sender cannot do TSO (drivers/net/veth.c, veth_skb_is_eligible_for_gro).
-            node.run("ethtool", &["-K", "eth0", "tx", "off", "tso", "off", "gso", "off"])?;
-        }
-        for device in [&bed.inner, &bed.outer] {
-            // GRO makes veth use NAPI; threaded NAPI gives the gateway's work a thread whose CPU time can be read.
-            bed.gw.run("ethtool", &["-K", device, "gro", "on"])?;
-            let path = format!("/sys/class/net/{device}/threaded");
-            bed.gw.within(|| fs::write(&path, "1"))?.with_context(|| path.clone())?;
-        }
-        bed.napi = napi_threads(&[&bed.inner, &bed.outer])?;
-        for pid in &bed.napi {
-            bed.gw.run("taskset", &["-p", "2", &pid.to_string()])?;
-        }
-        Ok(bed)
+    pub fn build(kind: Kind, tag: &str) -> anyhow::Result<Self> {
+        let bed = Self::unmeasured(kind, tag)?;
+        Ok(Self { site: bed.site.with_threads()?, ..bed })
     }
 
     /// As `build`, but the gateway's work is done by whoever sends, one packet after the other: none is lost in a queue.
@@ -167,90 +119,76 @@ impl Bed {
     /// # Errors
     /// What failed.
     pub fn build_unmeasured(kind: Kind) -> anyhow::Result<Self> {
-        let id = LabId::next();
-        let tag = kind.tag();
-        let node = |name: &str| Node::create(id, name);
-        let (client, gw, server) = (node("c")?, node("gw")?, node("s")?);
-        let (inner, outer) = (format!("b{tag}i"), format!("b{tag}o"));
-        gw.ip(&format!(
-            "link add {inner} type veth peer name eth0 netns {}\nlink add {outer} type veth peer name eth0 netns {}\n\
-             addr add {INNER}/16 dev {inner}\naddr add {EXTERNAL}/24 dev {outer}\nlink set {inner} up\nlink set {outer} up",
-            client.netns(),
-            server.netns()
-        ))?;
-        client.ip(&format!("addr add {CLIENT}/16 dev eth0\nlink set eth0 up\nroute add default via {INNER}"))?;
-        let addresses: String = SERVERS.iter().map(|server| format!("addr add {server}/24 dev eth0\n")).collect();
-        server.ip(&format!("{addresses}link set eth0 up\nroute add default via {EXTERNAL}"))?;
-        gw.sysctl("net/ipv4/ip_forward", "1")?;
-        let callgate = match kind {
-            Kind::Plain => None,
-            Kind::Masquerade => {
-                baseline::masquerade(&gw, &outer)?;
-                None
-            }
-            Kind::KernelAlg => {
-                baseline::kernel_alg(&gw, &outer)?;
-                None
-            }
-            Kind::Slow | Kind::Fast => {
-                let path = if kind == Kind::Fast { "auto" } else { "off" };
-                let flags = ["--half-open-per-client", "100000", "--half-open-per-server", "100000"];
-                Some(Callgate::start_with(&gw, MANIFESTS, &[&flags[..], &["--fast-path", path]].concat())?)
-            }
+        Self::unmeasured(kind, "")
+    }
+
+    fn unmeasured(kind: Kind, tag: &str) -> anyhow::Result<Self> {
+        let path = if kind == Kind::Fast { "auto" } else { "off" };
+        let flags = ["--half-open-per-client", "100000", "--half-open-per-server", "100000", "--fast-path", path];
+        let gateway = match kind {
+            Kind::Plain => Gateway::Plain,
+            Kind::Masquerade => Gateway::Masquerade,
+            Kind::KernelAlg => Gateway::KernelAlg,
+            Kind::Slow | Kind::Fast => Gateway::Callgate { manifests: MANIFESTS, flags: &flags },
         };
-        if matches!(kind, Kind::Masquerade | Kind::KernelAlg) {
-            for timeout in ["nf_conntrack_gre_timeout", "nf_conntrack_gre_timeout_stream"] {
-                gw.sysctl(&format!("net/netfilter/{timeout}"), "3600")?;
-            }
-        }
-        Ok(Self { kind, callgate, calls: Calls::default(), client, gw, server, inner, outer, napi: Vec::new() })
+        let site = Site::build(&format!("{}{tag}", kind.tag()), gateway)?;
+        Ok(Self { kind, site, ids: Vec::new() })
     }
 
     /// How many calls are set up.
     pub fn calls(&self) -> usize {
-        self.calls.ids.len()
+        self.ids.len()
     }
 
-    /// Sets up calls one after the other; how long that took.
+    /// Sets up so many calls more, `width` at a time.
     ///
     /// # Errors
     /// If a call is not answered as it should be.
-    pub fn set_up(&mut self, count: usize) -> anyhow::Result<Duration> {
-        let begun = Instant::now();
-        self.calls = calls::set_up(&self.client, &self.server, count)?;
-        let took = begun.elapsed();
-        if self.kind == Kind::KernelAlg {
-            // Its expectations end with the first GRE packet of each call.
-            flood::once(&self.server, &self.frames(Direction::Down, count, 80)?)?;
-        }
-        Ok(took)
+    pub fn set_up(&mut self, count: usize, width: usize) -> anyhow::Result<Rate> {
+        let numbers = self.ids.len()..self.ids.len() + count;
+        let before = self.site.cpu()?;
+        let (ids, took) = calls::set_up(&self.site.client, &self.site.server, numbers, width)?;
+        let cpu = self.site.cpu()? - before;
+        self.ids.extend(ids);
+        Ok(Rate { per_second: count as f64 / took.as_secs_f64(), cpu_us: cpu as f64 / 1_000.0 / count as f64 })
+    }
+
+    /// The first packets of its calls: each once, slowly, from the server; how many arrived as they should. In the kernel's ALG a
+    /// call's expectations end with it.
+    ///
+    /// # Errors
+    /// If they cannot be sent or counted.
+    pub fn first_packets(&self) -> anyhow::Result<u64> {
+        let wanted: Vec<Packet> = self.ids.iter().map(|id| self.as_received(Direction::Down, id)).collect();
+        flood::sink(&self.site.client, &wanted)?;
+        flood::once(&self.site.server, &self.frames(Direction::Down, self.ids.len(), 80)?)?;
+        flood::settled(&self.site.client)
+    }
+
+    /// Ends all flows in the gateway's conntrack.
+    pub fn forget_flows(&self) {
+        // Says so when there was nothing to delete, with an exit code of 1 in some versions.
+        drop(self.site.gw.run("conntrack", &["-F"]));
     }
 
     /// Sends as fast as it can for `ms` milliseconds over the first `calls` calls in turn.
     ///
     /// # Errors
-    /// If a counter cannot be read, or nothing arrives.
-    pub fn flood(&mut self, direction: Direction, calls: usize, length: usize, ms: u64) -> anyhow::Result<Measured> {
+    /// If a counter cannot be read, or next to nothing arrives.
+    pub fn flood(&self, direction: Direction, calls: usize, length: usize, ms: u64) -> anyhow::Result<Measured> {
         let frames = self.frames(direction, calls, length)?;
-        let (from, to) = match direction {
-            Direction::Down => (&self.server, &self.client),
-            Direction::Up => (&self.client, &self.server),
-        };
-        let wanted: Vec<Packet> = self.calls.ids[..calls].iter().map(|id| self.as_received(direction, id)).collect();
-        flood::sink(to, &wanted)?;
-        let before = self.cpu()?;
-        let begun = Instant::now();
-        let offered = flood::run(from, &frames, Duration::from_millis(ms))?;
-        // What is still in queues belongs to this measurement.
-        let arrived = flood::settled(to)?;
-        let seconds = begun.elapsed().as_secs_f64();
-        let cpu = self.cpu()? - before;
-        ensure!(arrived > 0, "nothing arrived through {}", self.kind.name());
-        Ok(Measured {
-            ns: cpu as f64 / arrived as f64,
-            kpps: arrived as f64 / seconds / 1_000.0,
-            offered: offered as f64 / arrived as f64,
-        })
+        let wanted: Vec<Packet> = self.ids[..calls].iter().map(|id| self.as_received(direction, id)).collect();
+        self.site.flood(direction, &frames, &wanted, ms)
+    }
+
+    /// How long packets of the first call take from the server to the client, one now and then.
+    ///
+    /// # Errors
+    /// If most do not arrive.
+    pub fn delay(&self) -> anyhow::Result<Delay> {
+        let id = self.ids.first().context("no call")?;
+        let frames = self.frames(Direction::Down, 1, 80)?;
+        latency::measure(&self.site, &frames, self.as_received(Direction::Down, id))
     }
 
     /// Sends steadily while the agent is killed and started again so many times; packets sent, and arrived as they should.
@@ -259,9 +197,9 @@ impl Bed {
     /// If there is no agent, or it does not start again.
     pub fn survive(&mut self, kills: usize, per_ms: usize) -> anyhow::Result<(u64, u64)> {
         let frames = self.frames(Direction::Down, self.calls(), 80)?;
-        let wanted: Vec<Packet> = self.calls.ids.iter().map(|id| self.as_received(Direction::Down, id)).collect();
-        flood::sink(&self.client, &wanted)?;
-        let Self { callgate, gw, server, client, .. } = self;
+        let wanted: Vec<Packet> = self.ids.iter().map(|id| self.as_received(Direction::Down, id)).collect();
+        let Site { callgate, gw, server, client, .. } = &mut self.site;
+        flood::sink(client, &wanted)?;
         let callgate = callgate.as_mut().context("no agent")?;
         let done = AtomicBool::new(false);
         let sent = std::thread::scope(|scope| {
@@ -277,19 +215,40 @@ impl Bed {
         Ok((sent, flood::settled(client)?))
     }
 
+    /// Sends steadily from the server for this long; packets sent, and arrived as they should.
+    ///
+    /// # Errors
+    /// If they cannot be sent or counted.
+    pub fn steady(&self, per_ms: usize, time: Duration) -> anyhow::Result<(u64, u64)> {
+        let frames = self.frames(Direction::Down, self.calls(), 80)?;
+        let wanted: Vec<Packet> = self.ids.iter().map(|id| self.as_received(Direction::Down, id)).collect();
+        flood::sink(&self.site.client, &wanted)?;
+        let done = AtomicBool::new(false);
+        let sent = std::thread::scope(|scope| {
+            let sender = scope.spawn(|| flood::steady(&self.site.server, &frames, per_ms, &done));
+            std::thread::sleep(time);
+            done.store(true, Ordering::Relaxed);
+            sender.join().map_err(|_| anyhow!("the sender panicked"))?
+        })?;
+        Ok((sent, flood::settled(&self.site.client)?))
+    }
+
+    /// Its namespaces and its agent.
+    pub fn site(&self) -> &Site {
+        &self.site
+    }
+
     /// Resident memory of the agent, bytes; `None` where there is none.
     ///
     /// # Errors
     /// If it cannot be read.
     pub fn agent_memory(&self) -> anyhow::Result<Option<u64>> {
-        self.callgate.as_ref().and_then(Callgate::pid).map(|pid| memory(pid, "VmRSS")).transpose()
+        self.site.callgate.as_ref().and_then(Callgate::pid).map(|pid| memory(pid, "VmRSS")).transpose()
     }
 
     fn frames(&self, direction: Direction, calls: usize, length: usize) -> anyhow::Result<Frames> {
-        let device = if direction == Direction::Down { &self.outer } else { &self.inner };
-        let mac = self.gw.within(|| fs::read_to_string(format!("/sys/class/net/{device}/address")))??;
-        let packets = self.calls.ids[..calls].iter().map(|id| self.as_sent(direction, id));
-        Ok(Frames::new(mac.trim(), packets, length))
+        let packets = self.ids[..calls].iter().map(|id| self.as_sent(direction, id));
+        self.site.frames(direction, packets, length)
     }
 
     fn as_sent(&self, direction: Direction, id: &Id) -> Packet {
@@ -299,49 +258,20 @@ impl Bed {
             Kind::KernelAlg | Kind::Slow | Kind::Fast => (EXTERNAL, id.outside),
         };
         match direction {
-            Direction::Down => Packet { src: id.server, dst, call_id },
-            Direction::Up => Packet { src: CLIENT, dst: id.server, call_id: id.pac },
+            Direction::Down => gre(id.server, dst, call_id),
+            Direction::Up => gre(CLIENT, id.server, id.pac),
         }
     }
 
     fn as_received(&self, direction: Direction, id: &Id) -> Packet {
         let src = if self.kind == Kind::Plain { CLIENT } else { EXTERNAL };
         match direction {
-            Direction::Down => Packet { src: id.server, dst: CLIENT, call_id: id.client },
-            Direction::Up => Packet { src, dst: id.server, call_id: id.pac },
+            Direction::Down => gre(id.server, CLIENT, id.client),
+            Direction::Up => gre(src, id.server, id.pac),
         }
-    }
-
-    /// CPU time spent for the gateway so far, ns.
-    fn cpu(&self) -> anyhow::Result<u64> {
-        let mut threads: Vec<String> = self.napi.iter().map(|pid| format!("/proc/{pid}/schedstat")).collect();
-        if let Some(pid) = self.callgate.as_ref().and_then(Callgate::pid) {
-            for task in fs::read_dir(format!("/proc/{pid}/task"))? {
-                threads.push(task?.path().join("schedstat").to_string_lossy().into_owned());
-            }
-        }
-        let mut total = 0;
-        for path in threads {
-            let text = fs::read_to_string(&path).with_context(|| path.clone())?;
-            total += text.split(' ').next().and_then(|ns| ns.parse::<u64>().ok()).context("schedstat")?;
-        }
-        Ok(total)
     }
 }
 
-/// Kernel threads `napi/DEVICE-N` of these devices.
-fn napi_threads(devices: &[&str]) -> anyhow::Result<Vec<u32>> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir("/proc")?.flatten() {
-        let Ok(pid) = entry.file_name().to_string_lossy().parse::<u32>() else { continue };
-        let comm = fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
-        if devices.iter().any(|device| comm.starts_with(&format!("napi/{device}-"))) {
-            found.push(pid);
-        }
-    }
-    ensure!(
-        !found.is_empty(),
-        "this kernel has no threaded NAPI for veth: the gateway's CPU time cannot be told apart"
-    );
-    Ok(found)
+fn gre(src: Ipv4Addr, dst: Ipv4Addr, call_id: u16) -> Packet {
+    Packet { src, dst, inner: Inner::Gre { call_id } }
 }

@@ -2,8 +2,9 @@
 
 use std::fmt::Write as _;
 
-use super::bed::{Direction, Kind};
-use super::report::{Report, spread};
+use super::bed::Kind;
+use super::report::{Cell, Report, spread};
+use super::site::Direction;
 
 /// Octets of the packets that are drawn.
 const LENGTH: usize = 80;
@@ -55,15 +56,16 @@ pub fn svg(report: &Report) -> String {
     let _ = writeln!(out, "<text x=\"{}\" y=\"{}\" text-anchor=\"middle\">live calls</text>", x(316.0), bottom + 38.0);
     let _ =
         writeln!(out, "<text x=\"8\" y=\"14\">ns of gateway CPU a packet ({LENGTH} octets, server to client)</text>");
-    let cells = report.cells();
     for kind in Kind::ALL {
-        let points: Vec<(f64, (f64, f64, f64))> = cells
+        let drawn = |cell: &Cell| match *cell {
+            Cell::Gre { direction: Direction::Down, length: LENGTH, calls, kind: of } => (of == kind).then_some(calls),
+            Cell::Gre { .. } | Cell::Delay { .. } | Cell::Ordinary { .. } | Cell::SetUps { .. } => None,
+        };
+        let points: Vec<(f64, (f64, f64, f64))> = report
+            .cells
             .iter()
-            .filter(|((direction, length, _, of), _)| (*direction, *length, *of) == (Direction::Down, LENGTH, kind))
-            .map(|((_, _, calls, _), rows)| {
-                let ns: Vec<f64> = rows.iter().map(|row| row.measured.ns).collect();
-                (*calls as f64, spread(&ns))
-            })
+            .filter(|(_, values)| !values.found.is_empty())
+            .filter_map(|(cell, values)| Some((drawn(cell)? as f64, spread(&values.main()))))
             .collect();
         let Some((last, (_, end, _))) = points.last() else { continue };
         let line: Vec<String> =

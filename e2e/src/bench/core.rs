@@ -7,7 +7,7 @@ use std::time::Instant;
 use callgate_pptp::wire::{Seq, gre, ipv4, tcp};
 use callgate_pptp::{Admission, Admit, Command, Engine, Flow, Limits, Now, Policy, Refusal, Side, Verdict};
 
-use super::bed::{EXTERNAL, SERVERS};
+use super::site::{EXTERNAL, SERVERS};
 use crate::lab::control::{call_reply, call_request, start_reply, start_request};
 
 /// What the engine takes, ns; each list is one value a round.

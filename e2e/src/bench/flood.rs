@@ -1,4 +1,4 @@
-//! As many GRE packets as a CPU can send, and the count of those that arrive as they should.
+//! As many packets as a CPU can send, and the count of those that arrive as they should.
 
 use std::net::Ipv4Addr;
 use std::os::fd::AsRawFd as _;
@@ -9,22 +9,39 @@ use anyhow::Context as _;
 use callgate_pptp::wire::{gre, ipv4};
 use socket2::Socket;
 
-use super::bed::SERVER_NET;
+use super::site::SERVER_NET;
 use crate::lab::node::Node;
 use crate::lab::packet_socket;
 
 /// Frames a system call.
 const BATCH: usize = 64;
 
-/// Addresses and Call ID of a GRE packet.
+/// What tells a packet from others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Packet {
     /// Source.
     pub src: Ipv4Addr,
     /// Destination.
     pub dst: Ipv4Addr,
-    /// Call ID of the receiver.
-    pub call_id: u16,
+    /// Behind the IPv4 header.
+    pub inner: Inner,
+}
+
+/// What is behind the IPv4 header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Inner {
+    /// Enhanced GRE with one number.
+    Gre {
+        /// The receiver's.
+        call_id: u16,
+    },
+    /// UDP without checksum.
+    Udp {
+        /// Source port.
+        from: u16,
+        /// Destination port.
+        to: u16,
+    },
 }
 
 /// Packets to be sent in turn: what differs between them, and what follows in each.
@@ -34,14 +51,19 @@ pub struct Frames {
     rest: Vec<u8>,
 }
 
-/// Ethernet, IPv4, GRE with one number.
-const HEAD: usize = 14 + 20 + 12;
+/// Ethernet, IPv4, GRE with one number (of UDP: its header and four octets).
+pub const HEAD: usize = 14 + 20 + 12;
 
 impl Frames {
     /// Ethernet frames to this neighbour. IPv4 length `length`.
     pub fn new(mac: &str, packets: impl Iterator<Item = Packet>, length: usize) -> Self {
         let heads = packets.map(|packet| head(mac, packet, length)).collect();
         Self { heads, rest: vec![0; 14 + length - HEAD] }
+    }
+
+    /// The first of them, whole.
+    pub fn first(&self) -> Vec<u8> {
+        self.heads.first().map_or_else(Vec::new, |head| [&head[..], &self.rest].concat())
     }
 }
 
@@ -51,12 +73,14 @@ fn head(mac: &str, packet: Packet, length: usize) -> [u8; HEAD] {
         *octet = u8::from_str_radix(text, 16).unwrap_or_default();
     }
     bytes[6..14].copy_from_slice(&[2, 0, 0, 0, 0, 9, 0x08, 0x00]);
-    let payload = length - ipv4::HEADER_LEN - 12;
-    let header = gre::Repr { call_id: packet.call_id, seq: Some(1), ack: None, payload_len: payload as u16 };
+    let protocol = match packet.inner {
+        Inner::Gre { .. } => ipv4::PROTOCOL_GRE,
+        Inner::Udp { .. } => UDP,
+    };
     let ip = ipv4::Repr {
         src: packet.src,
         dst: packet.dst,
-        protocol: ipv4::PROTOCOL_GRE,
+        protocol,
         tos: 0,
         ttl: 64,
         id: 0,
@@ -65,24 +89,64 @@ fn head(mac: &str, packet: Packet, length: usize) -> [u8; HEAD] {
     };
     // The codecs write into a whole packet.
     let mut whole = vec![0; length];
-    let _ = ip.emit(&mut whole).and_then(|()| header.emit(&mut whole[ipv4::HEADER_LEN..]));
+    let _ = ip.emit(&mut whole);
+    let behind = &mut whole[ipv4::HEADER_LEN..];
+    match packet.inner {
+        Inner::Gre { call_id } => {
+            let payload_len = (behind.len() - 12) as u16;
+            let _ = gre::Repr { call_id, seq: Some(1), ack: None, payload_len }.emit(behind);
+        }
+        Inner::Udp { from, to } => {
+            let words = [from, to, behind.len() as u16, 0];
+            behind.chunks_exact_mut(2).zip(words).for_each(|(at, word)| at.copy_from_slice(&word.to_be_bytes()));
+        }
+    }
     bytes[14..].copy_from_slice(&whole[..HEAD - 14]);
     bytes
 }
 
-/// Counts, where they arrive, packets with these addresses and one of these Call IDs, which follow each other; everything else is
-/// not counted. As early as nftables can, and by a range: what counting costs does not depend on the number of calls.
+/// Protocol number of UDP.
+const UDP: u8 = 17;
+
+/// `first-last` of these numbers, as nft writes it.
+fn range(numbers: impl Iterator<Item = u16> + Clone) -> String {
+    format!("{}-{}", numbers.clone().min().unwrap_or_default(), numbers.max().unwrap_or_default())
+}
+
+/// What nft calls them: numbers of one kind follow each other.
+fn matching(wanted: &[Packet]) -> String {
+    let ids = wanted.iter().filter_map(|packet| match packet.inner {
+        Inner::Gre { call_id } => Some(call_id),
+        Inner::Udp { .. } => None,
+    });
+    let ports = wanted.iter().filter_map(|packet| match packet.inner {
+        Inner::Udp { from, to } => Some((from, to)),
+        Inner::Gre { .. } => None,
+    });
+    match wanted.first().map(|packet| packet.inner) {
+        Some(Inner::Udp { .. }) => {
+            format!(
+                "udp sport {} udp dport {}",
+                range(ports.clone().map(|(from, _)| from)),
+                range(ports.map(|(_, to)| to))
+            )
+        }
+        Some(Inner::Gre { .. }) | None => format!("ip protocol gre @th,48,16 {}", range(ids)),
+    }
+}
+
+/// Counts, where they arrive, packets to this machine with these addresses and one of these Call IDs or ports, which follow each other;
+/// everything else is not counted. As early as nftables can, and by a range: what counting costs does not depend on the number of calls.
 ///
 /// # Errors
 /// If nft refuses it.
 pub fn sink(at: &Node, wanted: &[Packet]) -> anyhow::Result<()> {
-    let ids = || wanted.iter().map(|packet| packet.call_id);
-    let (first, last) = (ids().min().unwrap_or_default(), ids().max().unwrap_or_default());
     let net = |address: Ipv4Addr| match SERVER_NET.1.contains(&address) {
         true => SERVER_NET.0.to_owned(),
         false => address.to_string(),
     };
     let (src, dst) = wanted.first().map(|packet| (net(packet.src), net(packet.dst))).context("no calls")?;
+    let matching = matching(wanted);
     at.nft(&format!(
         "table netdev sink {{ }}
         delete table netdev sink
@@ -90,8 +154,8 @@ pub fn sink(at: &Node, wanted: &[Packet]) -> anyhow::Result<()> {
             counter good {{ }}
             chain in {{
                 type filter hook ingress device eth0 priority 0;
-                ip protocol gre ip saddr {src} ip daddr {dst} @th,48,16 {first}-{last} counter name good drop
-                ip protocol gre drop
+                meta pkttype host ip saddr {src} ip daddr {dst} {matching} counter name good drop
+                ip protocol {{ gre, udp }} drop
             }}
         }}"
     ))
@@ -179,7 +243,7 @@ pub fn steady(from: &Node, frames: &Frames, per_ms: usize, done: &AtomicBool) ->
 }
 
 /// A packet socket on eth0 that goes past the queueing discipline.
-fn open() -> anyhow::Result<Socket> {
+pub(super) fn open() -> anyhow::Result<Socket> {
     let socket = packet_socket::unbound()?;
     packet_socket::set_int(&socket, libc::SOL_PACKET, libc::PACKET_QDISC_BYPASS, 1).context("PACKET_QDISC_BYPASS")?;
     packet_socket::bind_to(&socket, "eth0", 0)?;

@@ -2,8 +2,9 @@
 
 use std::process::ExitCode;
 
-use callgate_e2e::bench::{self, Size};
-use clap::Parser;
+use callgate_e2e::bench::bed::Kind;
+use callgate_e2e::bench::{self, Part, Plan, Size};
+use clap::{Parser, ValueEnum as _};
 
 /// Run it as root, built in release: cargo xtask bench.
 #[derive(Parser)]
@@ -11,6 +12,15 @@ struct Args {
     /// Fewer rounds
     #[arg(long)]
     quick: bool,
+    /// So many rounds
+    #[arg(long)]
+    rounds: Option<usize>,
+    /// These parts and no others
+    #[arg(long, value_enum, value_delimiter = ',')]
+    only: Vec<Part>,
+    /// These gateways and no others
+    #[arg(long, value_enum, value_delimiter = ',')]
+    gateways: Vec<Kind>,
     /// `text` for people, `json` for programs
     #[arg(long, default_value = "text")]
     output: String,
@@ -21,7 +31,11 @@ struct Args {
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    let report = match bench::run(if args.quick { Size::QUICK } else { Size::FULL }) {
+    let size = if args.quick { Size::QUICK } else { Size::FULL };
+    let size = Size { rounds: args.rounds.unwrap_or(size.rounds), ..size };
+    let parts = if args.only.is_empty() { Part::value_variants().to_vec() } else { args.only };
+    let kinds = if args.gateways.is_empty() { Kind::ALL.to_vec() } else { args.gateways };
+    let report = match bench::run(&Plan { size, parts, kinds }) {
         Ok(report) => report,
         Err(error) => {
             eprintln!("callgate-bench: {error:#}");
@@ -38,5 +52,9 @@ fn main() -> ExitCode {
         eprintln!("callgate-bench: --svg {}: {error}", path.display());
         return ExitCode::FAILURE;
     }
-    ExitCode::SUCCESS
+    match report.rounds == report.wanted {
+        true => ExitCode::SUCCESS,
+        // As shells have it for SIGINT.
+        false => ExitCode::from(130),
+    }
 }

@@ -1,14 +1,29 @@
-//! On SIGTERM, SIGINT or SIGHUP every lab of this process is removed before it ends.
+//! On SIGTERM, SIGINT or SIGHUP every lab of this process is removed before it ends; who asks for it may end by itself first.
 
 use std::os::fd::{AsRawFd as _, IntoRawFd as _};
 use std::sync::Once;
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 
 /// Write end of the pipe that takes a signal's number from the handler to the thread.
 static PIPE: AtomicI32 = AtomicI32::new(-1);
 static ONCE: Once = Once::new();
+/// The first signal is only told.
+static PATIENT: AtomicBool = AtomicBool::new(false);
+static ASKED: AtomicBool = AtomicBool::new(false);
+
+/// As `install`, but the first signal is only told by `asked_to_end`: what is under way has something to say before its end. The
+/// second one ends it.
+pub fn install_patient() {
+    PATIENT.store(true, Ordering::SeqCst);
+    install();
+}
+
+/// Whether there was a signal.
+pub fn asked_to_end() -> bool {
+    ASKED.load(Ordering::SeqCst)
+}
 
 extern "C" fn tell(signal: libc::c_int) {
     let byte = signal as u8;
@@ -32,6 +47,9 @@ pub fn install() {
             let mut byte = [0];
             loop {
                 match nix::unistd::read(&read, &mut byte) {
+                    Ok(1) if PATIENT.load(Ordering::SeqCst) && !ASKED.swap(true, Ordering::SeqCst) => {
+                        eprintln!("signal {}: ending after this measurement; once more: at once", byte[0]);
+                    }
                     Ok(1) => break,
                     Err(nix::errno::Errno::EINTR) => {}
                     Ok(_) | Err(_) => return,

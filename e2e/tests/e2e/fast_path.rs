@@ -116,7 +116,7 @@ fn an_agent_killed_again_and_again_under_load_on_a_thousand_tunnels_costs_no_pac
         return;
     }
     let mut bed = Bed::build_unmeasured(Kind::Fast).unwrap();
-    bed.set_up(1_000).unwrap();
+    bed.set_up(1_000, 1).unwrap();
     // 50,000 a second, as long as this machine has a CPU for it.
     let (sent, arrived) = bed.survive(KILLS, 50).unwrap();
     println!("{KILLS} kills: {sent} packets sent, {arrived} arrived translated");

@@ -16,6 +16,7 @@ mod raw;
 mod scripted;
 mod shared;
 mod small_segments;
+mod straight;
 mod support;
 mod surroundings;
 mod survival;

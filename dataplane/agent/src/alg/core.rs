@@ -12,9 +12,10 @@ use super::beside::Beside;
 use super::counters::Counters;
 use super::gate::Gate;
 use super::notes::Note;
+use super::shortcut::Shortcuts;
 use super::{Totals, policy};
 use crate::shared::{Mode, Passed, With};
-use crate::sockets::{Emitter, Place, RefusedBy, Sent};
+use crate::sockets::{Emitter, Neighbour, Place, RefusedBy, Sent};
 use crate::state::Journal;
 use crate::{clock, fast};
 
@@ -34,6 +35,7 @@ pub(super) struct Core {
     pub(super) shared: Mode,
     pub(super) counters: Counters,
     pub(super) beside: Beside,
+    pub(super) shortcuts: Option<Shortcuts>,
     journal: Journal,
     log: SyncSender<Note>,
     /// When the journal may be repaired again.
@@ -48,9 +50,11 @@ impl Core {
         journal: Journal,
         log: SyncSender<Note>,
         fast: fast::Setup,
+        shortcuts: Option<Shortcuts>,
     ) -> Self {
         let beside = Beside::start(fast, &mut engine, clock::now());
-        Self { engine, gate, shared, counters: Counters::default(), beside, journal, log, repair: Now(0) }
+        let counters = Counters::default();
+        Self { engine, gate, shared, counters, beside, shortcuts, journal, log, repair: Now(0) }
     }
 
     /// One packet through the engine; the side it goes to when it is passed on in place.
@@ -233,6 +237,34 @@ impl Core {
             Sent::Refused(RefusedBy::Other(_)) => self.counters.tx_errors += 1,
         }
         1
+    }
+
+    /// Where each packet of a batch may be sent without routing; packets beyond `neighbours` are not looked at.
+    pub(super) fn neighbours(&mut self, packets: &[&[u8]], neighbours: &mut [Option<Neighbour>], now: Now) {
+        for (packet, neighbour) in packets.iter().zip(neighbours) {
+            *neighbour = self.shortcuts.as_mut().and_then(|shortcuts| shortcuts.of(packet, now));
+        }
+    }
+
+    /// Hands over packets of one batch straight to their neighbours; how many are done with. 0: the first one has to be routed.
+    pub(super) fn sent_straight(&mut self, packets: &[&[u8]], neighbours: &[Neighbour]) -> usize {
+        let (Some(shortcuts), Some(first)) = (&mut self.shortcuts, packets.first()) else { return 0 };
+        match shortcuts.send(packets, neighbours) {
+            Sent::Taken(taken) if taken > 0 => {
+                self.counters.tx_packets += taken as u64;
+                self.counters.tx_straight += taken as u64;
+                taken
+            }
+            // The link's queue is full: there is no other way to it.
+            Sent::Refused(RefusedBy::Buffers) => {
+                self.counters.tx_no_buffers += 1;
+                1
+            }
+            Sent::Taken(_) | Sent::TooBig | Sent::Refused(_) => {
+                shortcuts.refused(first);
+                0
+            }
+        }
     }
 
     /// After a start, and when routes have changed: answers to connections that are live reach us.

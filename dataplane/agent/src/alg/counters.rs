@@ -23,6 +23,8 @@ callgate_pptp::counters! {
         rx_errors,
         /// Handed to the kernel's routing.
         tx_packets,
+        /// Of them, GRE that was handed to its neighbour without routing.
+        tx_straight,
         /// Larger than the MTU of the way out: the sender was told, or the packet cut.
         tx_too_big,
         /// Dropped: a queue or the socket was full.

@@ -18,6 +18,7 @@ pub mod policy;
 #[cfg(test)]
 pub(crate) mod scripted;
 pub(crate) mod seldom;
+mod shortcut;
 mod worker;
 
 use std::collections::BTreeSet;

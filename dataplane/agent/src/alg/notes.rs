@@ -2,6 +2,7 @@
 
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
+use std::time::Duration;
 use std::{io, thread};
 
 use callgate_pptp::shared;
@@ -9,6 +10,9 @@ use callgate_pptp::{CallIds, Event, Severity};
 
 /// Events that may wait for the log: a few seconds of a storm of refusals.
 const WAITING: usize = 8192;
+
+/// After an event the thread waits for more of them without being woken by each: a wake-up costs the ALG more than an event.
+const GATHER: Duration = Duration::from_millis(5);
 
 /// An event of either mode.
 #[derive(Debug)]
@@ -30,11 +34,14 @@ pub(super) fn start() -> io::Result<(SyncSender<Note>, JoinHandle<()>)> {
 }
 
 fn log_all(events: &Receiver<Note>) {
-    while let Ok(event) = events.recv() {
-        match event {
-            Note::InPath(event) => log(&event),
-            Note::Shared(event) => log_shared(&event),
+    while let Ok(first) = events.recv() {
+        for event in std::iter::once(first).chain(events.try_iter()) {
+            match event {
+                Note::InPath(event) => log(&event),
+                Note::Shared(event) => log_shared(&event),
+            }
         }
+        thread::sleep(GATHER);
     }
 }
 

@@ -5,6 +5,7 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use callgate_pptp::Side;
 use callgate_pptp::shared::{Config, Shared};
@@ -16,13 +17,18 @@ use super::core::{Core, Outgoing};
 use super::gate::Gate;
 use super::notes::Note;
 use super::outlets::Outlets;
+use super::shortcut::Shortcuts;
 use super::{Request, Setup, Totals, notes};
 use crate::clock;
 use crate::shared::{Memory, Mode, Place};
-use crate::sockets::{Emitter, Reader, SEND_BATCH, Tap, filter};
+use crate::sockets::{Emitter, Neighbour, Reader, SEND_BATCH, Tap, filter};
 
 /// Batches read from one tap before the others have their turn.
 const TURN: usize = 8;
+
+/// After a control message the thread looks for its answer for so long before it sleeps: a sleeper is woken late, and a call set-up is
+/// half a dozen messages one after the other. Whoever else wants the CPU gets it.
+const AWAKE: Duration = Duration::from_micros(60);
 
 /// Everything the thread owns.
 pub(super) struct Worker {
@@ -37,6 +43,10 @@ pub(super) struct Worker {
     core: Core,
     /// Kept for its memory.
     out: Outgoing,
+    /// Changes of durable state when it last waited.
+    changes: u64,
+    /// There is another CPU for those whose answer is awaited.
+    sleepless: bool,
     events: Option<(SyncSender<Note>, JoinHandle<()>)>,
 }
 
@@ -53,11 +63,18 @@ enum Next {
 }
 
 /// What `wait` found to do.
+#[derive(Default)]
 struct Ready {
     requests: bool,
     pods: bool,
     sockets: bool,
     outside: Vec<Arc<Tap>>,
+}
+
+impl Ready {
+    fn anything(&self) -> bool {
+        self.requests || self.pods || self.sockets || !self.outside.is_empty()
+    }
 }
 
 impl Worker {
@@ -82,10 +99,26 @@ impl Worker {
         let gate = Gate::new(Arc::new(NodeConfig::default()), outlets);
         let shared = Shared::new(Config::default(), engine.limits().clone(), seed);
         let mode = Mode::new(shared, (Memory::new(&state), Place::new(&state)), mark, inward_mark)?;
-        let core = Core::new(engine, gate, mode, journal, log.clone(), fast);
+        let shortcuts =
+            Shortcuts::open(mark).inspect_err(|error| tracing::warn!("all GRE goes through routing: {error}")).ok();
+        let core = Core::new(engine, gate, mode, journal, log.clone(), fast, shortcuts);
         let events = Some((log, thread));
         let (reader, emitter, out) = (Reader::default(), Emitter::open(mark)?, Outgoing::new());
-        let mut worker = Self { requests, wake, pods, pods_lost: 0, tap_link, reader, emitter, core, out, events };
+        let sleepless = std::thread::available_parallelism().is_ok_and(|cpus| cpus.get() > 1);
+        let mut worker = Self {
+            requests,
+            wake,
+            pods,
+            pods_lost: 0,
+            tap_link,
+            reader,
+            emitter,
+            core,
+            out,
+            changes: 0,
+            sleepless,
+            events,
+        };
         worker.core.resume(clock::now());
         worker.core.reclaim();
         Ok(worker)
@@ -134,17 +167,32 @@ impl Worker {
     }
 
     /// Until a packet, a request or a deadline.
-    fn wait(&self) -> Ready {
+    fn wait(&mut self) -> Ready {
+        let changes = self.core.counters.journal_entries;
+        let awake = (changes != self.changes && self.sleepless).then(|| Instant::now() + AWAKE);
+        self.changes = changes;
+        while awake.is_some_and(|until| Instant::now() < until) {
+            let ready = self.look(PollTimeout::ZERO);
+            if ready.anything() {
+                return ready;
+            }
+            std::thread::yield_now();
+        }
+        let timeout = self.core.poll_timeout().map_or(PollTimeout::NONE, |at| {
+            PollTimeout::try_from(at.since(clock::now()).min(60_000)).unwrap_or(PollTimeout::MAX)
+        });
+        self.look(timeout)
+    }
+
+    /// What is ready, at the latest after `timeout`.
+    fn look(&self, timeout: PollTimeout) -> Ready {
         let taps = self.core.gate.outlets.taps();
         let sockets = [self.wake.as_fd(), self.pods.as_fd(), self.core.shared.fd()]
             .into_iter()
             .chain(taps.iter().map(|tap| tap.as_fd()));
         let mut fds: Vec<PollFd<'_>> = sockets.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
-        let timeout = self.core.poll_timeout().map_or(PollTimeout::NONE, |at| {
-            PollTimeout::try_from(at.since(clock::now()).min(60_000)).unwrap_or(PollTimeout::MAX)
-        });
         if poll(&mut fds, timeout).is_err() {
-            return Ready { requests: true, pods: false, sockets: false, outside: Vec::new() };
+            return Ready { requests: true, ..Ready::default() };
         }
         // POLLERR too: reading tells and clears it.
         let mut some = fds.iter().map(|fd| fd.any().unwrap_or(true));
@@ -218,6 +266,9 @@ impl Worker {
         }
         self.core.reclaim();
         self.core.beside.refresh();
+        if let Some(shortcuts) = &mut self.core.shortcuts {
+            shortcuts.forget();
+        }
     }
 
     /// A few batches from one tap, each sent on before the next is read.
@@ -236,6 +287,7 @@ impl Worker {
                 Side::Server => core.counters.rx_outside += frames as u64,
             }
             self.send(out);
+            self.reader.release();
             // Less than a batch: nothing waits any more.
             if frames < SEND_BATCH {
                 return;
@@ -264,15 +316,29 @@ impl Worker {
     /// Batch by batch; what does not fit goes to the engine, if `made` is there for its answer.
     fn hand_over(&mut self, out: &Outgoing, mut made: Option<&mut Outgoing>) {
         let Self { core, emitter, reader, .. } = self;
-        let mut rest = out.as_slice();
-        while let Some((_, to)) = rest.first() {
+        let now = clock::now();
+        for batch in out.chunks(SEND_BATCH) {
             let mut packets: [&[u8]; SEND_BATCH] = [&[]; SEND_BATCH];
-            let count = rest.len().min(SEND_BATCH);
-            for (packet, (place, _)) in packets.iter_mut().zip(rest) {
+            for (packet, (place, _)) in packets.iter_mut().zip(batch) {
                 *packet = reader.bytes(place);
             }
-            let done = core.sent(emitter, &packets[..count], *to, made.as_deref_mut());
-            rest = &rest[done..];
+            let mut neighbours = [None; SEND_BATCH];
+            core.neighbours(&packets[..batch.len()], &mut neighbours, now);
+            let mut at = 0;
+            while at < batch.len() {
+                // As many as go the same way.
+                let run = neighbours[at..batch.len()].iter().take_while(|to| to.is_some() == neighbours[at].is_some());
+                let end = at + run.count();
+                let straight: Vec<Neighbour> = neighbours[at..end].iter().copied().flatten().collect();
+                let done = if straight.is_empty() { 0 } else { core.sent_straight(&packets[at..end], &straight) };
+                if done == 0 {
+                    // Whatever was to go straight and cannot is routed by itself: those behind it are tried again.
+                    let end = if straight.is_empty() { end } else { at + 1 };
+                    at += core.sent(emitter, &packets[at..end], batch[at].1, made.as_deref_mut());
+                } else {
+                    at += done;
+                }
+            }
         }
     }
 

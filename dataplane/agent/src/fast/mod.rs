@@ -31,10 +31,10 @@ pub use pins::{Hook, Pins};
 pub use status::{State, Status};
 pub use table::{Both, Passed};
 pub use ways::Slow;
+pub(crate) use ways::Ways;
 
 use program::{Attached, Program};
 use table::Paths;
-use ways::Ways;
 
 /// How long one turn of `work` may take: packets wait meanwhile.
 const TURN: Duration = Duration::from_millis(2);

@@ -35,7 +35,7 @@ impl fmt::Display for Slow {
 }
 
 /// The routing table, with a memory.
-pub(super) struct Ways {
+pub(crate) struct Ways {
     routes: Routes,
     /// Packet mark of what the ALG sends: the fast path goes where that would go.
     mark: u32,
@@ -48,7 +48,7 @@ impl Ways {
     ///
     /// # Errors
     /// When no netlink socket can be opened, or links not be listed.
-    pub(super) fn open(mark: u32) -> Result<Self, String> {
+    pub(crate) fn open(mark: u32) -> Result<Self, String> {
         let routes = Routes::open().map_err(|error| format!("opening a route netlink socket: {error}"))?;
         let mut ways = Self { routes, mark, links: BTreeMap::new(), known: HashMap::new() };
         ways.forget()?;
@@ -59,7 +59,7 @@ impl Ways {
     ///
     /// # Errors
     /// When links cannot be listed.
-    pub(super) fn forget(&mut self) -> Result<(), String> {
+    pub(crate) fn forget(&mut self) -> Result<(), String> {
         self.known.clear();
         let links = self.routes.links().map_err(|error| format!("listing links: {error}"))?;
         self.links = links.into_iter().map(|link| (link.index, link)).collect();
@@ -70,7 +70,7 @@ impl Ways {
     ///
     /// # Errors
     /// Why it cannot be the fast one.
-    pub(super) fn to(&mut self, address: Ipv4Addr) -> Result<Way, Slow> {
+    pub(crate) fn to(&mut self, address: Ipv4Addr) -> Result<Way, Slow> {
         if let Some(known) = self.known.get(&address) {
             return known.clone();
         }
@@ -89,12 +89,12 @@ impl Ways {
 
     /// Links by number, as they were when they were last looked at.
     #[must_use]
-    pub(super) fn links(&self) -> &BTreeMap<u32, Link> {
+    pub(crate) fn links(&self) -> &BTreeMap<u32, Link> {
         &self.links
     }
 
     /// The connection, for other requests.
-    pub(super) fn routes(&self) -> &Routes {
+    pub(crate) fn routes(&self) -> &Routes {
         &self.routes
     }
 }

@@ -31,13 +31,13 @@ pub struct Counters {
 }
 
 /// The chains that count for the ALG, whatever the configuration.
-pub(super) const OF_THE_ALG: [&str; 2] = ["guard", "input"];
+pub(super) const OF_THE_ALG: [&str; 3] = ["copies", "guard", "input"];
 
 /// Sorts packet counts by chain into what they mean.
 pub(super) fn read(counted: &BTreeMap<String, u64>, config: &NodeConfig) -> Counters {
     let of = |chain: &str| counted.get(chain).copied();
-    let mut counters =
-        Counters { guarded: of("guard").unwrap_or(0), copies: of("input").unwrap_or(0), ..Counters::default() };
+    let copies = ["copies", "input"].into_iter().filter_map(of).sum();
+    let mut counters = Counters { guarded: of("guard").unwrap_or(0), copies, ..Counters::default() };
     for rule in &config.rules {
         for service in config.services_of(rule) {
             if let Some(flows) = of(&names::actions(rule, service)) {

@@ -1,7 +1,7 @@
 //! Netlink: links, addresses, routes, rules and conntrack, as plain blocking calls in the calling thread's network namespace.
 //!
 //! ```text
-//!  route, link, policy, doors, clsact ──► rt (a thread around rtnetlink) ──► NETLINK_ROUTE       changes, departures ◄── news (tokio) ◄── its multicast groups
+//!  route, neighbour, link, policy, doors, clsact ──► rt (a thread around rtnetlink) ──► NETLINK_ROUTE       changes, departures ◄── news (tokio) ◄── its multicast groups
 //!  conntrack, crate::nft ──► socket (requests, dumps, batches) ──► attr ──► NETLINK_NETFILTER      tables (tokio) ◄── its groups
 //! ```
 
@@ -13,6 +13,7 @@ mod departures;
 mod doors;
 mod error;
 pub(crate) mod link;
+mod neighbour;
 mod news;
 pub(crate) mod policy;
 mod route;

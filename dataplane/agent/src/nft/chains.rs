@@ -102,7 +102,7 @@ pub(super) fn set_tag(number: u16, options: &Options) -> [Expr; 3] {
 }
 
 /// TCP of the servers, and GRE, to an external address: the ALG's own, read from the device.
-fn from_outside(end: &[Expr]) -> Vec<Vec<Expr>> {
+fn from_outside(tcp_end: &[Expr], gre_end: &[Expr]) -> Vec<Vec<Expr>> {
     let own = [DESTINATION, Expr::In("own_addresses".into())];
     let ports = [
         Expr::Load(Load::Transport(0, 2)),
@@ -110,7 +110,14 @@ fn from_outside(end: &[Expr]) -> Vec<Vec<Expr>> {
         Expr::Load(Load::Transport(2, 2)),
         Expr::In("alg_ports".into()),
     ];
-    vec![rule(&[&protocol(TCP), &own, &ports, end]), rule(&[&pptp_gre(), &own, end])]
+    vec![rule(&[&protocol(TCP), &own, &ports, tcp_end]), rule(&[&pptp_gre(), &own, gre_end])]
+}
+
+/// The kernel's own copies of GRE, which is many packets, end before the rest of its way costs anything: the device's tap has had
+/// them. Not so where it may be a bridge that calls this hook (bridge-nf-call-iptables) before its own tap: there they end in `input`.
+fn copies() -> Vec<Vec<Expr>> {
+    let by = |kind: &str| [Expr::Load(Load::InKind), is(&link_name(kind)), Expr::Notrack, Expr::Then(Verdict::Accept)];
+    vec![by("bridge").to_vec(), by("vlan").to_vec(), DROP.to_vec()]
 }
 
 /// The chains that are always there.
@@ -118,7 +125,7 @@ pub(super) fn fixed(ruleset: &mut Ruleset, options: &Options) {
     let sent = rule(&[&[Expr::Load(Load::Mark)], &masked(options.sent.value, options.sent.mask)]);
     let own_source = [SOURCE, Expr::In("own_addresses".into())];
     let mut raw = vec![rule(&[&link(Load::InName, &options.tap_link), &DROP])];
-    raw.extend(from_outside(&[Expr::Notrack]));
+    raw.extend(from_outside(&[Expr::Notrack], &[go_to("copies")]));
     // To servers, and GRE to pods: neither has a use for conntrack. TCP to a pod belongs to the pod's own connection.
     let output_raw =
         vec![rule(&[&sent, &own_source, &[Expr::Notrack]]), rule(&[&sent, &protocol(GRE), &[Expr::Notrack]])];
@@ -128,12 +135,13 @@ pub(super) fn fixed(ruleset: &mut Ruleset, options: &Options) {
     };
     base("prerouting_raw", "filter", Hook::Prerouting, -300, raw);
     base("output_raw", "filter", Hook::Output, -300, output_raw);
-    base("input", "filter", Hook::Input, -300, from_outside(&DROP));
+    base("input", "filter", Hook::Input, -300, from_outside(&DROP, &DROP));
     base("prerouting", "filter", Hook::Prerouting, -145, prerouting(options));
     base("output", "filter", Hook::Output, -145, output);
     base("forward", "filter", Hook::Forward, -5, forward(options));
     base("postrouting", "nat", Hook::Postrouting, 90, postrouting(options, &sent));
     base("guard", "filter", Hook::Postrouting, 150, guard(options));
+    ruleset.chain("copies", copies());
     ruleset.chain("steer", vec![steer(options)]);
     ruleset.chain("refuse", refuse());
     ruleset.chain("quiet", quiet());
@@ -165,7 +173,7 @@ fn forward(options: &Options) -> Vec<Vec<Expr>> {
         rule(&[&tag(options), &[Expr::In("rejected_tags".into()), go_to("refuse")]]),
         rule(&[&protocol(ICMP), &state(RELATED), &reply, &tag(options), &quiet]),
     ];
-    rules.extend(from_outside(&DROP));
+    rules.extend(from_outside(&DROP, &DROP));
     rules
 }
 

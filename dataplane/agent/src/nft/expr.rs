@@ -28,6 +28,8 @@ pub(crate) enum Load {
     InName,
     /// Name of the outgoing link, 16 octets.
     OutName,
+    /// Kind of the incoming link (`bridge`, …), 16 octets; ends the rule for a physical one (Linux 5.6).
+    InKind,
     /// Protocol number of the transport header, one octet.
     L4Proto,
     /// Connection mark, host order; ends the rule for a packet without connection.
@@ -170,6 +172,7 @@ impl Load {
         match self {
             Self::Mark => meta(3),
             Self::InName => meta(6),
+            Self::InKind => meta(26),
             Self::OutName => meta(7),
             Self::L4Proto => meta(16),
             Self::CtState => ct(0),

@@ -10,7 +10,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use super::sys::{self, TxBatch};
 
 /// Bytes of send buffer asked for: packets wait here only for a neighbour's address or a busy device's queue.
-const SEND_BUFFER: usize = 8 << 20;
+pub(super) const SEND_BUFFER: usize = 8 << 20;
 
 /// What became of the packets of one [`Emitter::send`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,12 +36,23 @@ pub enum RefusedBy {
     Other(i32),
 }
 
+impl RefusedBy {
+    pub(super) fn of(error: &io::Error) -> Self {
+        match error.raw_os_error().unwrap_or(0) {
+            libc::ENOBUFS | libc::EAGAIN | libc::ENOMEM => Self::Buffers,
+            libc::ENETUNREACH | libc::EHOSTUNREACH | libc::ENETDOWN | libc::ENODEV | libc::EINVAL => Self::Route,
+            libc::EPERM | libc::EACCES => Self::Filter,
+            other => Self::Other(other),
+        }
+    }
+}
+
 /// Sends whole IPv4 packets (IP_HDRINCL) with our packet mark.
 pub struct Emitter {
     fd: OwnedFd,
     /// Asks the kernel for path MTUs; sends nothing.
     probe: UdpSocket,
-    batch: TxBatch,
+    batch: TxBatch<libc::sockaddr_in>,
 }
 
 impl Emitter {
@@ -78,17 +89,10 @@ impl Emitter {
 
     /// Hands over as many of `packets` as one system call takes, in order, each to the destination in its header.
     pub fn send(&mut self, packets: &[&[u8]]) -> Sent {
-        match self.batch.send(&self.fd, packets) {
+        match self.batch.send(&self.fd, packets, |_, packet| sys::destination(packet)) {
             Ok(n) => Sent::Taken(n),
-            Err(e) => match e.raw_os_error().unwrap_or(0) {
-                libc::EMSGSIZE => Sent::TooBig,
-                libc::ENOBUFS | libc::EAGAIN | libc::ENOMEM => Sent::Refused(RefusedBy::Buffers),
-                libc::ENETUNREACH | libc::EHOSTUNREACH | libc::ENETDOWN | libc::ENODEV | libc::EINVAL => {
-                    Sent::Refused(RefusedBy::Route)
-                }
-                libc::EPERM | libc::EACCES => Sent::Refused(RefusedBy::Filter),
-                other => Sent::Refused(RefusedBy::Other(other)),
-            },
+            Err(error) if error.raw_os_error() == Some(libc::EMSGSIZE) => Sent::TooBig,
+            Err(error) => Sent::Refused(RefusedBy::of(&error)),
         }
     }
 

@@ -1,15 +1,16 @@
-//! The only unsafe code of the agent's sockets: AF_PACKET set-up and batches of recvmmsg and sendmmsg.
+//! The unsafe code of the agent's sockets, but for the ring's: AF_PACKET set-up and batches of recvmmsg and sendmmsg.
 
 use std::io;
 use std::mem::size_of;
 use std::net::Ipv4Addr;
+use std::ops::Range;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 /// Packets a batch.
 pub(super) const BATCH: usize = 64;
 
 /// virtio_net_hdr without merged buffers (linux/virtio_net.h), which PACKET_VNET_HDR puts before each frame.
-const VNET_HEADER: usize = 10;
+pub(super) const VNET_HEADER: usize = 10;
 
 /// A link-layer header, a VLAN tag left in place, the longest IPv4 packet and the vnet header, rounded up to an odd number
 /// of cache lines: an even stride would put the headers of all slots into the same few cache sets.
@@ -17,8 +18,17 @@ const SLOT: usize = 1035 * 64;
 
 /// An AF_PACKET socket that receives nothing yet: no protocol, so that a filter can be attached first.
 pub(super) fn packet_socket() -> io::Result<OwnedFd> {
+    socket_of(libc::SOCK_RAW)
+}
+
+/// An AF_PACKET socket that writes link-layer headers itself and receives nothing.
+pub(super) fn cooked_socket() -> io::Result<OwnedFd> {
+    socket_of(libc::SOCK_DGRAM)
+}
+
+fn socket_of(kind: libc::c_int) -> io::Result<OwnedFd> {
     // SAFETY: socket() takes no pointers.
-    let fd = unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK, 0) };
+    let fd = unsafe { libc::socket(libc::AF_PACKET, kind | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK, 0) };
     if fd < 0 {
         return Err(io::Error::last_os_error());
     }
@@ -88,6 +98,20 @@ pub struct Offload {
     pub csum_offset: u16,
 }
 
+impl Offload {
+    /// Out of the header before a frame.
+    pub(super) fn read(vnet: &[u8; VNET_HEADER]) -> Self {
+        let word = |at: usize| u16::from_ne_bytes([vnet[at], vnet[at + 1]]);
+        Self {
+            needs_checksum: vnet[0] & 1 != 0,
+            gso_type: vnet[1],
+            gso_size: word(4),
+            csum_start: word(6),
+            csum_offset: word(8),
+        }
+    }
+}
+
 /// One frame out of a batch.
 pub(super) struct Frame<'a> {
     pub(super) offload: Offload,
@@ -120,10 +144,11 @@ impl RxBatch {
         }
     }
 
-    /// Reads up to `BATCH` frames without waiting.
-    pub(super) fn receive(&mut self, fd: &OwnedFd) -> io::Result<usize> {
+    /// Reads frames into these slots without waiting; how many there were.
+    pub(super) fn receive(&mut self, fd: &OwnedFd, into: Range<usize>) -> io::Result<usize> {
         let slots = self.slots.as_mut_ptr();
-        for i in 0..BATCH {
+        let into = into.start.min(BATCH)..into.end.min(BATCH);
+        for i in into.clone() {
             // SAFETY: i < BATCH, and slots is BATCH * SLOT bytes long.
             let base = unsafe { slots.add(i * SLOT) };
             self.vectors[i] = libc::iovec { iov_base: base.cast(), iov_len: SLOT };
@@ -138,8 +163,8 @@ impl RxBatch {
         let n = unsafe {
             libc::recvmmsg(
                 fd.as_raw_fd(),
-                self.headers.as_mut_ptr(),
-                BATCH as u32,
+                self.headers[into.clone()].as_mut_ptr(),
+                into.len() as u32,
                 libc::MSG_DONTWAIT,
                 std::ptr::null_mut(),
             )
@@ -147,22 +172,15 @@ impl RxBatch {
         usize::try_from(n).map_err(|_| io::Error::last_os_error())
     }
 
-    /// The frame in slot `i` of the last batch; `None` if it is shorter than its headers.
+    /// The frame that was read into slot `i` last; `None` if it is shorter than its headers.
     pub(super) fn frame(&mut self, i: usize) -> Option<Frame<'_>> {
         let header = &self.headers[i];
         let length = header.msg_len as usize;
         let truncated = header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0;
         let network = network_offset(&header.msg_hdr)?;
         let slot = &mut self.slots[i * SLOT..][..SLOT];
-        let (vnet, bytes) = slot.get_mut(..length)?.split_at_mut_checked(VNET_HEADER)?;
-        let word = |at: usize| u16::from_ne_bytes([vnet[at], vnet[at + 1]]);
-        let offload = Offload {
-            needs_checksum: vnet[0] & 1 != 0,
-            gso_type: vnet[1],
-            gso_size: word(4),
-            csum_start: word(6),
-            csum_offset: word(8),
-        };
+        let (vnet, bytes) = slot.get_mut(..length)?.split_first_chunk_mut()?;
+        let offload = Offload::read(vnet);
         (network <= bytes.len()).then_some(Frame { offload, network, truncated, start: VNET_HEADER, bytes })
     }
 
@@ -190,37 +208,63 @@ fn network_offset(header: &libc::msghdr) -> Option<usize> {
     None
 }
 
-/// Room for one sendmmsg: allocated once, used for every batch.
-pub(super) struct TxBatch {
-    names: Box<[libc::sockaddr_in]>,
+/// The address of a neighbour for IPv4 packets.
+pub(super) fn link_address(link: u32, address: [u8; 6]) -> libc::sockaddr_ll {
+    let mut whole = [0; 8];
+    whole[..6].copy_from_slice(&address);
+    libc::sockaddr_ll {
+        sll_family: libc::AF_PACKET as u16,
+        sll_protocol: (libc::ETH_P_IP as u16).to_be(),
+        sll_ifindex: link as i32,
+        sll_hatype: 0,
+        sll_pkttype: 0,
+        sll_halen: 6,
+        sll_addr: whole,
+    }
+}
+
+/// The destination in a packet's IPv4 header.
+pub(super) fn destination(packet: &[u8]) -> libc::sockaddr_in {
+    let destination = packet.get(16..20).map_or(Ipv4Addr::UNSPECIFIED, |d| Ipv4Addr::new(d[0], d[1], d[2], d[3]));
+    libc::sockaddr_in {
+        sin_family: libc::AF_INET as u16,
+        sin_port: 0,
+        sin_addr: libc::in_addr { s_addr: u32::from(destination).to_be() },
+        sin_zero: [0; 8],
+    }
+}
+
+/// Room for one sendmmsg: allocated once, used for every batch. `N` is the socket family's sockaddr.
+pub(super) struct TxBatch<N> {
+    names: Box<[N]>,
     vectors: Box<[libc::iovec]>,
     headers: Box<[libc::mmsghdr]>,
 }
 
-impl TxBatch {
+impl<N: Name> TxBatch<N> {
     pub(super) fn new() -> Self {
-        // SAFETY: sockaddr_in is plain data; all zeroes is a value of it.
-        let name: libc::sockaddr_in = unsafe { std::mem::zeroed() };
         Self {
-            names: vec![name; BATCH].into_boxed_slice(),
+            names: vec![N::NONE; BATCH].into_boxed_slice(),
             vectors: vec![libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 }; BATCH].into_boxed_slice(),
             headers: vec![no_message(); BATCH].into_boxed_slice(),
         }
     }
 
-    /// Sends the first `BATCH` of `packets`, each to the destination in its IPv4 header, without waiting. Returns how many the
-    /// kernel took; an error is about the first one.
-    pub(super) fn send(&mut self, fd: &OwnedFd, packets: &[&[u8]]) -> io::Result<usize> {
+    /// Sends the first `BATCH` of `packets`, each to its `name`, without waiting. Returns how many the kernel took; an error is about
+    /// the first one.
+    pub(super) fn send(
+        &mut self,
+        fd: &OwnedFd,
+        packets: &[&[u8]],
+        mut name: impl FnMut(usize, &[u8]) -> N,
+    ) -> io::Result<usize> {
         let count = packets.len().min(BATCH);
         for (i, packet) in packets.iter().take(count).enumerate() {
-            let destination =
-                packet.get(16..20).map_or(Ipv4Addr::UNSPECIFIED, |d| Ipv4Addr::new(d[0], d[1], d[2], d[3]));
-            self.names[i].sin_family = libc::AF_INET as u16;
-            self.names[i].sin_addr.s_addr = u32::from(destination).to_be();
+            self.names[i] = name(i, packet);
             self.vectors[i] = libc::iovec { iov_base: packet.as_ptr().cast_mut().cast(), iov_len: packet.len() };
             let header = &mut self.headers[i].msg_hdr;
             header.msg_name = (&raw mut self.names[i]).cast();
-            header.msg_namelen = size_of::<libc::sockaddr_in>() as libc::socklen_t;
+            header.msg_namelen = size_of::<N>() as libc::socklen_t;
             header.msg_iov = &raw mut self.vectors[i];
             header.msg_iovlen = 1;
         }
@@ -229,6 +273,28 @@ impl TxBatch {
         let n = unsafe { libc::sendmmsg(fd.as_raw_fd(), self.headers.as_mut_ptr(), count as u32, libc::MSG_DONTWAIT) };
         usize::try_from(n).map_err(|_| io::Error::last_os_error())
     }
+}
+
+/// A sockaddr.
+pub(super) trait Name: Copy {
+    /// Nobody's.
+    const NONE: Self;
+}
+
+impl Name for libc::sockaddr_in {
+    const NONE: Self = Self { sin_family: 0, sin_port: 0, sin_addr: libc::in_addr { s_addr: 0 }, sin_zero: [0; 8] };
+}
+
+impl Name for libc::sockaddr_ll {
+    const NONE: Self = Self {
+        sll_family: 0,
+        sll_protocol: 0,
+        sll_ifindex: 0,
+        sll_hatype: 0,
+        sll_pkttype: 0,
+        sll_halen: 0,
+        sll_addr: [0; 8],
+    };
 }
 
 fn no_message() -> libc::mmsghdr {

@@ -26,6 +26,7 @@ mod mending;
 mod namespace;
 mod probes;
 mod random;
+mod rings;
 mod rollout;
 mod routes;
 mod scale;

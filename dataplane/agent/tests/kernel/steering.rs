@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::net::Ipv4Addr;
 
 use callgate_agent::kernel::Kernel;
-use callgate_agent::sockets::{Reader, Tap};
+use callgate_agent::sockets::{Reader, Tap, filter};
 use callgate_proto::model::{Action, NodeConfig};
 
 use super::configs::{ANYWHERE, Config, POD_A, POD_B, anything, pptp};
@@ -40,11 +40,12 @@ pub(crate) struct Inside(Tap, Reader, VecDeque<Tapped>);
 
 impl Inside {
     pub(crate) fn open() -> Self {
-        Self(
-            Tap::open(index("callgate1"), &callgate_agent::sockets::filter::pod_side()).unwrap(),
-            Reader::default(),
-            VecDeque::new(),
-        )
+        Self::on("callgate1", &filter::pod_side())
+    }
+
+    /// A tap on another link.
+    pub(crate) fn on(link: &str, filter: &[filter::Instruction]) -> Self {
+        Self(Tap::open(index(link), filter).unwrap(), Reader::default(), VecDeque::new())
     }
 
     /// Everything that came until now. Veth delivers before `send` returns or shortly after, so ask after an answer.
@@ -241,9 +242,42 @@ fn what_servers_send_to_the_algs_address_is_not_answered_by_the_kernel() {
     assert_eq!(tcp(&lab.server, "192.0.2.1:9"), Seen::Refused);
     let text = answers.stop();
     assert!(text.lines().all(|line| line.contains(" > 192.0.2.10.") && line.contains("192.0.2.1.9 ")), "{text}");
-    assert_eq!((text.is_empty(), kernel.counters().unwrap().copies - before), (false, 2));
+    // TCP that is not the host's has died in the blackhole.
+    assert_eq!((text.is_empty(), kernel.counters().unwrap().copies - before), (false, 3));
     assert_eq!(sh("conntrack -L -p gre 2>/dev/null"), "");
     kernel.stop().unwrap();
+}
+
+#[test]
+fn gre_reaches_the_tap_before_its_copy_ends_on_a_link_and_on_a_bridge_that_calls_the_hooks_first() {
+    if !root() {
+        return;
+    }
+    let own = Ipv4Addr::new(192, 0, 2, 1);
+    for link in ["cg-out", "cg-br"] {
+        let lab = Lab::new();
+        if link == "cg-br" {
+            sh("ip link add cg-br type bridge && ip addr flush dev cg-out && ip link set cg-out master cg-br");
+            sh("ip addr add 192.0.2.1/24 dev cg-br && ip link set cg-br up && ip route add default via 192.0.2.10");
+            sh("sysctl -qw net.bridge.bridge-nf-call-iptables=1");
+        }
+        let mut kernel = lab.start();
+        kernel.apply(&config(), &[own]).unwrap();
+        let outside = filter::Outside { addresses: vec![own], ..filter::Outside::default() };
+        let mut tap = Inside::on(link, &outside.program());
+        send_ip(&lab.server, own, 47, PPTP_GRE);
+        assert_eq!(tap.next().ends(), (SERVER, own, 47), "{link}");
+        // Asked of the kernel until it has gone all its way.
+        while kernel.counters().unwrap().copies == 0 {
+            std::thread::yield_now();
+        }
+        assert_eq!(
+            (kernel.counters().unwrap().copies, sh("conntrack -L -p gre 2>/dev/null").as_str()),
+            (1, ""),
+            "{link}"
+        );
+        kernel.stop().unwrap();
+    }
 }
 
 #[test]

@@ -1,0 +1,125 @@
+//! One round: every measurement once, in a shuffled order, and once more where nothing came of it.
+
+use anyhow::Context as _;
+
+use super::bed::{Bed, Kind};
+use super::ordinary::Flows;
+use super::report::{Cell, Found, Report};
+use super::site::Direction;
+use super::{LENGTHS, Part, Plan, Size};
+use crate::lab::signals;
+
+/// Calls that are set up at a time.
+pub const WIDTHS: [usize; 2] = [1, 16];
+/// What tells the beds for set-ups from the others.
+pub const SET_UPS: &str = "u";
+/// Gateways whose delay is measured.
+const DELAYED: [Kind; 4] = [Kind::Plain, Kind::KernelAlg, Kind::Slow, Kind::Fast];
+/// As many calls as the beds for set-ups hold before they are made anew: external ports of one server.
+const ROOM: usize = 15_000;
+
+/// A measurement of which nothing came is made so often in all.
+const ATTEMPTS: usize = 2;
+
+/// All beds of a run.
+#[derive(Debug, Default)]
+pub struct Beds {
+    /// With as many calls as are compared.
+    pub calls: Vec<Bed>,
+    /// For set-ups: calls are added in each round.
+    pub set_ups: Vec<Bed>,
+    /// For ordinary NAT.
+    pub flows: Vec<Flows>,
+}
+
+/// What is measured in each round.
+pub fn cells(beds: &Beds, plan: &Plan) -> Vec<Cell> {
+    let mut cells = Vec::new();
+    for bed in beds.calls.iter().filter(|_| plan.parts.contains(&Part::Gre)) {
+        for direction in Direction::BOTH.into_iter().filter(|way| bed.kind.carries(*way)) {
+            for &calls in plan.size.calls.iter().filter(|calls| **calls <= bed.calls()) {
+                cells.extend(LENGTHS.map(|length| Cell::Gre { direction, length, calls, kind: bed.kind }));
+            }
+        }
+    }
+    let delayed = beds.calls.iter().filter(|bed| plan.parts.contains(&Part::Latency) && DELAYED.contains(&bed.kind));
+    cells.extend(delayed.map(|bed| Cell::Delay { kind: bed.kind }));
+    for flows in &beds.flows {
+        cells.extend(Direction::BOTH.map(|direction| Cell::Ordinary { direction, nat: flows.nat }));
+    }
+    for bed in &beds.set_ups {
+        cells.extend(WIDTHS.map(|width| Cell::SetUps { width, kind: bed.kind }));
+    }
+    cells
+}
+
+/// Another order; `random` goes on.
+pub fn shuffle(cells: &mut [Cell], random: &mut u64) {
+    for left in (1..cells.len()).rev() {
+        *random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        cells.swap(left, (*random >> 33) as usize % (left + 1));
+    }
+}
+
+/// Measures these cells; false when somebody wants an end.
+pub fn round(beds: &mut Beds, cells: &[Cell], round: usize, size: &Size, report: &mut Report) -> bool {
+    for cell in cells {
+        for attempt in 1..=ATTEMPTS {
+            if signals::asked_to_end() {
+                return false;
+            }
+            match beds.measure(*cell, size) {
+                Ok(found) => {
+                    report.add(*cell, round, found, attempt > 1);
+                    break;
+                }
+                // What fails because of a signal has not failed.
+                Err(_) if signals::asked_to_end() => return false,
+                Err(error) if attempt < ATTEMPTS => {
+                    eprintln!("    again: {}: {error:#}", cell.name());
+                }
+                Err(error) => {
+                    eprintln!("    left out: {}: {error:#}", cell.name());
+                    report.leave_out(*cell, round, format!("{error:#}"));
+                }
+            }
+        }
+    }
+    true
+}
+
+impl Beds {
+    fn measure(&mut self, cell: Cell, size: &Size) -> anyhow::Result<Found> {
+        let of = |beds: &mut Vec<Bed>, kind| beds.iter().position(|bed| bed.kind == kind).context("no such bed");
+        match cell {
+            Cell::Gre { direction, length, calls, kind } => {
+                let at = of(&mut self.calls, kind)?;
+                Ok(Found::Packets(self.calls[at].flood(direction, calls, length, size.ms)?))
+            }
+            Cell::Delay { kind } => {
+                let at = of(&mut self.calls, kind)?;
+                Ok(Found::Delay(self.calls[at].delay()?))
+            }
+            Cell::Ordinary { direction, nat } => {
+                let flows = self.flows.iter().find(|flows| flows.nat == nat).context("no such site")?;
+                Ok(Found::Packets(flows.flood(direction, size.ms)?))
+            }
+            Cell::SetUps { width, kind } => {
+                let at = of(&mut self.set_ups, kind)?;
+                if self.set_ups[at].calls() + size.set_ups > ROOM {
+                    // First the old one has to go: the new one's devices and threads have the same names.
+                    drop(self.set_ups.remove(at));
+                    self.set_ups.insert(at, Bed::build(kind, SET_UPS)?);
+                }
+                let bed = &mut self.set_ups[at];
+                let rate = bed.set_up(size.set_ups, width)?;
+                // Conntrack's room, and the kernel's ALG's for calls without GRE, is for the next.
+                match kind {
+                    Kind::Masquerade | Kind::KernelAlg => bed.forget_flows(),
+                    Kind::Plain | Kind::Slow | Kind::Fast => {}
+                }
+                Ok(Found::Rate(rate))
+            }
+        }
+    }
+}

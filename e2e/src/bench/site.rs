@@ -1,0 +1,254 @@
+//! A gateway between a client and a server, each in namespaces of its own, whose CPU time can be told apart from that of whoever sends.
+
+use std::fs;
+use std::net::Ipv4Addr;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, ensure};
+
+use super::flood::{self, Frames, Packet};
+use crate::gateway::baseline;
+use crate::gateway::callgate::Callgate;
+use crate::lab::names::LabId;
+use crate::lab::node::Node;
+
+/// The client.
+pub const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 10, 1, 2);
+/// The gateway towards the client.
+const INNER: Ipv4Addr = Ipv4Addr::new(10, 10, 0, 1);
+/// The gateway's outer address.
+pub const EXTERNAL: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 2);
+/// The servers; they are one machine.
+pub const SERVERS: [Ipv4Addr; 3] =
+    [Ipv4Addr::new(198, 51, 100, 9), Ipv4Addr::new(198, 51, 100, 10), Ipv4Addr::new(198, 51, 100, 11)];
+/// A network that holds them and nobody else.
+pub const SERVER_NET: (&str, [Ipv4Addr; 3]) = ("198.51.100.8/30", SERVERS);
+
+/// Fewer packets than this say nothing about the cost of one.
+const ENOUGH: u64 = 500;
+
+/// Time-outs of conntrack that would end flows in the pauses between rounds, seconds.
+const TIMEOUTS: [&str; 6] = [
+    "nf_conntrack_gre_timeout",
+    "nf_conntrack_gre_timeout_stream",
+    "nf_conntrack_udp_timeout",
+    "nf_conntrack_udp_timeout_stream",
+    // Of a control connection whose last segment nobody has acknowledged: with it the kernel's ALG ends its calls.
+    "nf_conntrack_tcp_timeout_unacknowledged",
+    "nf_conntrack_tcp_timeout_max_retrans",
+];
+
+/// Whose packets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Direction {
+    /// Server to client.
+    Down,
+    /// Client to server.
+    Up,
+}
+
+impl Direction {
+    /// Both.
+    pub const BOTH: [Self; 2] = [Self::Down, Self::Up];
+
+    /// A short name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Down => "down",
+            Self::Up => "up",
+        }
+    }
+}
+
+/// What the gateway runs.
+#[derive(Debug, Clone, Copy)]
+pub enum Gateway<'a> {
+    /// Forwarding without NAT or conntrack.
+    Plain,
+    /// Masquerade.
+    Masquerade,
+    /// nf_nat_pptp with masquerade.
+    KernelAlg,
+    /// Callgate standalone.
+    Callgate {
+        /// Its objects.
+        manifests: &'a str,
+        /// More flags.
+        flags: &'a [&'a str],
+    },
+}
+
+/// One measurement of packets.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Measured {
+    /// CPU time of the gateway, ns for each packet that arrived as it should.
+    pub ns: f64,
+    /// Thousands of such packets a second.
+    pub kpps: f64,
+    /// Packets offered for each that arrived.
+    pub offered: f64,
+}
+
+/// A site. Fields are dropped in their order: the agent ends before its namespaces.
+#[derive(Debug)]
+pub struct Site {
+    /// The agent, if there is one.
+    pub callgate: Option<Callgate>,
+    /// The client.
+    pub client: Node,
+    /// The gateway.
+    pub gw: Node,
+    /// The server.
+    pub server: Node,
+    /// The gateway's device towards the client.
+    inner: String,
+    /// The gateway's device towards the server.
+    outer: String,
+    /// Threads of the kernel that do the gateway's work.
+    napi: Vec<u32>,
+}
+
+impl Site {
+    /// Builds namespaces, links and the gateway. Its work is done by whoever sends, one packet after the other: none is lost in a
+    /// queue. `tag` tells its devices from those of other sites.
+    ///
+    /// # Errors
+    /// What failed.
+    pub fn build(tag: &str, gateway: Gateway<'_>) -> anyhow::Result<Self> {
+        let id = LabId::next();
+        let node = |name: &str| Node::create(id, name);
+        let (client, gw, server) = (node("c")?, node("gw")?, node("s")?);
+        let (inner, outer) = (format!("b{tag}i"), format!("b{tag}o"));
+        gw.ip(&format!(
+            "link add {inner} type veth peer name eth0 netns {}\nlink add {outer} type veth peer name eth0 netns {}\n\
+             addr add {INNER}/16 dev {inner}\naddr add {EXTERNAL}/24 dev {outer}\nlink set {inner} up\nlink set {outer} up",
+            client.netns(),
+            server.netns()
+        ))?;
+        client.ip(&format!("addr add {CLIENT}/16 dev eth0\nlink set eth0 up\nroute add default via {INNER}"))?;
+        let addresses: String = SERVERS.iter().map(|server| format!("addr add {server}/24 dev eth0\n")).collect();
+        server.ip(&format!("{addresses}link set eth0 up\nroute add default via {EXTERNAL}"))?;
+        gw.sysctl("net/ipv4/ip_forward", "1")?;
+        let callgate = match gateway {
+            Gateway::Plain => None,
+            Gateway::Masquerade => {
+                baseline::masquerade(&gw, &outer)?;
+                None
+            }
+            Gateway::KernelAlg => {
+                baseline::kernel_alg(&gw, &outer)?;
+                None
+            }
+            Gateway::Callgate { manifests, flags } => Some(Callgate::start_with(&gw, manifests, flags)?),
+        };
+        if !matches!(gateway, Gateway::Plain) {
+            for timeout in TIMEOUTS {
+                gw.sysctl(&format!("net/netfilter/{timeout}"), "86400")?;
+            }
+        }
+        Ok(Self { callgate, client, gw, server, inner, outer, napi: Vec::new() })
+    }
+
+    /// From now on the gateway's work is done by threads of their own, so that it can be measured.
+    ///
+    /// # Errors
+    /// Where this kernel cannot do that.
+    pub fn with_threads(mut self) -> anyhow::Result<Self> {
+        for node in [&self.client, &self.server] {
+            // veth takes a packet through NAPI only if its sender cannot do TSO (drivers/net/veth.c, veth_skb_is_eligible_for_gro).
+            node.run("ethtool", &["-K", "eth0", "tx", "off", "tso", "off", "gso", "off"])?;
+        }
+        for device in [&self.inner, &self.outer] {
+            // GRO makes veth use NAPI; threaded NAPI gives the gateway's work a thread whose CPU time can be read.
+            self.gw.run("ethtool", &["-K", device, "gro", "on"])?;
+            let path = format!("/sys/class/net/{device}/threaded");
+            self.gw.within(|| fs::write(&path, "1"))?.with_context(|| path.clone())?;
+        }
+        self.napi = napi_threads(&[&self.inner, &self.outer])?;
+        for pid in &self.napi {
+            self.gw.run("taskset", &["-p", "2", &pid.to_string()])?;
+        }
+        Ok(self)
+    }
+
+    /// Where packets of this direction are sent, and where they arrive.
+    pub fn ends(&self, direction: Direction) -> (&Node, &Node) {
+        match direction {
+            Direction::Down => (&self.server, &self.client),
+            Direction::Up => (&self.client, &self.server),
+        }
+    }
+
+    /// Frames of these packets to the gateway.
+    ///
+    /// # Errors
+    /// If its address cannot be read.
+    pub fn frames(
+        &self,
+        direction: Direction,
+        packets: impl Iterator<Item = Packet>,
+        length: usize,
+    ) -> anyhow::Result<Frames> {
+        let device = if direction == Direction::Down { &self.outer } else { &self.inner };
+        let mac = self.gw.within(|| fs::read_to_string(format!("/sys/class/net/{device}/address")))??;
+        Ok(Frames::new(mac.trim(), packets, length))
+    }
+
+    /// Sends as fast as it can for `ms` milliseconds; what it cost the gateway to let them arrive as `wanted`.
+    ///
+    /// # Errors
+    /// If a counter cannot be read, or next to nothing arrives.
+    pub fn flood(&self, direction: Direction, frames: &Frames, wanted: &[Packet], ms: u64) -> anyhow::Result<Measured> {
+        let (from, to) = self.ends(direction);
+        flood::sink(to, wanted)?;
+        let before = self.cpu()?;
+        let begun = Instant::now();
+        let offered = flood::run(from, frames, Duration::from_millis(ms))?;
+        // What is still in queues belongs to this measurement.
+        let arrived = flood::settled(to)?;
+        let seconds = begun.elapsed().as_secs_f64();
+        let cpu = self.cpu()? - before;
+        ensure!(arrived >= ENOUGH, "{arrived} of {offered} packets arrived");
+        Ok(Measured {
+            ns: cpu as f64 / arrived as f64,
+            kpps: arrived as f64 / seconds / 1_000.0,
+            offered: offered as f64 / arrived as f64,
+        })
+    }
+
+    /// CPU time spent for the gateway so far, ns: its kernel threads and its agent.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn cpu(&self) -> anyhow::Result<u64> {
+        let mut threads: Vec<String> = self.napi.iter().map(|pid| format!("/proc/{pid}/schedstat")).collect();
+        if let Some(pid) = self.callgate.as_ref().and_then(Callgate::pid) {
+            for task in fs::read_dir(format!("/proc/{pid}/task"))? {
+                threads.push(task?.path().join("schedstat").to_string_lossy().into_owned());
+            }
+        }
+        let mut total = 0;
+        for path in threads {
+            let text = fs::read_to_string(&path).with_context(|| path.clone())?;
+            total += text.split(' ').next().and_then(|ns| ns.parse::<u64>().ok()).context("schedstat")?;
+        }
+        Ok(total)
+    }
+}
+
+/// Kernel threads `napi/DEVICE-N` of these devices.
+fn napi_threads(devices: &[&str]) -> anyhow::Result<Vec<u32>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc")?.flatten() {
+        let Ok(pid) = entry.file_name().to_string_lossy().parse::<u32>() else { continue };
+        let comm = fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
+        if devices.iter().any(|device| comm.starts_with(&format!("napi/{device}-"))) {
+            found.push(pid);
+        }
+    }
+    ensure!(
+        !found.is_empty(),
+        "this kernel has no threaded NAPI for veth: the gateway's CPU time cannot be told apart"
+    );
+    Ok(found)
+}
