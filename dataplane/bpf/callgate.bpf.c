@@ -48,8 +48,9 @@ static long (*const redirect_neigh)(u32 ifindex, struct next_hop *to, int size, 
 static u64 (*const ktime_get_coarse_ns)(void) = (void *)160;
 
 #define TC_ACT_UNSPEC -1 /* clsact: the next filter, at last the stack; tcx (TCX_NEXT): the next program */
-#define BPF_MAP_TYPE_HASH 1
+#define BPF_MAP_TYPE_ARRAY 2
 #define BPF_MAP_TYPE_PERCPU_ARRAY 6
+#define BPF_F_MMAPABLE (1 << 10)
 #define AF_INET 2
 #define ETH_P_IP 0x0800
 #define PACKET_HOST 0
@@ -91,35 +92,50 @@ _Static_assert(HEADERS == 46, "Ethernet, IPv4 without options, GRE with one numb
 
 /* ---- what the agent knows too: dataplane/agent/src/fast/layout.rs, LAYOUT there goes up with every change here ---- */
 
-/* A packet of one direction of a call, as it comes in. Addresses and Call ID as on the wire. */
-struct key {
-	u32 source, destination;
-	u16 call_id, zero;
-};
-_Static_assert(sizeof(struct key) == 12, "layout.rs");
-
-/* What becomes of it. Half a pair of cache lines; the other half is the map's own and the key. */
+/* One direction of a call, in one cache line. Addresses and Call IDs as on the wire. */
 struct path {
-	/* Written by the agent. */
+	/* Written by the agent. A packet as it comes in: */
+	u32 source, destination;
+	u16 call_id;
+	u16 kind;          /* FREE, UP or DOWN */
+	/* What becomes of it: */
 	u32 from_link;     /* the only link it may come in by */
 	u32 to_link;       /* the link it goes out by */
-	u32 source;        /* its addresses on the other side */
-	u32 destination;
+	u32 address;       /* its source (UP) or destination (DOWN) on the other side */
 	u32 next_hop;      /* whose MAC address it goes to */
-	u16 call_id;       /* its Call ID on the other side */
+	u16 id_beyond;     /* its Call ID on the other side */
 	u16 mtu;           /* largest IPv4 packet on the way out */
 	/* Counted here. */
 	u64 packets;       /* passed on */
 	u64 bytes;         /* of them, IPv4 headers included */
-	u64 last_seen;     /* CLOCK_MONOTONIC_COARSE, ns; passed on or left to the ALG */
-	u64 last_payload;  /* the same, of packets with user data; 0: none yet */
+	u32 last_seen;     /* CLOCK_MONOTONIC_COARSE, 2^20 ns; passed on or left to the ALG; 0: never */
+	u32 last_payload;  /* the same, of packets with user data */
 	u32 next_sequence; /* comes next if nothing is lost; means nothing before there was user data */
 	u32 lost;          /* by gaps in the sequence numbers */
 };
 _Static_assert(sizeof(struct path) == 64, "layout.rs");
-_Static_assert(__builtin_offsetof(struct path, call_id) == 20, "layout.rs");
-_Static_assert(__builtin_offsetof(struct path, packets) == 24, "layout.rs");
+_Static_assert(__builtin_offsetof(struct path, kind) == 10, "layout.rs");
+_Static_assert(__builtin_offsetof(struct path, address) == 20, "layout.rs");
+_Static_assert(__builtin_offsetof(struct path, id_beyond) == 28, "layout.rs");
+_Static_assert(__builtin_offsetof(struct path, packets) == 32, "layout.rs");
+_Static_assert(__builtin_offsetof(struct path, last_seen) == 48, "layout.rs");
 _Static_assert(__builtin_offsetof(struct path, lost) == 60, "layout.rs");
+
+enum kind { FREE, UP, DOWN };
+
+#define SLOTS 8
+
+/* An element of the map. */
+struct bucket {
+	struct path slots[SLOTS];
+};
+
+/* The first slot of the first bucket is never taken: it says how the table is read. */
+#define SEED(header) ((header)->packets)
+#define MASK(header) ((header)->last_seen)
+
+/* The unit of times. */
+#define STAMP(ns) ((u32)((ns) >> 20))
 
 /* Why a PPTP packet was left to the ALG: index of `left`. */
 enum left {
@@ -141,8 +157,8 @@ struct map {
 	u32 type, key_size, value_size, entries, flags;
 };
 
-/* The agent sets the number of entries. */
-SEC("maps") struct map paths = {BPF_MAP_TYPE_HASH, sizeof(struct key), sizeof(struct path), 1, 0};
+/* The agent sets the number of entries, a power of two, and writes into its memory (slots.rs). */
+SEC("maps") struct map paths = {BPF_MAP_TYPE_ARRAY, sizeof(u32), sizeof(struct bucket), 1, BPF_F_MMAPABLE};
 SEC("maps") struct map left = {BPF_MAP_TYPE_PERCPU_ARRAY, sizeof(u32), sizeof(u64), LEFT_REASONS, 0};
 
 SEC("license") const char licence[] = "Dual MIT/GPL";
@@ -151,6 +167,57 @@ SEC("license") const char licence[] = "Dual MIT/GPL";
 #define LARGEST_GAP 4096
 
 #define inline inline __attribute__((always_inline))
+
+static inline u64 fold(u64 hash)
+{
+	return hash ^ hash >> 32;
+}
+
+/* As in slots.rs. */
+static inline u64 hash(u64 seed, u32 source, u32 destination, u16 call_id)
+{
+	u64 hash = ((u64)source << 32 | destination) ^ seed;
+
+	hash = fold(hash * 0x9e3779b97f4a7c15ull);
+	hash += call_id;
+	hash = fold(hash * 0xd6e8feb86659fd93ull);
+	return fold(hash * 0xd6e8feb86659fd93ull);
+}
+
+static inline struct path *in_bucket(u32 index, u32 start, u32 source, u32 destination, u16 call_id)
+{
+	struct bucket *bucket = map_lookup_elem(&paths, &index);
+
+	if (!bucket)
+		return 0;
+#pragma unroll
+	for (u32 at = 0; at < SLOTS; at++) {
+		struct path *path = &bucket->slots[(start + at) & (SLOTS - 1)];
+
+		if (path->source == source && path->destination == destination && path->call_id == call_id &&
+		    path->kind != FREE)
+			return path;
+	}
+	return 0;
+}
+
+/* The slot of a packet with these addresses and this Call ID. */
+static inline struct path *find(u32 source, u32 destination, u16 call_id)
+{
+	u32 first = 0;
+	struct path *header = map_lookup_elem(&paths, &first);
+
+	if (!header)
+		return 0;
+
+	u64 place = hash(SEED(header), source, destination, call_id);
+	u32 mask = MASK(header), start = place >> 24;
+	struct path *path = in_bucket((u32)place & mask, start, source, destination, call_id);
+
+	if (path)
+		return path;
+	return in_bucket((u32)(place >> 32) & mask, start, source, destination, call_id);
+}
 
 static inline void meter(struct path *path, u32 sequence)
 {
@@ -172,12 +239,11 @@ static inline void meter(struct path *path, u32 sequence)
 }
 
 /* RFC 1624: one's complement sums do not mind the byte order, nor how many words are taken at once. */
-static inline u16 checksum(struct ipv4 *ip, struct path *path)
+static inline u16 checksum(struct ipv4 *ip, u32 before, u32 after)
 {
 	u64 sum = (u16)~ip->checksum;
 
-	sum += (u64)(u32)~ip->source + path->source;
-	sum += (u64)(u32)~ip->destination + path->destination;
+	sum += (u64)(u32)~before + after;
 	/* Time to live is the first octet of its word. */
 	sum += (u16)~(u16)ip->ttl + (u16)(ip->ttl - 1);
 	sum = (sum & 0xffffffff) + (sum >> 32);
@@ -225,8 +291,7 @@ SEC("classifier") int callgate_gre(struct __sk_buff *skb)
 	    gre->protocol != GRE_PPP)
 		return TC_ACT_UNSPEC;
 
-	struct key key = {ip->source, ip->destination, gre->call_id, 0};
-	struct path *path = map_lookup_elem(&paths, &key);
+	struct path *path = find(ip->source, ip->destination, gre->call_id);
 
 	if (!path) {
 		why = LEFT_UNKNOWN;
@@ -238,7 +303,7 @@ SEC("classifier") int callgate_gre(struct __sk_buff *skb)
 	}
 
 	/* Here for every packet of the call, also for those the ALG will carry: a gap is a gap on the way to us. */
-	u64 now = ktime_get_coarse_ns();
+	u32 now = STAMP(ktime_get_coarse_ns()) ?: 1;
 	u16 sequence = gre->flags & GRE_SEQUENCE;
 
 	if (sequence) {
@@ -268,14 +333,23 @@ SEC("classifier") int callgate_gre(struct __sk_buff *skb)
 		goto leave;
 	}
 
-	ip->checksum = checksum(ip, path);
-	ip->source = path->source;
-	ip->destination = path->destination;
+	u16 kind = path->kind;
+
+	if (unlikely(kind == FREE)) {
+		/* It has ended just now. */
+		why = LEFT_UNKNOWN;
+		goto leave;
+	}
+
+	u32 *address = kind == UP ? &ip->source : &ip->destination;
+
+	ip->checksum = checksum(ip, *address, path->address);
+	*address = path->address;
 	ip->ttl -= 1;
-	if (gre->call_id != path->call_id) {
+	if (gre->call_id != path->id_beyond) {
 		/* The IPv4 header's sum stays what it was; this part's does not, where a card has summed up the packet. */
-		csum_update(skb, (u32)(u16)~gre->call_id + path->call_id);
-		gre->call_id = path->call_id;
+		csum_update(skb, (u32)(u16)~gre->call_id + path->id_beyond);
+		gre->call_id = path->id_beyond;
 	}
 
 	__sync_fetch_and_add(&path->packets, 1);

@@ -22,6 +22,9 @@ pub(crate) struct Args {
     /// These gateways and no others: plain, masquerade, kernel-alg, slow, fast (comma-separated)
     #[arg(long)]
     gateways: Option<String>,
+    /// Over so many calls, in place of 1 to 60000 (comma-separated)
+    #[arg(long)]
+    calls: Option<String>,
     /// `text` for people, `json` for programs
     #[arg(short, long, default_value = "text", value_parser = ["text", "json"])]
     output: String,
@@ -66,7 +69,9 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         bench.arg("--quick");
     }
     let rounds = args.rounds.map(|rounds| rounds.to_string());
-    for (flag, value) in [("--rounds", &rounds), ("--only", &args.only), ("--gateways", &args.gateways)] {
+    for (flag, value) in
+        [("--rounds", &rounds), ("--only", &args.only), ("--gateways", &args.gateways), ("--calls", &args.calls)]
+    {
         bench.args(value.iter().flat_map(|value| [flag, value.as_str()]));
     }
     if let Some(path) = &args.svg {

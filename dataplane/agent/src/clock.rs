@@ -13,12 +13,18 @@ pub fn now() -> Now {
     Now(u64::try_from(t.as_millis()).unwrap_or(u64::MAX))
 }
 
+/// CLOCK_MONOTONIC, ns: stands still in suspend.
+#[must_use]
+pub fn monotonic() -> u64 {
+    let t = clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(std::time::Duration::ZERO, std::time::Duration::from);
+    u64::try_from(t.as_nanos()).unwrap_or(u64::MAX)
+}
+
 /// When it was that much on CLOCK_MONOTONIC (ns), which eBPF programs tell: it stands still in suspend, and ours does not.
 #[must_use]
 pub fn from_monotonic(ns: u64) -> Now {
-    let t = clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(std::time::Duration::ZERO, std::time::Duration::from);
-    let age = t.saturating_sub(std::time::Duration::from_nanos(ns));
-    Now(now().0.saturating_sub(u64::try_from(age.as_millis()).unwrap_or(u64::MAX)))
+    let age = monotonic().saturating_sub(ns) / 1_000_000;
+    Now(now().0.saturating_sub(age))
 }
 
 /// The kernel's random id of this boot.

@@ -11,6 +11,7 @@ use super::flood::{self, Frames, Inner, Packet};
 use super::latency::{self, Delay};
 use super::site::{CLIENT, Direction, EXTERNAL, Gateway, Measured, Site};
 use crate::gateway::callgate::Callgate;
+use crate::lab::node::Node;
 use crate::lab::process::memory;
 
 /// What the gateway does.
@@ -191,11 +192,17 @@ impl Bed {
         latency::measure(&self.site, &frames, self.as_received(Direction::Down, id))
     }
 
-    /// Sends steadily while the agent is killed and started again so many times; packets sent, and arrived as they should.
+    /// Sends steadily while the agent is killed and started again so many times, with `between` after each end; packets sent, and
+    /// arrived as they should.
     ///
     /// # Errors
-    /// If there is no agent, or it does not start again.
-    pub fn survive(&mut self, kills: usize, per_ms: usize) -> anyhow::Result<(u64, u64)> {
+    /// If there is no agent, it does not start again, or what `between` says.
+    pub fn survive(
+        &mut self,
+        kills: usize,
+        per_ms: usize,
+        between: impl Fn(&Node) -> anyhow::Result<()>,
+    ) -> anyhow::Result<(u64, u64)> {
         let frames = self.frames(Direction::Down, self.calls(), 80)?;
         let wanted: Vec<Packet> = self.ids.iter().map(|id| self.as_received(Direction::Down, id)).collect();
         let Site { callgate, gw, server, client, .. } = &mut self.site;
@@ -206,6 +213,7 @@ impl Bed {
             let sender = scope.spawn(|| flood::steady(server, &frames, per_ms, &done));
             let killed = (0..kills).try_for_each(|_| {
                 callgate.kill9();
+                between(gw)?;
                 callgate.run(gw)
             });
             done.store(true, Ordering::Relaxed);

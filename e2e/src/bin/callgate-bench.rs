@@ -21,6 +21,9 @@ struct Args {
     /// These gateways and no others
     #[arg(long, value_enum, value_delimiter = ',')]
     gateways: Vec<Kind>,
+    /// Over so many calls, in place of 1 to 60000
+    #[arg(long, value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=60_000))]
+    calls: Vec<u32>,
     /// `text` for people, `json` for programs
     #[arg(long, default_value = "text")]
     output: String,
@@ -32,7 +35,12 @@ struct Args {
 fn main() -> ExitCode {
     let args = Args::parse();
     let size = if args.quick { Size::QUICK } else { Size::FULL };
-    let size = Size { rounds: args.rounds.unwrap_or(size.rounds), ..size };
+    let calls = match args.calls.is_empty() {
+        true => size.calls,
+        // Once in a process, for all of its life.
+        false => args.calls.iter().map(|calls| *calls as usize).collect::<Vec<_>>().leak(),
+    };
+    let size = Size { rounds: args.rounds.unwrap_or(size.rounds), calls, ..size };
     let parts = if args.only.is_empty() { Part::value_variants().to_vec() } else { args.only };
     let kinds = if args.gateways.is_empty() { Kind::ALL.to_vec() } else { args.gateways };
     let report = match bench::run(&Plan { size, parts, kinds }) {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use callgate_e2e::bench::bed::{Bed, Kind};
+use callgate_e2e::bench::site::Site;
 use callgate_e2e::gateway::callgate::{CLASSIC, Callgate};
 use callgate_e2e::lab::topology::Lab;
 use callgate_e2e::peers::pptpd::Pptpd;
@@ -118,7 +119,32 @@ fn an_agent_killed_again_and_again_under_load_on_a_thousand_tunnels_costs_no_pac
     let mut bed = Bed::build_unmeasured(Kind::Fast).unwrap();
     bed.set_up(1_000, 1).unwrap();
     // 50,000 a second, as long as this machine has a CPU for it.
-    let (sent, arrived) = bed.survive(KILLS, 50).unwrap();
+    let (sent, arrived) = bed.survive(KILLS, 50, |_| Ok(())).unwrap();
     println!("{KILLS} kills: {sent} packets sent, {arrived} arrived translated");
     assert!(sent > 1_000 && sent == arrived, "{} of {sent} packets lost", sent.abs_diff(arrived));
+}
+
+#[test]
+fn an_agent_whose_map_has_another_layout_than_its_predecessors_takes_all_calls_over_under_load() {
+    if !can_run("an_agent_whose_map_has_another_layout_than_its_predecessors_takes_all_calls_over_under_load") {
+        return;
+    }
+    let mut bed = Bed::build_unmeasured(Kind::Fast).unwrap();
+    bed.set_up(1_000, 1).unwrap();
+    let own = bed_maps(bed.site());
+    // To the next agent it is the map of a layout it does not know, with a program on the links that goes on by it.
+    let old = own.replace("/v", "/v9");
+    let (sent, arrived) = bed.survive(1, 50, |gw| Ok(drop(gw.run("mv", &[&own, &old])?))).unwrap();
+    println!("{sent} packets sent meanwhile, {arrived} arrived translated");
+    assert!(sent > 1_000 && sent == arrived, "{} of {sent} packets lost", sent.abs_diff(arrived));
+    // All is in a map of its own, and the other one is gone.
+    assert_eq!(bed_maps(bed.site()), own);
+    let callgate = bed.site().callgate.as_ref().unwrap();
+    assert_eq!(callgate.counter(&bed.site().gw, "fast_calls").unwrap(), 1_000);
+    assert_eq!(callgate.calls(&bed.site().gw).unwrap().len(), 1_000);
+}
+
+/// The directories of an agent's maps.
+fn bed_maps(site: &Site) -> String {
+    site.gw.run("find", &["/sys/fs/bpf/callgate", "-name", "v*", "-type", "d"]).unwrap().trim().to_owned()
 }

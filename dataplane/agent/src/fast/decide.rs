@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 
 use callgate_pptp::CallPath;
 
-use super::layout::{Entry, Key, Meter, Rule};
+use super::layout::{Entry, Key, Replaced, Rule};
 
 /// The way to one end of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,15 +21,17 @@ pub struct Way {
 /// Both directions of a call: client to server, then server to client.
 #[must_use]
 pub fn rules(path: &CallPath, client: &Way, server: &Way) -> [(Key, Rule); 2] {
-    let up = Rule::new(
-        (client.link, server.link),
-        (path.external, path.server),
-        path.pac.server,
-        server.next_hop,
-        server.mtu,
-    );
-    let down =
-        Rule::new((server.link, client.link), (path.server, path.client), path.pns.client, client.next_hop, client.mtu);
+    let rule = |from: &Way, to: &Way, address, call_id| Rule {
+        from_link: from.link,
+        to_link: to.link,
+        address,
+        call_id,
+        next_hop: to.next_hop,
+        // No IPv4 packet is larger.
+        mtu: u16::try_from(to.mtu).unwrap_or(u16::MAX),
+    };
+    let up = rule(client, server, Replaced::Source(path.external), path.pac.server);
+    let down = rule(server, client, Replaced::Destination(path.client), path.pns.client);
     let [up_key, down_key] = keys(path);
     [(up_key, up), (down_key, down)]
 }
@@ -68,16 +70,6 @@ pub fn adopt(live: &BTreeSet<CallPath>, found: &BTreeMap<Key, Entry>) -> Adoptio
     }
     adoption.remove = found.keys().filter(|key| !kept.contains(*key)).copied().collect();
     adoption
-}
-
-/// What to write so that a direction goes by `rule`: nothing where it does so already. Counting goes on.
-#[must_use]
-pub fn write(rule: Rule, there: Option<&Entry>) -> Option<Entry> {
-    match there {
-        Some(entry) if entry.rule == rule => None,
-        Some(entry) => Some(Entry { rule, meter: entry.meter }),
-        None => Some(Entry { rule, meter: Meter::default() }),
-    }
 }
 
 /// Links that have the program and need it no more: no call comes in by them, and they are not `spared`.

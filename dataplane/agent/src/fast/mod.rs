@@ -13,6 +13,7 @@ mod decide;
 mod layout;
 mod pins;
 mod program;
+mod slots;
 mod status;
 mod sys;
 mod table;
@@ -25,8 +26,8 @@ use std::time::{Duration, Instant};
 use callgate_pptp::{CallPath, Now};
 use clap::ValueEnum;
 
-pub use decide::{Adoption, adopt, keys, rules, superfluous, write};
-pub use layout::{Entry, Key, LAYOUT, LEFT, Meter, Rule};
+pub use decide::{Adoption, adopt, keys, rules, superfluous};
+pub use layout::{Entry, Key, LAYOUT, LEFT, Meter, Replaced, Rule};
 pub use pins::{Hook, Pins};
 pub use status::{State, Status};
 pub use table::{Both, Passed};
@@ -72,13 +73,15 @@ pub struct Setup {
     pub layout: u32,
     /// Directions of calls the map has room for; counts where it is made.
     pub entries: u32,
+    /// Random: where in a new map a call stands nobody foresees.
+    pub seed: u64,
 }
 
 impl Default for Setup {
     fn default() -> Self {
         let (mode, status) = (Mode::default(), Status::default());
         let (root, table) = (PathBuf::new(), String::new());
-        Self { mode, root, table, mark: 0, status, layout: LAYOUT, entries: program::ENTRIES }
+        Self { mode, root, table, mark: 0, status, layout: LAYOUT, entries: program::ENTRIES, seed: 0 }
     }
 }
 
@@ -264,8 +267,8 @@ impl On {
         let unpinned = pins.make().err().unwrap_or_default();
         let pins = unpinned.is_empty().then_some(pins);
         let inherited = pins.as_ref().is_some_and(|pins| pins.map().exists());
-        let (program, table) = program::load(pins.as_ref(), setup.entries)?;
-        let paths = Paths::adopt(table, live).map_err(|error| format!("reading the map: {error}"))?;
+        let (program, table) = program::load(pins.as_ref(), setup.entries, setup.seed)?;
+        let paths = Paths::adopt(table, live);
         let mut on = Self {
             tcx: setup.mode == Mode::Auto,
             program,

@@ -1,16 +1,17 @@
 //! The program of dataplane/bpf in the kernel: loaded with its map, put on links, replaced, taken away.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
-use aya::maps::{HashMap, IterableMap, MapData, MapError, PerCpuArray};
+use aya::maps::{Map, PerCpuArray};
 use aya::programs::SchedClassifier;
 use aya::{Ebpf, EbpfLoader};
 
-use super::layout::{Entry, Key, LEFT};
+use super::layout::{LEFT, SLOTS};
 use super::pins::{Hook, Pins};
+use super::slots::{Table, buckets};
 use super::sys;
+pub(super) use super::sys::Shared;
 use crate::netlink::{Routes, clsact};
 
 /// The object that clang has made of dataplane/bpf/callgate.bpf.c (`cargo xtask generate`).
@@ -18,8 +19,7 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!("../../../bpf/callgate.bpf.o"
 
 const NAME: &str = "callgate_gre";
 
-/// Directions of calls the map has room for: 65,536 calls. They are allocated at once, 128 octets each: a lookup then takes two
-/// cache lines.
+/// Directions of calls the map has room for: 65,536 calls. The memory is there at once: 16 MiB.
 pub(super) const ENTRIES: u32 = 1 << 17;
 
 /// Priority of the filter behind clsact: high enough to run behind what others have put there.
@@ -28,11 +28,6 @@ const PRIORITY: u16 = 7411;
 /// The program, loaded.
 pub(super) struct Program {
     ebpf: Ebpf,
-}
-
-/// Its map.
-pub(super) struct Table {
-    map: HashMap<MapData, Key, Entry>,
 }
 
 /// The program on a link.
@@ -50,22 +45,13 @@ impl Attached {
     }
 }
 
-/// Why an entry cannot be written.
-#[derive(Debug)]
-pub(super) enum Refusal {
-    /// No room.
-    Full,
-    /// Anything else.
-    Other(String),
-}
-
 /// Loads program and map; the map of a previous run, if it has its name.
 ///
 /// # Errors
 /// With what is missing.
-pub(super) fn load(pins: Option<&Pins>, entries: u32) -> Result<(Program, Table), String> {
+pub(super) fn load(pins: Option<&Pins>, entries: u32, seed: u64) -> Result<(Program, Table<Shared>), String> {
     let mut loader = EbpfLoader::new();
-    loader.btf(None).map_max_entries("paths", entries);
+    loader.btf(None).map_max_entries("paths", buckets(entries));
     let path = pins.map(Pins::map);
     if let Some(path) = &path {
         loader.map_pin_path("paths", path);
@@ -73,9 +59,11 @@ pub(super) fn load(pins: Option<&Pins>, entries: u32) -> Result<(Program, Table)
     let mut ebpf = loader.load(OBJECT).map_err(|error| refused(&words(&error)))?;
     let program: &mut SchedClassifier = classifier(&mut ebpf)?;
     program.load().map_err(|error| refused(&words(&error)))?;
-    let map = ebpf.take_map("paths").ok_or("the object has no map")?;
-    let map = HashMap::try_from(map).map_err(|error| words(&error))?;
-    Ok((Program { ebpf }, Table { map }))
+    let Some(Map::Array(map)) = ebpf.take_map("paths") else { return Err("the object has no map".to_owned()) };
+    // One of a run before has its own size.
+    let count = map.info().map_err(|error| words(&error))?.max_entries() as usize * SLOTS;
+    let memory = Shared::of(map.fd(), count).map_err(|error| format!("the map's memory: {error}"))?;
+    Ok((Program { ebpf }, Table::open(memory, seed, entries)?))
 }
 
 fn classifier(ebpf: &mut Ebpf) -> Result<&mut SchedClassifier, String> {
@@ -213,27 +201,4 @@ pub(super) fn holds(link: u32, attached: &Attached, pins: Option<&Pins>, routes:
         (None, Hook::Tcx, None) => return false,
     };
     device.is_ok_and(|device| device == link)
-}
-
-impl Table {
-    pub(super) fn get(&self, key: &Key) -> Option<Entry> {
-        self.map.get(key, 0).ok()
-    }
-
-    pub(super) fn put(&mut self, key: &Key, entry: &Entry) -> Result<(), Refusal> {
-        self.map.insert(key, entry, 0).map_err(|error| match &error {
-            MapError::SyscallError(error) if error.io_error.raw_os_error() == Some(libc::E2BIG) => Refusal::Full,
-            _ => Refusal::Other(words(&error)),
-        })
-    }
-
-    pub(super) fn remove(&mut self, key: &Key) {
-        // Gone already is what was wanted; nothing else can be wrong with a key.
-        let _ = self.map.remove(key);
-    }
-
-    pub(super) fn all(&self) -> io::Result<BTreeMap<Key, Entry>> {
-        let map: &MapData = self.map.map();
-        Ok(sys::dump(map.fd())?.into_iter().collect())
-    }
 }

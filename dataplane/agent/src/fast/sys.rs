@@ -1,25 +1,23 @@
-//! bpf(2) where aya does not go: links by number of the device, their pins, and maps read in batches.
+//! bpf(2) where aya does not go: links by number of the device, their pins, and the map's memory.
 
 use std::ffi::CString;
 use std::io;
-use std::mem::{MaybeUninit, size_of};
+use std::mem::size_of;
+use std::ops::Deref;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::ptr::NonNull;
 
-use aya::Pod;
+use super::layout::Slot;
 
 /// Commands and constants of linux/bpf.h.
 const OBJ_PIN: i64 = 6;
 const OBJ_GET: i64 = 7;
 const OBJ_GET_INFO_BY_FD: i64 = 15;
-const MAP_LOOKUP_BATCH: i64 = 24;
 const LINK_CREATE: i64 = 28;
 const LINK_UPDATE: i64 = 29;
 const TCX_INGRESS: u32 = 46;
-
-/// Elements a system call.
-const BATCH: usize = 4096;
 
 /// `union bpf_attr`, as far as it is used here, is at most this long; what is not written is 0.
 const ATTR: usize = 64;
@@ -111,47 +109,48 @@ pub(super) fn pinned(path: &Path) -> io::Result<OwnedFd> {
     unsafe { attr.call(OBJ_GET) }.map(owned)
 }
 
-/// All elements of a hash map. One that is added or removed meanwhile may be there or not.
-pub(super) fn dump<K: Pod, V: Pod>(map: &impl AsFd) -> io::Result<Vec<(K, V)>> {
-    let mut all = Vec::new();
-    // A place in the table, of the kernel's own making: 4 octets for hash maps.
-    let (mut from, mut next): (Option<u64>, u64) = (None, 0);
-    let mut room = BATCH;
-    loop {
-        let mut keys: Vec<MaybeUninit<K>> = Vec::with_capacity(room);
-        let mut values: Vec<MaybeUninit<V>> = Vec::with_capacity(room);
-        let in_batch = from.as_ref().map_or(0, |from| std::ptr::from_ref(from) as u64);
-        // in_batch, out_batch, keys, values, count, map_fd.
-        let mut attr = Attr::new()
-            .u64(0, in_batch)
-            .u64(8, std::ptr::from_mut(&mut next) as u64)
-            .u64(16, keys.as_mut_ptr() as u64)
-            .u64(24, values.as_mut_ptr() as u64)
-            .u32(32, room as u32)
-            .fd(36, map);
-        // SAFETY: the kernel reads one place and writes another, and at most `room` keys and values, for which there is room.
-        let done = unsafe { attr.call(MAP_LOOKUP_BATCH) };
-        let count = u32::from_ne_bytes(attr.0[32..36].try_into().unwrap_or_default()) as usize;
-        let last = match done {
-            Ok(_) => false,
-            // The end of the table.
-            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => true,
-            // One bucket holds more than there is room for.
-            Err(error) if error.raw_os_error() == Some(libc::ENOSPC) => {
-                room *= 2;
-                continue;
-            }
-            Err(error) => return Err(error),
-        };
-        // SAFETY: the kernel has filled this many of both, and of Pod types any octets are a value.
-        unsafe {
-            keys.set_len(count.min(room));
-            values.set_len(count.min(room));
-            all.extend(keys.iter().zip(&values).map(|(key, value)| (key.assume_init_read(), value.assume_init_read())));
+/// The memory of an array map that the kernel and we both see (BPF_F_MMAPABLE, Linux 5.5); unmapped when dropped.
+#[derive(Debug)]
+pub(super) struct Shared {
+    memory: NonNull<Slot>,
+    count: usize,
+}
+
+// SAFETY: the mapping belongs to this value alone, and slots are changed only as atomics.
+unsafe impl Send for Shared {}
+
+impl Shared {
+    /// The memory of `map`, which is so many slots.
+    ///
+    /// # Errors
+    /// What mmap gives: EINVAL where the map has fewer.
+    pub(super) fn of(map: &impl AsFd, count: usize) -> io::Result<Self> {
+        let protection = libc::PROT_READ | libc::PROT_WRITE;
+        let fd = map.as_fd().as_raw_fd();
+        // SAFETY: a new mapping at an address of the kernel's choice.
+        let memory =
+            unsafe { libc::mmap(std::ptr::null_mut(), count * size_of::<Slot>(), protection, libc::MAP_SHARED, fd, 0) };
+        if memory == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
         }
-        if last {
-            return Ok(all);
-        }
-        from = Some(next);
+        let memory = NonNull::new(memory.cast()).ok_or_else(|| io::Error::other("mapped at 0"))?;
+        Ok(Self { memory, count })
+    }
+}
+
+impl Deref for Shared {
+    type Target = [Slot];
+
+    fn deref(&self) -> &[Slot] {
+        // SAFETY: the mapping is of this length, page-aligned, and there until `drop`; a Slot is atomics, of which any octets are
+        // values, and the kernel's program changes them as such.
+        unsafe { std::slice::from_raw_parts(self.memory.as_ptr(), self.count) }
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        // SAFETY: the mapping made in `of`, of this length.
+        unsafe { libc::munmap(self.memory.as_ptr().cast(), self.count * size_of::<Slot>()) };
     }
 }

@@ -1,14 +1,15 @@
 //! Which call is where in the map: who owns which key, what was counted so far, which links are used.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::io;
 
 use callgate_pptp::{CallPath, Traffic};
 
-use super::decide::{adopt, keys, write};
-use super::layout::{Entry, Key, Meter, Rule};
-use super::program::{Refusal, Table};
+use super::decide::{adopt, keys};
+use super::layout::{Key, Meter, Rule};
+use super::program::Shared;
+use super::slots::{Full, Table};
 use super::ways::Slow;
+use crate::clock;
 
 /// What has passed of one direction.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -43,7 +44,7 @@ struct Open {
 
 /// All calls that are up, and the map.
 pub(super) struct Paths {
-    table: Table,
+    table: Table<Shared>,
     open: BTreeMap<CallPath, Open>,
     /// Whose entry it is. Two calls of a client may have the same way up; the newer has it.
     owners: HashMap<Key, CallPath>,
@@ -65,12 +66,11 @@ impl Passed {
 
 impl Paths {
     /// Takes over a map: what belongs to no live call is removed, the others stay where they are.
-    ///
-    /// # Errors
-    /// When it cannot be read.
-    pub(super) fn adopt(mut table: Table, live: &BTreeSet<CallPath>) -> io::Result<Self> {
-        let adoption = adopt(live, &table.all()?);
-        adoption.remove.iter().for_each(|key| table.remove(key));
+    pub(super) fn adopt(mut table: Table<Shared>, live: &BTreeSet<CallPath>) -> Self {
+        let adoption = adopt(live, &table.all(clock::monotonic()));
+        for key in &adoption.remove {
+            let _ = table.remove(key, 0);
+        }
         let mut paths = Self {
             table,
             open: live.iter().map(|path| (*path, Open::default())).collect(),
@@ -83,7 +83,7 @@ impl Paths {
         for (path, entries) in adoption.keep {
             paths.note_placed(&path, entries.map(|entry| entry.rule));
         }
-        Ok(paths)
+        paths
     }
 
     /// One more call is up.
@@ -104,14 +104,9 @@ impl Paths {
                 Some(owner) if owner != *path => self.take_out(&owner, &key),
                 Some(_) | None => {}
             }
-            let there = self.owners.contains_key(&key).then(|| self.table.get(&key)).flatten();
-            let Some(entry) = write(rule, there.as_ref()) else { continue };
-            self.table.put(&key, &entry).map_err(|refusal| match refusal {
-                Refusal::Full => {
-                    self.full += 1;
-                    Slow::Full
-                }
-                Refusal::Other(words) => Slow::Refused(words),
+            self.table.put(&key, &rule).map_err(|Full| {
+                self.full += 1;
+                Slow::Full
             })?;
             self.owners.insert(key, *path);
         }
@@ -157,8 +152,7 @@ impl Paths {
 
     /// An entry of this call away; what it has counted stays known.
     fn take_out(&mut self, path: &CallPath, key: &Key) {
-        let meter = self.table.get(key).map(|entry| entry.meter);
-        self.table.remove(key);
+        let meter = self.table.remove(key, clock::monotonic());
         let which = usize::from(*key == keys(path)[1]);
         if let (Some(meter), Some(open)) = (meter, self.open.get_mut(path)) {
             open.before[which].add(&meter);
@@ -217,12 +211,13 @@ impl Paths {
 
     pub(super) fn passed(&self, path: &CallPath) -> Option<Both> {
         let open = self.open.get(path)?;
-        Some(self.with(path, open, |key| self.table.get(key).map(|entry| entry.meter)))
+        let now = clock::monotonic();
+        Some(self.with(path, open, |key| self.table.get(key, now).map(|entry| entry.meter)))
     }
 
     pub(super) fn all_passed(&self) -> BTreeMap<CallPath, Both> {
-        let entries = self.entries();
-        let meter = |key: &Key| entries.get(key).map(|entry| entry.meter);
+        let now = clock::monotonic();
+        let meter = |key: &Key| self.table.get(key, now).map(|entry| entry.meter);
         self.open.iter().map(|(path, open)| (*path, self.with(path, open, meter))).collect()
     }
 
@@ -235,14 +230,6 @@ impl Paths {
             }
         }
         Both { up, down }
-    }
-
-    /// The whole map; what cannot be read is said once in the log by whoever wanted it.
-    fn entries(&self) -> BTreeMap<Key, Entry> {
-        self.table.all().unwrap_or_else(|error| {
-            tracing::warn!("what passes by the fast path cannot be read: {error}");
-            BTreeMap::new()
-        })
     }
 
     /// Totals since the start, those of live calls since they were placed.

@@ -53,7 +53,8 @@ pub(crate) fn take_over(ways: &Ways, options: &Options, state: &StateDir, shared
         port_ranges: options.external_ports.0.iter().map(|range| (range.first, range.last)).collect(),
         ..ways.limits.clone()
     };
-    let seed = rand::rngs::OsRng.try_next_u64().context("asking the kernel for randomness")?;
+    let random = || rand::rngs::OsRng.try_next_u64().context("asking the kernel for randomness");
+    let seed = random()?;
     let engine = Engine::restore(limits, seed, changes, clock::now());
     tracing::info!(connections = engine.connection_count(), calls = engine.call_count(), "taken over from the journal");
     Ok(Setup {
@@ -67,6 +68,11 @@ pub(crate) fn take_over(ways: &Ways, options: &Options, state: &StateDir, shared
         state: state.path().to_owned(),
         interfaces: ways.interfaces.clone(),
         external_ports: options.external_ports.0.clone(),
-        fast: fast::Setup { table: options.nft_table.clone(), mark: options.sent.value, ..ways.fast.clone() },
+        fast: fast::Setup {
+            table: options.nft_table.clone(),
+            mark: options.sent.value,
+            seed: random()?,
+            ..ways.fast.clone()
+        },
     })
 }
