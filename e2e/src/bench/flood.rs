@@ -16,6 +16,9 @@ use crate::lab::packet_socket;
 /// Frames a system call.
 const BATCH: usize = 64;
 
+/// How long a sender sleeps that has less than a quarter of a batch to send.
+const PAUSE: Duration = Duration::from_micros(50);
+
 /// What tells a packet from others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Packet {
@@ -199,11 +202,11 @@ pub fn once(from: &Node, frames: &Frames) -> anyhow::Result<()> {
     })?
 }
 
-/// All frames in turn for this long; how many were handed over.
+/// All frames in turn for this long, as many as it can or so many a second; how many were handed over.
 ///
 /// # Errors
 /// If they cannot be sent.
-pub fn run(from: &Node, frames: &Frames, time: Duration) -> anyhow::Result<u64> {
+pub fn run(from: &Node, frames: &Frames, time: Duration, rate: Option<f64>) -> anyhow::Result<u64> {
     from.within(|| -> anyhow::Result<u64> {
         // The gateway's kernel threads have the other CPU.
         let mut cpu = nix::sched::CpuSet::new();
@@ -213,7 +216,14 @@ pub fn run(from: &Node, frames: &Frames, time: Duration) -> anyhow::Result<u64> 
         let mut in_turn = frames.heads.iter().cycle();
         let (begun, mut sent) = (Instant::now(), 0);
         while begun.elapsed() < time {
-            sent += send(&socket, in_turn.by_ref().take(BATCH), &frames.rest)? as u64;
+            let due = rate.map(|rate| (rate * begun.elapsed().as_secs_f64()) as u64);
+            let batch = due.map_or(BATCH, |due| due.saturating_sub(sent).min(BATCH as u64) as usize);
+            if batch < BATCH / 4 {
+                // The gateway's agent has this CPU too.
+                std::thread::sleep(PAUSE);
+            } else {
+                sent += send(&socket, in_turn.by_ref().take(batch), &frames.rest)? as u64;
+            }
         }
         Ok(sent)
     })?

@@ -24,6 +24,15 @@ pub const SERVERS: [Ipv4Addr; 3] =
 /// A network that holds them and nobody else.
 pub const SERVER_NET: (&str, [Ipv4Addr; 3]) = ("198.51.100.8/30", SERVERS);
 
+/// How often it is tried out what a gateway can carry, and for how long each time.
+const PROBES: usize = 4;
+const PROBE: Duration = Duration::from_millis(50);
+/// Packets offered for each that arrives, from which on a gateway is offered less: a little more than it has carried.
+const TOO_MUCH: f64 = 1.2;
+const LITTLE_MORE: f64 = 1.05;
+/// Packets a second that are offered at least.
+const SLOWEST: f64 = 10_000.0;
+
 /// Fewer packets than this say nothing about the cost of one.
 const ENOUGH: u64 = 500;
 
@@ -194,16 +203,29 @@ impl Site {
         Ok(Frames::new(mac.trim(), packets, length))
     }
 
-    /// Sends as fast as it can for `ms` milliseconds; what it cost the gateway to let them arrive as `wanted`.
+    /// Sends as fast as it can, or as fast as the gateway can where that is less, for `ms` milliseconds; what it cost the gateway to
+    /// let them arrive as `wanted`. What is dropped costs a gateway too, and would be in the cost of those that are not.
     ///
     /// # Errors
     /// If a counter cannot be read, or next to nothing arrives.
     pub fn flood(&self, direction: Direction, frames: &Frames, wanted: &[Packet], ms: u64) -> anyhow::Result<Measured> {
         let (from, to) = self.ends(direction);
         flood::sink(to, wanted)?;
+        let mut rate = None;
+        for _ in 0..PROBES {
+            let (begun, before) = (Instant::now(), flood::settled(to)?);
+            let offered = flood::run(from, frames, PROBE, rate)?;
+            let took = begun.elapsed().as_secs_f64();
+            let arrived = (flood::settled(to)? - before) as f64;
+            if offered as f64 <= arrived * TOO_MUCH {
+                break;
+            }
+            rate = Some((arrived / took * LITTLE_MORE).max(SLOWEST));
+        }
+        flood::sink(to, wanted)?;
         let before = self.cpu()?;
         let begun = Instant::now();
-        let offered = flood::run(from, frames, Duration::from_millis(ms))?;
+        let offered = flood::run(from, frames, Duration::from_millis(ms), rate)?;
         // What is still in queues belongs to this measurement.
         let arrived = flood::settled(to)?;
         let seconds = begun.elapsed().as_secs_f64();

@@ -12,6 +12,8 @@ use crate::peers::program;
 
 /// Directory with the images that `cargo xtask images` has made. `cargo xtask` sets it.
 pub const IMAGES: &str = "CALLGATE_IMAGES";
+/// Values of all installations of a run (`dataplane.fastPath=off`), with blanks between them.
+const VALUES: &str = "CALLGATE_HELM_VALUES";
 /// Namespace of the release.
 pub const NAMESPACE: &str = "callgate-system";
 /// The image with a real PPTP client.
@@ -60,7 +62,7 @@ pub fn import_images(cluster: &Cluster) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// `helm upgrade --install` with these values (`--set`), and waits until everything is ready.
+/// `helm upgrade --install` with these values (`--set`), and those that `CALLGATE_HELM_VALUES` has for all of a run, and waits until everything is ready.
 ///
 /// # Errors
 /// If helm fails or nothing becomes ready in time, with what it said.
@@ -71,6 +73,8 @@ pub fn install(cluster: &Cluster, values: &[&str]) -> anyhow::Result<()> {
     // Another test may have put the kinds there.
     args.push("--take-ownership");
     args.extend(values.iter().flat_map(|value| ["--set", value]));
+    let of_run = std::env::var(VALUES).unwrap_or_default();
+    args.extend(of_run.split(' ').filter(|value| !value.is_empty()).flat_map(|value| ["--set", value]));
     helm(cluster, &args)
 }
 

@@ -101,7 +101,11 @@ fn a_removed_rule_ends_its_tunnels_and_a_broken_file_ends_nothing() {
     std::fs::remove_file(scene.callgate.manifests.join("more.yaml")).unwrap();
     std::fs::remove_file(&file).unwrap();
     scene.callgate.wait_calls(&scene.lab.gw, 0).unwrap();
-    assert!(scene.callgate.log().contains("the rule that allowed it is gone"), "{}", scene.callgate.log());
+    // The log has a thread of its own.
+    callgate_e2e::wait::until("the reason in the log", LOOK, || {
+        Ok(scene.callgate.log().contains("the rule that allowed it is gone").then_some(()))
+    })
+    .unwrap();
 }
 
 #[test]
