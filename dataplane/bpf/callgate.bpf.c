@@ -341,10 +341,13 @@ SEC("classifier") int callgate_gre(struct __sk_buff *skb)
 		goto leave;
 	}
 
-	u32 *address = kind == UP ? &ip->source : &ip->destination;
+	/* By value: without CAP_PERFMON a pointer into the packet may not be chosen. */
+	u32 source = ip->source, destination = ip->destination;
+	u32 before = kind == UP ? source : destination, after = path->address;
 
-	ip->checksum = checksum(ip, *address, path->address);
-	*address = path->address;
+	ip->checksum = checksum(ip, before, after);
+	ip->source = kind == UP ? after : source;
+	ip->destination = kind == UP ? destination : after;
 	ip->ttl -= 1;
 	if (gre->call_id != path->id_beyond) {
 		/* The IPv4 header's sum stays what it was; this part's does not, where a card has summed up the packet. */

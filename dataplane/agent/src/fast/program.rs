@@ -87,10 +87,15 @@ fn words(error: &dyn std::error::Error) -> String {
 
 /// Why nothing could be loaded, with what is most likely missing.
 fn refused(words: &str) -> String {
-    match words.contains("Operation not permitted") {
-        true => "CAP_BPF is missing, or this kernel lets nobody load eBPF".to_owned(),
-        false => words.to_owned(),
+    if words.contains("Operation not permitted") {
+        return "CAP_BPF is missing, or this kernel lets nobody load eBPF".to_owned();
     }
+    let Some((what, log)) = words.split_once("Verifier output: ") else { return words.to_owned() };
+    // Of the verifier's steps, which fill pages, the last one; what is behind it are its figures.
+    let figures = ["verification time", "stack depth", "processed "];
+    let last =
+        log.lines().rev().find(|line| !line.is_empty() && !figures.iter().any(|figure| line.starts_with(figure)));
+    format!("{what}the verifier says: {}", last.unwrap_or(log))
 }
 
 impl Program {
@@ -201,4 +206,21 @@ pub(super) fn holds(link: u32, attached: &Attached, pins: Option<&Pins>, routes:
         (None, Hook::Tcx, None) => return false,
     };
     device.is_ok_and(|device| device == link)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_the_verifiers_pages_people_get_the_line_that_says_why() {
+        let log = "the syscall returned Permission denied (os error 13). Verifier output: 0: R1=ctx()\n514: (0f) r2 += r3\n\
+                   R2 has pointer with unsupported alu operation\nverification time 2292 usec\nstack depth 80\n\
+                   processed 386 insns (limit 1000000)\n";
+        let expected = "the syscall returned Permission denied (os error 13). the verifier says: R2 has pointer with unsupported \
+                        alu operation";
+        assert_eq!(refused(log), expected);
+        assert_eq!(refused("no such file"), "no such file");
+        assert!(refused("x: Operation not permitted").starts_with("CAP_BPF is missing"));
+    }
 }

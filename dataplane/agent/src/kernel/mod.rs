@@ -124,7 +124,7 @@ impl Kernel {
     /// As `start`; what can be put back is.
     pub fn mend(&mut self) -> Result<bool, Error> {
         let mut made = setup::Made::default();
-        setup::up(&self.route, &self.options, &mut self.record, &mut self.keep, &mut made)?;
+        setup::up(&self.route, &self.options, &mut self.record, &mut self.keep, &mut made, self.sockets)?;
         Ok(made.any())
     }
 
@@ -171,7 +171,7 @@ impl Kernel {
         let left = nft::addresses(&mut self.netfilter, &self.options.nft_table, "own_addresses");
         self.inherited = left.map_err(Error::netlink("reading the ALG's addresses back"))?.into_iter().collect();
         let mut made = setup::Made::default();
-        let up = setup::up(&self.route, &self.options, &mut self.record, &mut self.keep, &mut made);
+        let up = setup::up(&self.route, &self.options, &mut self.record, &mut self.keep, &mut made, self.sockets);
         if up.is_err() && known.is_none() {
             made.undo(&self.route, &self.options, &self.record);
         }
@@ -196,6 +196,10 @@ impl Kernel {
         let own: BTreeSet<Ipv4Addr> = self.inherited.iter().chain(own_addresses).copied().collect();
         let own: Vec<Ipv4Addr> = own.into_iter().collect();
         let sockets = self.sockets || nft::sockets::needed(config);
+        if sockets && !self.sockets {
+            self.sockets = true;
+            self.mend()?;
+        }
         let wanted = ruleset(config, &own, &self.record.tags, &self.options, sockets);
         let mut applied = match self.bring(wanted) {
             Ok(applied) => applied,
@@ -206,7 +210,7 @@ impl Kernel {
             }
         };
         self.config = config.clone();
-        (self.applied, self.sockets) = (true, sockets);
+        self.applied = true;
         let retired: BTreeSet<u16> = self.record.tags.retired().collect();
         if !retired.is_empty() {
             let live = self.record.tags.live().map(|(_, tag)| tag).chain([SENT_TAG]).collect();

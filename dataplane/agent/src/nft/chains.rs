@@ -149,12 +149,15 @@ pub(super) fn fixed(ruleset: &mut Ruleset, options: &Options) {
 }
 
 fn prerouting(options: &Options) -> Vec<Vec<Expr>> {
-    let original = [Expr::Load(Load::CtDirection), is(&[0])];
+    let reply = [Expr::Load(Load::CtDirection), is(&[1])];
+    let some = Expr::If(Compare::Not, vec![0; 4]);
     let first_sent_by_us = [is(&options.tag_mark(SENT_TAG).to_ne_bytes()), go_to("steer")];
     vec![
         // A connection first seen in a packet of ours to the pod (after conntrack -F): what the pod says is for the ALG.
         rule(&[&tag(options), &first_sent_by_us]),
-        rule(&[&original, &tag(options), &[Expr::VerdictOf("by_tag".into())]]),
+        // What answers a flow of ours needs no verdict.
+        rule(&[&reply, &tag(options), &[some, Expr::Then(Verdict::Return)]]),
+        rule(&[&tag(options), &[Expr::VerdictOf("by_tag".into())]]),
         vec![DESTINATION, Expr::In("cluster_nets".into()), Expr::Then(Verdict::Return)],
         vec![SOURCE, Expr::VerdictOf(HOSTS.into())],
         vec![SOURCE, Expr::VerdictOf("src_nets".into())],
