@@ -5,10 +5,11 @@ use std::time::Duration;
 use callgate_e2e::gateway::baseline;
 use callgate_e2e::lab::capture::Capture;
 use callgate_e2e::lab::control;
+use callgate_e2e::lab::node::Node;
 use callgate_e2e::lab::packet::Packet;
 use callgate_e2e::lab::ping;
 use callgate_e2e::lab::topology::{EXTERNAL, Lab, OUT_IF, client_address, server_address};
-use callgate_e2e::peers::pptp_client::PptpClient;
+use callgate_e2e::peers::pptp_client::{Link, PptpClient};
 use callgate_e2e::peers::pptpd::Pptpd;
 
 use super::support::{LOOK, UP, can_run};
@@ -85,12 +86,24 @@ fn the_kernels_alg_carries_both() {
     let lab = Lab::new(2, 1).unwrap();
     let _server = Pptpd::start(&lab.servers[0], 0).unwrap();
     baseline::kernel_alg(&lab.gw, OUT_IF).unwrap();
-    let clients: Vec<PptpClient> =
-        lab.clients.iter().map(|node| PptpClient::dial(node, server_address(0)).unwrap()).collect();
-    let links: Vec<_> = clients.iter().zip(&lab.clients).map(|(c, node)| c.wait_up(node, UP).unwrap()).collect();
+    let (clients, links): (Vec<_>, Vec<_>) = lab.clients.iter().map(through_the_kernels_alg).unzip();
     let targets = lab.clients.iter().zip(&links).map(|(node, link)| (node, link.remote));
     let losses: Vec<u32> = ping::all(targets, LOOK).unwrap().iter().map(ping::Pinged::loss_percent).collect();
     assert_eq!(losses, [0, 0]);
+    drop(clients);
+}
+
+/// It knows only the first message of a segment: where a busy machine has put two into one, the call is dead, and is dialled again.
+fn through_the_kernels_alg(node: &Node) -> (PptpClient, Link) {
+    let mut last = None;
+    for _ in 0..3 {
+        let client = PptpClient::dial(node, server_address(0)).unwrap();
+        match client.wait_up(node, UP) {
+            Ok(link) => return (client, link),
+            Err(error) => last = Some(error),
+        }
+    }
+    panic!("three calls did not come up: {last:?}")
 }
 
 /// How often a client comes back where nothing is translated.

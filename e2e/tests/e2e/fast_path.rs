@@ -134,7 +134,7 @@ fn an_agent_whose_map_has_another_layout_than_its_predecessors_takes_all_calls_o
     let own = bed_maps(bed.site());
     // To the next agent it is the map of a layout it does not know, with a program on the links that goes on by it.
     let old = own.replace("/v", "/v9");
-    let (sent, arrived) = bed.survive(1, 50, |gw| Ok(drop(gw.run("mv", &[&own, &old])?))).unwrap();
+    let (sent, arrived) = bed.survive(1, 50, |gw| gw.run("mv", &[&own, &old]).map(drop)).unwrap();
     println!("{sent} packets sent meanwhile, {arrived} arrived translated");
     assert!(sent > 1_000 && sent == arrived, "{} of {sent} packets lost", sent.abs_diff(arrived));
     // All is in a map of its own, and the other one is gone.
