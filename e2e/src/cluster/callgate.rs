@@ -62,6 +62,11 @@ pub fn import_images(cluster: &Cluster) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Whether this run's installations have the fast path switched off.
+pub fn without_fast_path() -> bool {
+    std::env::var(VALUES).is_ok_and(|values| values.contains("dataplane.fastPath=off"))
+}
+
 /// `helm upgrade --install` with these values (`--set`), and those that `CALLGATE_HELM_VALUES` has for all of a run, and waits until everything is ready.
 ///
 /// # Errors

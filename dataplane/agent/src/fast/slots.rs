@@ -70,7 +70,7 @@ impl<M: Deref<Target = [Slot]>> Table<M> {
         let start = (hash >> 24) as usize;
         let buckets = [hash as u32 & self.mask, (hash >> 32) as u32 & self.mask];
         buckets.into_iter().flat_map(move |bucket| {
-            (0..SLOTS).map(move |at| &self.memory[bucket as usize * SLOTS + (start + at) % SLOTS])
+            (0..SLOTS).map(move |at| &self.memory[bucket as usize * SLOTS + (start ^ at) % SLOTS])
         })
     }
 
