@@ -188,6 +188,10 @@ impl Kernel {
     /// On `Tags`, `Unsupported`, and where the kernel refuses the batch, the ruleset and the record are as before. When only
     /// deleting flows failed, the new ruleset is in force, packets of those flows are dropped, and the next apply tries again.
     pub fn apply(&mut self, config: &NodeConfig, own_addresses: &[Ipv4Addr]) -> Result<Applied, Error> {
+        if !self.sockets && nft::sockets::needed(config) {
+            self.sockets = true;
+            self.mend()?;
+        }
         let before = self.record.clone();
         let tags = self.record.tags.assign(config)?;
         if tags != before.tags {
@@ -195,12 +199,7 @@ impl Kernel {
         }
         let own: BTreeSet<Ipv4Addr> = self.inherited.iter().chain(own_addresses).copied().collect();
         let own: Vec<Ipv4Addr> = own.into_iter().collect();
-        let sockets = self.sockets || nft::sockets::needed(config);
-        if sockets && !self.sockets {
-            self.sockets = true;
-            self.mend()?;
-        }
-        let wanted = ruleset(config, &own, &self.record.tags, &self.options, sockets);
+        let wanted = ruleset(config, &own, &self.record.tags, &self.options, self.sockets);
         let mut applied = match self.bring(wanted) {
             Ok(applied) => applied,
             Err(error) => {
@@ -216,7 +215,7 @@ impl Kernel {
             let live = self.record.tags.live().map(|(_, tag)| tag).chain([SENT_TAG]).collect();
             self.flush(&self.options.clone(), &retired, &live)?;
             self.save(Record { tags: self.record.tags.flushed(), ..self.record.clone() })?;
-            let wanted = ruleset(config, &own, &self.record.tags, &self.options, sockets);
+            let wanted = ruleset(config, &own, &self.record.tags, &self.options, self.sockets);
             applied += self.bring(wanted)?;
         }
         Ok(applied)

@@ -19,14 +19,10 @@ const LOOPBACK: u32 = 1;
 /// RT_TABLE_MAIN.
 const MAIN: u32 = 254;
 
-/// How many of `mark_rules`, from the first, only the shared mode's sockets need. Each rule costs every packet of the host that is
-/// routed some 20 ns, twice (measured): who does not share has none of these.
-const INWARD: usize = 3;
-
-/// The rules by mark. Before the one that sends steered packets to our table: where `src_valid_mark` is on, the check of the
+/// The rules of what is steered to the ALG. Before the one that sends it to our table: where `src_valid_mark` is on, the check of the
 /// way back to the pod looks up with the mark too, as if from the link the packet leaves by (net/ipv4/route.c,
 /// __mkroute_input); it must find the pod and not the pair.
-fn mark_rules(options: &Options) -> [MarkRule; 5] {
+fn steer_rules(options: &Options) -> [MarkRule; 2] {
     let steer = MarkRule {
         from: None,
         to: None,
@@ -36,9 +32,14 @@ fn mark_rules(options: &Options) -> [MarkRule; 5] {
         priority: options.rule_priority,
     };
     let from = Some(options.steer_link.clone());
+    [MarkRule { from, table: MAIN, priority: options.rule_priority - 1, ..steer.clone() }, steer]
+}
+
+/// The rules of the shared mode's sockets: of what the ALG sends itself, and of what is for them. Between the two the check of the
+/// way back to the client, which looks up as if from lo, for the same reason as above. Each rule costs every packet of the host
+/// that is routed some 20 ns, twice (measured): who does not share has none of these.
+fn inward_rules(options: &Options) -> [MarkRule; 3] {
     let bits = options.inward();
-    // What the ALG sends itself, and what is for its sockets. Between the two the check of the way back to the client, which
-    // looks up as if from lo, for the same reason as above.
     let inward = MarkRule {
         from: None,
         to: None,
@@ -52,8 +53,6 @@ fn mark_rules(options: &Options) -> [MarkRule; 5] {
         MarkRule { to: lo.clone(), priority: options.rule_priority - 4, ..inward.clone() },
         MarkRule { from: lo, table: MAIN, priority: options.rule_priority - 3, ..inward.clone() },
         inward,
-        MarkRule { from, table: MAIN, priority: options.rule_priority - 1, ..steer.clone() },
-        steer,
     ]
 }
 
@@ -117,16 +116,17 @@ pub(super) fn up(
 }
 
 fn rules(rt: &Rt, options: &Options, made: &mut Made, sockets: bool) -> Result<(), Error> {
-    let wanted = mark_rules(options);
-    // Those of a run before stay: whether this one has connections of the shared mode to go on with is not known yet.
-    let needed = if sockets { &wanted[..] } else { &wanted[INWARD..] };
+    let (steer, inward) = (steer_rules(options), inward_rules(options));
     let found = MarkRule::all(rt).map_err(Error::netlink("listing routing rules"))?;
     let ours = [options.route_table, options.inward_table()];
-    for stale in found.iter().filter(|rule| ours.contains(&rule.table) && !wanted.contains(rule)) {
+    // The shared mode's of a run before stay: whether this one has connections to go on with is not known yet.
+    let known = |rule: &MarkRule| steer.contains(rule) || inward.contains(rule);
+    for stale in found.iter().filter(|rule| ours.contains(&rule.table) && !known(rule)) {
         stale.remove(rt).map_err(Error::netlink(format!("removing stale routing rule {}", stale.priority)))?;
         made.mended = true;
     }
-    for rule in needed.iter().filter(|rule| !found.contains(rule)) {
+    let needed = inward.iter().filter(|_| sockets).chain(&steer);
+    for rule in needed.filter(|rule| !found.contains(rule)) {
         rule.add(rt).map_err(Error::netlink(format!("adding routing rule {}", rule.priority)))?;
         made.rules.push(rule.clone());
     }
@@ -229,7 +229,7 @@ fn named(rt: &Rt, name: &str) -> Result<Link, Error> {
 /// Takes everything away again; every failure is collected.
 pub(super) fn down(rt: &Rt, options: &Options, record: &Record) -> Vec<Error> {
     let mut errors = Vec::new();
-    for rule in mark_rules(options) {
+    for rule in inward_rules(options).into_iter().chain(steer_rules(options)) {
         let what = format!("removing routing rule {}", rule.priority);
         errors.extend(rule.remove(rt).map_err(Error::netlink(what)).err());
     }
