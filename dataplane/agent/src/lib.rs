@@ -17,6 +17,7 @@ pub mod cluster;
 pub mod fast;
 pub mod kernel;
 pub mod log;
+mod mapped;
 pub mod netlink;
 pub mod nft;
 pub mod run;

@@ -356,7 +356,7 @@ impl Core {
 }
 
 /// Destination in an IPv4 header.
-fn destination(packet: &[u8]) -> Option<Ipv4Addr> {
+pub(super) fn destination(packet: &[u8]) -> Option<Ipv4Addr> {
     let octets: [u8; 4] = packet.get(16..20)?.try_into().ok()?;
     Some(octets.into())
 }

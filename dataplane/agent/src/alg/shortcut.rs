@@ -10,6 +10,7 @@ use std::net::Ipv4Addr;
 
 use callgate_pptp::Now;
 
+use super::core::destination;
 use crate::fast::Ways;
 use crate::sockets::{Neighbour, Sent, Straight};
 
@@ -95,11 +96,7 @@ impl Shortcuts {
 
     /// Where a packet may be sent without routing.
     pub(super) fn of(&mut self, packet: &[u8], now: Now) -> Option<Neighbour> {
-        let head: &[u8; 20] = packet.first_chunk()?;
-        if head[9] != GRE {
-            return None;
-        }
-        let destination = Ipv4Addr::new(head[16], head[17], head[18], head[19]);
+        let destination = destination(packet).filter(|_| packet[9] == GRE)?;
         if self.known.len() >= KNOWN {
             self.known.clear();
         }
@@ -126,8 +123,8 @@ impl Shortcuts {
 
     /// The way a packet was to take is none: it goes through routing, as do all to its destination for now.
     pub(super) fn refused(&mut self, packet: &[u8]) {
-        if let Some(head) = packet.first_chunk::<20>() {
-            self.known.remove(&Ipv4Addr::new(head[16], head[17], head[18], head[19]));
+        if let Some(destination) = destination(packet) {
+            self.known.remove(&destination);
         }
     }
 }

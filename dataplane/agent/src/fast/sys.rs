@@ -7,9 +7,9 @@ use std::ops::Deref;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::ptr::NonNull;
 
 use super::layout::Slot;
+use crate::mapped::Mapped;
 
 /// Commands and constants of linux/bpf.h.
 const OBJ_PIN: i64 = 6;
@@ -109,10 +109,10 @@ pub(super) fn pinned(path: &Path) -> io::Result<OwnedFd> {
     unsafe { attr.call(OBJ_GET) }.map(owned)
 }
 
-/// The memory of an array map that the kernel and we both see (BPF_F_MMAPABLE, Linux 5.5); unmapped when dropped.
+/// The memory of an array map that the kernel and we both see (BPF_F_MMAPABLE, Linux 5.5).
 #[derive(Debug)]
 pub(super) struct Shared {
-    memory: NonNull<Slot>,
+    memory: Mapped,
     count: usize,
 }
 
@@ -123,18 +123,9 @@ impl Shared {
     /// The memory of `map`, which is so many slots.
     ///
     /// # Errors
-    /// What mmap gives: EINVAL where the map has fewer.
+    /// As `Mapped::of`.
     pub(super) fn of(map: &impl AsFd, count: usize) -> io::Result<Self> {
-        let protection = libc::PROT_READ | libc::PROT_WRITE;
-        let fd = map.as_fd().as_raw_fd();
-        // SAFETY: a new mapping at an address of the kernel's choice.
-        let memory =
-            unsafe { libc::mmap(std::ptr::null_mut(), count * size_of::<Slot>(), protection, libc::MAP_SHARED, fd, 0) };
-        if memory == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error());
-        }
-        let memory = NonNull::new(memory.cast()).ok_or_else(|| io::Error::other("mapped at 0"))?;
-        Ok(Self { memory, count })
+        Ok(Self { memory: Mapped::of(map, count * size_of::<Slot>())?, count })
     }
 }
 
@@ -144,13 +135,6 @@ impl Deref for Shared {
     fn deref(&self) -> &[Slot] {
         // SAFETY: the mapping is of this length, page-aligned, and there until `drop`; a Slot is atomics, of which any octets are
         // values, and the kernel's program changes them as such.
-        unsafe { std::slice::from_raw_parts(self.memory.as_ptr(), self.count) }
-    }
-}
-
-impl Drop for Shared {
-    fn drop(&mut self) {
-        // SAFETY: the mapping made in `of`, of this length.
-        unsafe { libc::munmap(self.memory.as_ptr().cast(), self.count * size_of::<Slot>()) };
+        unsafe { std::slice::from_raw_parts(self.memory.start().as_ptr().cast(), self.count) }
     }
 }

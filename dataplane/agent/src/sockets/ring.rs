@@ -4,13 +4,13 @@
 //! Version 2 and not 3: that one holds packets back until a block is full or its time is over (0.7 ms and more, measured).
 
 use std::io;
-use std::mem::size_of;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 
 use super::sys::{BATCH, Frame, Offload, VNET_HEADER};
+use crate::mapped::Mapped;
 
 /// Bytes of a slot: its header, link layer and an IPv4 packet of the usual MTUs. What is longer (merged by an offload, jumbo) is read
 /// from the socket.
@@ -20,10 +20,10 @@ const SLOTS: usize = 4096;
 /// Bytes the kernel allocates at once, a multiple of the page size.
 const BLOCK: usize = 64 << 10;
 
-/// A ring; unmapped when dropped.
+/// A ring.
 #[derive(Debug)]
 pub(super) struct Ring {
-    memory: NonNull<u8>,
+    memory: Mapped,
     /// Slot that the kernel fills next as far as we know.
     next: AtomicUsize,
     /// There are `Frames`.
@@ -51,34 +51,8 @@ impl Ring {
             tp_frame_size: SLOT as u32,
             tp_frame_nr: SLOTS as u32,
         };
-        // SAFETY: the value is a tpacket_req of the length given.
-        let set = unsafe {
-            libc::setsockopt(
-                fd.as_raw_fd(),
-                libc::SOL_PACKET,
-                libc::PACKET_RX_RING,
-                (&raw const request).cast(),
-                size_of::<libc::tpacket_req>() as libc::socklen_t,
-            )
-        };
-        if set != 0 {
-            return Err(io::Error::last_os_error());
-        }
-        // SAFETY: a new mapping at an address of the kernel's choice, of the length asked for above.
-        let memory = unsafe {
-            libc::mmap(
-                std::ptr::null_mut(),
-                SLOTS * SLOT,
-                libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_SHARED,
-                fd.as_raw_fd(),
-                0,
-            )
-        };
-        if memory == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error());
-        }
-        let memory = NonNull::new(memory.cast()).ok_or_else(|| io::Error::other("mapped at 0"))?;
+        super::sys::set_packet_option(fd, libc::PACKET_RX_RING, request)?;
+        let memory = Mapped::of(fd, SLOTS * SLOT)?;
         Ok(Self { memory, next: AtomicUsize::new(0), taken: AtomicBool::new(false) })
     }
 
@@ -96,20 +70,13 @@ impl Ring {
 
     fn slot(&self, index: usize) -> NonNull<u8> {
         // SAFETY: the mapping has SLOTS slots.
-        unsafe { self.memory.add(index % SLOTS * SLOT) }
+        unsafe { self.memory.start().add(index % SLOTS * SLOT) }
     }
 
     /// tp_status, the first word of a slot (linux/if_packet.h).
     fn status(&self, index: usize) -> &AtomicU32 {
         // SAFETY: slots are aligned to 2,048 and live as long as the ring; kernel and we use this word only atomically.
         unsafe { AtomicU32::from_ptr(self.slot(index).as_ptr().cast()) }
-    }
-}
-
-impl Drop for Ring {
-    fn drop(&mut self) {
-        // SAFETY: the mapping made in `of`, of this length; no `Frames` is left, as each holds the ring.
-        unsafe { libc::munmap(self.memory.as_ptr().cast(), SLOTS * SLOT) };
     }
 }
 

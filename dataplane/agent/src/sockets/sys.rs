@@ -50,16 +50,16 @@ pub(super) fn bind_ipv4(fd: &OwnedFd, ifindex: u32) -> io::Result<()> {
     if r == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Sets an option of level SOL_PACKET whose value is an int.
-pub(super) fn set_packet_option(fd: &OwnedFd, option: i32, value: i32) -> io::Result<()> {
-    // SAFETY: the value is an i32 of the length given.
+/// Sets an option of level SOL_PACKET, whose value is plain data.
+pub(super) fn set_packet_option<T: Copy>(fd: &OwnedFd, option: i32, value: T) -> io::Result<()> {
+    // SAFETY: the value has the length given, and is only read.
     let r = unsafe {
         libc::setsockopt(
             fd.as_raw_fd(),
             libc::SOL_PACKET,
             option,
             (&raw const value).cast(),
-            size_of::<i32>() as libc::socklen_t,
+            size_of::<T>() as libc::socklen_t,
         )
     };
     if r == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
