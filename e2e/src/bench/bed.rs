@@ -1,10 +1,9 @@
 //! A site whose client has PPTP calls through one kind of gateway; nothing of it is set up anew between rounds.
 
 use std::net::Ipv4Addr;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context as _, anyhow};
+use anyhow::Context as _;
 
 use super::calls::{self, Id};
 use super::flood::{self, Frames, Inner, Packet};
@@ -160,8 +159,7 @@ impl Bed {
     /// # Errors
     /// If they cannot be sent or counted.
     pub fn first_packets(&self) -> anyhow::Result<u64> {
-        let wanted: Vec<Packet> = self.ids.iter().map(|id| self.as_received(Direction::Down, id)).collect();
-        flood::sink(&self.site.client, &wanted)?;
+        flood::sink(&self.site.client, &self.wanted(Direction::Down, self.ids.len()))?;
         flood::once(&self.site.server, &self.frames(Direction::Down, self.ids.len(), 80)?)?;
         flood::settled(&self.site.client)
     }
@@ -178,8 +176,7 @@ impl Bed {
     /// If a counter cannot be read, or next to nothing arrives.
     pub fn flood(&self, direction: Direction, calls: usize, length: usize, ms: u64) -> anyhow::Result<Measured> {
         let frames = self.frames(direction, calls, length)?;
-        let wanted: Vec<Packet> = self.ids[..calls].iter().map(|id| self.as_received(direction, id)).collect();
-        self.site.flood(direction, &frames, &wanted, ms)
+        self.site.flood(direction, &frames, &self.wanted(direction, calls), ms)
     }
 
     /// How long packets of the first call take from the server to the client, one now and then.
@@ -203,22 +200,17 @@ impl Bed {
         per_ms: usize,
         between: impl Fn(&Node) -> anyhow::Result<()>,
     ) -> anyhow::Result<(u64, u64)> {
-        let frames = self.frames(Direction::Down, self.calls(), 80)?;
-        let wanted: Vec<Packet> = self.ids.iter().map(|id| self.as_received(Direction::Down, id)).collect();
+        let (frames, wanted) =
+            (self.frames(Direction::Down, self.calls(), 80)?, self.wanted(Direction::Down, self.calls()));
         let Site { callgate, gw, server, client, .. } = &mut self.site;
         flood::sink(client, &wanted)?;
         let callgate = callgate.as_mut().context("no agent")?;
-        let done = AtomicBool::new(false);
-        let sent = std::thread::scope(|scope| {
-            let sender = scope.spawn(|| flood::steady(server, &frames, per_ms, &done));
-            let killed = (0..kills).try_for_each(|_| {
+        let sent = flood::steady(server, &frames, per_ms, || {
+            (0..kills).try_for_each(|_| {
                 callgate.kill9();
                 between(gw)?;
                 callgate.run(gw)
-            });
-            done.store(true, Ordering::Relaxed);
-            let sent = sender.join().map_err(|_| anyhow!("the sender panicked"))?;
-            killed.and(sent)
+            })
         })?;
         Ok((sent, flood::settled(client)?))
     }
@@ -228,15 +220,11 @@ impl Bed {
     /// # Errors
     /// If they cannot be sent or counted.
     pub fn steady(&self, per_ms: usize, time: Duration) -> anyhow::Result<(u64, u64)> {
+        flood::sink(&self.site.client, &self.wanted(Direction::Down, self.calls()))?;
         let frames = self.frames(Direction::Down, self.calls(), 80)?;
-        let wanted: Vec<Packet> = self.ids.iter().map(|id| self.as_received(Direction::Down, id)).collect();
-        flood::sink(&self.site.client, &wanted)?;
-        let done = AtomicBool::new(false);
-        let sent = std::thread::scope(|scope| {
-            let sender = scope.spawn(|| flood::steady(&self.site.server, &frames, per_ms, &done));
+        let sent = flood::steady(&self.site.server, &frames, per_ms, || {
             std::thread::sleep(time);
-            done.store(true, Ordering::Relaxed);
-            sender.join().map_err(|_| anyhow!("the sender panicked"))?
+            Ok(())
         })?;
         Ok((sent, flood::settled(&self.site.client)?))
     }
@@ -257,6 +245,11 @@ impl Bed {
     fn frames(&self, direction: Direction, calls: usize, length: usize) -> anyhow::Result<Frames> {
         let packets = self.ids[..calls].iter().map(|id| self.as_sent(direction, id));
         self.site.frames(direction, packets, length)
+    }
+
+    /// Packets of the first `calls` calls as they arrive.
+    fn wanted(&self, direction: Direction, calls: usize) -> Vec<Packet> {
+        self.ids[..calls].iter().map(|id| self.as_received(direction, id)).collect()
     }
 
     fn as_sent(&self, direction: Direction, id: &Id) -> Packet {

@@ -5,7 +5,7 @@ use std::os::fd::AsRawFd as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use callgate_pptp::wire::{gre, ipv4};
 use socket2::Socket;
 
@@ -229,11 +229,27 @@ pub fn run(from: &Node, frames: &Frames, time: Duration, rate: Option<f64>) -> a
     })?
 }
 
-/// So many frames each millisecond, in turn, until it is done; how many were handed over.
+/// So many frames each millisecond, in turn, while `meanwhile` does its work; how many were handed over.
 ///
 /// # Errors
-/// If they cannot be sent.
-pub fn steady(from: &Node, frames: &Frames, per_ms: usize, done: &AtomicBool) -> anyhow::Result<u64> {
+/// If they cannot be sent, or what `meanwhile` says.
+pub fn steady(
+    from: &Node,
+    frames: &Frames,
+    per_ms: usize,
+    meanwhile: impl FnOnce() -> anyhow::Result<()>,
+) -> anyhow::Result<u64> {
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let sender = scope.spawn(|| steady_until(from, frames, per_ms, &done));
+        let worked = meanwhile();
+        done.store(true, Ordering::Relaxed);
+        let sent = sender.join().map_err(|_| anyhow!("the sender panicked"))?;
+        worked.and(sent)
+    })
+}
+
+fn steady_until(from: &Node, frames: &Frames, per_ms: usize, done: &AtomicBool) -> anyhow::Result<u64> {
     from.within(|| -> anyhow::Result<u64> {
         let socket = open()?;
         let mut in_turn = frames.heads.iter().cycle();

@@ -211,23 +211,27 @@ impl Site {
     pub fn flood(&self, direction: Direction, frames: &Frames, wanted: &[Packet], ms: u64) -> anyhow::Result<Measured> {
         let (from, to) = self.ends(direction);
         flood::sink(to, wanted)?;
+        let mut counted = flood::settled(to)?;
+        // Offered, arrived, and how long it was sent for.
+        let mut offer = |time, rate| -> anyhow::Result<(u64, u64, Duration)> {
+            let (begun, before) = (Instant::now(), counted);
+            let offered = flood::run(from, frames, time, rate)?;
+            let took = begun.elapsed();
+            // What is still in queues belongs to it.
+            counted = flood::settled(to)?;
+            Ok((offered, counted - before, took))
+        };
         let mut rate = None;
         for _ in 0..PROBES {
-            let (begun, before) = (Instant::now(), flood::settled(to)?);
-            let offered = flood::run(from, frames, PROBE, rate)?;
-            let took = begun.elapsed().as_secs_f64();
-            let arrived = (flood::settled(to)? - before) as f64;
-            if offered as f64 <= arrived * TOO_MUCH {
+            let (offered, arrived, took) = offer(PROBE, rate)?;
+            if offered as f64 <= arrived as f64 * TOO_MUCH {
                 break;
             }
-            rate = Some((arrived / took * LITTLE_MORE).max(SLOWEST));
+            rate = Some((arrived as f64 / took.as_secs_f64() * LITTLE_MORE).max(SLOWEST));
         }
-        flood::sink(to, wanted)?;
         let before = self.cpu()?;
         let begun = Instant::now();
-        let offered = flood::run(from, frames, Duration::from_millis(ms), rate)?;
-        // What is still in queues belongs to this measurement.
-        let arrived = flood::settled(to)?;
+        let (offered, arrived, _) = offer(Duration::from_millis(ms), rate)?;
         let seconds = begun.elapsed().as_secs_f64();
         let cpu = self.cpu()? - before;
         ensure!(arrived >= ENOUGH, "{arrived} of {offered} packets arrived");

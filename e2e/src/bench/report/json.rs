@@ -2,7 +2,6 @@
 
 use serde_json::{Value, json};
 
-use super::text::{cpu, kpps, offered, p50, p99};
 use super::{Cell, Report, Values, spread};
 use crate::bench::bed::Kind;
 
@@ -33,25 +32,25 @@ impl Report {
                 Cell::Gre { direction, length, calls, kind } => gre.push(with_rounds(
                     json!({
                         "direction": direction.name(), "gateway": kind.name(), "bytes": length, "calls": calls,
-                        "ns": main, "kpps": three(&values.each(kpps)), "offered": three(&values.each(offered)),
+                        "ns": main, "kpps": three(&values.packets(|measured| measured.kpps)), "offered": three(&values.packets(|measured| measured.offered)),
                         "ratioToPlain": to(Kind::Plain), "ratioToKernelAlg": to(Kind::KernelAlg),
                     }),
                     values,
                 )),
                 Cell::Delay { kind } => latency.push(with_rounds(
-                    json!({"gateway": kind.name(), "p50Us": three(&values.each(p50)), "p99Us": three(&values.each(p99))}),
+                    json!({"gateway": kind.name(), "p50Us": three(&values.delays(|delay| delay.p50)), "p99Us": three(&values.delays(|delay| delay.p99))}),
                     values,
                 )),
                 Cell::Ordinary { direction, nat } => ordinary.push(with_rounds(
                     json!({
                         "direction": direction.name(), "gateway": nat.name(), "ns": main,
-                        "kpps": three(&values.each(kpps)), "ratioToMasquerade": to(Kind::Masquerade),
+                        "kpps": three(&values.packets(|measured| measured.kpps)), "ratioToMasquerade": to(Kind::Masquerade),
                     }),
                     values,
                 )),
                 Cell::SetUps { width, kind } => set_ups.push(with_rounds(
                     json!({
-                        "gateway": kind.name(), "atATime": width, "perSecond": main, "cpuUs": three(&values.each(cpu)),
+                        "gateway": kind.name(), "atATime": width, "perSecond": main, "cpuUs": three(&values.rates(|rate| rate.cpu_us)),
                         "ratioToKernelAlg": to(Kind::KernelAlg),
                     }),
                     values,

@@ -110,14 +110,27 @@ impl Found {
 }
 
 impl Values {
-    /// One figure of each round.
-    pub(super) fn each(&self, figure: impl Fn(Found) -> Option<f64>) -> Vec<f64> {
-        self.found.iter().filter_map(|(_, found)| figure(*found)).collect()
-    }
-
     /// The figures that are compared.
     pub(super) fn main(&self) -> Vec<f64> {
-        self.each(|found| Some(found.main()))
+        self.found.iter().map(|(_, found)| found.main()).collect()
+    }
+
+    /// One figure of each round that measured packets.
+    fn packets(&self, figure: impl Fn(Measured) -> f64) -> Vec<f64> {
+        let of = |found| if let Found::Packets(measured) = found { Some(figure(measured)) } else { None };
+        self.found.iter().filter_map(|(_, found)| of(*found)).collect()
+    }
+
+    /// One figure of each round that measured latency.
+    fn delays(&self, figure: impl Fn(Delay) -> f64) -> Vec<f64> {
+        let of = |found| if let Found::Delay(delay) = found { Some(figure(delay)) } else { None };
+        self.found.iter().filter_map(|(_, found)| of(*found)).collect()
+    }
+
+    /// One figure of each round that measured set-ups.
+    fn rates(&self, figure: impl Fn(Rate) -> f64) -> Vec<f64> {
+        let of = |found| if let Found::Rate(rate) = found { Some(figure(rate)) } else { None };
+        self.found.iter().filter_map(|(_, found)| of(*found)).collect()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Cell, Found, Report, Values, spread};
+use super::{Cell, Report, Values, spread};
 use crate::bench::bed::Kind;
 
 impl Report {
@@ -50,7 +50,7 @@ impl Report {
         let _ = writeln!(out, "{:<20} {:>7} {:>18} {:>18}", "gateway", "rounds", "p50", "p99");
         for (cell, values) in &self.cells {
             let Cell::Delay { kind } = cell else { continue };
-            let (p50, p99) = (values.each(p50), values.each(p99));
+            let (p50, p99) = (values.delays(|delay| delay.p50), values.delays(|delay| delay.p99));
             let _ = writeln!(
                 out,
                 "{:<20} {:>7} {:>18} {:>18}",
@@ -84,7 +84,7 @@ impl Report {
                 self.rounds_of(values),
                 whole(&values.main()),
                 ratio(&self.to_gateway(*cell, values, Kind::KernelAlg)),
-                whole(&values.each(cpu)),
+                whole(&values.rates(|rate| rate.cpu_us)),
             );
         }
         let _ = writeln!(out, "\nCalls set up before any GRE, and those that carry it afterwards\n");
@@ -141,44 +141,13 @@ impl Cell {
     }
 }
 
-pub(super) fn p50(found: Found) -> Option<f64> {
-    match found {
-        Found::Delay(delay) => Some(delay.p50),
-        Found::Packets(_) | Found::Rate(_) => None,
-    }
-}
-
-pub(super) fn p99(found: Found) -> Option<f64> {
-    match found {
-        Found::Delay(delay) => Some(delay.p99),
-        Found::Packets(_) | Found::Rate(_) => None,
-    }
-}
-
-pub(super) fn cpu(found: Found) -> Option<f64> {
-    match found {
-        Found::Rate(rate) => Some(rate.cpu_us),
-        Found::Packets(_) | Found::Delay(_) => None,
-    }
-}
-
-pub(super) fn kpps(found: Found) -> Option<f64> {
-    match found {
-        Found::Packets(measured) => Some(measured.kpps),
-        Found::Delay(_) | Found::Rate(_) => None,
-    }
-}
-
-pub(super) fn offered(found: Found) -> Option<f64> {
-    match found {
-        Found::Packets(measured) => Some(measured.offered),
-        Found::Delay(_) | Found::Rate(_) => None,
-    }
-}
-
 /// Most packets a second, and how many were offered for each.
 fn reach(values: &Values) -> String {
-    format!("{:>9.0} {:>7.1}x", spread(&values.each(kpps)).2, spread(&values.each(offered)).1)
+    format!(
+        "{:>9.0} {:>7.1}x",
+        spread(&values.packets(|measured| measured.kpps)).2,
+        spread(&values.packets(|measured| measured.offered)).1
+    )
 }
 
 fn whole(values: &[f64]) -> String {
