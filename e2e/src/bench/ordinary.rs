@@ -18,11 +18,13 @@ pub enum Nat {
     Masquerade,
     /// Callgate, with so many rules for the client; the last of them is the one that fits.
     Callgate(usize),
+    /// Callgate with one rule and, for another client, one for PPTP: its hooks and its routing rules are there.
+    BesidePptp,
 }
 
 impl Nat {
     /// All that are measured.
-    pub const ALL: [Self; 3] = [Self::Masquerade, Self::Callgate(1), Self::Callgate(1_000)];
+    pub const ALL: [Self; 4] = [Self::Masquerade, Self::Callgate(1), Self::Callgate(1_000), Self::BesidePptp];
 
     /// A short name.
     pub fn name(self) -> String {
@@ -30,6 +32,7 @@ impl Nat {
             Self::Masquerade => "plain masquerade".into(),
             Self::Callgate(1) => "Callgate, 1 rule".into(),
             Self::Callgate(rules) => format!("Callgate, {rules} rules"),
+            Self::BesidePptp => "Callgate, 1 and PPTP".into(),
         }
     }
 }
@@ -48,12 +51,13 @@ impl Flows {
     /// # Errors
     /// What failed.
     pub fn build(nat: Nat) -> anyhow::Result<Self> {
+        let with = |name: &str, manifests: &str| {
+            Site::build(name, Gateway::Callgate { manifests, flags: &["--fast-path", "off"] })
+        };
         let site = match nat {
             Nat::Masquerade => Site::build("um", Gateway::Masquerade)?,
-            Nat::Callgate(rules) => {
-                let flags = ["--fast-path", "off"];
-                Site::build(&format!("u{rules}"), Gateway::Callgate { manifests: &manifests(rules), flags: &flags })?
-            }
+            Nat::Callgate(rules) => with(&format!("u{rules}"), &manifests(rules))?,
+            Nat::BesidePptp => with("up", &(manifests(1) + PPTP))?,
         };
         let flows = Self { nat, site: site.with_threads()? };
         for direction in Direction::BOTH {
@@ -113,3 +117,10 @@ fn manifests(rules: usize) -> String {
     }
     text
 }
+
+/// A till that is not there.
+const PPTP: &str = "---\napiVersion: callgate.io/v1alpha1\nkind: PptpAlg\nmetadata: {name: pptp, namespace: bench}\nspec: {}\n\
+    ---\napiVersion: callgate.io/v1alpha1\nkind: Service\nmetadata: {name: pptp, namespace: bench}\n\
+    spec: {protocol: TCP, destinationPorts: \"1723\", algRef: {kind: PptpAlg, name: pptp}}\n\
+    ---\napiVersion: callgate.io/v1alpha1\nkind: IpRule\nmetadata: {name: tills, namespace: bench}\n\
+    spec: {order: 1, action: NAT, source: {cidrs: [10.11.0.1/32]}, destination: {cidrs: [0.0.0.0/0]}, services: [{name: pptp}]}\n";

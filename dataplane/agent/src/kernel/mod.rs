@@ -39,7 +39,7 @@ pub(crate) use withdrawal::Withdrawal;
 use crate::netlink::rt::Rt;
 use crate::netlink::socket::Socket;
 use crate::netlink::{NETFILTER, conntrack};
-use crate::nft::{self, Batch, Ruleset, ruleset};
+use crate::nft::{self, Batch, Ruleset, Uses, ruleset};
 
 /// The node's kernel, as far as it is ours.
 pub struct Kernel {
@@ -53,8 +53,8 @@ pub struct Kernel {
     config: NodeConfig,
     /// There was an `apply`: `config` is what is wanted, whatever `running` says.
     applied: bool,
-    /// A configuration needed the shared mode's sockets: its connections may outlive it.
-    sockets: bool,
+    /// The most of the ALG's way that was needed: its connections may outlive the configuration.
+    uses: Uses,
     /// Addresses under which the ALG of a previous run had connections, until this one's ALG says which it has.
     inherited: BTreeSet<Ipv4Addr>,
 }
@@ -112,7 +112,7 @@ impl Kernel {
             running: None,
             config: NodeConfig::default(),
             applied: false,
-            sockets: false,
+            uses: Uses::default(),
             inherited: BTreeSet::new(),
         }
     }
@@ -124,7 +124,7 @@ impl Kernel {
     /// As `start`; what can be put back is.
     pub fn mend(&mut self) -> Result<bool, Error> {
         let mut made = setup::Made::default();
-        setup::up(&self.route, &self.options, &mut self.record, &mut self.keep, &mut made, self.sockets)?;
+        setup::up(&self.route, &self.options, &mut self.record, &mut self.keep, &mut made, self.uses)?;
         Ok(made.any())
     }
 
@@ -171,7 +171,7 @@ impl Kernel {
         let left = nft::addresses(&mut self.netfilter, &self.options.nft_table, "own_addresses");
         self.inherited = left.map_err(Error::netlink("reading the ALG's addresses back"))?.into_iter().collect();
         let mut made = setup::Made::default();
-        let up = setup::up(&self.route, &self.options, &mut self.record, &mut self.keep, &mut made, self.sockets);
+        let up = setup::up(&self.route, &self.options, &mut self.record, &mut self.keep, &mut made, self.uses);
         if up.is_err() && known.is_none() {
             made.undo(&self.route, &self.options, &self.record);
         }
@@ -188,18 +188,15 @@ impl Kernel {
     /// On `Tags`, `Unsupported`, and where the kernel refuses the batch, the ruleset and the record are as before. When only
     /// deleting flows failed, the new ruleset is in force, packets of those flows are dropped, and the next apply tries again.
     pub fn apply(&mut self, config: &NodeConfig, own_addresses: &[Ipv4Addr]) -> Result<Applied, Error> {
-        if !self.sockets && nft::sockets::needed(config) {
-            self.sockets = true;
-            self.mend()?;
-        }
         let before = self.record.clone();
         let tags = self.record.tags.assign(config)?;
+        let own: BTreeSet<Ipv4Addr> = self.inherited.iter().chain(own_addresses).copied().collect();
+        let own: Vec<Ipv4Addr> = own.into_iter().collect();
+        self.ready_for(Uses::of(config, &tags, &own))?;
         if tags != before.tags {
             self.save(Record { tags, ..before.clone() })?;
         }
-        let own: BTreeSet<Ipv4Addr> = self.inherited.iter().chain(own_addresses).copied().collect();
-        let own: Vec<Ipv4Addr> = own.into_iter().collect();
-        let wanted = ruleset(config, &own, &self.record.tags, &self.options, self.sockets);
+        let wanted = ruleset(config, &own, &self.record.tags, &self.options, self.uses);
         let mut applied = match self.bring(wanted) {
             Ok(applied) => applied,
             Err(error) => {
@@ -209,13 +206,15 @@ impl Kernel {
             }
         };
         self.config = config.clone();
-        self.applied = true;
+        if !std::mem::replace(&mut self.applied, true) {
+            setup::spare(&self.route, &self.options, self.uses)?;
+        }
         let retired: BTreeSet<u16> = self.record.tags.retired().collect();
         if !retired.is_empty() {
             let live = self.record.tags.live().map(|(_, tag)| tag).chain([SENT_TAG]).collect();
             self.flush(&self.options.clone(), &retired, &live)?;
             self.save(Record { tags: self.record.tags.flushed(), ..self.record.clone() })?;
-            let wanted = ruleset(config, &own, &self.record.tags, &self.options, self.sockets);
+            let wanted = ruleset(config, &own, &self.record.tags, &self.options, self.uses);
             applied += self.bring(wanted)?;
         }
         Ok(applied)
@@ -224,18 +223,30 @@ impl Kernel {
     /// There are connections of the shared mode from the run before: segments of theirs reach their sockets whatever the first
     /// configuration says.
     pub(crate) fn keep_sockets(&mut self) {
-        self.sockets = true;
+        self.uses = Uses::Sockets;
+    }
+
+    /// What a steered packet needs is there before any rule that steers.
+    fn ready_for(&mut self, needed: Uses) -> Result<(), Error> {
+        let before = self.uses;
+        if needed <= before {
+            return Ok(());
+        }
+        self.uses = needed;
+        self.mend().map(drop).inspect_err(|_| self.uses = before)
     }
 
     /// Changes only the set of external addresses of the ALG; for the moment before a connection is opened from a new one. Where
     /// somebody has changed or removed the table, it is made anew. Before the first `apply` nothing is done.
     pub fn set_own_addresses(&mut self, own_addresses: &[Ipv4Addr]) -> Result<Applied, Error> {
+        if !self.applied {
+            return Ok(Applied::default());
+        }
+        let uses = self.uses;
+        self.ready_for(Uses::of(&self.config, &self.record.tags, own_addresses))?;
         let mut wanted = match &self.running {
-            Some(running) => running.clone(),
-            None if self.applied => {
-                ruleset(&self.config, own_addresses, &self.record.tags, &self.options, self.sockets)
-            }
-            None => return Ok(Applied::default()),
+            Some(running) if self.uses == uses => running.clone(),
+            Some(_) | None => ruleset(&self.config, own_addresses, &self.record.tags, &self.options, self.uses),
         };
         if let Some(set) = wanted.sets.get_mut("own_addresses") {
             set.elements.clear();

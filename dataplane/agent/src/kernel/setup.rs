@@ -9,6 +9,7 @@ use super::{Error, Options, sysctl};
 use crate::netlink::link::{self, Link};
 use crate::netlink::policy::{self, MarkRule, TableRoute};
 use crate::netlink::rt::Rt;
+use crate::nft::Uses;
 
 /// Next hop of everything that is steered: the IPv4 dummy address (RFC 7600), so that one neighbour entry serves all servers.
 const NEXT_HOP: Ipv4Addr = Ipv4Addr::new(192, 0, 0, 8);
@@ -19,7 +20,8 @@ const LOOPBACK: u32 = 1;
 /// RT_TABLE_MAIN.
 const MAIN: u32 = 254;
 
-/// The rules of what is steered to the ALG. Before the one that sends it to our table: where `src_valid_mark` is on, the check of the
+/// The rules of what is steered to the ALG: only where it is in use, since the first rule of anybody on a host costs every packet that
+/// is forwarded some 450 ns (measured; the kernel remembers no route between packets and searches two tables). Before the one that sends it to our table: where `src_valid_mark` is on, the check of the
 /// way back to the pod looks up with the mark too, as if from the link the packet leaves by (net/ipv4/route.c,
 /// __mkroute_input); it must find the pod and not the pair.
 fn steer_rules(options: &Options) -> [MarkRule; 2] {
@@ -98,37 +100,56 @@ impl Made {
     }
 }
 
-/// Brings links, rules, route and sysctls to what is wanted, with the rules of the shared mode if there are `sockets` of it; changes
-/// nothing that is so already.
+/// Brings links, rules, route and sysctls to what is wanted; changes nothing that is so already.
 pub(super) fn up(
     rt: &Rt,
     options: &Options,
     record: &mut Record,
     keep: &mut Keep,
     made: &mut Made,
-    sockets: bool,
+    uses: Uses,
 ) -> Result<(), Error> {
     made.sysctls = record.sysctls.len();
     let near = pair(rt, options, made)?;
     route(rt, options, &near, made)?;
-    rules(rt, options, made, sockets)?;
+    rules(rt, options, made, uses)?;
     sysctl::forward(record, keep)
 }
 
-fn rules(rt: &Rt, options: &Options, made: &mut Made, sockets: bool) -> Result<(), Error> {
+fn rules(rt: &Rt, options: &Options, made: &mut Made, uses: Uses) -> Result<(), Error> {
     let (steer, inward) = (steer_rules(options), inward_rules(options));
     let found = MarkRule::all(rt).map_err(Error::netlink("listing routing rules"))?;
     let ours = [options.route_table, options.inward_table()];
-    // The shared mode's of a run before stay: whether this one has connections to go on with is not known yet.
+    // Those of a run before stay: whether this one has connections to go on with is not known yet.
     let known = |rule: &MarkRule| steer.contains(rule) || inward.contains(rule);
     for stale in found.iter().filter(|rule| ours.contains(&rule.table) && !known(rule)) {
         stale.remove(rt).map_err(Error::netlink(format!("removing stale routing rule {}", stale.priority)))?;
         made.mended = true;
     }
-    let needed = inward.iter().filter(|_| sockets).chain(&steer);
-    for rule in needed.filter(|rule| !found.contains(rule)) {
+    let needed: Vec<&MarkRule> = match uses {
+        Uses::Ordinary => Vec::new(),
+        Uses::Alg => steer.iter().collect(),
+        Uses::Sockets => inward.iter().chain(&steer).collect(),
+    };
+    for rule in needed.into_iter().filter(|rule| !found.contains(rule)) {
         rule.add(rt).map_err(Error::netlink(format!("adding routing rule {}", rule.priority)))?;
         made.rules.push(rule.clone());
+    }
+    Ok(())
+}
+
+/// Takes away the routing rules of a run before that this one has no use for; for the moment when it knows what it needs.
+pub(super) fn spare(rt: &Rt, options: &Options, uses: Uses) -> Result<(), Error> {
+    let found = MarkRule::all(rt).map_err(Error::netlink("listing routing rules"))?;
+    let (steer, inward) = (steer_rules(options), inward_rules(options));
+    let spared: Vec<&MarkRule> = match uses {
+        Uses::Ordinary => steer.iter().chain(&inward).collect(),
+        Uses::Alg => inward.iter().collect(),
+        Uses::Sockets => Vec::new(),
+    };
+    for rule in spared.into_iter().filter(|rule| found.contains(rule)) {
+        rule.remove(rt)
+            .map_err(Error::netlink(format!("removing routing rule {}, which is of no use", rule.priority)))?;
     }
     Ok(())
 }

@@ -12,26 +12,32 @@ use super::encode::Batch;
 use super::expr::Verdict;
 use super::rules;
 use super::ruleset::{HOSTS, Key, Ruleset, Set};
-use super::{names, sockets, timeouts};
-use crate::kernel::{Options, Tags, Via};
+use super::uses::Uses;
+use super::{names, sockets, steering, timeouts};
+use crate::kernel::{Options, SENT_TAG, Tags, Via};
 
-/// Everything our table holds for this configuration; with what the shared mode's sockets need, if `with_sockets`.
-pub(crate) fn ruleset(
-    config: &NodeConfig,
-    own: &[Ipv4Addr],
-    tags: &Tags,
-    options: &Options,
-    with_sockets: bool,
-) -> Ruleset {
+/// Everything our table holds for this configuration, with as much of the ALG's way as `uses` says.
+pub(crate) fn ruleset(config: &NodeConfig, own: &[Ipv4Addr], tags: &Tags, options: &Options, uses: Uses) -> Ruleset {
     let mut ruleset = Ruleset::default();
     let source_chains = chains::sources(&mut ruleset, config);
-    chains::fixed(&mut ruleset, options);
-    if with_sockets {
-        sockets::rules(&mut ruleset, options);
+    let ways: Vec<Via> = tags.live().map(|(key, _)| key.via).collect();
+    chains::fixed(&mut ruleset, options, &ways);
+    match uses {
+        Uses::Ordinary => {}
+        Uses::Alg => steering::chains(&mut ruleset, options),
+        Uses::Sockets => {
+            steering::chains(&mut ruleset, options);
+            sockets::rules(&mut ruleset, options);
+        }
     }
     sets(&mut ruleset, config, own, options);
     source_maps(&mut ruleset, config, &source_chains);
     tag_maps(&mut ruleset, config, tags, options);
+    if uses >= Uses::Alg {
+        // A connection first seen in a packet of ours to the pod (after conntrack -F): what the pod says is for the ALG.
+        let by_tag = ruleset.sets.entry("by_tag".into()).or_insert_with(|| Set::singles(Key::Mark).map());
+        by_tag.single(&options.tag_mark(SENT_TAG).to_ne_bytes(), Some(Verdict::Goto("steer".into())));
+    }
     for service in &config.services {
         rules::limit(&mut ruleset, service);
         timeouts::objects(&mut ruleset, service);
@@ -112,7 +118,7 @@ fn tag_maps(ruleset: &mut Ruleset, config: &NodeConfig, tags: &Tags, options: &O
     for (key, tag) in tags.live() {
         let mark = options.tag_mark(tag).to_ne_bytes();
         match key.via {
-            Via::Alg => by_tag.single(&mark, Some(Verdict::Goto("steer".into()))),
+            Via::Alg => by_tag.single(&mark, Some(Verdict::Goto("steer_original".into()))),
             Via::Kernel => by_tag.single(&mark, Some(Verdict::Accept)),
             Via::KernelQuiet => {
                 by_tag.single(&mark, Some(Verdict::Accept));

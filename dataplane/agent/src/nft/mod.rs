@@ -16,13 +16,16 @@ mod read;
 mod rules;
 mod ruleset;
 pub(crate) mod sockets;
+mod steering;
 mod timeouts;
+mod uses;
 
 pub(crate) use diff::Difference;
 pub(crate) use encode::{Batch, Finished};
 pub(crate) use layout::ruleset;
 pub(crate) use read::{addresses, adopt, counters, exists};
 pub(crate) use ruleset::{HOSTS, Ruleset};
+pub(crate) use uses::{Uses, shared};
 
 #[cfg(test)]
 mod tests;

@@ -138,6 +138,18 @@ impl Set {
 }
 
 impl Ruleset {
+    /// Adds a chain that the kernel calls.
+    pub(super) fn base(&mut self, name: &str, kind: &'static str, hook: Hook, priority: i32, rules: Vec<Vec<Expr>>) {
+        self.chains.insert(name.into(), Chain { base: Some(Base { kind, hook, priority }), rules });
+    }
+
+    /// Puts rules before all others of a chain that is there.
+    pub(super) fn first(&mut self, chain: &str, rules: Vec<Vec<Expr>>) {
+        if let Some(chain) = self.chains.get_mut(chain) {
+            chain.rules.splice(0..0, rules);
+        }
+    }
+
     /// Adds a chain that others jump to.
     pub(super) fn chain(&mut self, name: impl Into<String>, rules: Vec<Vec<Expr>>) {
         self.chains.insert(name.into(), Chain { base: None, rules });

@@ -7,8 +7,6 @@
 
 use std::net::Ipv4Addr;
 
-use callgate_proto::model::{ControlConnection, NodeConfig};
-
 use super::chains::{TCP, is, link, masked, protocol, rule};
 use super::expr::{Expr, Load, Verdict};
 use super::ruleset::Ruleset;
@@ -16,14 +14,6 @@ use crate::kernel::Options;
 
 /// Where the listening sockets are: an address of lo that nobody else is likely to use. No packet has it.
 pub(crate) const LISTENER: Ipv4Addr = Ipv4Addr::new(127, 67, 71, 1);
-
-/// Whether a configuration may need sockets.
-pub(crate) fn needed(config: &NodeConfig) -> bool {
-    config.algs.iter().any(|alg| match alg.control_connection {
-        ControlConnection::PerClient => false,
-        ControlConnection::Shared | ControlConnection::Auto => true,
-    })
-}
 
 /// Adds the rules, before all others of their chains.
 pub(super) fn rules(ruleset: &mut Ruleset, options: &Options) {
@@ -47,8 +37,6 @@ pub(super) fn rules(ruleset: &mut Ruleset, options: &Options) {
         ("prerouting", vec![opened, of_client, of_server]),
         ("input", vec![let_in]),
     ] {
-        if let Some(chain) = ruleset.chains.get_mut(chain) {
-            chain.rules.splice(0..0, first);
-        }
+        ruleset.first(chain, first);
     }
 }

@@ -10,6 +10,7 @@ use callgate_proto::model::{
 use super::diff::Difference;
 use super::layout::ruleset;
 use super::ruleset::Ruleset;
+use super::uses::Uses;
 use crate::kernel::{Options, Tags};
 
 fn key(name: &str) -> ObjectKey {
@@ -68,7 +69,7 @@ fn of(config: &NodeConfig) -> Ruleset {
 /// With the tags an earlier configuration has.
 fn after(config: &NodeConfig, tags: &Tags) -> Ruleset {
     let tags = tags.assign(config).unwrap();
-    ruleset(config, &[Ipv4Addr::new(192, 0, 2, 1)], &tags, &Options::default(), false)
+    ruleset(config, &[Ipv4Addr::new(192, 0, 2, 1)], &tags, &Options::default(), Uses::Alg)
 }
 
 /// Names of chains that come, go and change, and the sets whose elements do.
@@ -148,17 +149,56 @@ fn rulesets_with_other_base_chains_are_replaced_whole() {
     assert!(Difference::between(&of(&config()), &other).is_none());
 }
 
+/// Base chains, which every packet of the host passes.
+fn hooks(config: &NodeConfig) -> Vec<String> {
+    let tags = Tags::default().assign(config).unwrap();
+    let found = ruleset(config, &[], &tags, &Options::default(), Uses::of(config, &tags, &[]));
+    found.chains.into_iter().filter(|(_, chain)| chain.base.is_some()).map(|(name, _)| name).collect()
+}
+
+#[test]
+fn a_packet_passes_no_hook_that_no_rule_of_the_node_needs() {
+    let mut ordinary = config();
+    ordinary.rules.remove(0);
+    ordinary.services.remove(0);
+    ordinary.rules[0].services = vec![0];
+    (ordinary.chains, ordinary.algs) = (vec![vec![0]], vec![]);
+    ordinary.sources.iter_mut().for_each(|source| source.chain = 0);
+    assert_eq!(hooks(&ordinary), ["postrouting", "prerouting"]);
+    let mut quiet = ordinary.clone();
+    quiet.services[0].forward_icmp_errors = false;
+    assert_eq!(hooks(&quiet), ["forward", "postrouting", "prerouting"]);
+    let mut rejecting = ordinary;
+    rejecting.rules[0].action = Action::Reject;
+    assert_eq!(hooks(&rejecting), ["forward", "postrouting", "prerouting"]);
+    let all = ["forward", "guard", "input", "output", "output_raw", "postrouting", "prerouting", "prerouting_raw"];
+    assert_eq!(hooks(&config()), all);
+}
+
+#[test]
+fn the_way_to_the_alg_is_needed_by_rules_flows_and_connections_of_it() {
+    let with = config();
+    let tags = Tags::default().assign(&with).unwrap();
+    let without = NodeConfig { rules: vec![rule("web", 1)], algs: vec![], ..config() };
+    let kept = NodeConfig { rules: vec![Rule { services: vec![1], ..rule("tills", 1) }], algs: vec![], ..config() };
+    let none = Tags::default();
+    let address = Ipv4Addr::new(192, 0, 2, 1);
+    assert_eq!(Uses::of(&without, &none, &[]), Uses::Ordinary);
+    assert_eq!(Uses::of(&with, &none, &[]), Uses::Alg);
+    assert_eq!(Uses::of(&kept, &tags.assign(&kept).unwrap(), &[]), Uses::Alg, "flows that are steered live on");
+    assert_eq!(Uses::of(&without, &none, &[address]), Uses::Alg, "connections of the run before");
+    let mut shared = with;
+    shared.algs[0].control_connection = ControlConnection::Auto;
+    assert_eq!(Uses::of(&shared, &none, &[]), Uses::Sockets);
+}
+
 #[test]
 fn what_brings_segments_to_sockets_is_there_only_where_a_pptp_alg_wants_it_and_then_before_all_else() {
     let (options, tags) = (Options::default(), Tags::default().assign(&config()).unwrap());
-    let of = |sockets| ruleset(&config(), &[], &tags, &options, sockets);
-    let (without, with) = (of(false), of(true));
+    let of = |uses| ruleset(&config(), &[], &tags, &options, uses);
+    let (without, with) = (of(Uses::Alg), of(Uses::Sockets));
     for (chain, more) in [("prerouting_raw", 1), ("output_raw", 1), ("prerouting", 3), ("input", 1), ("forward", 0)] {
         let (without, with) = (&without.chains[chain].rules, &with.chains[chain].rules);
         assert_eq!(with[more..], without[..], "{chain}");
     }
-    let mut shared = config();
-    assert!(!super::sockets::needed(&shared));
-    shared.algs[0].control_connection = ControlConnection::Auto;
-    assert!(super::sockets::needed(&shared));
 }

@@ -366,7 +366,7 @@ impl Mode {
 
     /// Rules are these from now on; `with.gate` has them already.
     pub(crate) fn configure(&mut self, config: &NodeConfig, with: &mut With<'_>) {
-        self.wanted = crate::nft::sockets::needed(config);
+        self.wanted = crate::nft::shared(config);
         self.core.set_policies(&mut |old| policy::renew(config, old), with.engine, with.now);
     }
 

@@ -266,8 +266,9 @@ fn what_others_take_away_while_the_agent_runs_is_put_back() {
         let mut place = Place::new().await;
         let mut agent = place.start();
         let (mut stream, _) = place.attached().await;
-        stream.tell(snapshot(&config(), "u1")).await;
-        acknowledged(&mut stream, &config()).await;
+        let config = NodeConfig { node: "node-a".into(), ..super::steering::config() };
+        stream.tell(snapshot(&config, "u1")).await;
+        acknowledged(&mut stream, &config).await;
         let way = || sh("ip rule; ip route show table 7411; ip -o link show callgate0 | cut -d: -f2- | cut -d'>' -f1");
         let whole = way();
         for damage in super::mending::DAMAGES {

@@ -24,6 +24,7 @@ mod lifecycle;
 mod mending;
 #[path = "../common/namespace.rs"]
 mod namespace;
+mod ordinary;
 mod probes;
 mod random;
 mod rings;
