@@ -111,7 +111,7 @@ pub(super) fn up(
 ) -> Result<(), Error> {
     made.sysctls = record.sysctls.len();
     let near = pair(rt, options, made)?;
-    route(rt, options, &near, made)?;
+    route(rt, options, &near, made, uses)?;
     rules(rt, options, made, uses)?;
     sysctl::forward(record, keep)
 }
@@ -138,7 +138,7 @@ fn rules(rt: &Rt, options: &Options, made: &mut Made, uses: Uses) -> Result<(), 
     Ok(())
 }
 
-/// Takes away the routing rules of a run before that this one has no use for; for the moment when it knows what it needs.
+/// Takes away the routing rules and the route of a run before that this one has no use for; for the moment when it knows what it needs.
 pub(super) fn spare(rt: &Rt, options: &Options, uses: Uses) -> Result<(), Error> {
     let found = MarkRule::all(rt).map_err(Error::netlink("listing routing rules"))?;
     let (steer, inward) = (steer_rules(options), inward_rules(options));
@@ -151,10 +151,14 @@ pub(super) fn spare(rt: &Rt, options: &Options, uses: Uses) -> Result<(), Error>
         rule.remove(rt)
             .map_err(Error::netlink(format!("removing routing rule {}, which is of no use", rule.priority)))?;
     }
+    if uses < Uses::Sockets {
+        let what = format!("removing the local route of table {}, which is of no use", options.inward_table());
+        policy::remove_local(rt, options.inward_table(), LOOPBACK).map_err(Error::netlink(what))?;
+    }
     Ok(())
 }
 
-fn route(rt: &Rt, options: &Options, near: &Link, made: &mut Made) -> Result<(), Error> {
+fn route(rt: &Rt, options: &Options, near: &Link, made: &mut Made, uses: Uses) -> Result<(), Error> {
     let table = options.route_table;
     let wanted = TableRoute { default: true, local: false, link: near.index, gateway: Some(NEXT_HOP) };
     let found = policy::routes(rt, table).map_err(Error::netlink(format!("listing routing table {table}")))?;
@@ -168,11 +172,13 @@ fn route(rt: &Rt, options: &Options, near: &Link, made: &mut Made) -> Result<(),
             .map_err(Error::netlink(format!("adding the default route into {} to table {table}", near.name)))?;
         made.mended = true;
     }
-    inward_route(rt, options, made)
+    inward_route(rt, options, made, uses)
 }
 
-/// Delivers to the host's own sockets whatever is marked for them. It does not go with a link, so `down` removes it.
-fn inward_route(rt: &Rt, options: &Options, made: &mut Made) -> Result<(), Error> {
+/// Delivers to the host's own sockets whatever is marked for them. It does not go with a link, so `down` removes it. Only where there
+/// are such sockets: after the first local route in a table of somebody's own the kernel looks up the way back of every packet it
+/// forwards (net/ipv4/fib_frontend.c, `fib_has_custom_local_routes`).
+fn inward_route(rt: &Rt, options: &Options, made: &mut Made, uses: Uses) -> Result<(), Error> {
     let table = options.inward_table();
     let wanted = TableRoute { default: true, local: true, link: LOOPBACK, gateway: None };
     let found = policy::routes(rt, table).map_err(Error::netlink(format!("listing routing table {table}")))?;
@@ -182,7 +188,7 @@ fn inward_route(rt: &Rt, options: &Options, made: &mut Made) -> Result<(), Error
              --route-table"
         )));
     }
-    if found.is_empty() {
+    if found.is_empty() && uses == Uses::Sockets {
         policy::add_local(rt, table, LOOPBACK)
             .map_err(Error::netlink(format!("adding the local route to table {table}")))?;
         made.mended = true;

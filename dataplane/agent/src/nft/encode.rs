@@ -200,6 +200,10 @@ impl Batch {
             // NFT_DATA_VERDICT.
             attrs = attrs.be32(6, 0xffff_ff00);
         }
+        if let Some(size) = set.size {
+            // NFTA_SET_DESC with NFTA_SET_DESC_SIZE.
+            attrs = attrs.nest(9, Attrs::new().be32(1, size));
+        }
         if set.key == Key::Mark {
             // For the nft tool: type 0 (byte order of the key), 4 octets, 1 (host).
             attrs = attrs.bytes(13, &[&[0, 4][..], &1u32.to_ne_bytes()].concat());

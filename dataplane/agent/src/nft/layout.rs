@@ -35,8 +35,9 @@ pub(crate) fn ruleset(config: &NodeConfig, own: &[Ipv4Addr], tags: &Tags, option
     tag_maps(&mut ruleset, config, tags, options);
     if uses >= Uses::Alg {
         // A connection first seen in a packet of ours to the pod (after conntrack -F): what the pod says is for the ALG.
-        let by_tag = ruleset.sets.entry("by_tag".into()).or_insert_with(|| Set::singles(Key::Mark).map());
-        by_tag.single(&options.tag_mark(SENT_TAG).to_ne_bytes(), Some(Verdict::Goto("steer".into())));
+        if let Some(by_tag) = ruleset.sets.get_mut("by_tag") {
+            by_tag.single(&options.tag_mark(SENT_TAG).to_ne_bytes(), Some(Verdict::Goto("steer".into())));
+        }
     }
     for service in &config.services {
         rules::limit(&mut ruleset, service);
@@ -112,7 +113,9 @@ fn source_maps(ruleset: &mut Ruleset, config: &NodeConfig, names: &[String]) {
 
 /// What each tag means: for packets of its flow, for its first packet behind routing, for ICMP errors about it.
 fn tag_maps(ruleset: &mut Ruleset, config: &NodeConfig, tags: &Tags, options: &Options) {
-    let (mut by_tag, mut nat) = (Set::singles(Key::Mark).map(), Set::singles(Key::Mark).map());
+    // Every packet of every flow is looked up here.
+    let mut by_tag = Set::singles(Key::Mark).map().of_size(u32::from(SENT_TAG));
+    let mut nat = Set::singles(Key::Mark).map();
     let (mut rejected, mut quiet) = (Set::singles(Key::Mark), Set::singles(Key::Mark));
     let rules: std::collections::BTreeMap<_, &Rule> = config.rules.iter().map(|rule| (&rule.key, rule)).collect();
     for (key, tag) in tags.live() {

@@ -68,6 +68,9 @@ pub(crate) struct Set {
     /// Elements are ranges.
     pub(crate) interval: bool,
     pub(crate) map: bool,
+    /// At most so many elements: told beforehand, the kernel takes a table that does not have to grow and is faster to search
+    /// (net/netfilter/nft_set_hash.c, nft_hash_fast_lookup).
+    pub(crate) size: Option<u32>,
     pub(crate) elements: BTreeMap<Vec<u8>, Element>,
 }
 
@@ -101,7 +104,7 @@ impl Key {
 impl Set {
     /// A set of single keys.
     pub(crate) fn singles(key: Key) -> Self {
-        Self { key, interval: false, map: false, elements: BTreeMap::new() }
+        Self { key, interval: false, map: false, size: None, elements: BTreeMap::new() }
     }
 
     /// A set of ranges.
@@ -112,6 +115,11 @@ impl Set {
     /// The same with a verdict for each element.
     pub(crate) fn map(self) -> Self {
         Self { map: true, ..self }
+    }
+
+    /// The same for at most so many elements.
+    pub(crate) fn of_size(self, size: u32) -> Self {
+        Self { size: Some(size), ..self }
     }
 
     /// Adds an IPv4 block.
@@ -133,7 +141,7 @@ impl Set {
 
     /// Whether the two differ in nothing but elements.
     pub(crate) fn same_shape(&self, other: &Self) -> bool {
-        (self.key, self.interval, self.map) == (other.key, other.interval, other.map)
+        (self.key, self.interval, self.map, self.size) == (other.key, other.interval, other.map, other.size)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use callgate_proto::model::{Action, NodeConfig};
+use callgate_proto::model::{Action, ControlConnection, NodeConfig};
 
 use super::configs::{ANYWHERE, Config, POD_A, pptp, tcp as tcp_to};
 use super::lab::{Lab, root, sh};
@@ -102,13 +102,20 @@ fn an_agent_without_pptp_takes_away_what_the_run_before_had_for_it() {
     }
     let lab = Lab::new();
     let mut first = lab.start();
-    first.apply(&with_pptp(), &[]).unwrap();
+    let mut shared = with_pptp();
+    shared.algs.iter_mut().for_each(|alg| alg.control_connection = ControlConnection::Auto);
+    first.apply(&shared, &[]).unwrap();
+    assert_eq!(sh("ip route show table 7412"), "local default dev lo proto static scope host \n");
     drop(first);
     let mut second = lab.start();
     second
         .apply(&NodeConfig { rules: Vec::new(), chains: Vec::new(), sources: Vec::new(), ..ordinary() }, &[])
         .unwrap();
     assert_eq!(passed_by_every_packet(), without());
+    assert_eq!(
+        sh("ip route show table 7412 2>&1 || true"),
+        "Error: ipv4: FIB table does not exist.\nDump terminated\n"
+    );
     second.stop().unwrap();
 }
 
