@@ -48,6 +48,7 @@ static long (*const redirect_neigh)(u32 ifindex, struct next_hop *to, int size, 
 static u64 (*const ktime_get_coarse_ns)(void) = (void *)160;
 
 #define TC_ACT_UNSPEC -1 /* clsact: the next filter, at last the stack; tcx (TCX_NEXT): the next program */
+#define TC_ACT_SHOT 2
 #define BPF_MAP_TYPE_ARRAY 2
 #define BPF_MAP_TYPE_PERCPU_ARRAY 6
 #define BPF_F_MMAPABLE (1 << 10)
@@ -130,9 +131,10 @@ struct bucket {
 	struct path slots[SLOTS];
 };
 
-/* The first slot of the first bucket is never taken: it says how the table is read. */
-#define SEED(header) ((header)->packets)
-#define MASK(header) ((header)->last_seen)
+/* How the table is read: set by the agent before it loads the program. In the first slot of the first bucket, which is never taken,
+ * it finds them again. */
+SEC(".rodata") const volatile u64 SEED = 0;
+SEC(".rodata") const volatile u32 MASK = 0; /* buckets less one */
 
 /* The unit of times. */
 #define STAMP(ns) ((u32)((ns) >> 20))
@@ -159,6 +161,8 @@ struct map {
 
 /* The agent sets the number of entries, a power of two, and writes into its memory (slots.rs). */
 SEC("maps") struct map paths = {BPF_MAP_TYPE_ARRAY, sizeof(u32), sizeof(struct bucket), 1, BPF_F_MMAPABLE};
+/* Where the way out is handed to the kernel. */
+SEC("maps") struct map hop = {BPF_MAP_TYPE_PERCPU_ARRAY, sizeof(u32), sizeof(struct next_hop), 1, 0};
 SEC("maps") struct map left = {BPF_MAP_TYPE_PERCPU_ARRAY, sizeof(u32), sizeof(u64), LEFT_REASONS, 0};
 
 SEC("license") const char licence[] = "Dual MIT/GPL";
@@ -168,15 +172,26 @@ SEC("license") const char licence[] = "Dual MIT/GPL";
 
 #define inline inline __attribute__((always_inline))
 
+/* The compiler knows nothing of this value any more: it keeps it as it is, and works nothing out beforehand. */
+#define OPAQUE(value) asm volatile("" : "+r"(value))
+/* Read once more, and not kept. */
+#define AGAIN(field) (*(const volatile __typeof__(field) *)&(field))
+
 static inline u64 fold(u64 hash)
 {
 	return hash ^ hash >> 32;
 }
 
+/*
+ * Without CAP_PERFMON the kernel puts a barrier behind what is first written to a place of the stack, and nothing read after it
+ * begins before what was read before it is there (kernel/bpf/verifier.c, check_stack_write_fixed_off). So nothing is kept there:
+ * one key serves all look-ups, and what a helper would make us save is read from the packet again.
+ */
+
 /* As in slots.rs. */
-static inline u64 hash(u64 seed, u32 source, u32 destination, u16 call_id)
+static inline u64 hash(struct ipv4 *ip, u16 call_id)
 {
-	u64 hash = ((u64)source << 32 | destination) ^ seed;
+	u64 hash = ((u64)ip->source << 32 | ip->destination) ^ SEED;
 
 	hash = fold(hash * 0x9e3779b97f4a7c15ull);
 	hash += call_id;
@@ -184,9 +199,10 @@ static inline u64 hash(u64 seed, u32 source, u32 destination, u16 call_id)
 	return fold(hash * 0xd6e8feb86659fd93ull);
 }
 
-static inline struct path *in_bucket(u32 index, u32 start, u32 source, u32 destination, u16 call_id)
+/* The slot of a packet's addresses and Call ID in bucket *index; the search begins at slot `start`. */
+static inline struct path *in_bucket(u32 *index, u32 start, struct ipv4 *ip, struct gre *gre)
 {
-	struct bucket *bucket = map_lookup_elem(&paths, &index);
+	struct bucket *bucket = map_lookup_elem(&paths, index);
 
 	if (!bucket)
 		return 0;
@@ -194,34 +210,34 @@ static inline struct path *in_bucket(u32 index, u32 start, u32 source, u32 desti
 	/* One in four is in the second slot: its cache line comes together with the first one's, and not after it. */
 	u32 early = bucket->slots[(start ^ 1) & (SLOTS - 1)].source;
 
-	asm volatile("" : : "r"(early));
+	OPAQUE(early);
 #pragma unroll
 	for (u32 at = 0; at < SLOTS; at++) {
 		struct path *path = &bucket->slots[(start ^ at) & (SLOTS - 1)];
 
-		if (path->source == source && path->destination == destination && path->call_id == call_id &&
-		    path->kind != FREE)
+		OPAQUE(path);
+		if (path->source == AGAIN(ip->source) && path->destination == AGAIN(ip->destination) &&
+		    path->call_id == AGAIN(gre->call_id) && path->kind != FREE)
 			return path;
+		OPAQUE(start);
 	}
 	return 0;
 }
 
-/* The slot of a packet with these addresses and this Call ID. */
-static inline struct path *find(u32 source, u32 destination, u16 call_id)
+/* The slot of a packet; writes to *key. */
+static inline struct path *find(u32 *key, struct ipv4 *ip, struct gre *gre)
 {
-	u32 first = 0;
-	struct path *header = map_lookup_elem(&paths, &first);
+	u64 place = hash(ip, gre->call_id);
 
-	if (!header)
-		return 0;
+	OPAQUE(place);
+	*key = (u32)place & MASK;
 
-	u64 place = hash(SEED(header), source, destination, call_id);
-	u32 mask = MASK(header), start = place >> 24;
-	struct path *path = in_bucket((u32)place & mask, start, source, destination, call_id);
+	struct path *path = in_bucket(key, place >> 24, ip, gre);
 
 	if (path)
 		return path;
-	return in_bucket((u32)(place >> 32) & mask, start, source, destination, call_id);
+	*key = (u32)(place >> 32) & MASK;
+	return in_bucket(key, place >> 24, ip, gre);
 }
 
 static inline void meter(struct path *path, u32 sequence)
@@ -250,7 +266,9 @@ static inline u16 checksum(struct ipv4 *ip, u32 before, u32 after)
 
 	sum += (u64)(u32)~before + after;
 	/* Time to live is the first octet of its word. */
-	sum += (u16)~(u16)ip->ttl + (u16)(ip->ttl - 1);
+	u16 ttl = AGAIN(ip->ttl);
+
+	sum += (u16)~ttl + (u16)(ttl - 1);
 	sum = (sum & 0xffffffff) + (sum >> 32);
 	sum = (sum & 0xffff) + (sum >> 16);
 	sum = (sum & 0xffff) + (sum >> 16);
@@ -260,7 +278,8 @@ static inline u16 checksum(struct ipv4 *ip, u32 before, u32 after)
 
 SEC("classifier") int callgate_gre(struct __sk_buff *skb)
 {
-	u32 why;
+	/* Of maps: a bucket, at last the reason why a packet is left to the ALG. */
+	u32 key;
 
 	/* A packet for another machine is a bridge's; with a tag it is a VLAN's, whose own link it will come to. */
 	if (skb->protocol != NET16(ETH_P_IP) || skb->pkt_type != PACKET_HOST || skb->vlan_present)
@@ -285,25 +304,25 @@ SEC("classifier") int callgate_gre(struct __sk_buff *skb)
 	if (ip->protocol != PROTOCOL_GRE)
 		return TC_ACT_UNSPEC;
 	if (unlikely(ip->version_length != WITHOUT_OPTIONS)) {
-		why = LEFT_OPTIONS;
+		key = LEFT_OPTIONS;
 		goto leave;
 	}
 	if (unlikely(ip->fragment & FRAGMENT_OFFSET)) {
-		why = LEFT_FRAGMENT;
+		key = LEFT_FRAGMENT;
 		goto leave;
 	}
 	if ((gre->flags & (GRE_FORBIDDEN | GRE_KEY | GRE_VERSION)) != (GRE_KEY | GRE_VERSION_1) ||
 	    gre->protocol != GRE_PPP)
 		return TC_ACT_UNSPEC;
 
-	struct path *path = find(ip->source, ip->destination, gre->call_id);
+	struct path *path = find(&key, ip, gre);
 
 	if (!path) {
-		why = LEFT_UNKNOWN;
+		key = LEFT_UNKNOWN;
 		goto leave;
 	}
 	if (unlikely(skb->ifindex != path->from_link)) {
-		why = LEFT_LINK;
+		key = LEFT_LINK;
 		goto leave;
 	}
 
@@ -321,20 +340,20 @@ SEC("classifier") int callgate_gre(struct __sk_buff *skb)
 	u32 header = 8 + (sequence ? 4 : 0) + (gre->flags & GRE_ACKNOWLEDGEMENT ? 4 : 0);
 
 	if (unlikely(ip->fragment & MORE_FRAGMENTS)) {
-		why = LEFT_FRAGMENT;
+		key = LEFT_FRAGMENT;
 		goto leave;
 	}
 	if (unlikely(ip->ttl <= 1)) {
-		why = LEFT_TTL;
+		key = LEFT_TTL;
 		goto leave;
 	}
 	if (unlikely(length + sizeof(struct ethernet) > skb->len ||
 		     sizeof(struct ipv4) + header + NET16(gre->payload_length) > length)) {
-		why = LEFT_MALFORMED;
+		key = LEFT_MALFORMED;
 		goto leave;
 	}
 	if (unlikely(length > path->mtu || skb->gso_size)) {
-		why = LEFT_TOO_BIG;
+		key = LEFT_TOO_BIG;
 		goto leave;
 	}
 
@@ -342,7 +361,7 @@ SEC("classifier") int callgate_gre(struct __sk_buff *skb)
 
 	if (unlikely(kind == FREE)) {
 		/* It has ended just now. */
-		why = LEFT_UNKNOWN;
+		key = LEFT_UNKNOWN;
 		goto leave;
 	}
 
@@ -353,7 +372,7 @@ SEC("classifier") int callgate_gre(struct __sk_buff *skb)
 	ip->checksum = checksum(ip, before, after);
 	ip->source = kind == UP ? after : source;
 	ip->destination = kind == UP ? destination : after;
-	ip->ttl -= 1;
+	ip->ttl = AGAIN(ip->ttl) - 1;
 	if (gre->call_id != path->id_beyond) {
 		/* The IPv4 header's sum stays what it was; this part's does not, where a card has summed up the packet. */
 		csum_update(skb, (u32)(u16)~gre->call_id + path->id_beyond);
@@ -365,14 +384,20 @@ SEC("classifier") int callgate_gre(struct __sk_buff *skb)
 	 * before the cache line is there. A packet that two CPUs count at the same moment may count once.
 	 */
 	path->packets += 1;
-	path->bytes += length;
+	path->bytes += NET16(AGAIN(ip->total_length));
 
-	struct next_hop to = {AF_INET, {path->next_hop}};
+	key = 0;
 
-	return redirect_neigh(path->to_link, &to, sizeof(to), 0);
+	struct next_hop *to = map_lookup_elem(&hop, &key);
+
+	if (!to)
+		return TC_ACT_SHOT; /* never: element 0 is there */
+	to->family = AF_INET;
+	to->address[0] = path->next_hop;
+	return redirect_neigh(path->to_link, to, sizeof(*to), 0);
 
 leave:;
-	u64 *count = map_lookup_elem(&left, &why);
+	u64 *count = map_lookup_elem(&left, &key);
 
 	if (count)
 		*count += 1;

@@ -3,13 +3,13 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
-use aya::maps::{Map, PerCpuArray};
+use aya::maps::{Map, MapData, PerCpuArray};
 use aya::programs::SchedClassifier;
 use aya::{Ebpf, EbpfLoader};
 
 use super::layout::{LEFT, SLOTS};
 use super::pins::{Hook, Pins};
-use super::slots::{Table, buckets};
+use super::slots::{Reading, Table, buckets};
 use super::sys;
 pub(super) use super::sys::Shared;
 use crate::netlink::{Routes, clsact};
@@ -50,9 +50,19 @@ impl Attached {
 /// # Errors
 /// With what is missing.
 pub(super) fn load(pins: Option<&Pins>, entries: u32, seed: u64) -> Result<(Program, Table<Shared>), String> {
+    let path = pins.map(Pins::map);
+    // How a table is read is part of the program; in the map of a run before it is written down.
+    let kept = path.as_ref().filter(|path| path.exists()).map(|path| {
+        let map = MapData::from_pin(path).map_err(|error| words(&error))?;
+        table(&map, seed, entries)
+    });
+    let reading = match kept.transpose()? {
+        Some(kept) => kept.reading(),
+        None => Reading { seed: seed | 1, mask: buckets(entries) - 1 },
+    };
     let mut loader = EbpfLoader::new();
     loader.btf(None).map_max_entries("paths", buckets(entries));
-    let path = pins.map(Pins::map);
+    loader.override_global("SEED", &reading.seed, true).override_global("MASK", &reading.mask, true);
     if let Some(path) = &path {
         loader.map_pin_path("paths", path);
     }
@@ -60,10 +70,19 @@ pub(super) fn load(pins: Option<&Pins>, entries: u32, seed: u64) -> Result<(Prog
     let program: &mut SchedClassifier = classifier(&mut ebpf)?;
     program.load().map_err(|error| refused(&words(&error)))?;
     let Some(Map::Array(map)) = ebpf.take_map("paths") else { return Err("the object has no map".to_owned()) };
+    let table = table(&map, reading.seed, entries)?;
+    if table.reading() != reading {
+        return Err("somebody else has begun a table in the map just now".to_owned());
+    }
+    Ok((Program { ebpf }, table))
+}
+
+/// The table in this map, begun with `seed` if it is new.
+fn table(map: &MapData, seed: u64, entries: u32) -> Result<Table<Shared>, String> {
     // One of a run before has its own size.
     let count = map.info().map_err(|error| words(&error))?.max_entries() as usize * SLOTS;
     let memory = Shared::of(map.fd(), count).map_err(|error| format!("the map's memory: {error}"))?;
-    Ok((Program { ebpf }, Table::open(memory, seed, entries)?))
+    Table::open(memory, seed, entries)
 }
 
 fn classifier(ebpf: &mut Ebpf) -> Result<&mut SchedClassifier, String> {

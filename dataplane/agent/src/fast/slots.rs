@@ -23,11 +23,19 @@ const SPARE: usize = 1;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Full;
 
+/// How a table is read: the program has to know it too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Reading {
+    /// Where a call stands depends on it.
+    pub(super) seed: u64,
+    /// Buckets less one.
+    pub(super) mask: u32,
+}
+
 /// The table.
 pub(super) struct Table<M> {
     memory: M,
-    seed: u64,
-    mask: u32,
+    reading: Reading,
     /// Keys that are there.
     used: usize,
     /// Keys that may be there.
@@ -61,14 +69,20 @@ impl<M: Deref<Target = [Slot]>> Table<M> {
             return Err("the map's header is not ours".to_owned());
         }
         let used = memory.iter().filter(|slot| slot.is_taken()).count();
-        Ok(Self { memory, seed, mask, used, room: room as usize })
+        Ok(Self { memory, reading: Reading { seed, mask }, used, room: room as usize })
+    }
+
+    /// How it is read.
+    pub(super) fn reading(&self) -> Reading {
+        self.reading
     }
 
     /// The slots a key may be in, in the order of the search.
     fn places(&self, key: &Key) -> impl Iterator<Item = &Slot> {
-        let hash = hash(self.seed, key);
+        let Reading { seed, mask } = self.reading;
+        let hash = hash(seed, key);
         let start = (hash >> 24) as usize;
-        let buckets = [hash as u32 & self.mask, (hash >> 32) as u32 & self.mask];
+        let buckets = [hash as u32 & mask, (hash >> 32) as u32 & mask];
         buckets.into_iter().flat_map(move |bucket| {
             (0..SLOTS).map(move |at| &self.memory[bucket as usize * SLOTS + (start ^ at) % SLOTS])
         })

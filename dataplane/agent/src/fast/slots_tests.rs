@@ -86,7 +86,7 @@ fn the_next_run_finds_what_is_there_by_the_seed_of_the_one_that_made_it() {
     before.put(&key(7), &rule(7)).unwrap();
     before.put(&key(8), &rule(8)).unwrap();
     let after = Table::open(before.memory, 99, 64).unwrap();
-    assert_eq!((after.seed, after.used), (SEED | 1, 2));
+    assert_eq!((after.reading().seed, after.used), (SEED | 1, 2));
     assert_eq!(after.all(NOW), [(key(7), entry(7)), (key(8), entry(8))].into());
     assert_eq!(after.get(&key(8), NOW), Some(entry(8)));
 }

@@ -112,10 +112,7 @@ fn an_agent_without_pptp_takes_away_what_the_run_before_had_for_it() {
         .apply(&NodeConfig { rules: Vec::new(), chains: Vec::new(), sources: Vec::new(), ..ordinary() }, &[])
         .unwrap();
     assert_eq!(passed_by_every_packet(), without());
-    assert_eq!(
-        sh("ip route show table 7412 2>&1 || true"),
-        "Error: ipv4: FIB table does not exist.\nDump terminated\n"
-    );
+    assert_eq!(sh("ip route show table 7412 2>/dev/null || true"), "");
     second.stop().unwrap();
 }
 
