@@ -96,14 +96,17 @@ pub(super) fn set_tag(number: u16, options: &Options) -> [Expr; 3] {
 }
 
 /// The chains that are always there, and those that some way of treating flows needs: every hook costs every packet of the host.
-pub(super) fn fixed(ruleset: &mut Ruleset, options: &Options, ways: &[Via]) {
-    let judged = vec![
+/// With `settled`, what has begun is let through at once: no tag means anything but that.
+pub(super) fn fixed(ruleset: &mut Ruleset, options: &Options, ways: &[Via], settled: bool) {
+    let begun = rule(&[&state(ESTABLISHED | RELATED), &[Expr::Then(Verdict::Accept)]]);
+    let mut judged = if settled { vec![begun] } else { Vec::new() };
+    judged.extend([
         // An established flow keeps its verdict, in both directions.
         rule(&[&tag(options), &[Expr::VerdictOf("by_tag".into())]]),
         vec![DESTINATION, Expr::In("cluster_nets".into()), Expr::Then(Verdict::Return)],
         vec![SOURCE, Expr::VerdictOf(HOSTS.into())],
         vec![SOURCE, Expr::VerdictOf("src_nets".into())],
-    ];
+    ]);
     ruleset.base("prerouting", "filter", Hook::Prerouting, -145, judged);
     // Source NAT before priority 100: whoever wants to masquerade later finds the mapping made.
     let translated = vec![rule(&[&tag(options), &[Expr::VerdictOf("nat_by_tag".into())]])];

@@ -21,7 +21,9 @@ pub(crate) fn ruleset(config: &NodeConfig, own: &[Ipv4Addr], tags: &Tags, option
     let mut ruleset = Ruleset::default();
     let source_chains = chains::sources(&mut ruleset, config);
     let ways: Vec<Via> = tags.live().map(|(key, _)| key.via).collect();
-    chains::fixed(&mut ruleset, options, &ways);
+    // Not where a packet of a flow may have to be steered, or must not pass any more.
+    let settled = uses == Uses::Ordinary && tags.retired().next().is_none();
+    chains::fixed(&mut ruleset, options, &ways, settled);
     match uses {
         Uses::Ordinary => {}
         Uses::Alg => steering::chains(&mut ruleset, options),

@@ -176,6 +176,21 @@ fn a_packet_passes_no_hook_that_no_rule_of_the_node_needs() {
 }
 
 #[test]
+fn what_has_begun_passes_at_once_unless_it_may_have_to_be_steered_or_its_rule_has_gone() {
+    let ordinary = NodeConfig { rules: vec![rule("web", 1)], algs: vec![], ..config() };
+    let tags = Tags::default().assign(&ordinary).unwrap();
+    let rules = |tags: &Tags, uses| {
+        let found = ruleset(&ordinary, &[], tags, &Options::default(), uses);
+        found.chains["prerouting"].rules.clone()
+    };
+    let steering = rules(&tags, Uses::Alg);
+    assert_eq!(rules(&tags, Uses::Ordinary)[1..], steering[..]);
+    let gone = tags.assign(&NodeConfig { rules: vec![], ..ordinary.clone() }).unwrap();
+    assert_eq!(rules(&gone, Uses::Ordinary), steering);
+    assert_eq!(rules(&gone.flushed(), Uses::Ordinary)[1..], steering[..]);
+}
+
+#[test]
 fn the_way_to_the_alg_is_needed_by_rules_flows_and_connections_of_it() {
     let with = config();
     let tags = Tags::default().assign(&with).unwrap();
