@@ -53,12 +53,29 @@ pub fn cells(beds: &Beds, plan: &Plan) -> Vec<Cell> {
     cells
 }
 
-/// Another order; `random` goes on.
+/// What is compared with each other: a machine is not as fast in one half-minute as in the next, and a round takes longer than that.
+fn compared(cell: Cell) -> (usize, Option<Direction>, usize) {
+    match cell {
+        Cell::Gre { direction, length, .. } => (0, Some(direction), length),
+        Cell::Delay { .. } => (1, None, 0),
+        Cell::Ordinary { direction, .. } => (2, Some(direction), 0),
+        Cell::SetUps { width, .. } => (3, None, width),
+    }
+}
+
+/// Another order, in which what is compared with each other is side by side; `random` goes on.
 pub fn shuffle(cells: &mut [Cell], random: &mut u64) {
     for left in (1..cells.len()).rev() {
         *random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         cells.swap(left, (*random >> 33) as usize % (left + 1));
     }
+    let mut groups = Vec::new();
+    for group in cells.iter().map(|cell| compared(*cell)) {
+        if !groups.contains(&group) {
+            groups.push(group);
+        }
+    }
+    cells.sort_by_key(|cell| groups.iter().position(|group| *group == compared(*cell)));
 }
 
 /// Measures these cells; false when somebody wants an end.
@@ -121,5 +138,37 @@ impl Beds {
                 Ok(Found::Rate(rate))
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::ordinary::Nat;
+
+    #[test]
+    fn every_round_has_another_order_of_the_same_and_what_is_compared_stays_together() {
+        let kinds = [Kind::Plain, Kind::Slow, Kind::Fast];
+        let mut cells: Vec<Cell> = Vec::new();
+        for direction in Direction::BOTH {
+            for length in LENGTHS {
+                cells.extend(kinds.map(|kind| Cell::Gre { direction, length, calls: 1, kind }));
+            }
+            cells.extend(Nat::ALL.map(|nat| Cell::Ordinary { direction, nat }));
+        }
+        cells.extend(WIDTHS.map(|width| Cell::SetUps { width, kind: Kind::Slow }));
+        let (before, mut random) = (cells.clone(), 7);
+        shuffle(&mut cells, &mut random);
+        let first = cells.clone();
+        shuffle(&mut cells, &mut random);
+        assert_ne!(cells, first);
+        let mut groups: Vec<_> = cells.iter().map(|cell| compared(*cell)).collect();
+        groups.dedup();
+        assert_eq!(groups.len(), 4 + 2 + 2, "{groups:?}");
+        let sorted = |mut cells: Vec<Cell>| {
+            cells.sort();
+            cells
+        };
+        assert_eq!(sorted(cells), sorted(before));
     }
 }

@@ -21,9 +21,9 @@ const LOOPBACK: u32 = 1;
 const MAIN: u32 = 254;
 
 /// The rules of what is steered to the ALG: only where it is in use, since the first rule of anybody on a host costs every packet that
-/// is forwarded some 450 ns (measured; the kernel remembers no route between packets and searches two tables). Before the one that sends it to our table: where `src_valid_mark` is on, the check of the
-/// way back to the pod looks up with the mark too, as if from the link the packet leaves by (net/ipv4/route.c,
-/// __mkroute_input); it must find the pod and not the pair.
+/// is forwarded some 450 ns (measured; the kernel remembers no route between packets and searches two tables). Before the one that
+/// sends it to our table: where `src_valid_mark` is on, the check of the way back to the pod looks up with the mark too, as if from
+/// the link the packet leaves by (net/ipv4/route.c, __mkroute_input); it must find the pod and not the pair.
 fn steer_rules(options: &Options) -> [MarkRule; 2] {
     let steer = MarkRule {
         from: None,
