@@ -6,18 +6,22 @@ use std::fmt::Write as _;
 use std::fs;
 use std::net::Ipv4Addr;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 
 use super::pptpd::inner_address;
-use crate::lab::node::Node;
+use crate::lab::node::{Node, run};
 use crate::lab::process::Process;
 use crate::wait;
 
 /// How long a guest may take to boot and to be up.
 const BOOT: Duration = Duration::from_secs(90);
+
+/// A library for a guest kernel on a CPU with AMX: without it Debian 12's User Mode Linux (6.1) ends as soon as `init` runs.
+const REGISTERS: &str = include_str!("uml_registers.c");
 
 /// A running guest.
 #[derive(Debug)]
@@ -156,7 +160,20 @@ impl Guest {
             .arg(format!("uml_dir={share}"))
             .arg(format!("umid={}", node.name));
         command.arg("vec0:transport=raw,ifname=eth0,depth=128,gro=0").env("TMPDIR", "/dev/shm");
+        if fs::read_to_string("/proc/cpuinfo")?.contains(" amx_tile") {
+            command.env("LD_PRELOAD", registers(&dir)?);
+        }
         let process = node.spawn("uml", command)?;
         Ok(Self { process, dir })
     }
+}
+
+/// Makes the library; its path.
+fn registers(dir: &Path) -> anyhow::Result<PathBuf> {
+    let (source, library) = (dir.join("registers.c"), dir.join("registers.so"));
+    fs::write(&source, REGISTERS)?;
+    let mut cc = Command::new("cc");
+    cc.args(["-shared", "-fPIC", "-O1", "-o"]).args([&library, &source]);
+    run(&mut cc).context("a library that User Mode Linux needs on this CPU")?;
+    Ok(library)
 }
