@@ -56,7 +56,8 @@ pub(super) fn load(pins: Option<&Pins>, entries: u32, seed: u64) -> Result<(Prog
         let map = MapData::from_pin(path).map_err(|error| words(&error))?;
         table(&map, seed, entries)
     });
-    let reading = match kept.transpose()? {
+    let kept = kept.transpose()?;
+    let reading = match &kept {
         Some(kept) => kept.reading(),
         None => Reading { seed: seed | 1, mask: buckets(entries) - 1 },
     };
@@ -70,7 +71,10 @@ pub(super) fn load(pins: Option<&Pins>, entries: u32, seed: u64) -> Result<(Prog
     let program: &mut SchedClassifier = classifier(&mut ebpf)?;
     program.load().map_err(|error| refused(&words(&error)))?;
     let Some(Map::Array(map)) = ebpf.take_map("paths") else { return Err("the object has no map".to_owned()) };
-    let table = table(&map, reading.seed, entries)?;
+    let table = match kept {
+        Some(kept) => kept,
+        None => table(&map, reading.seed, entries)?,
+    };
     if table.reading() != reading {
         return Err("somebody else has begun a table in the map just now".to_owned());
     }

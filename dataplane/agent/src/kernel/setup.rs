@@ -58,6 +58,15 @@ fn inward_rules(options: &Options) -> [MarkRule; 3] {
     ]
 }
 
+/// The rules that are needed; with sockets all that there are.
+fn rules_for(options: &Options, uses: Uses) -> Vec<MarkRule> {
+    match uses {
+        Uses::Ordinary => Vec::new(),
+        Uses::Alg => steer_rules(options).into(),
+        Uses::Sockets => inward_rules(options).into_iter().chain(steer_rules(options)).collect(),
+    }
+}
+
 /// `net.ipv4.ip_local_port_range`.
 pub(super) fn local_ports() -> Result<PortRange, Error> {
     let name = "net/ipv4/ip_local_port_range";
@@ -117,23 +126,17 @@ pub(super) fn up(
 }
 
 fn rules(rt: &Rt, options: &Options, made: &mut Made, uses: Uses) -> Result<(), Error> {
-    let (steer, inward) = (steer_rules(options), inward_rules(options));
+    let known = rules_for(options, Uses::Sockets);
     let found = MarkRule::all(rt).map_err(Error::netlink("listing routing rules"))?;
     let ours = [options.route_table, options.inward_table()];
     // Those of a run before stay: whether this one has connections to go on with is not known yet.
-    let known = |rule: &MarkRule| steer.contains(rule) || inward.contains(rule);
-    for stale in found.iter().filter(|rule| ours.contains(&rule.table) && !known(rule)) {
+    for stale in found.iter().filter(|rule| ours.contains(&rule.table) && !known.contains(rule)) {
         stale.remove(rt).map_err(Error::netlink(format!("removing stale routing rule {}", stale.priority)))?;
         made.mended = true;
     }
-    let needed: Vec<&MarkRule> = match uses {
-        Uses::Ordinary => Vec::new(),
-        Uses::Alg => steer.iter().collect(),
-        Uses::Sockets => inward.iter().chain(&steer).collect(),
-    };
-    for rule in needed.into_iter().filter(|rule| !found.contains(rule)) {
+    for rule in rules_for(options, uses).into_iter().filter(|rule| !found.contains(rule)) {
         rule.add(rt).map_err(Error::netlink(format!("adding routing rule {}", rule.priority)))?;
-        made.rules.push(rule.clone());
+        made.rules.push(rule);
     }
     Ok(())
 }
@@ -141,13 +144,8 @@ fn rules(rt: &Rt, options: &Options, made: &mut Made, uses: Uses) -> Result<(), 
 /// Takes away the routing rules and the route of a run before that this one has no use for; for the moment when it knows what it needs.
 pub(super) fn spare(rt: &Rt, options: &Options, uses: Uses) -> Result<(), Error> {
     let found = MarkRule::all(rt).map_err(Error::netlink("listing routing rules"))?;
-    let (steer, inward) = (steer_rules(options), inward_rules(options));
-    let spared: Vec<&MarkRule> = match uses {
-        Uses::Ordinary => steer.iter().chain(&inward).collect(),
-        Uses::Alg => inward.iter().collect(),
-        Uses::Sockets => Vec::new(),
-    };
-    for rule in spared.into_iter().filter(|rule| found.contains(rule)) {
+    let (known, needed) = (rules_for(options, Uses::Sockets), rules_for(options, uses));
+    for rule in known.iter().filter(|rule| found.contains(rule) && !needed.contains(rule)) {
         rule.remove(rt)
             .map_err(Error::netlink(format!("removing routing rule {}, which is of no use", rule.priority)))?;
     }
@@ -256,7 +254,7 @@ fn named(rt: &Rt, name: &str) -> Result<Link, Error> {
 /// Takes everything away again; every failure is collected.
 pub(super) fn down(rt: &Rt, options: &Options, record: &Record) -> Vec<Error> {
     let mut errors = Vec::new();
-    for rule in inward_rules(options).into_iter().chain(steer_rules(options)) {
+    for rule in rules_for(options, Uses::Sockets) {
         let what = format!("removing routing rule {}", rule.priority);
         errors.extend(rule.remove(rt).map_err(Error::netlink(what)).err());
     }

@@ -66,6 +66,11 @@ pub(super) fn state(bits: u32) -> [Expr; 3] {
     [Expr::Load(Load::CtState), under(&bits.to_ne_bytes()), Expr::If(Compare::Not, vec![0; 4])]
 }
 
+/// Lets through what has begun.
+fn begun() -> Vec<Expr> {
+    rule(&[&state(ESTABLISHED | RELATED), &[Expr::Then(Verdict::Accept)]])
+}
+
 /// A link name as the kernel compares it: 16 octets.
 pub(super) fn link_name(name: &str) -> Vec<u8> {
     let mut bytes = name.as_bytes().to_vec();
@@ -98,8 +103,7 @@ pub(super) fn set_tag(number: u16, options: &Options) -> [Expr; 3] {
 /// The chains that are always there, and those that some way of treating flows needs: every hook costs every packet of the host.
 /// With `settled`, what has begun is let through at once: no tag means anything but that.
 pub(super) fn fixed(ruleset: &mut Ruleset, options: &Options, ways: &[Via], settled: bool) {
-    let begun = rule(&[&state(ESTABLISHED | RELATED), &[Expr::Then(Verdict::Accept)]]);
-    let mut judged = if settled { vec![begun] } else { Vec::new() };
+    let mut judged = if settled { vec![begun()] } else { Vec::new() };
     judged.extend([
         // An established flow keeps its verdict, in both directions.
         rule(&[&tag(options), &[Expr::VerdictOf("by_tag".into())]]),
@@ -154,7 +158,7 @@ pub(super) fn sources(ruleset: &mut Ruleset, config: &NodeConfig) -> Vec<String>
         let has_alg = of.clone().any(|rule| config.alg_services_of(rule).next().is_some());
         let mut body = if has_alg { steering::from_source() } else { Vec::new() };
         // What was let through, or left alone, when it began is not judged again.
-        body.push(rule(&[&state(ESTABLISHED | RELATED), &[Expr::Then(Verdict::Accept)]]));
+        body.push(begun());
         // The host itself, broadcast and multicast are not outside.
         body.push(vec![
             Expr::Load(Load::DestinationType),

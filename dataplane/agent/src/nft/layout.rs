@@ -34,13 +34,7 @@ pub(crate) fn ruleset(config: &NodeConfig, own: &[Ipv4Addr], tags: &Tags, option
     }
     sets(&mut ruleset, config, own, options);
     source_maps(&mut ruleset, config, &source_chains);
-    tag_maps(&mut ruleset, config, tags, options);
-    if uses >= Uses::Alg {
-        // A connection first seen in a packet of ours to the pod (after conntrack -F): what the pod says is for the ALG.
-        if let Some(by_tag) = ruleset.sets.get_mut("by_tag") {
-            by_tag.single(&options.tag_mark(SENT_TAG).to_ne_bytes(), Some(Verdict::Goto("steer".into())));
-        }
-    }
+    tag_maps(&mut ruleset, config, tags, options, uses);
     for service in &config.services {
         rules::limit(&mut ruleset, service);
         timeouts::objects(&mut ruleset, service);
@@ -114,7 +108,7 @@ fn source_maps(ruleset: &mut Ruleset, config: &NodeConfig, names: &[String]) {
 }
 
 /// What each tag means: for packets of its flow, for its first packet behind routing, for ICMP errors about it.
-fn tag_maps(ruleset: &mut Ruleset, config: &NodeConfig, tags: &Tags, options: &Options) {
+fn tag_maps(ruleset: &mut Ruleset, config: &NodeConfig, tags: &Tags, options: &Options, uses: Uses) {
     // Every packet of every flow is looked up here.
     let mut by_tag = Set::singles(Key::Mark).map().of_size(u32::from(SENT_TAG));
     let mut nat = Set::singles(Key::Mark).map();
@@ -139,6 +133,10 @@ fn tag_maps(ruleset: &mut Ruleset, config: &NodeConfig, tags: &Tags, options: &O
     // Until its flows are deleted from conntrack nothing of a rule that is gone may pass on.
     for tag in tags.retired() {
         by_tag.single(&options.tag_mark(tag).to_ne_bytes(), Some(Verdict::Drop));
+    }
+    if uses >= Uses::Alg {
+        // A connection first seen in a packet of ours to the pod (after conntrack -F): what the pod says is for the ALG.
+        by_tag.single(&options.tag_mark(SENT_TAG).to_ne_bytes(), Some(Verdict::Goto("steer".into())));
     }
     ruleset.sets.insert("by_tag".into(), by_tag);
     ruleset.sets.insert("nat_by_tag".into(), nat);
