@@ -50,9 +50,24 @@ const LINGER: Duration = Duration::from_millis(100);
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Closes a socket without a word to its peer: tens of thousands of calls need more sockets than a process may have, and a call
-/// lives on as long as nobody sends FIN.
+/// lives on as long as nobody sends FIN or RST (see `hush`).
 fn vanish(socket: TcpStream) -> anyhow::Result<()> {
     set_int(&socket, libc::SOL_TCP, libc::TCP_REPAIR, 1).context("TCP_REPAIR")
+}
+
+/// What is sent to a vanished socket is not answered. After a pause of a few hundred milliseconds on the way the kernel sends a segment
+/// again that has arrived meanwhile, and the RST it would get ends the call.
+fn hush(at: &Node) -> anyhow::Result<()> {
+    at.nft(
+        "table ip vanished { }
+        delete table ip vanished
+        table ip vanished {
+            chain out {
+                type filter hook output priority 0;
+                tcp flags rst drop
+            }
+        }",
+    )
 }
 
 /// Sets up the calls with these numbers, `width` of them at a time, and how long that took. Both ends' own Call IDs of each are
@@ -66,6 +81,8 @@ pub fn set_up(
     numbers: Range<usize>,
     width: usize,
 ) -> anyhow::Result<(Vec<Id>, Duration)> {
+    hush(client)?;
+    hush(server)?;
     let (mut ids, mut took) = (Vec::with_capacity(numbers.len()), Duration::ZERO);
     for (address, first) in SERVERS.into_iter().zip((0..).step_by(OF_A_SERVER)) {
         let part = numbers.start.max(first)..numbers.end.min(first + OF_A_SERVER);
@@ -76,7 +93,6 @@ pub fn set_up(
         let begun = Instant::now();
         let (mut answered, last) = at_a_time(client, &listener, address, part, width)?;
         took += begun.elapsed();
-        // Whatever is still under way to the last of them has to find a socket, or the kernel answers it with RST.
         std::thread::sleep(LINGER);
         last.into_iter().try_for_each(vanish)?;
         answered.sort_unstable();
@@ -167,7 +183,7 @@ fn answer(listener: &TcpListener, expect: &dyn Fn() -> bool) -> anyhow::Result<A
         let (id, number) = (field12(&request), field14(&request));
         socket.write_all(&call_reply(number, id))?;
         ids.push((number, id));
-        // The client's acknowledgement of its reply has to find a socket, or the kernel answers with RST.
+        // What the gateway has not passed on yet is sent again by the socket.
         last.push_back(socket);
         if last.len() > KEPT {
             last.pop_front().map_or(Ok(()), vanish)?;

@@ -118,10 +118,12 @@ fn an_agent_killed_again_and_again_under_load_on_a_thousand_tunnels_costs_no_pac
     }
     let mut bed = Bed::build_unmeasured(Kind::Fast).unwrap();
     bed.set_up(1_000, 1).unwrap();
+    assert_eq!(calls(bed.site()), 1_000);
     // 50,000 a second, as long as this machine has a CPU for it.
     let (sent, arrived) = bed.survive(KILLS, 50, |_| Ok(())).unwrap();
     println!("{KILLS} kills: {sent} packets sent, {arrived} arrived translated");
     assert!(sent > 1_000 && sent == arrived, "{} of {sent} packets lost", sent.abs_diff(arrived));
+    assert_eq!(calls(bed.site()), 1_000);
 }
 
 #[test]
@@ -141,7 +143,12 @@ fn an_agent_whose_map_has_another_layout_than_its_predecessors_takes_all_calls_o
     assert_eq!(bed_maps(bed.site()), own);
     let callgate = bed.site().callgate.as_ref().unwrap();
     assert_eq!(callgate.counter(&bed.site().gw, "fast_calls").unwrap(), 1_000);
-    assert_eq!(callgate.calls(&bed.site().gw).unwrap().len(), 1_000);
+    assert_eq!(calls(bed.site()), 1_000);
+}
+
+/// Live calls of its agent.
+fn calls(site: &Site) -> usize {
+    site.callgate.as_ref().unwrap().calls(&site.gw).unwrap().len()
 }
 
 /// The directories of an agent's maps.
