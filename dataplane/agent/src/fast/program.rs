@@ -56,8 +56,7 @@ pub(super) fn load(pins: Option<&Pins>, entries: u32, seed: u64) -> Result<(Prog
         let map = MapData::from_pin(path).map_err(|error| words(&error))?;
         table(&map, seed, entries)
     });
-    let kept = kept.transpose()?;
-    let reading = match &kept {
+    let reading = match kept.transpose()? {
         Some(kept) => kept.reading(),
         None => Reading { seed: seed | 1, mask: buckets(entries) - 1 },
     };
@@ -71,10 +70,8 @@ pub(super) fn load(pins: Option<&Pins>, entries: u32, seed: u64) -> Result<(Prog
     let program: &mut SchedClassifier = classifier(&mut ebpf)?;
     program.load().map_err(|error| refused(&words(&error)))?;
     let Some(Map::Array(map)) = ebpf.take_map("paths") else { return Err("the object has no map".to_owned()) };
-    let table = match kept {
-        Some(kept) => kept,
-        None => table(&map, reading.seed, entries)?,
-    };
+    // In the program's own map, whatever has the name by now: what is written has to be what is read.
+    let table = table(&map, reading.seed, entries)?;
     if table.reading() != reading {
         return Err("somebody else has begun a table in the map just now".to_owned());
     }
