@@ -132,6 +132,8 @@ impl Bed {
             Kind::Slow | Kind::Fast => Gateway::Callgate { manifests: MANIFESTS, flags: &flags },
         };
         let site = Site::build(&format!("{}{tag}", kind.tag()), gateway)?;
+        calls::hush(&site.client)?;
+        calls::hush(&site.server)?;
         Ok(Self { kind, site, ids: Vec::new() })
     }
 

@@ -55,13 +55,14 @@ fn vanish(socket: TcpStream) -> anyhow::Result<()> {
     set_int(&socket, libc::SOL_TCP, libc::TCP_REPAIR, 1).context("TCP_REPAIR")
 }
 
-/// What is sent to a vanished socket is not answered. After a pause of a few hundred milliseconds on the way the kernel sends a segment
-/// again that has arrived meanwhile, and the RST it would get ends the call.
-fn hush(at: &Node) -> anyhow::Result<()> {
+/// From now on what is sent to a vanished socket here is not answered. After a pause of a few hundred milliseconds on the way the kernel
+/// sends a segment again that has arrived meanwhile, and the RST it would get ends the call.
+///
+/// # Errors
+/// If nft refuses it.
+pub fn hush(at: &Node) -> anyhow::Result<()> {
     at.nft(
-        "table ip vanished { }
-        delete table ip vanished
-        table ip vanished {
+        "table ip vanished {
             chain out {
                 type filter hook output priority 0;
                 tcp flags rst drop
@@ -71,7 +72,7 @@ fn hush(at: &Node) -> anyhow::Result<()> {
 }
 
 /// Sets up the calls with these numbers, `width` of them at a time, and how long that took. Both ends' own Call IDs of each are
-/// its number.
+/// its number. Both ends are hushed.
 ///
 /// # Errors
 /// If one is not answered as it should be.
@@ -81,8 +82,6 @@ pub fn set_up(
     numbers: Range<usize>,
     width: usize,
 ) -> anyhow::Result<(Vec<Id>, Duration)> {
-    hush(client)?;
-    hush(server)?;
     let (mut ids, mut took) = (Vec::with_capacity(numbers.len()), Duration::ZERO);
     for (address, first) in SERVERS.into_iter().zip((0..).step_by(OF_A_SERVER)) {
         let part = numbers.start.max(first)..numbers.end.min(first + OF_A_SERVER);
