@@ -20,6 +20,8 @@ pub mod log;
 mod mapped;
 pub mod netlink;
 pub mod nft;
+#[cfg(test)]
+mod own_network;
 pub mod run;
 mod shared;
 #[cfg(test)]
