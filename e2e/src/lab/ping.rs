@@ -13,6 +13,7 @@ use super::process::Process;
 pub struct Ping {
     process: Process,
     limit: Duration,
+    stopped: bool,
 }
 
 /// What came of it.
@@ -31,6 +32,14 @@ impl Pinged {
     }
 }
 
+impl Pinged {
+    /// Without the last request, if its reply was still under way when ping was stopped.
+    fn stopped(self, output: &str) -> Self {
+        let answered = output.contains(&format!(" icmp_seq={} ", self.sent));
+        Self { sent: self.sent - u32::from(self.sent > self.received && !answered), ..self }
+    }
+}
+
 impl Ping {
     /// Pings `target` for `time`, five times a second.
     ///
@@ -39,13 +48,14 @@ impl Ping {
     pub fn start(node: &Node, target: Ipv4Addr, time: Duration) -> anyhow::Result<Self> {
         let mut command = node.command("ping");
         let count = (time.as_millis() / 200).max(1).to_string();
-        command.args(["-n", "-q", "-i", "0.2", "-W", "2", "-c", &count, &target.to_string()]);
+        command.args(["-n", "-i", "0.2", "-W", "2", "-c", &count, &target.to_string()]);
         let process = node.spawn("ping", command)?;
-        Ok(Self { process, limit: time + Duration::from_secs(30) })
+        Ok(Self { process, limit: time + Duration::from_secs(30), stopped: false })
     }
 
     /// Ends it early; `finish` then gives what came back so far.
     pub fn stop_now(&mut self) {
+        self.stopped = true;
         self.process.signal(nix::sys::signal::Signal::SIGINT);
     }
 
@@ -55,7 +65,9 @@ impl Ping {
     /// If ping ends otherwise, such as without a route.
     pub fn finish(mut self) -> anyhow::Result<Pinged> {
         self.process.wait(self.limit)?;
-        parse(&self.process.output()).with_context(|| self.process.tail(10))
+        let output = self.process.output();
+        let pinged = parse(&output).with_context(|| self.process.tail(10))?;
+        Ok(if self.stopped { pinged.stopped(&output) } else { pinged })
     }
 }
 
@@ -98,6 +110,18 @@ mod tests {
         assert_eq!(read, expected);
         assert_eq!(read.iter().map(Pinged::loss_percent).collect::<Vec<_>>(), [5, 100, 0]);
         assert!(parse("ping: connect: Network is unreachable").is_err());
+    }
+
+    #[test]
+    fn of_one_that_was_stopped_only_the_last_request_may_be_without_a_reply() {
+        let reply = |number| format!("64 bytes from 10.99.1.1: icmp_seq={number} ttl=64 time=0.6 ms\n");
+        let read = |replies: &[u32]| {
+            let lines: String = replies.iter().map(|number| reply(*number)).collect();
+            let end = format!("\n3 packets transmitted, {} received, 0% packet loss, time 401ms\n", replies.len());
+            parse(&end).unwrap().stopped(&(lines + &end))
+        };
+        let expected = [(3, 3), (2, 2), (3, 2), (2, 1)].map(|(sent, received)| Pinged { sent, received });
+        assert_eq!([&[1, 2, 3][..], &[1, 2], &[1, 3], &[2]].map(read), expected);
     }
 
     #[test]
