@@ -46,7 +46,8 @@ impl Kind {
     }
 
     /// The CustomResourceDefinition, as generated from the Rust types, `nullable` taken out: a field without a value is
-    /// then a field left out (the API server prunes it), and gets its default. Descriptions are one line each.
+    /// then a field left out (the API server prunes it), and gets its default. Descriptions are one line each. Of the status that all
+    /// kinds have in Rust, a kind's schema has what there can be of it.
     pub fn definition(self) -> CustomResourceDefinition {
         let mut definition = match self {
             Self::PptpAlg => crate::PptpAlg::crd(),
@@ -54,7 +55,20 @@ impl Kind {
             Self::IpRule => crate::IpRule::crd(),
         };
         tidy_versions(&mut definition);
+        match self {
+            Self::PptpAlg => {}
+            // Only an ALG learns anything of servers.
+            Self::Service | Self::IpRule => without_shared_servers(&mut definition),
+        }
         definition
+    }
+}
+
+fn without_shared_servers(definition: &mut CustomResourceDefinition) {
+    let schemas =
+        definition.spec.versions.iter_mut().filter_map(|version| version.schema.as_mut()?.open_api_v3_schema.as_mut());
+    for status in schemas.filter_map(|schema| schema.properties.as_mut()?.get_mut("status")?.properties.as_mut()) {
+        status.remove("sharedServers");
     }
 }
 

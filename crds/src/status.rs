@@ -4,7 +4,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// What is known about an object. Every kind has the same.
+/// What is known about an object. Every kind has the same, but for `shared_servers`, which the schema of a PptpAlg alone has
+/// ([`crate::Kind::definition`]).
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct ObjectStatus {
@@ -48,7 +49,7 @@ pub struct ObjectStatus {
     #[schemars(extend("format" = "int64"))]
     pub live_calls: Option<u32>,
 
-    /// Of a PptpAlg with controlConnection Auto: servers that were seen to take one control connection from an address only,
+    /// With controlConnection Auto: servers that were seen to take one control connection from an address only,
     /// whose clients share one. Forgotten a day after it was last seen.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(

@@ -40,6 +40,17 @@ fn egress_nodes_are_of_the_cluster_and_in_the_category_too() {
 }
 
 #[test]
+fn only_of_an_alg_people_are_told_that_it_has_servers_that_share() {
+    let has = |kind: Kind| {
+        let version = kind.definition().spec.versions.pop().unwrap();
+        let schema = version.schema.unwrap().open_api_v3_schema.unwrap();
+        let status = schema.properties.unwrap().remove("status").unwrap().properties.unwrap();
+        (status.contains_key("sharedServers"), status.contains_key("liveCalls"))
+    };
+    assert_eq!([Kind::PptpAlg, Kind::Service, Kind::IpRule].map(has), [(true, true), (false, true), (false, true)]);
+}
+
+#[test]
 fn kinds_are_namespaced_in_the_category_with_status_and_the_promised_names() {
     let names = |kind: Kind| {
         let spec = kind.definition().spec;
