@@ -7,7 +7,8 @@
 //! ```
 //!
 //! Owned by the ALG's thread, so that a call is in the map before its client may speak, and out of it before anybody hears of
-//! its end. Everything here blocks for microseconds, but `start`.
+//! its end. Everything here blocks for microseconds, but `start`, and `open` by a link that has no program yet: tcx waits there until
+//! no CPU is in the old list of programs any more (35 ms, measured).
 
 mod decide;
 mod layout;
