@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use callgate_pptp::{CallPath, CallState, CallView, Engine, Event, IdPair, Now, Seen};
+use callgate_pptp::{CallPath, CallState, CallView, Engine, Event, Flow, IdPair, Now, Seen};
 
 use crate::clock;
 use crate::fast::{Both, Fast, Passed, Setup};
@@ -26,6 +26,11 @@ impl Beside {
     /// A new list of commands is about to be carried out.
     pub(super) fn begin(&mut self) {
         self.ended.clear();
+    }
+
+    /// A control connection has begun.
+    pub(super) fn expect(&mut self, flow: &Flow, now: Now) {
+        self.fast.expect(flow.client, flow.server, now);
     }
 
     /// A call has come up.

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 
-use callgate_pptp::{Command, Engine, Now, Side, Verdict, shared};
+use callgate_pptp::{Command, Engine, Event, Now, Side, Verdict, shared};
 use callgate_proto::model::{NodeConfig, PortRange};
 
 use super::beside::Beside;
@@ -182,6 +182,9 @@ impl Core {
                 Command::OpenPath(path) => self.beside.open(path, &mut self.engine, clock::now()),
                 Command::ClosePath(path) => self.beside.close(path, clock::now()),
                 Command::Note(mut event) => {
+                    if let Event::Opened { flow, .. } = &event {
+                        self.beside.expect(flow, clock::now());
+                    }
                     self.beside.complete(&mut event);
                     self.note(Note::InPath(event));
                 }

@@ -2,14 +2,15 @@
 //!
 //! ```text
 //!  engine ── OpenPath / ClosePath ─► Fast ─► ways (routes, remembered) ─► decide (pure) ─┬─► map      (program: bpf(2), pinned)
-//!     ▲                               │                                                  └─► links    (tcx or clsact, pinned)
+//!     ▲                               │                                                  └─► attacher (a thread: tcx or clsact, pinned)
 //!     └─────── beside, seen ◄─────────┘ ◄── meters of the map                 links and routes change ─► refresh ─► work
 //! ```
 //!
 //! Owned by the ALG's thread, so that a call is in the map before its client may speak, and out of it before anybody hears of
-//! its end. Everything here blocks for microseconds, but `start`, and `open` by a link that has no program yet: tcx waits there until
-//! no CPU is in the old list of programs any more (35 ms, measured).
+//! its end. Everything here blocks for microseconds, but `start`. A link gets the program when the first control connection by it
+//! begins; a call that is up before it has it goes by the ALG so long.
 
+mod attacher;
 mod decide;
 mod layout;
 mod pins;
@@ -21,6 +22,7 @@ mod table;
 mod ways;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -35,6 +37,7 @@ pub use table::{Both, Passed};
 pub use ways::Slow;
 pub(crate) use ways::Ways;
 
+use attacher::{Attacher, Means};
 use program::{Attached, Program};
 use table::Paths;
 
@@ -44,6 +47,8 @@ const TURN: Duration = Duration::from_millis(2);
 const SPARE: u64 = 10_000;
 /// Between two attempts at what the kernel has refused, ms.
 const AGAIN: u64 = 5_000;
+/// Between two looks whether a link has the program now, ms.
+const LOOK: u64 = 5;
 
 /// `--fast-path`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
@@ -94,7 +99,7 @@ pub struct Fast {
 
 /// One that works.
 struct On {
-    tcx: bool,
+    attacher: Attacher,
     program: Program,
     paths: Paths,
     ways: Ways,
@@ -105,6 +110,8 @@ struct On {
     refused: BTreeMap<u32, String>,
     /// When what the kernel has refused is tried again.
     again: Option<Now>,
+    /// When the attacher is looked at.
+    look: Option<Now>,
     /// Links without calls, and since when.
     unused: BTreeMap<u32, Now>,
     /// Calls to be placed, or looked at again.
@@ -135,6 +142,19 @@ impl Fast {
         let fast = Self { on, status };
         fast.tell();
         fast
+    }
+
+    /// A control connection between these ends has begun: its calls will come in by these links.
+    pub fn expect(&mut self, client: Ipv4Addr, server: Ipv4Addr, now: Now) {
+        let Some(on) = &mut self.on else { return };
+        for end in [client, server] {
+            if let Ok(way) = on.ways.to(end)
+                && !on.attached.contains_key(&way.link)
+            {
+                // Why not is the call's to say.
+                let _ = on.attach(way.link, now);
+            }
+        }
     }
 
     /// A call has come up; whether its GRE passes here from now on.
@@ -176,6 +196,7 @@ impl Fast {
         let Some(on) = &mut self.on else { return Vec::new() };
         let begun = Instant::now();
         let mut changed = Vec::new();
+        on.take_answers(now);
         on.try_again(now);
         while begun.elapsed() < TURN
             && let Some(path) = on.todo.pop_front()
@@ -200,7 +221,13 @@ impl Fast {
             return Some(now);
         }
         let spare = on.unused.values().map(|since| since.after(SPARE));
-        spare.chain(on.again).min()
+        spare.chain(on.again).chain(on.look).min()
+    }
+
+    /// Whether nothing is under way: no call is to be placed, no link to get the program.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.on.as_ref().is_none_or(|on| on.todo.is_empty() && on.attacher.is_idle())
     }
 
     /// Calls that pass here.
@@ -233,11 +260,10 @@ impl Fast {
     /// Says how it is.
     fn tell(&self) {
         let Some(on) = &self.on else { return };
-        let name = |link: &u32| on.ways.links().get(link).map_or_else(|| link.to_string(), |link| link.name.clone());
         let slow = on.paths.slow();
         self.status.set(State {
             hook: on.attached.values().map(|attached| attached.hook).next(),
-            links: on.attached.keys().map(name).collect(),
+            links: on.attached.keys().map(|link| on.name(*link)).collect(),
             unpinned: on.unpinned.clone(),
             slow,
             ..State::default()
@@ -268,10 +294,11 @@ impl On {
         let unpinned = pins.make().err().unwrap_or_default();
         let pins = unpinned.is_empty().then_some(pins);
         let inherited = pins.as_ref().is_some_and(|pins| pins.map().exists());
-        let (program, table) = program::load(pins.as_ref(), setup.entries, setup.seed)?;
+        let (mut program, table) = program::load(pins.as_ref(), setup.entries, setup.seed)?;
         let paths = Paths::adopt(table, live);
+        let means = Means { program: program.fd()?, tcx: setup.mode == Mode::Auto, pins: pins.clone() };
         let mut on = Self {
-            tcx: setup.mode == Mode::Auto,
+            attacher: Attacher::start(means)?,
             program,
             paths,
             ways,
@@ -280,6 +307,7 @@ impl On {
             attached: BTreeMap::new(),
             refused: BTreeMap::new(),
             again: None,
+            look: None,
             unused: BTreeMap::new(),
             todo: live.iter().copied().collect(),
         };
@@ -323,7 +351,7 @@ impl On {
 
     /// Puts a call's packets on the ways that lead to its ends now, or leaves them to the ALG.
     fn place(&mut self, path: &CallPath, now: Now) -> bool {
-        let placed = self.try_to_place(path);
+        let placed = self.try_to_place(path, now);
         if let Err(why) = &placed {
             self.paths.leave(path, why.clone());
             if matches!(why, Slow::Refused(_)) {
@@ -333,15 +361,15 @@ impl On {
         placed.is_ok()
     }
 
-    fn try_to_place(&mut self, path: &CallPath) -> Result<(), Slow> {
+    fn try_to_place(&mut self, path: &CallPath, now: Now) -> Result<(), Slow> {
         let (client, server) = (self.ways.to(path.client)?, self.ways.to(path.server)?);
-        for link in [client.link, server.link] {
-            self.attach(link)?;
-        }
+        // Both are asked for, whatever becomes of the first.
+        let both = [client.link, server.link].map(|link| self.attach(link, now));
+        both.into_iter().collect::<Result<(), Slow>>()?;
         self.paths.place(path, rules(path, &client, &server))
     }
 
-    fn attach(&mut self, link: u32) -> Result<(), Slow> {
+    fn attach(&mut self, link: u32, now: Now) -> Result<(), Slow> {
         self.unused.remove(&link);
         if self.attached.contains_key(&link) {
             return Ok(());
@@ -349,20 +377,37 @@ impl On {
         if let Some(why) = self.refused.get(&link) {
             return Err(Slow::Refused(why.clone()));
         }
-        let name = self.ways.links().get(&link).map_or_else(|| link.to_string(), |link| link.name.clone());
-        match self.program.attach(link, self.tcx, self.pins.as_ref(), self.ways.routes()) {
-            Ok(attached) => {
-                tracing::info!(link = name, "the fast path is on it");
-                self.attached.insert(link, attached);
-                Ok(())
-            }
-            Err(error) => {
-                let why = format!("link {name}: {error}");
-                tracing::warn!("calls by it do not take the fast path: {why}");
-                self.refused.insert(link, why.clone());
-                Err(Slow::Refused(why))
+        self.attacher.ask(link);
+        self.look.get_or_insert(now.after(LOOK));
+        Err(Slow::Attaching(self.name(link)))
+    }
+
+    /// Links that have the program now, or do not take it: what waited for them is placed.
+    fn take_answers(&mut self, now: Now) {
+        let answers = self.attacher.answers();
+        let some = !answers.is_empty();
+        for (link, answer) in answers {
+            let name = self.name(link);
+            match answer {
+                Ok(attached) => {
+                    tracing::info!(link = name, "the fast path is on it");
+                    self.attached.insert(link, attached);
+                }
+                Err(error) => {
+                    let why = format!("link {name}: {error}");
+                    tracing::warn!("calls by it do not take the fast path: {why}");
+                    self.refused.insert(link, why);
+                }
             }
         }
+        if some {
+            self.todo.extend(self.paths.attaching());
+        }
+        self.look = (!self.attacher.is_idle()).then(|| now.after(LOOK));
+    }
+
+    fn name(&self, link: u32) -> String {
+        self.ways.links().get(&link).map_or_else(|| link.to_string(), |link| link.name.clone())
     }
 
     /// Links that are gone have taken their programs with them; names are left.

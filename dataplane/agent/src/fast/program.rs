@@ -119,44 +119,6 @@ fn refused(words: &str) -> String {
 }
 
 impl Program {
-    /// Puts it on a link, at tcx if `tcx` and the kernel has that, and gives it a name.
-    ///
-    /// # Errors
-    /// What the kernel says.
-    pub(super) fn attach(
-        &mut self,
-        link: u32,
-        tcx: bool,
-        pins: Option<&Pins>,
-        routes: &Routes,
-    ) -> Result<Attached, String> {
-        let fd = self.fd()?;
-        let attached = match tcx.then(|| sys::attach(&fd, link)) {
-            Some(Ok(held)) => Attached { hook: Hook::Tcx, link: Some(held) },
-            Some(Err(error)) if error.raw_os_error() != Some(libc::EINVAL) => return Err(format!("tcx: {error}")),
-            Some(Err(_)) | None if pins.is_none() => {
-                // It would go on without anybody who knows of it.
-                return Err(
-                    "a filter behind clsact outlives the agent, and has no name to be found again by".to_owned()
-                );
-            }
-            Some(Err(_)) | None => {
-                let qdisc = clsact::put(routes.connection(), link, PRIORITY, fd.as_raw_fd(), NAME)
-                    .map_err(|error| format!("clsact: {error}"))?;
-                Attached { hook: Hook::Clsact(qdisc), link: None }
-            }
-        };
-        let Some(pins) = pins else { return Ok(attached) };
-        let path = pins.link(link, attached.hook);
-        // A link's own name; for a filter the program's, which only says that the filter is there.
-        let pinned = match &attached.link {
-            Some(held) => sys::pin(held, &path),
-            None => sys::pin(&fd, &path),
-        };
-        pinned.map_err(|error| format!("{}: {error}", path.display()))?;
-        Ok(Attached { link: None, ..attached })
-    }
-
     /// Takes over what a previous run has put on a link: this program in its place, from one packet to the next. False if it is
     /// on no link any more.
     ///
@@ -190,11 +152,47 @@ impl Program {
         LEFT.iter().enumerate().map(|(index, name)| (*name, count(index))).collect()
     }
 
-    fn fd(&mut self) -> Result<OwnedFd, String> {
+    /// The program's own descriptor.
+    pub(super) fn fd(&mut self) -> Result<OwnedFd, String> {
         let program = classifier(&mut self.ebpf)?;
         let fd = program.fd().map_err(|error| words(&error))?;
         fd.as_fd().try_clone_to_owned().map_err(|error| error.to_string())
     }
+}
+
+/// Puts a program on a link, at tcx if `tcx` and the kernel has that, and gives it a name.
+///
+/// # Errors
+/// What the kernel says.
+pub(super) fn attach(
+    program: &OwnedFd,
+    link: u32,
+    tcx: bool,
+    pins: Option<&Pins>,
+    routes: &Routes,
+) -> Result<Attached, String> {
+    let attached = match tcx.then(|| sys::attach(program, link)) {
+        Some(Ok(held)) => Attached { hook: Hook::Tcx, link: Some(held) },
+        Some(Err(error)) if error.raw_os_error() != Some(libc::EINVAL) => return Err(format!("tcx: {error}")),
+        Some(Err(_)) | None if pins.is_none() => {
+            // It would go on without anybody who knows of it.
+            return Err("a filter behind clsact outlives the agent, and has no name to be found again by".to_owned());
+        }
+        Some(Err(_)) | None => {
+            let qdisc = clsact::put(routes.connection(), link, PRIORITY, program.as_raw_fd(), NAME)
+                .map_err(|error| format!("clsact: {error}"))?;
+            Attached { hook: Hook::Clsact(qdisc), link: None }
+        }
+    };
+    let Some(pins) = pins else { return Ok(attached) };
+    let path = pins.link(link, attached.hook);
+    // A link's own name; for a filter the program's, which only says that the filter is there.
+    let pinned = match &attached.link {
+        Some(held) => sys::pin(held, &path),
+        None => sys::pin(program, &path),
+    };
+    pinned.map_err(|error| format!("{}: {error}", path.display()))?;
+    Ok(Attached { link: None, ..attached })
 }
 
 /// Takes the program from a link, and its name away. That the link is gone is fine.

@@ -182,6 +182,13 @@ impl Paths {
         self.left.iter().copied()
     }
 
+    /// Those that wait for a link to get the program.
+    pub(super) fn attaching(&self) -> impl Iterator<Item = CallPath> + '_ {
+        let waits =
+            |path: &&CallPath| matches!(self.open.get(path), Some(Open { lacks: Some(Slow::Attaching(_)), .. }));
+        self.left.iter().filter(waits).copied()
+    }
+
     /// One of those that found no room, if there is one.
     pub(super) fn without_room(&self) -> Option<CallPath> {
         if self.full == 0 {

@@ -17,6 +17,8 @@ pub enum Slow {
     NoRoute(Ipv4Addr),
     /// Packets of the link have no Ethernet header, which they would need on the other side.
     NoEthernet(String),
+    /// The program is not on this link yet.
+    Attaching(String),
     /// The map has no room.
     Full,
     /// The kernel refused something.
@@ -28,6 +30,7 @@ impl fmt::Display for Slow {
         match self {
             Self::NoRoute(address) => write!(f, "no route to {address}"),
             Self::NoEthernet(link) => write!(f, "link {link} has no Ethernet"),
+            Self::Attaching(link) => write!(f, "the program is being put on link {link}"),
             Self::Full => f.write_str("its table is full"),
             Self::Refused(words) => f.write_str(words),
         }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use callgate_agent::fast::{Hook, LAYOUT, Mode, Pins, Setup, remove};
 use callgate_pptp::CallPath;
 
-use super::lab::{Lab, NOW, Sender, call, root, sh};
+use super::lab::{Lab, Sender, call, opened, root, sh};
 use super::packets::Gre;
 
 const MODES: [Mode; 2] = [Mode::Auto, Mode::Clsact];
@@ -210,7 +210,7 @@ fn without_a_bpf_file_system_it_works_and_ends_with_its_process() {
     assert_eq!(lab.at_gateway.wait(1), [up]);
     // A filter would go on without anybody who could find it.
     let (mut fast, status) = lab.start_with(Setup { mode: Mode::Clsact, ..setup }, &[]);
-    assert!(!fast.open(call(1), NOW));
+    assert!(!opened(&mut fast, call(1)));
     assert!(status.get().unwrap_or_default().slow.is_some_and(|(_, why)| why.contains("clsact outlives the agent")));
     assert!(Pins::of(plain.path(), "callgate").unwrap().links().iter().all(|(_, hook)| *hook != Hook::Tcx));
 }

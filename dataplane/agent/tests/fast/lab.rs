@@ -127,7 +127,7 @@ impl Lab {
     pub(crate) fn with_call(mode: Mode) -> (Self, Fast, Status) {
         let lab = Self::new();
         let (mut fast, status) = lab.start(mode, &[]);
-        assert!(fast.open(call(1), NOW), "{:?}", status.get());
+        assert!(opened(&mut fast, call(1)), "{:?}", status.get());
         (lab, fast, status)
     }
 
@@ -178,9 +178,7 @@ impl Lab {
     pub(crate) fn start_with(&self, setup: Setup, live: &[CallPath]) -> (Fast, Status) {
         let status = setup.status.clone();
         let mut fast = Fast::start(setup, &live.iter().copied().collect(), NOW);
-        while fast.deadline(NOW) == Some(NOW) {
-            fast.work(NOW);
-        }
+        settle(&mut fast);
         (fast, status)
     }
 
@@ -198,6 +196,25 @@ impl Lab {
         let mac = mac("cg-out");
         self.server.run(move || Sender::here("eth0", &mac))
     }
+}
+
+/// Until nothing is under way; calls that pass beside the ALG since, or do not any more.
+pub(crate) fn settle(fast: &mut Fast) -> Vec<(CallPath, bool)> {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    let mut changed = fast.work(NOW);
+    while !fast.is_settled() {
+        assert!(Instant::now() < deadline, "links do not get the program");
+        std::thread::yield_now();
+        changed.extend(fast.work(NOW));
+    }
+    changed
+}
+
+/// Opens a call; whether it passes beside the ALG once its links have the program.
+pub(crate) fn opened(fast: &mut Fast, path: CallPath) -> bool {
+    fast.open(path, NOW);
+    settle(fast);
+    fast.placed().any(|placed| placed == path)
 }
 
 /// A call whose ids differ everywhere.

@@ -2,7 +2,7 @@
 
 use callgate_agent::fast::{Fast, Mode, Pins};
 
-use super::lab::{CLIENT, Lab, NOW, Namespace, Sender, call, index, mac, root, sh};
+use super::lab::{CLIENT, Lab, NOW, Namespace, Sender, call, index, mac, opened, root, settle, sh};
 use super::packets::Gre;
 
 const MODES: [Mode; 2] = [Mode::Auto, Mode::Clsact];
@@ -19,9 +19,7 @@ fn passes(lab: &Lab, client: &Sender) {
 
 fn look(fast: &mut Fast) {
     fast.refresh();
-    while fast.deadline(NOW) == Some(NOW) {
-        fast.work(NOW);
-    }
+    settle(fast);
 }
 
 fn pinned(lab: &Lab) -> Vec<u32> {
@@ -125,7 +123,7 @@ fn bridges_macvlans_vlans_and_bonds_are_links_like_others() {
             lab.neighbours("cg-l3");
             sh("timeout 10 sh -c 'until ip link show cg-l3 | grep -q LOWER_UP; do :; done'");
             let (mut fast, status) = lab.start(mode, &[]);
-            assert!(fast.open(call(1), NOW), "{kind}: {:?}", status.get());
+            assert!(opened(&mut fast, call(1)), "{kind}: {:?}", status.get());
             assert!(status.get().unwrap_or_default().links.contains("cg-l3"), "{kind}: {:?}", status.get());
             let client = lab.through("cg-l3");
             // Two each way: a bridge has learned by then.
@@ -171,7 +169,7 @@ fn a_link_without_calls_loses_the_program_after_a_while() {
         assert_eq!((pinned(&lab), status.get().unwrap_or_default().links.len(), fast.deadline(at)), (vec![], 0, None));
         assert_eq!((sh("tc qdisc show dev cg-in"), sh("tc qdisc show dev cg-out")), before);
         // The next call needs it again.
-        assert!(fast.open(call(1), at));
+        assert!(opened(&mut fast, call(1)));
         passes(&lab, &lab.client_sends());
     }
 }

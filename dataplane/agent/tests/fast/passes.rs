@@ -3,7 +3,7 @@
 use callgate_agent::fast::{Both, Fast, Mode, Setup, Slow};
 use callgate_pptp::{CallPath, IdPair, Traffic};
 
-use super::lab::{CLIENT, Lab, NOW, call, root, sh};
+use super::lab::{CLIENT, Lab, NOW, SERVER, call, opened, root, settle, sh};
 use super::packets::Gre;
 
 const MODES: [Mode; 2] = [Mode::Auto, Mode::Clsact];
@@ -60,7 +60,7 @@ fn checksums_are_right_for_all_kinds_of_addresses_and_ids() {
     for (number, (one, other)) in ids.into_iter().flat_map(|one| ids.map(|other| (one, other))).enumerate() {
         let (pns, pac) = (IdPair { client: one, server: other }, IdPair { client: other, server: one });
         let path = CallPath { pns, pac, ..call(0) };
-        assert!(fast.open(path, NOW));
+        assert!(opened(&mut fast, path));
         let ttl = [2, 3, 64, 128, 255][number % 5];
         let odd = |packet: Gre| Gre { ttl, tos: number as u8, ..packet };
         pass(&lab, &path, &[odd(Gre::up(&path))], &[odd(Gre::down(&path))]);
@@ -133,9 +133,9 @@ fn where_two_calls_of_a_client_have_one_way_up_the_newer_has_it_and_then_the_old
     let lab = Lab::new();
     let (mut fast, _) = lab.start(Mode::Auto, &[]);
     let (older, newer) = (call(1), CallPath { pns: IdPair { client: 9, server: 41_000 }, ..call(1) });
-    fast.open(older, NOW);
+    assert!(opened(&mut fast, older));
     pass(&lab, &older, &[Gre::up(&older)], &[Gre::down(&older)]);
-    fast.open(newer, NOW);
+    assert!(fast.open(newer, NOW), "the links have the program already");
     pass(&lab, &newer, &[Gre::up(&newer)], &[Gre::down(&newer)]);
     pass(&lab, &older, &[], &[Gre::down(&older)]);
     fast.close(&newer, NOW);
@@ -144,6 +144,49 @@ fn where_two_calls_of_a_client_have_one_way_up_the_newer_has_it_and_then_the_old
     pass(&lab, &older, &[Gre::up(&older)], &[Gre::down(&older)]);
     let passed = fast.close(&older, NOW);
     assert_eq!((passed.up.traffic.packets, passed.down.traffic.packets), (2, 3));
+}
+
+#[test]
+fn nobody_waits_for_a_link_to_get_the_program_and_its_first_call_goes_by_the_alg_so_long() {
+    if !root() {
+        return;
+    }
+    for mode in MODES {
+        let lab = Lab::new();
+        let (mut fast, status) = lab.start(mode, &[]);
+        let path = call(1);
+        assert!(!fast.open(path, NOW) && !fast.is_settled());
+        let why = "the program is being put on link cg-in";
+        assert_eq!(status.get().unwrap_or_default().slow, Some((1, why.to_owned())));
+        assert!(fast.deadline(NOW).is_some_and(|at| at > NOW), "it is looked at again, and not all the time");
+        assert_eq!(settle(&mut fast), [(path, true)]);
+        pass(&lab, &path, &[Gre::up(&path)], &[Gre::down(&path)]);
+        assert_eq!(status.get().unwrap_or_default().slow, None);
+        assert_eq!(fast.close(&path, NOW).up.traffic.packets, 1);
+    }
+}
+
+#[test]
+fn links_get_the_program_when_a_control_connection_begins_and_lose_it_where_no_call_follows() {
+    if !root() {
+        return;
+    }
+    for mode in MODES {
+        let lab = Lab::new();
+        let (mut fast, status) = lab.start(mode, &[]);
+        fast.expect(CLIENT, SERVER, NOW);
+        assert_eq!(settle(&mut fast), []);
+        assert_eq!(status.get().unwrap_or_default().links.len(), 2);
+        assert!(fast.open(call(1), NOW), "its links have it already");
+        fast.close(&call(1), NOW);
+        fast.work(fast.deadline(NOW).unwrap());
+        fast.expect(CLIENT, SERVER, NOW);
+        settle(&mut fast);
+        let spared = fast.deadline(NOW).unwrap();
+        assert!(spared > NOW);
+        fast.work(spared);
+        assert_eq!((status.get().unwrap_or_default().links.len(), fast.deadline(spared)), (0, None));
+    }
 }
 
 #[test]
@@ -156,7 +199,7 @@ fn what_passes_is_not_tracked_and_meets_no_rule_of_the_host() {
         add rule ip t p ct state new,established,related,invalid,untracked counter'");
     let (mut fast, _) = lab.start(Mode::Auto, &[]);
     let path = call(1);
-    fast.open(path, NOW);
+    assert!(opened(&mut fast, path));
     pass(&lab, &path, &[Gre::up(&path)], &[Gre::down(&path)]);
     let rules = sh("nft list table ip t");
     assert!(rules.contains("packets 0 bytes 0"), "{rules}");
@@ -170,7 +213,7 @@ fn calls_beyond_the_size_of_the_table_go_by_the_alg_until_there_is_room() {
     }
     let lab = Lab::new();
     let (mut fast, status) = lab.start_with(Setup { entries: 4, ..lab.setup() }, &[]);
-    assert_eq!([1, 2, 3].map(|number| fast.open(call(number), NOW)), [true, true, false]);
+    assert_eq!([1, 2, 3].map(|number| opened(&mut fast, call(number))), [true, true, false]);
     assert_eq!(status.get().unwrap_or_default().slow, Some((1, Slow::Full.to_string())));
     let up = Gre::up(&call(3)).bytes();
     lab.client_sends().send(&up);
@@ -210,7 +253,7 @@ fn an_end_without_a_route_keeps_a_call_with_the_alg_until_there_is_one() {
     assert_eq!(status.get().unwrap_or_default().slow, Some((1, format!("no route to {}", path.server))));
     sh("ip route add default via 192.0.2.10");
     fast.refresh();
-    assert_eq!(fast.work(NOW), [(path, true)]);
+    assert_eq!(settle(&mut fast), [(path, true)]);
     pass(&lab, &path, &[Gre::up(&path)], &[Gre::down(&path)]);
     sh(&format!("ip route add unreachable {CLIENT}"));
     fast.refresh();
