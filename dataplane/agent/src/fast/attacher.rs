@@ -1,5 +1,5 @@
 //! Puts the program on links, in a thread of its own: with tcx the kernel waits for each until no CPU is in the link's old list of
-//! programs any more (35 ms, measured), and packets wait for the ALG's thread.
+//! programs any more (8 to 35 ms, measured), and packets wait for the ALG's thread.
 //!
 //! ```text
 //!  ask(link) ─► requests ─► thread: bpf(2), a name ─► replies ─► answers()
