@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 
 use super::node::Node;
+use super::ping_gaps;
 use super::process::Process;
 
 /// A running ping.
@@ -29,14 +30,6 @@ impl Pinged {
     /// Lost, in percent, rounded up: one of a thousand is not nothing.
     pub fn loss_percent(&self) -> u32 {
         if self.sent == 0 { 100 } else { ((self.sent - self.received.min(self.sent)) * 100).div_ceil(self.sent) }
-    }
-}
-
-impl Pinged {
-    /// Without the last request, if its reply was still under way when ping was stopped.
-    fn stopped(self, output: &str) -> Self {
-        let answered = output.contains(&format!(" icmp_seq={} ", self.sent));
-        Self { sent: self.sent - u32::from(self.sent > self.received && !answered), ..self }
     }
 }
 
@@ -66,8 +59,10 @@ impl Ping {
     pub fn finish(mut self) -> anyhow::Result<Pinged> {
         self.process.wait(self.limit)?;
         let output = self.process.output();
-        let pinged = parse(&output).with_context(|| self.process.tail(10))?;
-        Ok(if self.stopped { pinged.stopped(&output) } else { pinged })
+        // The reply to the last request may have been under way when it was stopped.
+        let pinged =
+            if self.stopped { ping_gaps::parse_within(&output, 1).map(|gaps| gaps.pinged) } else { parse(&output) };
+        pinged.with_context(|| self.process.tail(10))
     }
 }
 
@@ -110,18 +105,6 @@ mod tests {
         assert_eq!(read, expected);
         assert_eq!(read.iter().map(Pinged::loss_percent).collect::<Vec<_>>(), [5, 100, 0]);
         assert!(parse("ping: connect: Network is unreachable").is_err());
-    }
-
-    #[test]
-    fn of_one_that_was_stopped_only_the_last_request_may_be_without_a_reply() {
-        let reply = |number| format!("64 bytes from 10.99.1.1: icmp_seq={number} ttl=64 time=0.6 ms\n");
-        let read = |replies: &[u32]| {
-            let lines: String = replies.iter().map(|number| reply(*number)).collect();
-            let end = format!("\n3 packets transmitted, {} received, 0% packet loss, time 401ms\n", replies.len());
-            parse(&end).unwrap().stopped(&(lines + &end))
-        };
-        let expected = [(3, 3), (2, 2), (3, 2), (2, 1)].map(|(sent, received)| Pinged { sent, received });
-        assert_eq!([&[1, 2, 3][..], &[1, 2], &[1, 3], &[2]].map(read), expected);
     }
 
     #[test]

@@ -29,6 +29,11 @@ const UNDER_WAY: u32 = 5;
 /// # Errors
 /// If there is no summary, or it does not agree with the replies.
 pub fn parse(output: &str) -> anyhow::Result<Gaps> {
+    parse_within(output, UNDER_WAY)
+}
+
+/// The same, where no more than so many requests at the end may be under way.
+pub(super) fn parse_within(output: &str, under_way: u32) -> anyhow::Result<Gaps> {
     let summary = ping::parse(output)?;
     let replies = output.lines().filter(|line| line.contains(" bytes from ") && !line.ends_with("(DUP!)"));
     let mut answered = replies
@@ -41,7 +46,7 @@ pub fn parse(output: &str) -> anyhow::Result<Gaps> {
     answered.sort_unstable();
     ensure!(answered.len() == summary.received as usize, "{} replies, but {summary:?}", answered.len());
     let last = answered.last().copied().unwrap_or(0);
-    let sent = if last + UNDER_WAY >= summary.sent && last > 0 { last } else { summary.sent };
+    let sent = if last + under_way >= summary.sent && last > 0 { last } else { summary.sent };
     let mut gaps = Vec::new();
     let mut expected = 1;
     for number in answered.into_iter().chain([sent + 1]) {
@@ -87,6 +92,13 @@ mod tests {
         assert_eq!(parse(&said(&[1, 2], 3)).unwrap().gaps, []);
         assert_eq!(parse(&said(&[1, 2], 7)).unwrap().gaps, []);
         assert_eq!(parse(&said(&[1, 2], 8)).unwrap().gaps, [(3, 6)]);
+    }
+
+    #[test]
+    fn of_one_that_was_stopped_only_the_last_request_may_be_without_a_reply() {
+        let read = |answered: &[u32]| parse_within(&said(answered, 3), 1).unwrap().pinged;
+        let expected = [(3, 3), (2, 2), (3, 2), (2, 1)].map(|(sent, received)| Pinged { sent, received });
+        assert_eq!([&[1, 2, 3][..], &[1, 2], &[1, 3], &[2]].map(read), expected);
     }
 
     #[test]

@@ -148,9 +148,7 @@ impl Fast {
     pub fn expect(&mut self, client: Ipv4Addr, server: Ipv4Addr, now: Now) {
         let Some(on) = &mut self.on else { return };
         for end in [client, server] {
-            if let Ok(way) = on.ways.to(end)
-                && !on.attached.contains_key(&way.link)
-            {
+            if let Ok(way) = on.ways.to(end) {
                 // Why not is the call's to say.
                 let _ = on.attach(way.link, now);
             }
@@ -364,13 +362,15 @@ impl On {
     fn try_to_place(&mut self, path: &CallPath, now: Now) -> Result<(), Slow> {
         let (client, server) = (self.ways.to(path.client)?, self.ways.to(path.server)?);
         // Both are asked for, whatever becomes of the first.
-        let both = [client.link, server.link].map(|link| self.attach(link, now));
+        let both = [client.link, server.link].map(|link| {
+            self.unused.remove(&link);
+            self.attach(link, now)
+        });
         both.into_iter().collect::<Result<(), Slow>>()?;
         self.paths.place(path, rules(path, &client, &server))
     }
 
     fn attach(&mut self, link: u32, now: Now) -> Result<(), Slow> {
-        self.unused.remove(&link);
         if self.attached.contains_key(&link) {
             return Ok(());
         }

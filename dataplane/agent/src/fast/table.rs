@@ -184,9 +184,7 @@ impl Paths {
 
     /// Those that wait for a link to get the program.
     pub(super) fn attaching(&self) -> impl Iterator<Item = CallPath> + '_ {
-        let waits =
-            |path: &&CallPath| matches!(self.open.get(path), Some(Open { lacks: Some(Slow::Attaching(_)), .. }));
-        self.left.iter().filter(waits).copied()
+        self.lacking(|why| matches!(why, Slow::Attaching(_)))
     }
 
     /// One of those that found no room, if there is one.
@@ -194,8 +192,12 @@ impl Paths {
         if self.full == 0 {
             return None;
         }
-        let waits = |path: &&CallPath| self.open.get(path).is_some_and(|open| open.lacks == Some(Slow::Full));
-        self.left.iter().find(waits).copied()
+        self.lacking(|why| *why == Slow::Full).next()
+    }
+
+    fn lacking(&self, what: impl Fn(&Slow) -> bool) -> impl Iterator<Item = CallPath> {
+        let lacks = move |path: &&CallPath| self.open.get(path).and_then(|open| open.lacks.as_ref()).is_some_and(&what);
+        self.left.iter().filter(lacks).copied()
     }
 
     pub(super) fn is_placed(&self, path: &CallPath) -> bool {
