@@ -8,6 +8,7 @@ use callgate_e2e::lab::topology::Lab;
 use callgate_e2e::peers::pptp_client::PptpClient;
 use callgate_e2e::peers::pptpd::Pptpd;
 use callgate_e2e::peers::program;
+use callgate_e2e::traffic::manifests::{put, remove, rule};
 use callgate_e2e::traffic::surface;
 use callgate_e2e::wait;
 
@@ -106,6 +107,43 @@ fn a_removed_rule_ends_its_tunnels_and_a_broken_file_ends_nothing() {
         Ok(scene.callgate.log().contains("the rule that allowed it is gone").then_some(()))
     })
     .unwrap();
+}
+
+#[test]
+fn after_the_last_pptp_rule_and_its_last_call_no_packet_of_the_host_passes_anything_of_the_alg() {
+    if !can_run("after_the_last_pptp_rule_and_its_last_call_no_packet_of_the_host_passes_anything_of_the_alg") {
+        return;
+    }
+    let lab = Lab::new(1, 1).unwrap();
+    let web = rule("web", 200, "NAT", "10.10.0.0/16", "cidrs: [0.0.0.0/0]", &["http"]);
+    let callgate = Callgate::start(&lab.gw, &web).unwrap();
+    let servers = vec![Pptpd::start(&lab.servers[0], 0).unwrap()];
+    let mut scene = Scene { clients: Vec::new(), servers, callgate, lab };
+    let idle = scene.lab.servers[0].pids().len();
+    // The devices that are read, too. The order in which the kernel lists chains is that in which they were made.
+    let looks = |scene: &Scene| {
+        let taps = scene.lab.gw.run("sh", &["-c", "grep -c ^ /proc/net/packet"]).unwrap();
+        let text = format!("{}# taps\n{taps}", surface::of(&scene.lab.gw).unwrap());
+        let mut lines: Vec<&str> = text.lines().collect();
+        lines.sort_unstable();
+        lines.join("\n")
+    };
+    let before = looks(&scene);
+    put(&scene.callgate, &scene.lab.gw, "pptp.yaml", CLASSIC).unwrap();
+    scene.dial_all();
+    assert_ne!(surface::difference(&before, &looks(&scene)), "");
+    remove(&scene.callgate, &scene.lab.gw, "pptp.yaml").unwrap();
+    both_ends_hear_of_it(&mut scene, idle);
+    let mut left = String::new();
+    wait::until_true("the host is as it was with the other rule alone", TOLD, || {
+        left = surface::difference(&before, &looks(&scene));
+        Ok(left.is_empty())
+    })
+    .unwrap_or_else(|error| panic!("{error:#}\n{left}\n{}", scene.callgate.log()));
+    // And a rule that comes again finds everything anew.
+    put(&scene.callgate, &scene.lab.gw, "pptp.yaml", CLASSIC).unwrap();
+    let links = scene.dial_all();
+    scene.all_live(&links, LOOK);
 }
 
 #[test]

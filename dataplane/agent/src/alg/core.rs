@@ -40,6 +40,8 @@ pub(super) struct Core {
     log: SyncSender<Note>,
     /// When the journal may be repaired again.
     repair: Now,
+    /// No rule brings connections any more; the kernel is told when the last one is over.
+    ending: bool,
 }
 
 impl Core {
@@ -54,7 +56,7 @@ impl Core {
     ) -> Self {
         let beside = Beside::start(fast, &mut engine, clock::now());
         let counters = Counters::default();
-        Self { engine, gate, shared, counters, beside, shortcuts, journal, log, repair: Now(0) }
+        Self { engine, gate, shared, counters, beside, shortcuts, journal, log, repair: Now(0), ending: false }
     }
 
     /// One packet through the engine; the side it goes to when it is passed on in place.
@@ -297,6 +299,10 @@ impl Core {
     /// New rules: judges new connections by them, gives live ones their new limits, ends those whose rule is gone.
     pub(super) fn configure(&mut self, config: Arc<NodeConfig>, now: Now) {
         self.gate.config = Arc::clone(&config);
+        self.ending = policy::server_ports(&config).is_empty();
+        if !self.ending {
+            self.gate.outlets.expect();
+        }
         self.listen();
         for (server, external) in policy::likely_servers(&config, LIKELY) {
             // Only to be early: the real connection asks again.
@@ -304,6 +310,17 @@ impl Core {
         }
         self.engine.set_policies(&mut |old| policy::renew(&config, old), now);
         self.shared.configure(&config, &mut With { engine: &mut self.engine, gate: &mut self.gate, now });
+    }
+
+    /// Where neither rule nor connection is left, no packet of the host has to pass anything of ours. For the end of every turn.
+    pub(super) fn rest(&mut self) {
+        if !self.ending || !self.engine.is_idle() || !self.shared.is_idle() {
+            return;
+        }
+        self.ending = false;
+        if let Err(error) = self.gate.outlets.rest() {
+            tracing::error!("what the ALG had in the kernel stays until the next change of rules: {error}");
+        }
     }
 
     /// Taps read the ports of services with an ALG, and those of live connections whatever the rules say now.

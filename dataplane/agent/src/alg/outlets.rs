@@ -47,6 +47,8 @@ pub(crate) struct Outlets {
     lost: u64,
     ways: HashMap<Ipv4Addr, Option<Way>>,
     claimed: BTreeSet<Ipv4Addr>,
+    /// The kernel knows that nothing is expected.
+    at_rest: bool,
 }
 
 impl Outlets {
@@ -54,7 +56,16 @@ impl Outlets {
     #[must_use]
     pub(super) fn new(node: Box<dyn Node>, interfaces: Vec<String>, external_ports: Vec<PortRange>) -> Self {
         let filter = Outside { external_ports, ..Outside::default() };
-        Self { node, interfaces, filter, taps: Vec::new(), lost: 0, ways: HashMap::new(), claimed: BTreeSet::new() }
+        Self {
+            node,
+            interfaces,
+            filter,
+            taps: Vec::new(),
+            lost: 0,
+            ways: HashMap::new(),
+            claimed: BTreeSet::new(),
+            at_rest: false,
+        }
     }
 
     /// Taps on the devices of `--interface` that exist, and off devices that are gone. Routes are asked for anew.
@@ -120,8 +131,34 @@ impl Outlets {
         if !addresses.is_subset(&self.claimed) {
             let all: BTreeSet<Ipv4Addr> = self.claimed.union(addresses).copied().collect();
             self.node.claim(&all.iter().copied().collect::<Vec<_>>())?;
+            self.at_rest = false;
             self.filter.addresses = all.iter().copied().collect();
             self.claimed = all;
+            self.renew_filters();
+        }
+        Ok(())
+    }
+
+    /// A rule may bring connections from now on.
+    pub(super) fn expect(&mut self) {
+        self.at_rest = false;
+    }
+
+    /// Nothing is expected any more: addresses go back to the kernel, taps off the devices that `--interface` does not name.
+    ///
+    /// # Errors
+    /// When the kernel refuses; everything is then as before.
+    pub(super) fn rest(&mut self) -> io::Result<()> {
+        if self.at_rest {
+            return Ok(());
+        }
+        self.node.claim(&[])?;
+        self.at_rest = true;
+        self.claimed.clear();
+        self.filter.addresses.clear();
+        if self.interfaces.is_empty() {
+            self.lost += self.taps.drain(..).map(|tap| tap.drops()).sum::<u64>();
+        } else {
             self.renew_filters();
         }
         Ok(())

@@ -26,6 +26,64 @@ impl Node for Vanishing {
     }
 }
 
+/// A host that writes down what is claimed, and refuses it if told so.
+#[derive(Clone, Default)]
+struct Claims(Arc<std::sync::Mutex<(Vec<Vec<Ipv4Addr>>, bool)>>);
+
+impl Node for Claims {
+    fn way(&mut self, _: Ipv4Addr) -> io::Result<Option<Way>> {
+        Ok(None)
+    }
+
+    fn claim(&mut self, addresses: &[Ipv4Addr]) -> io::Result<()> {
+        let mut claims = self.0.lock().unwrap();
+        claims.0.push(addresses.to_vec());
+        if claims.1 { Err(io::Error::other("no")) } else { Ok(()) }
+    }
+
+    fn index_of(&mut self, name: &str) -> Option<u32> {
+        (name == "lo").then_some(1)
+    }
+
+    fn exists(&mut self, _: u32) -> bool {
+        true
+    }
+}
+
+#[test]
+fn at_rest_no_device_is_read_and_no_address_is_ours_and_the_kernel_hears_of_it_once() {
+    in_a_network_of_its_own(|| {
+        let own = Ipv4Addr::new(192, 0, 2, 1);
+        let claims = Claims::default();
+        let mut outlets = Outlets::new(Box::new(claims.clone()), Vec::new(), Vec::new());
+        outlets.ready(own, 1).unwrap();
+        claims.0.lock().unwrap().1 = true;
+        assert!(outlets.rest().is_err());
+        assert_eq!((outlets.taps().len(), outlets.is_ours(own)), (1, true), "as before");
+        claims.0.lock().unwrap().1 = false;
+        outlets.rest().unwrap();
+        outlets.rest().unwrap();
+        assert_eq!((outlets.taps().len(), outlets.is_ours(own)), (0, false));
+        outlets.ready(own, 1).unwrap();
+        assert_eq!((outlets.taps().len(), outlets.is_ours(own)), (1, true));
+        outlets.rest().unwrap();
+        outlets.expect();
+        outlets.rest().unwrap();
+        let heard = std::mem::take(&mut claims.0.lock().unwrap().0);
+        assert_eq!(heard, [vec![own], vec![], vec![], vec![own], vec![], vec![]]);
+    });
+}
+
+#[test]
+fn at_rest_the_devices_of_the_command_line_stay_read() {
+    in_a_network_of_its_own(|| {
+        let mut outlets = Outlets::new(Box::new(Claims::default()), vec!["lo".to_owned()], Vec::new());
+        outlets.refresh();
+        outlets.rest().unwrap();
+        assert_eq!(outlets.taps().len(), 1);
+    });
+}
+
 #[test]
 fn what_a_tap_lost_still_counts_when_its_device_is_gone() {
     in_a_network_of_its_own(|| {

@@ -157,6 +157,7 @@ impl Worker {
             for tap in ready.outside {
                 self.read(&tap, Side::Server);
             }
+            self.core.rest();
             self.core.compact(now);
         }
         drop(self.core);

@@ -53,10 +53,10 @@ pub struct Kernel {
     config: NodeConfig,
     /// There was an `apply`: `config` is what is wanted, whatever `running` says.
     applied: bool,
-    /// The most of the ALG's way that was needed: its connections may outlive the configuration.
+    /// The most of the ALG's way that was needed since the ALG last had nothing to do: its connections may outlive their rule.
     uses: Uses,
-    /// Addresses under which the ALG of a previous run had connections, until this one's ALG says which it has.
-    inherited: BTreeSet<Ipv4Addr>,
+    /// Addresses under which the ALG of a previous run had connections; `None` once this one's ALG has said which it has.
+    inherited: Option<BTreeSet<Ipv4Addr>>,
 }
 
 impl Kernel {
@@ -113,7 +113,7 @@ impl Kernel {
             config: NodeConfig::default(),
             applied: false,
             uses: Uses::default(),
-            inherited: BTreeSet::new(),
+            inherited: Some(BTreeSet::new()),
         }
     }
 
@@ -169,7 +169,8 @@ impl Kernel {
             self.save(Record { options: Some(options), ..self.record.clone() })?;
         }
         let left = nft::addresses(&mut self.netfilter, &self.options.nft_table, "own_addresses");
-        self.inherited = left.map_err(Error::netlink("reading the ALG's addresses back"))?.into_iter().collect();
+        let left = left.map_err(Error::netlink("reading the ALG's addresses back"))?;
+        self.inherited = Some(left.into_iter().collect());
         let mut made = setup::Made::default();
         let up = setup::up(&self.route, &self.options, &mut self.record, &mut self.keep, &mut made, self.uses);
         if up.is_err() && known.is_none() {
@@ -182,7 +183,7 @@ impl Kernel {
     /// TCP and GRE. Flows of rules that are gone are deleted from conntrack before their tags can be given again.
     ///
     /// Addresses a previous run left in the kernel stay too, until the first `set_own_addresses`: its connections are alive,
-    /// and the kernel would reset them.
+    /// and the kernel would reset them. Where neither a rule nor a connection has a use for the ALG any more, its way goes.
     ///
     /// # Errors
     /// On `Tags`, `Unsupported`, and where the kernel refuses the batch, the ruleset and the record are as before. When only
@@ -190,9 +191,10 @@ impl Kernel {
     pub fn apply(&mut self, config: &NodeConfig, own_addresses: &[Ipv4Addr]) -> Result<Applied, Error> {
         let before = self.record.clone();
         let tags = self.record.tags.assign(config)?;
-        let own: BTreeSet<Ipv4Addr> = self.inherited.iter().chain(own_addresses).copied().collect();
+        let own: BTreeSet<Ipv4Addr> = self.inherited.iter().flatten().chain(own_addresses).copied().collect();
         let own: Vec<Ipv4Addr> = own.into_iter().collect();
-        self.ready_for(Uses::of(config, &tags, &own))?;
+        let needed = Uses::of(config, &tags, &own);
+        self.ready_for(needed)?;
         if tags != before.tags {
             self.save(Record { tags, ..before.clone() })?;
         }
@@ -217,6 +219,7 @@ impl Kernel {
             let wanted = ruleset(config, &own, &self.record.tags, &self.options, self.uses);
             applied += self.bring(wanted)?;
         }
+        applied += self.rest(needed)?;
         Ok(applied)
     }
 
@@ -236,14 +239,34 @@ impl Kernel {
         self.mend().map(drop).inspect_err(|_| self.uses = before)
     }
 
-    /// Changes only the set of external addresses of the ALG; for the moment before a connection is opened from a new one. Where
-    /// somebody has changed or removed the table, it is made anew. Before the first `apply` nothing is done.
+    /// Takes the ALG's way out of every packet's, if nothing is `needed` of it: chains first, so that nothing is steered into
+    /// nowhere.
+    fn rest(&mut self, needed: Uses) -> Result<Applied, Error> {
+        // An ALG that has not spoken yet may have connections whatever the table says.
+        if needed > Uses::Ordinary || self.uses == Uses::Ordinary || self.inherited.is_some() {
+            return Ok(Applied::default());
+        }
+        // What pods say on connections that the ALG began would pass by this tag from now on.
+        let live = self.record.tags.live().map(|(_, tag)| tag).collect();
+        self.flush(&self.options.clone(), &BTreeSet::from([SENT_TAG]), &live)?;
+        let before = std::mem::replace(&mut self.uses, needed);
+        let wanted = ruleset(&self.config, &[], &self.record.tags, &self.options, needed);
+        let applied = self.bring(wanted).inspect_err(|_| self.uses = before)?;
+        setup::spare(&self.route, &self.options, needed)?;
+        Ok(applied)
+    }
+
+    /// Changes only the set of external addresses of the ALG: for the moment before a connection is opened from a new one, and for
+    /// the one when it has none left. Where somebody has changed or removed the table, it is made anew. Before the first `apply`
+    /// nothing is done.
     pub fn set_own_addresses(&mut self, own_addresses: &[Ipv4Addr]) -> Result<Applied, Error> {
+        self.inherited = None;
         if !self.applied {
             return Ok(Applied::default());
         }
         let uses = self.uses;
-        self.ready_for(Uses::of(&self.config, &self.record.tags, own_addresses))?;
+        let needed = Uses::of(&self.config, &self.record.tags, own_addresses);
+        self.ready_for(needed)?;
         let mut wanted = match &self.running {
             Some(running) if self.uses == uses => running.clone(),
             Some(_) | None => ruleset(&self.config, own_addresses, &self.record.tags, &self.options, self.uses),
@@ -252,8 +275,8 @@ impl Kernel {
             set.elements.clear();
             own_addresses.iter().for_each(|address| set.single(&address.octets(), None));
         }
-        let applied = self.bring(wanted)?;
-        self.inherited.clear();
+        let mut applied = self.bring(wanted)?;
+        applied += self.rest(needed)?;
         Ok(applied)
     }
 

@@ -391,6 +391,11 @@ impl Mode {
         self.ends.outers().map(|outer| (*outer.external.ip(), *outer.server.ip())).collect()
     }
 
+    /// Whether there is no connection of either leg, not even one whose other end may still be owed something.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.ends.is_empty()
+    }
+
     /// External addresses in use.
     pub(crate) fn external_addresses(&self) -> BTreeSet<Ipv4Addr> {
         self.ends.external_addresses()

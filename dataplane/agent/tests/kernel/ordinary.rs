@@ -2,6 +2,7 @@
 
 use std::net::Ipv4Addr;
 
+use callgate_agent::kernel::SENT_TAG;
 use callgate_proto::model::{Action, ControlConnection, NodeConfig};
 
 use super::configs::{ANYWHERE, Config, POD_A, pptp, tcp as tcp_to};
@@ -74,9 +75,58 @@ fn pptp_costs_no_other_packet_anything_before_a_rule_wants_it_and_flows_do_not_n
     let mut inside = Inside::open();
     assert_eq!(Connection::open(&lab.a, "192.0.2.10:1723", None).err(), Some(Seen::Nothing));
     assert_eq!(inside.next().ends().0, Ipv4Addr::new(10, 244, 1, 2));
-    // Connections of the ALG may outlive their rule: its way stays until the agent begins anew.
-    kernel.apply(&ordinary(), &[]).unwrap();
+    // Connections of the ALG may outlive their rule: its way stays until the ALG has none.
+    kernel.set_own_addresses(&[OWN]).unwrap();
+    kernel.apply(&ordinary(), &[OWN]).unwrap();
     assert_eq!((passed_by_every_packet(), flow.still()), (with(), NODE));
+    kernel.set_own_addresses(&[]).unwrap();
+    assert_eq!((passed_by_every_packet(), flow.still()), (without(), NODE));
+    assert!(!kernel.mend().unwrap(), "nothing is missing");
+    assert!(kernel.intact().unwrap());
+    kernel.stop().unwrap();
+}
+
+#[test]
+fn an_alg_that_has_nothing_left_before_its_last_rule_goes_costs_nothing_from_that_moment_on() {
+    if !root() {
+        return;
+    }
+    let lab = Lab::new();
+    let mut kernel = lab.start();
+    kernel.apply(&with_pptp(), &[]).unwrap();
+    kernel.set_own_addresses(&[OWN]).unwrap();
+    // The ALG hears of a change of rules first.
+    kernel.set_own_addresses(&[]).unwrap();
+    assert_eq!(passed_by_every_packet(), with());
+    kernel.apply(&ordinary(), &[]).unwrap();
+    assert_eq!(passed_by_every_packet(), without());
+    kernel.apply(&with_pptp(), &[]).unwrap();
+    assert_eq!(passed_by_every_packet(), with());
+    kernel.stop().unwrap();
+}
+
+#[test]
+fn what_a_pod_says_on_a_connection_that_the_alg_began_is_forgotten_with_the_algs_way() {
+    if !root() {
+        return;
+    }
+    let lab = Lab::new();
+    let mut kernel = lab.start();
+    let options = kernel.options().clone();
+    let flows = || {
+        sh(&format!("conntrack -L -p udp --mark {:#x}/{:#x} 2>/dev/null", options.tag_mark(SENT_TAG), options.tag_mask))
+            .lines()
+            .count()
+    };
+    kernel.apply(&with_pptp(), &[OWN]).unwrap();
+    let socket = std::net::UdpSocket::bind("0.0.0.0:0").unwrap();
+    nix::sys::socket::setsockopt(&socket, nix::sys::socket::sockopt::Mark, &options.sent.value).unwrap();
+    socket.send_to(b"from the ALG", "10.244.1.2:9").unwrap();
+    assert_eq!(flows(), 1);
+    kernel.apply(&ordinary(), &[OWN]).unwrap();
+    assert_eq!(flows(), 1);
+    kernel.set_own_addresses(&[]).unwrap();
+    assert_eq!(flows(), 0);
     kernel.stop().unwrap();
 }
 

@@ -95,6 +95,11 @@ impl Engine {
         self.live().count()
     }
 
+    /// Whether there is no control connection, not even one that is over and whose ends may still say something.
+    pub fn is_idle(&self) -> bool {
+        self.connections.len() == 0
+    }
+
     /// External address and flow of each live control connection, in no order.
     pub fn connection_ends(&self) -> impl Iterator<Item = (Ipv4Addr, Flow)> {
         self.live().map(|(_, connection)| (connection.external, connection.flow))
