@@ -30,6 +30,9 @@ const TURN: usize = 8;
 /// half a dozen messages one after the other. Whoever else wants the CPU gets it.
 const AWAKE: Duration = Duration::from_micros(60);
 
+/// Turns with nothing but packets after which sockets and requests are asked about too, which is a system call.
+const UNASKED: u32 = 8;
+
 /// Everything the thread owns.
 pub(super) struct Worker {
     requests: Receiver<Request>,
@@ -45,6 +48,8 @@ pub(super) struct Worker {
     out: Outgoing,
     /// Changes of durable state when it last waited.
     changes: u64,
+    /// Turns since the kernel was last asked what is ready.
+    unasked: u32,
     /// There is another CPU for those whose answer is awaited.
     sleepless: bool,
     events: Option<(SyncSender<Note>, JoinHandle<()>)>,
@@ -116,6 +121,7 @@ impl Worker {
             core,
             out,
             changes: 0,
+            unasked: 0,
             sleepless,
             events,
         };
@@ -172,10 +178,18 @@ impl Worker {
         let changes = self.core.counters.journal_entries;
         let awake = (changes != self.changes && self.sleepless).then(|| Instant::now() + AWAKE);
         self.changes = changes;
-        while awake.is_some_and(|until| Instant::now() < until) {
-            let ready = self.look(PollTimeout::ZERO);
+        loop {
+            let stays = awake.is_some_and(|until| Instant::now() < until);
+            let ready = match (self.unasked < UNASKED, stays) {
+                (true, _) => self.glance(),
+                (false, true) => self.look(PollTimeout::ZERO),
+                (false, false) => break,
+            };
             if ready.anything() {
                 return ready;
+            }
+            if !stays {
+                break;
             }
             std::thread::yield_now();
         }
@@ -185,8 +199,17 @@ impl Worker {
         self.look(timeout)
     }
 
+    /// Which rings have packets.
+    fn glance(&mut self) -> Ready {
+        self.unasked += 1;
+        let taps = self.core.gate.outlets.taps();
+        let outside = taps.iter().filter(|tap| tap.waits()).map(Arc::clone).collect();
+        Ready { pods: self.pods.waits(), outside, ..Ready::default() }
+    }
+
     /// What is ready, at the latest after `timeout`.
-    fn look(&self, timeout: PollTimeout) -> Ready {
+    fn look(&mut self, timeout: PollTimeout) -> Ready {
+        self.unasked = 0;
         let taps = self.core.gate.outlets.taps();
         let sockets = [self.wake.as_fd(), self.pods.as_fd(), self.core.shared.fd()]
             .into_iter()

@@ -56,6 +56,11 @@ impl Ring {
         Ok(Self { memory, next: AtomicUsize::new(0), taken: AtomicBool::new(false) })
     }
 
+    /// Whether a frame is there; without a system call.
+    pub(super) fn waits(&self) -> bool {
+        self.status(self.next.load(Ordering::Relaxed)).load(Ordering::Acquire) & USER != 0
+    }
+
     /// The frames that are there, a batch at most; `None` when there is none, or others are still held.
     pub(super) fn take(self: &Arc<Self>) -> Option<Frames> {
         if self.taken.swap(true, Ordering::Acquire) {

@@ -69,6 +69,12 @@ impl Tap {
         self.drops.fetch_add(new, Ordering::Relaxed) + new
     }
 
+    /// Whether a frame is in the ring: never where there is none, and nothing is said about errors. Costs no system call.
+    #[must_use]
+    pub fn waits(&self) -> bool {
+        self.ring.as_ref().is_some_and(|ring| ring.waits())
+    }
+
     /// Where frames come in; `None` where they are read from the socket.
     pub(super) fn ring(&self) -> Option<&Arc<Ring>> {
         self.ring.as_ref()

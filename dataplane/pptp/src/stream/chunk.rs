@@ -75,13 +75,13 @@ impl Chunk {
 
 /// Octets as hexadecimal digits: a journal that people can read.
 mod hex {
-    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+    use serde::{Deserialize, Deserializer, Serializer, de, ser::Error};
 
     pub(super) fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
-        // Not by `write!`: it would take longer than the rest of a record.
-        let digit = |value: u8| char::from(b"0123456789abcdef"[usize::from(value)]);
-        let text: String = bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect();
-        serializer.serialize_str(&text)
+        // Neither by `write!` nor by characters: it would take longer than the rest of a record.
+        let digit = |value: u8| b"0123456789abcdef"[usize::from(value)];
+        let digits: Vec<u8> = bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect();
+        serializer.serialize_str(std::str::from_utf8(&digits).map_err(S::Error::custom)?)
     }
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
@@ -89,7 +89,7 @@ mod hex {
         let digits: Option<Vec<u8>> = text.chars().map(|c| c.to_digit(16).map(|digit| digit as u8)).collect();
         match digits {
             Some(digits) if digits.len() % 2 == 0 => Ok(digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect()),
-            Some(_) | None => Err(D::Error::custom("an even number of hexadecimal digits is expected")),
+            Some(_) | None => Err(de::Error::custom("an even number of hexadecimal digits is expected")),
         }
     }
 }
