@@ -3,13 +3,15 @@
 //! ```text
 //!  demo ─┐                       ┌─ packages   what Debian has to provide
 //!  test ─┼─► steps, one by one ──┼─ process    run, stream, time limit, end the whole group
-//!  bench ┤                       ├─ tools      the Go programs of a cluster
-//!  cluster                       ├─ checks     purity, file sizes, generated files
+//!  bench ┤                       ├─ beside     builds that run while labs wait
+//!  cluster                       ├─ tools      the Go programs of a cluster
+//!                                ├─ checks     purity, file sizes, generated files
 //!                                └─ tally      N passed, M failed, K skipped
 //! ```
 #![forbid(unsafe_code)]
 
 mod bench;
+mod beside;
 mod bpf;
 mod chart;
 mod checks;

@@ -3,8 +3,8 @@
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -12,7 +12,7 @@ use nix::sys::signal::{SigSet, Signal, killpg};
 use nix::unistd::Pid;
 
 /// Between SIGTERM, which lets labs remove their namespaces, and SIGKILL.
-const GRACE: Duration = Duration::from_secs(20);
+pub(crate) const GRACE: Duration = Duration::from_secs(20);
 
 /// Runs to the end with inherited output.
 pub(crate) fn run(command: Command, limit: Duration) -> Result<ExitStatus> {
@@ -28,8 +28,27 @@ pub(crate) fn run_tee(command: Command, limit: Duration) -> Result<(ExitStatus, 
 /// Set by SIGINT and SIGTERM: nothing new is started afterwards.
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
-/// The group that a signal to xtask has to reach; 0 when none runs.
-static GROUP: AtomicI32 = AtomicI32::new(0);
+/// The groups that a signal to xtask has to reach.
+static GROUPS: Mutex<Vec<Pid>> = Mutex::new(Vec::new());
+
+/// Changes which groups there are, or looks at them.
+fn groups<T>(act: impl FnOnce(&mut Vec<Pid>) -> T) -> T {
+    act(&mut GROUPS.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// The group that `start` has made for it.
+pub(crate) fn group_of(child: &Child) -> Pid {
+    Pid::from_raw(child.id().cast_signed())
+}
+
+/// Sends all groups a signal; whether there are any.
+fn signal_all(signal: Signal) -> bool {
+    let all = groups(|groups| groups.clone());
+    for group in &all {
+        let _ = killpg(*group, signal);
+    }
+    !all.is_empty()
+}
 
 /// SIGINT and SIGTERM, which xtask takes itself in order to pass them on.
 fn handled() -> SigSet {
@@ -39,7 +58,7 @@ fn handled() -> SigSet {
     set
 }
 
-/// Passes SIGINT and SIGTERM on to the running group, so that labs can remove their namespaces. Call once, early, from the
+/// Passes SIGINT and SIGTERM on to the groups that run, so that labs can remove their namespaces. Call once, early, from the
 /// main thread.
 pub(crate) fn forward_signals() {
     let _ = handled().thread_block();
@@ -49,26 +68,22 @@ pub(crate) fn forward_signals() {
         }
         INTERRUPTED.store(true, Ordering::SeqCst);
         eprintln!("xtask: interrupted; ending what runs and cleaning up");
-        let group = GROUP.load(Ordering::SeqCst);
-        if group != 0 {
-            let _ = killpg(Pid::from_raw(group), Signal::SIGTERM);
-            // The main thread goes on when the group has ended by itself, and then ends the process.
+        if signal_all(Signal::SIGTERM) {
+            // The main thread goes on when its group has ended by itself, and then ends the process.
             std::thread::sleep(GRACE);
-            let _ = killpg(Pid::from_raw(group), Signal::SIGKILL);
+            signal_all(Signal::SIGKILL);
         }
         std::process::exit(130);
     });
 }
 
-fn spawn(mut command: Command, limit: Duration, tee: bool) -> Result<(ExitStatus, Vec<String>)> {
+/// Starts it in a group of its own, without input; `wait` has to follow.
+pub(crate) fn start(command: &mut Command) -> Result<Child> {
     let name = command.get_program().to_string_lossy().into_owned();
     if INTERRUPTED.load(Ordering::SeqCst) {
         bail!("`{name}` was not started: interrupted");
     }
     command.process_group(0).stdin(Stdio::null());
-    if tee {
-        command.stdout(Stdio::piped());
-    }
     // A child inherits the signal mask: it must be able to receive what we take ourselves.
     let was_blocked = SigSet::thread_get_mask().is_ok_and(|mask| mask.contains(Signal::SIGTERM));
     let _ = handled().thread_unblock();
@@ -76,8 +91,17 @@ fn spawn(mut command: Command, limit: Duration, tee: bool) -> Result<(ExitStatus
     if was_blocked {
         let _ = handled().thread_block();
     }
-    let mut child = spawned.with_context(|| format!("start `{name}`"))?;
-    GROUP.store(child.id().cast_signed(), Ordering::SeqCst);
+    let child = spawned.with_context(|| format!("start `{name}`"))?;
+    groups(|groups| groups.push(group_of(&child)));
+    Ok(child)
+}
+
+fn spawn(mut command: Command, limit: Duration, tee: bool) -> Result<(ExitStatus, Vec<String>)> {
+    let name = command.get_program().to_string_lossy().into_owned();
+    if tee {
+        command.stdout(Stdio::piped());
+    }
+    let mut child = start(&mut command)?;
     let lines = child.stdout.take().map(|pipe| {
         std::thread::spawn(move || {
             let mut lines = Vec::new();
@@ -88,9 +112,7 @@ fn spawn(mut command: Command, limit: Duration, tee: bool) -> Result<(ExitStatus
             lines
         })
     });
-    let status = wait(&mut child, limit);
-    GROUP.store(0, Ordering::SeqCst);
-    let status = status?;
+    let status = wait(&mut child, limit)?;
     let lines = lines.map_or_else(Vec::new, |reader| reader.join().unwrap_or_default());
     match status {
         Some(status) => Ok((status, lines)),
@@ -99,8 +121,8 @@ fn spawn(mut command: Command, limit: Duration, tee: bool) -> Result<(ExitStatus
 }
 
 /// `None`: the limit was reached and the group has been ended.
-fn wait(child: &mut Child, limit: Duration) -> Result<Option<ExitStatus>> {
-    let group = Pid::from_raw(child.id().cast_signed());
+pub(crate) fn wait(child: &mut Child, limit: Duration) -> Result<Option<ExitStatus>> {
+    let group = group_of(child);
     let (done, finished) = mpsc::channel::<()>();
     let watchdog = std::thread::spawn(move || {
         let started = Instant::now();
@@ -113,10 +135,12 @@ fn wait(child: &mut Child, limit: Duration) -> Result<Option<ExitStatus>> {
         }
         true
     });
-    let status = child.wait().context("wait for a child")?;
+    let status = child.wait();
     let _ = done.send(());
     let timed_out = watchdog.join().unwrap_or(false);
     // Whatever still runs in the group would hold the pipe open.
     let _ = killpg(group, Signal::SIGKILL);
+    groups(|groups| groups.retain(|other| *other != group));
+    let status = status.context("wait for a child")?;
     Ok(if timed_out { None } else { Some(status) })
 }

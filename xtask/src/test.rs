@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
+use crate::beside::Beside;
 use crate::tally::Tally;
 use crate::{bin_dir, checks, demo, generate, images, packages, process, root, tools};
 
@@ -52,8 +53,13 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     // Without Go the chart's tests skip themselves.
     steps.run("helm", tools::ensure_helm)?;
     steps.run("unit tests", || unit(args, &skips, &mut tally))?;
+    let with_cluster = nix::unistd::geteuid().is_root() && cluster_has(args)?;
+    let ahead = if with_cluster { Some(Beside::for_cluster()?) } else { None };
     steps.run("labs", || labs(args, &skips, &mut tally))?;
-    let (tools, images) = if nix::unistd::geteuid().is_root() && cluster_has(args)? {
+    let (tools, images) = if with_cluster {
+        if let Some(ahead) = ahead {
+            steps.run("rest of what was built beside", || ahead.finish(UNIT_LIMIT))?;
+        }
         let tools = steps.run("cluster programs", || tools::ensure(true));
         let tools = held("cluster programs", &mut tally, tools).flatten();
         let images = tools.as_ref().map(|_| steps.run("images", images::for_tests));

@@ -12,6 +12,9 @@ use crate::{bin_dir, process, root};
 /// A cold release build on two busy cores takes a quarter of an hour.
 const LIMIT: Duration = Duration::from_secs(3600);
 
+/// Below the directory of all builds.
+const OWN: &str = "static";
+
 /// Builds what the recipes need and says where it is. One build an image, so that no image gets features that another needs.
 pub(super) fn binaries(recipes: &[&Recipe], profile: &str) -> Result<PathBuf> {
     static_libc()?;
@@ -21,6 +24,8 @@ pub(super) fn binaries(recipes: &[&Recipe], profile: &str) -> Result<PathBuf> {
         let mut cargo = Command::new("cargo");
         // With --target, build scripts and proc macros (which cannot be static) are built without RUSTFLAGS.
         cargo.args(["build", "--locked", "--profile", profile, "--target", &triple]).current_dir(root());
+        // Apart from other builds: none of the two waits for the other.
+        cargo.arg("--target-dir").arg(bin_dir(OWN));
         for (package, bin) in recipe.programs {
             cargo.args(["-p", package, "--bin", bin]);
         }
@@ -31,7 +36,7 @@ pub(super) fn binaries(recipes: &[&Recipe], profile: &str) -> Result<PathBuf> {
             bail!("the build of {} ended with {status}", recipe.name);
         }
     }
-    Ok(bin_dir(&triple).join(if profile == "dev" { "debug" } else { profile }))
+    Ok(bin_dir(OWN).join(&triple).join(if profile == "dev" { "debug" } else { profile }))
 }
 
 /// Static, and the same bytes wherever checkout and registry lie.

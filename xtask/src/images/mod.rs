@@ -47,13 +47,19 @@ pub(crate) struct Args {
 /// Says to labs where the images are.
 pub(crate) const VARIABLE: &str = "CALLGATE_IMAGES";
 
+/// Where images for this machine's own clusters are.
+const FOR_TESTS: &str = "target/images-dev";
+
 /// Images for this machine's own clusters, quickly built; where they are.
 pub(crate) fn for_tests() -> Result<PathBuf> {
-    let out = PathBuf::from("target/images-dev");
+    let out = PathBuf::from(FOR_TESTS);
     let tag = env!("CARGO_PKG_VERSION").to_owned();
     make(&Args { out: out.clone(), profile: "dev".to_owned(), bin_dir: None, tag, only: Vec::new() })?;
     Ok(root().join(out))
 }
+
+/// What `for_tests` does, as arguments of this program.
+pub(crate) const AS_FOR_TESTS: [&str; 5] = ["images", "--profile", "dev", "--out", FOR_TESTS];
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     process::forward_signals();
