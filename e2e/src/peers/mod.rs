@@ -24,7 +24,8 @@ pub fn program(name: &str) -> anyhow::Result<PathBuf> {
     for dir in named.into_iter().chain(near) {
         let path = dir.join(name);
         if path.is_file() {
-            return Ok(path);
+            // Programs are started in other directories than this one.
+            return Ok(std::path::absolute(path)?);
         }
     }
     bail!("{name} is not built: cargo build -p callgate-agent -p kubectl-callgate -p callgate-e2e --bins")

@@ -13,6 +13,8 @@ pub(super) struct About {
     pub(super) revision: String,
     /// Time of every file and of the image, seconds since 1970.
     pub(super) epoch: u64,
+    /// It is for this machine's tests: packed in a third of the time, and a little larger.
+    pub(super) quick: bool,
 }
 
 /// One image before it is packed.

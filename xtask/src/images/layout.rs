@@ -29,7 +29,7 @@ pub(super) fn reference(image: &Image, about: &About) -> String {
 /// The same image and the same facts give the same bytes.
 pub(super) fn layout(image: &Image, about: &About) -> Result<Built> {
     let plain = layer(&image.files, about.epoch).with_context(|| format!("layer of {}", image.name))?;
-    let packed = gzip(&plain)?;
+    let packed = gzip(&plain, if about.quick { Compression::fast() } else { Compression::best() })?;
     let created = i64::try_from(about.epoch)
         .ok()
         .and_then(|seconds| jiff::Timestamp::from_second(seconds).ok())
@@ -121,8 +121,8 @@ fn digest(content: &[u8]) -> String {
 }
 
 /// Without file name and time in the header.
-fn gzip(content: &[u8]) -> Result<Vec<u8>> {
-    let mut packer = GzBuilder::new().mtime(0).write(Vec::new(), Compression::best());
+fn gzip(content: &[u8], effort: Compression) -> Result<Vec<u8>> {
+    let mut packer = GzBuilder::new().mtime(0).write(Vec::new(), effort);
     packer.write_all(content).context("gzip")?;
     packer.finish().context("gzip")
 }

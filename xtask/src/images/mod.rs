@@ -82,7 +82,7 @@ fn make(args: &Args) -> Result<()> {
     };
     let out = root().join(&args.out);
     std::fs::create_dir_all(&out).with_context(|| format!("make {}", out.display()))?;
-    let about = about(&args.tag)?;
+    let about = About { quick: args.profile == "dev", ..about(&args.tag)? };
     let mut rows = Vec::new();
     for recipe in wanted {
         let image = recipe.image(&bin_dir)?;
@@ -105,7 +105,13 @@ fn about(tag: &str) -> Result<About> {
         Ok(text) => text.parse().with_context(|| format!("SOURCE_DATE_EPOCH={text:?} is no number of seconds"))?,
         Err(_) => 0,
     };
-    Ok(About { version: env!("CARGO_PKG_VERSION").to_owned(), tag: tag.to_owned(), revision: revision()?, epoch })
+    Ok(About {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        tag: tag.to_owned(),
+        revision: revision()?,
+        epoch,
+        quick: false,
+    })
 }
 
 /// The commit, with `-dirty` where the tree differs from it; `unknown` outside a checkout.

@@ -28,7 +28,7 @@ fn image() -> Image {
 }
 
 fn about() -> About {
-    About { version: "1.2.3".into(), tag: "t".into(), revision: "abc".into(), epoch: 1_700_000_000 }
+    About { version: "1.2.3".into(), tag: "t".into(), revision: "abc".into(), epoch: 1_700_000_000, quick: false }
 }
 
 /// Path, kind, mode, owner, time and content of each entry.
