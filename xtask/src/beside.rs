@@ -5,7 +5,6 @@ use std::process::{Child, Command};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use nix::sys::signal::{Signal, killpg};
 
 use crate::{bin_dir, images, process};
 
@@ -34,8 +33,7 @@ impl Beside {
 impl Drop for Beside {
     fn drop(&mut self) {
         if self.0.try_wait().is_ok_and(|status| status.is_none()) {
-            let _ = killpg(process::group_of(&self.0), Signal::SIGTERM);
-            let _ = process::wait(&mut self.0, process::GRACE);
+            let _ = process::wait(&mut self.0, Duration::ZERO);
         }
     }
 }

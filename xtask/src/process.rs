@@ -12,7 +12,7 @@ use nix::sys::signal::{SigSet, Signal, killpg};
 use nix::unistd::Pid;
 
 /// Between SIGTERM, which lets labs remove their namespaces, and SIGKILL.
-pub(crate) const GRACE: Duration = Duration::from_secs(20);
+const GRACE: Duration = Duration::from_secs(20);
 
 /// Runs to the end with inherited output.
 pub(crate) fn run(command: Command, limit: Duration) -> Result<ExitStatus> {
@@ -37,7 +37,7 @@ fn groups<T>(act: impl FnOnce(&mut Vec<Pid>) -> T) -> T {
 }
 
 /// The group that `start` has made for it.
-pub(crate) fn group_of(child: &Child) -> Pid {
+fn group_of(child: &Child) -> Pid {
     Pid::from_raw(child.id().cast_signed())
 }
 

@@ -54,12 +54,10 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     steps.run("helm", tools::ensure_helm)?;
     steps.run("unit tests", || unit(args, &skips, &mut tally))?;
     let with_cluster = nix::unistd::geteuid().is_root() && cluster_has(args)?;
-    let ahead = if with_cluster { Some(Beside::for_cluster()?) } else { None };
+    let ahead = with_cluster.then(Beside::for_cluster).transpose()?;
     steps.run("labs", || labs(args, &skips, &mut tally))?;
-    let (tools, images) = if with_cluster {
-        if let Some(ahead) = ahead {
-            steps.run("rest of what was built beside", || ahead.finish(UNIT_LIMIT))?;
-        }
+    let (tools, images) = if let Some(ahead) = ahead {
+        steps.run("rest of what was built beside", || ahead.finish(UNIT_LIMIT))?;
         let tools = steps.run("cluster programs", || tools::ensure(true));
         let tools = held("cluster programs", &mut tally, tools).flatten();
         let images = tools.as_ref().map(|_| steps.run("images", images::for_tests));

@@ -114,11 +114,8 @@ fn after_the_last_pptp_rule_and_its_last_call_no_packet_of_the_host_passes_anyth
     if !can_run("after_the_last_pptp_rule_and_its_last_call_no_packet_of_the_host_passes_anything_of_the_alg") {
         return;
     }
-    let lab = Lab::new(1, 1).unwrap();
     let web = rule("web", 200, "NAT", "10.10.0.0/16", "cidrs: [0.0.0.0/0]", &["http"]);
-    let callgate = Callgate::start(&lab.gw, &web).unwrap();
-    let servers = vec![Pptpd::start(&lab.servers[0], 0).unwrap()];
-    let mut scene = Scene { clients: Vec::new(), servers, callgate, lab };
+    let mut scene = Scene::with(1, 1, &web);
     let idle = scene.lab.servers[0].pids().len();
     // The devices that are read, too. The order in which the kernel lists chains is that in which they were made.
     let looks = |scene: &Scene| {

@@ -82,7 +82,7 @@ fn make(args: &Args) -> Result<()> {
     };
     let out = root().join(&args.out);
     std::fs::create_dir_all(&out).with_context(|| format!("make {}", out.display()))?;
-    let about = About { quick: args.profile == "dev", ..about(&args.tag)? };
+    let about = about(args)?;
     let mut rows = Vec::new();
     for recipe in wanted {
         let image = recipe.image(&bin_dir)?;
@@ -100,17 +100,17 @@ fn make(args: &Args) -> Result<()> {
 }
 
 /// Version, revision and time of what is being built.
-fn about(tag: &str) -> Result<About> {
+fn about(args: &Args) -> Result<About> {
     let epoch = match std::env::var("SOURCE_DATE_EPOCH") {
         Ok(text) => text.parse().with_context(|| format!("SOURCE_DATE_EPOCH={text:?} is no number of seconds"))?,
         Err(_) => 0,
     };
     Ok(About {
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        tag: tag.to_owned(),
+        tag: args.tag.clone(),
         revision: revision()?,
         epoch,
-        quick: false,
+        quick: args.profile == "dev",
     })
 }
 

@@ -299,7 +299,7 @@ impl Core {
     /// New rules: judges new connections by them, gives live ones their new limits, ends those whose rule is gone.
     pub(super) fn configure(&mut self, config: Arc<NodeConfig>, now: Now) {
         self.gate.config = Arc::clone(&config);
-        self.ending = policy::server_ports(&config).is_empty();
+        self.ending = !crate::nft::steered(&config);
         if !self.ending {
             self.gate.outlets.expect();
         }

@@ -25,7 +25,7 @@ pub(crate) use encode::{Batch, Finished};
 pub(crate) use layout::ruleset;
 pub(crate) use read::{addresses, adopt, counters, exists};
 pub(crate) use ruleset::{HOSTS, Ruleset};
-pub(crate) use uses::{Uses, shared};
+pub(crate) use uses::{Uses, shared, steered};
 
 #[cfg(test)]
 mod tests;

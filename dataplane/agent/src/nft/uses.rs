@@ -21,14 +21,18 @@ pub(crate) enum Uses {
 impl Uses {
     /// What a configuration needs, with the tags that live flows may have and the addresses under which the ALG has connections.
     pub(crate) fn of(config: &NodeConfig, tags: &Tags, own: &[Ipv4Addr]) -> Self {
-        let steered = config.rules.iter().any(|rule| config.alg_services_of(rule).next().is_some());
         let lives = !own.is_empty() || tags.live().any(|(key, _)| key.via == Via::Alg);
-        match (shared(config), steered || lives) {
+        match (shared(config), steered(config) || lives) {
             (true, _) => Self::Sockets,
             (false, true) => Self::Alg,
             (false, false) => Self::Ordinary,
         }
     }
+}
+
+/// Whether a rule of a configuration brings the ALG connections.
+pub(crate) fn steered(config: &NodeConfig) -> bool {
+    config.rules.iter().any(|rule| config.alg_services_of(rule).next().is_some())
 }
 
 /// Whether a configuration may need sockets.

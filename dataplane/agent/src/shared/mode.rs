@@ -108,7 +108,7 @@ impl Mode {
 
     /// One packet; `None` when it is not of this mode.
     pub(crate) fn packet(&mut self, from: Side, packet: &mut [u8], with: &mut With<'_>) -> Option<Passed> {
-        if !self.wanted && self.ends.is_empty() {
+        if !self.wanted && self.is_idle() {
             return None;
         }
         let Some(segment) = Segment::read(packet) else {
