@@ -94,6 +94,11 @@ impl Fleet {
         of_kind.and_then(|calls| calls.get(&object.key.to_string())).copied().unwrap_or(0)
     }
 
+    /// Live calls over all agents by object of a kind, "namespace/name", sorted; those without calls are left out.
+    pub fn calls_by(&self, kind: Kind) -> impl Iterator<Item = (&str, u64)> {
+        self.calls.get(kind as usize).into_iter().flatten().map(|(name, calls)| (name.as_str(), *calls))
+    }
+
     /// What runs on a node is another now.
     fn runs(&mut self, node: &str, stamp: Option<Arc<Stamp>>) {
         let Some(agent) = self.agents.get_mut(node) else { return };

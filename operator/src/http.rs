@@ -12,7 +12,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
 
-use crate::metrics::Metrics;
+use crate::control::Hub;
 
 /// How far the operator is, for probes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,16 +53,16 @@ impl Health {
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Serves for ever.
-pub async fn serve(listener: TcpListener, health: Health, metrics: Arc<Metrics>) {
+pub async fn serve(listener: TcpListener, health: Health, hub: Arc<Hub>) {
     loop {
         let Ok((stream, _)) = listener.accept().await else {
             tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
         };
-        let (health, metrics) = (health.clone(), Arc::clone(&metrics));
+        let (health, hub) = (health.clone(), Arc::clone(&hub));
         tokio::spawn(async move {
             let service = service_fn(move |request: Request<Incoming>| {
-                let response = answer(request.method(), request.uri().path(), &health.get(), &metrics);
+                let response = answer(request.method(), request.uri().path(), &health.get(), &hub);
                 async move { Ok::<_, Infallible>(response) }
             });
             let mut server = http1::Builder::new();
@@ -73,7 +73,7 @@ pub async fn serve(listener: TcpListener, health: Health, metrics: Arc<Metrics>)
     }
 }
 
-fn answer(method: &Method, path: &str, phase: &Phase, metrics: &Metrics) -> Response<Full<Bytes>> {
+fn answer(method: &Method, path: &str, phase: &Phase, hub: &Hub) -> Response<Full<Bytes>> {
     let (status, kind, text) = match (method, path) {
         (&Method::GET | &Method::HEAD, "/healthz") => (StatusCode::OK, "text/plain", "ok\n".to_owned()),
         (&Method::GET | &Method::HEAD, "/readyz") => match phase {
@@ -82,9 +82,11 @@ fn answer(method: &Method, path: &str, phase: &Phase, metrics: &Metrics) -> Resp
             Phase::Waiting(why) => (StatusCode::SERVICE_UNAVAILABLE, "text/plain", format!("{why}\n")),
             Phase::Stopping => (StatusCode::SERVICE_UNAVAILABLE, "text/plain", "stopping\n".to_owned()),
         },
-        (&Method::GET | &Method::HEAD, "/metrics") => {
-            (StatusCode::OK, "application/openmetrics-text; version=1.0.0; charset=utf-8", metrics.text())
-        }
+        (&Method::GET | &Method::HEAD, "/metrics") => (
+            StatusCode::OK,
+            "application/openmetrics-text; version=1.0.0; charset=utf-8",
+            hub.with_fleet(|fleet| hub.metrics.text(fleet)),
+        ),
         (_, "/healthz" | "/readyz" | "/metrics") => {
             (StatusCode::METHOD_NOT_ALLOWED, "text/plain", "only GET\n".to_owned())
         }
@@ -102,21 +104,21 @@ mod tests {
 
     #[test]
     fn it_is_alive_from_the_start_and_ready_while_it_serves_or_stands_by() {
-        let metrics = Metrics::default();
-        let status = |path: &str, phase: &Phase| answer(&Method::GET, path, phase, &metrics).status().as_u16();
+        let hub = Hub::new(Arc::default());
+        let status = |path: &str, phase: &Phase| answer(&Method::GET, path, phase, &hub).status().as_u16();
         let waiting = Phase::Waiting("starting".to_owned());
         let phases = [&waiting, &Phase::Standby, &Phase::Serving, &Phase::Stopping];
         let told = phases.map(|phase| (status("/healthz", phase), status("/readyz", phase)));
         assert_eq!(told, [(200, 503), (200, 200), (200, 200), (200, 503)]);
-        assert_eq!(answer(&Method::POST, "/metrics", &waiting, &metrics).status().as_u16(), 405);
+        assert_eq!(answer(&Method::POST, "/metrics", &waiting, &hub).status().as_u16(), 405);
         assert_eq!(status("/", &waiting), 404);
     }
 
     #[test]
     fn metrics_have_names_and_refusals_by_reason() {
-        let metrics = Metrics::default();
-        metrics.refused("no_token");
-        let text = metrics.text();
+        let hub = Hub::new(Arc::default());
+        hub.metrics.refused("no_token");
+        let text = hub.with_fleet(|fleet| hub.metrics.text(fleet));
         assert!(text.contains("callgate_operator_agent_refusals_total{reason=\"no_token\"} 1"), "{text}");
         assert!(text.ends_with("# EOF\n"));
     }

@@ -1,4 +1,6 @@
-//! What the operator counts, for Prometheus.
+//! What the operator counts, and what agents have reported to it, for Prometheus.
+
+mod nodes;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,6 +14,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 use prost::Message as _;
 
+use crate::fleet::Fleet;
 use crate::tls::Handshakes;
 
 /// One label.
@@ -108,7 +111,7 @@ impl Metrics {
     }
 
     /// The text that Prometheus reads (OpenMetrics).
-    pub fn text(&self) -> String {
+    pub fn text(&self, fleet: &Fleet) -> String {
         let totals = [&self.handshakes.done, &self.handshakes.failed];
         for ((counter, seen), total) in self.handshake_counts.iter().zip(totals) {
             let total = total.load(Ordering::Relaxed);
@@ -116,7 +119,9 @@ impl Metrics {
         }
         let mut text = String::new();
         // Writing to a String cannot fail.
-        let _ = text::encode(&mut text, &self.registry);
+        let _ = text::encode_registry(&mut text, &self.registry);
+        let _ = text::encode_registry(&mut text, &nodes::registry(fleet));
+        let _ = text::encode_eof(&mut text);
         text
     }
 }

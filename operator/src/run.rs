@@ -78,11 +78,11 @@ async fn live(args: Args) -> Result<End> {
     let (health, metrics) = (Health::default(), Arc::new(Metrics::default()));
     let probes = TcpListener::bind(args.http).await.with_context(|| format!("--http {}", args.http))?;
     let people = TcpListener::bind(args.local).await.with_context(|| format!("--local {}", args.local))?;
-    tokio::spawn(http::serve(probes, health.clone(), Arc::clone(&metrics)));
+    let hub = Arc::new(Hub::new(Arc::clone(&metrics)));
+    tokio::spawn(http::serve(probes, health.clone(), Arc::clone(&hub)));
     let client = Client::try_default().await.context("finding the API server")?;
     let watched = Watched::start(&client);
     let mut holder = Holder::new(client.clone(), &args.namespace, &args.lease, &args.pod_name);
-    let hub = Arc::new(Hub::new(Arc::clone(&metrics)));
     let (published, latest) = watch::channel(None);
     let settings = Settings { namespace: args.namespace.clone(), cluster_cidrs: args.cluster_cidrs.clone() };
     let desk = local::Desk {

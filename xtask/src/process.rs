@@ -96,6 +96,14 @@ pub(crate) fn start(command: &mut Command) -> Result<Child> {
     Ok(child)
 }
 
+/// Waits for what is left of a group that was told to end: cargo does so at once, the lab behind it has namespaces to remove.
+fn drain(group: Pid) {
+    let until = Instant::now() + GRACE;
+    while killpg(group, None).is_ok() && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
 fn spawn(mut command: Command, limit: Duration, tee: bool) -> Result<(ExitStatus, Vec<String>)> {
     let name = command.get_program().to_string_lossy().into_owned();
     if tee {
@@ -138,9 +146,35 @@ pub(crate) fn wait(child: &mut Child, limit: Duration) -> Result<Option<ExitStat
     let status = child.wait();
     let _ = done.send(());
     let timed_out = watchdog.join().unwrap_or(false);
+    if timed_out || INTERRUPTED.load(Ordering::SeqCst) {
+        drain(group);
+    }
     // Whatever still runs in the group would hold the pipe open.
     let _ = killpg(group, Signal::SIGKILL);
     groups(|groups| groups.retain(|other| *other != group));
     let status = status.context("wait for a child")?;
     Ok(if timed_out { None } else { Some(status) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cleans_up_behind_a_command_that_has_ended_is_waited_for() {
+        let dir = std::env::temp_dir().join(format!("callgate-xtask-process-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        // The leader dies of SIGTERM; who came with it has something to do first.
+        let script =
+            "(trap 'sleep 0.3; touch cleaned; exit' TERM; touch ready; while :; do sleep 0.05; done) & exec sleep 60";
+        let mut child = start(Command::new("sh").args(["-c", script]).current_dir(&dir)).unwrap();
+        let until = Instant::now() + Duration::from_secs(30);
+        while !dir.join("ready").exists() && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let ended = wait(&mut child, Duration::ZERO).unwrap();
+        let cleaned = dir.join("cleaned").exists();
+        std::fs::remove_dir_all(&dir).unwrap();
+        assert_eq!((ended, cleaned), (None, true));
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{anyhow, ensure};
 use callgate_agent::fast::{Fast, Mode, Setup};
@@ -11,9 +11,12 @@ use callgate_pptp::{CallPath, IdPair, Now};
 use callgate_proto::model::{Action, External, Match, NodeConfig, ObjectKey, Rule, Service, Source};
 
 use super::site::{CLIENT, EXTERNAL, Gateway, SERVERS, Site};
+use crate::wait;
 
 /// Changes of each kind.
 const CHANGES: usize = 200;
+/// How long links may take to get the program.
+const LINKS: Duration = Duration::from_secs(10);
 
 /// Times of one kind of change, µs.
 #[derive(Debug, Clone, PartialEq)]
@@ -99,8 +102,13 @@ fn calls() -> anyhow::Result<[Change; 2]> {
         pns: IdPair { client: id, server: id },
         pac: IdPair { client: id, server: id },
     };
-    // The first one puts the program on the links.
-    ensure!(fast.open(path(0), Now(0)), "the fast path does not take a call");
+    // The first one brings the program to the links, in the fast path's own time.
+    fast.open(path(0), Now(0));
+    wait::until_true("the links have the program", LINKS, || {
+        fast.work(Now(0));
+        Ok(fast.is_settled())
+    })?;
+    ensure!(fast.placed().any(|placed| placed == path(0)), "the fast path does not take a call");
     let (mut opened, mut closed) = (Vec::new(), Vec::new());
     for id in 1..=CHANGES as u16 {
         let begun = Instant::now();

@@ -8,6 +8,7 @@ use callgate_e2e::cluster::{Cluster, callgate};
 use callgate_e2e::lab::ping::Pinged;
 use callgate_e2e::lab::topology::server_address;
 
+use super::prometheus;
 use super::shared::{POD, Shared};
 use super::tunnels::till;
 
@@ -63,6 +64,29 @@ impl Classic {
         })
     }
 
+    /// What Prometheus reads: the calls, the packets of LOOK by the way they took, and everything the dashboard asks of nodes.
+    fn prometheus(&self) {
+        let path = if callgate::without_fast_path() { "af_packet" } else { "ebpf" };
+        // Five pings a second through each tunnel, and some of the first packets may have taken the other way.
+        let packets = |node: &str, calls: u64| {
+            let of =
+                |way| format!("callgate_node_gre_packets_total{{node=\"{node}\",direction=\"{way}\",path=\"{path}\"}}");
+            ["up", "down"].map(|way| (of(way), calls * LOOK.as_secs() * 4))
+        };
+        let calls = |node: &str, calls| (format!("callgate_node_live_calls{{node=\"{node}\"}}"), calls);
+        let rule = "callgate_rule_live_calls{namespace=\"pos\",rule=\"tills-to-head-office\"}".to_owned();
+        let exact = [calls("n1", 2), calls("n2", 1), (rule, 3)];
+        let least = [packets("n1", 2), packets("n2", 1)].concat();
+        let told = prometheus::told_at_last(self.cluster(), |told| {
+            exact.iter().all(|(name, value)| told.get(name) == Some(value))
+                && least.iter().all(|(name, value)| told.get(name).is_some_and(|told| told >= value))
+        });
+        let (names, dashboard) = (prometheus::names(&told), prometheus::dashboard());
+        let wanted = ["callgate_node_", "callgate_rule_"].map(|prefix| prometheus::wanted(&dashboard, prefix));
+        let missing: Vec<&String> = wanted.iter().flatten().filter(|name| !names.contains(name.as_str())).collect();
+        assert!(wanted.iter().all(|names| !names.is_empty()) && missing.is_empty(), "missing {missing:?} in {told:#?}");
+    }
+
     /// Hangs up, and takes Callgate away with everything that belongs to it.
     fn end(self) {
         for till in &self.tills {
@@ -89,6 +113,8 @@ fn pods_on_one_node_and_on_two_hold_tunnels_to_one_server_and_an_unselected_pod_
         .shared
         .k("-n pos get iprule tills-to-head-office -o jsonpath={.status.nodesProgrammed}/{.status.nodesTotal}");
     assert_eq!(calls, "2/2");
+
+    classic.prometheus();
 
     // The rule does not select it: its CNI sends it out with its own address, which the router counts.
     let said = classic.other.ping(classic.cluster(), server_address(0), Duration::from_secs(1)).unwrap();

@@ -12,6 +12,7 @@ mod nothing;
 mod objects;
 mod options;
 mod outages;
+mod prometheus;
 mod reuse;
 mod rights;
 mod rolls;

@@ -8,6 +8,7 @@ use callgate_e2e::wait;
 use serde_json::{Value, json};
 
 use super::ground::Ground;
+use super::prometheus;
 use super::shared::{POD, SOON};
 
 /// The Prometheus operator's kind, as far as the chart uses it. What it does not know, the API server would take away.
@@ -78,21 +79,6 @@ impl Scene {
         list["items"].as_array().unwrap().clone()
     }
 
-    /// What every operator's `port` (by its name) says at `path`, the leader's first.
-    fn scrape(&self, port: &str, path: &str) -> Vec<String> {
-        let leader = self.k("get lease callgate-operator -o jsonpath={.spec.holderIdentity}");
-        let mut pods = self.pods("operator");
-        pods.sort_by_key(|pod| pod["metadata"]["name"] != leader.trim());
-        let node = &self.0.shared.cluster().machines[0].node;
-        let of = |pod: &Value| {
-            let mut ports = pod["spec"]["containers"][0]["ports"].as_array().unwrap().iter();
-            let number = ports.find(|candidate| candidate["name"] == port).unwrap()["containerPort"].clone();
-            let url = format!("http://{}:{number}{path}", pod["status"]["podIP"].as_str().unwrap());
-            node.run("curl", &["-sSf", "--max-time", "8", &url]).unwrap()
-        };
-        pods.iter().map(of).collect()
-    }
-
     fn monitor_and_dashboard(&self) {
         let monitor = self.get("podmonitor callgate-operator");
         let selector = json!({"app.kubernetes.io/component": "operator", "app.kubernetes.io/instance": "callgate", "app.kubernetes.io/name": "callgate"});
@@ -116,18 +102,18 @@ impl Scene {
             .status()
             .unwrap();
         println!("a caller without token: curl {port}");
-        let texts = self.scrape("http", "/metrics");
-        assert_eq!(texts.len(), 2);
-        let told: BTreeSet<&str> = texts[0]
-            .lines()
-            .filter(|line| !line.starts_with('#'))
-            .filter_map(|line| line.split(['{', ' ']).next())
-            .collect();
+        let ports = &self.pods("operator")[0]["spec"]["containers"][0]["ports"];
+        let http = ports.as_array().unwrap().iter().find(|port| port["name"] == "http").unwrap();
+        assert_eq!(http["containerPort"], 8080, "where the leader is asked below");
+        let told = prometheus::told(self.0.shared.cluster());
         let map = self.get("configmap callgate-dashboard");
         assert_eq!(map["metadata"]["labels"]["grafana_dashboard"], "1");
         let dashboard: Value = serde_json::from_str(map["data"]["callgate.json"].as_str().unwrap()).unwrap();
-        let wanted = metrics(&dashboard);
-        let missing: Vec<&String> = wanted.iter().filter(|name| !told.contains(name.as_str())).collect();
+        assert_eq!(dashboard, prometheus::dashboard());
+        // What it asks of nodes is looked for where nodes have calls (classic.rs).
+        let wanted = prometheus::wanted(&dashboard, "callgate_operator_");
+        let names = prometheus::names(&told);
+        let missing: Vec<&String> = wanted.iter().filter(|name| !names.contains(name.as_str())).collect();
         println!("{} panels, {} metrics: {wanted:?}", dashboard["panels"].as_array().unwrap().len(), wanted.len());
         assert!(wanted.len() >= 9 && missing.is_empty(), "missing {missing:?} in {told:?}");
     }
@@ -169,19 +155,6 @@ impl Scene {
         self.0.shared.k("taint node n2 callgate-test-");
         assert_eq!(nodes, ["n1".to_owned(), "n2".to_owned()].into());
     }
-}
-
-/// Names of metrics in a dashboard's questions.
-fn metrics(dashboard: &Value) -> BTreeSet<String> {
-    let panels = dashboard["panels"].as_array().unwrap().iter();
-    let questions = panels.flat_map(|panel| panel["targets"].as_array().into_iter().flatten());
-    let mut names = BTreeSet::new();
-    for question in questions {
-        let words =
-            question["expr"].as_str().unwrap().split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');
-        names.extend(words.filter(|word| word.starts_with("callgate_")).map(str::to_owned));
-    }
-    names
 }
 
 #[test]

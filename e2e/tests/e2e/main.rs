@@ -6,6 +6,7 @@
 mod agreement;
 mod bad_input;
 mod baselines;
+mod bench;
 mod chaos;
 mod fast_path;
 mod labs;

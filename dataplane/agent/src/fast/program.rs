@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::Path;
 
 use aya::maps::{Map, MapData, PerCpuArray};
 use aya::programs::SchedClassifier;
@@ -135,7 +136,9 @@ impl Program {
                 sys::replace(&held, &fd).map_err(|error| format!("tcx: {error}"))?;
             }
             Hook::Clsact(_) => {
-                let put = clsact::put(routes.connection(), link, PRIORITY, fd.as_raw_fd(), NAME);
+                let rt = routes.connection();
+                // Somebody may have taken the qdisc away, and with it what was behind it.
+                let put = clsact::prepare(rt, link).and_then(|_| clsact::put(rt, link, PRIORITY, fd.as_raw_fd(), NAME));
                 put.map_err(|error| format!("clsact: {error}"))?;
             }
         }
@@ -163,7 +166,7 @@ impl Program {
 /// Puts a program on a link, at tcx if `tcx` and the kernel has that, and gives it a name.
 ///
 /// # Errors
-/// What the kernel says.
+/// What the kernel says; the link is then as it was.
 pub(super) fn attach(
     program: &OwnedFd,
     link: u32,
@@ -171,28 +174,42 @@ pub(super) fn attach(
     pins: Option<&Pins>,
     routes: &Routes,
 ) -> Result<Attached, String> {
-    let attached = match tcx.then(|| sys::attach(program, link)) {
-        Some(Ok(held)) => Attached { hook: Hook::Tcx, link: Some(held) },
+    let held = match tcx.then(|| sys::attach(program, link)) {
+        Some(Ok(held)) => held,
         Some(Err(error)) if error.raw_os_error() != Some(libc::EINVAL) => return Err(format!("tcx: {error}")),
-        Some(Err(_)) | None if pins.is_none() => {
-            // It would go on without anybody who knows of it.
-            return Err("a filter behind clsact outlives the agent, and has no name to be found again by".to_owned());
-        }
-        Some(Err(_)) | None => {
-            let qdisc = clsact::put(routes.connection(), link, PRIORITY, program.as_raw_fd(), NAME)
-                .map_err(|error| format!("clsact: {error}"))?;
-            Attached { hook: Hook::Clsact(qdisc), link: None }
-        }
+        Some(Err(_)) | None => return behind_clsact(program, link, pins, routes).map(Attached::named),
     };
-    let Some(pins) = pins else { return Ok(attached) };
-    let path = pins.link(link, attached.hook);
-    // A link's own name; for a filter the program's, which only says that the filter is there.
-    let pinned = match &attached.link {
-        Some(held) => sys::pin(held, &path),
-        None => sys::pin(program, &path),
+    let Some(pins) = pins else { return Ok(Attached { hook: Hook::Tcx, link: Some(held) }) };
+    pin(&held, &pins.link(link, Hook::Tcx))?;
+    Ok(Attached::named(Hook::Tcx))
+}
+
+/// Puts a program on a link by a filter, which outlives the agent: so it has its name before it is there. What a kill leaves
+/// between the two is a name without a filter, which the next run adopts, or a qdisc without filters.
+fn behind_clsact(program: &OwnedFd, link: u32, pins: Option<&Pins>, routes: &Routes) -> Result<Hook, String> {
+    let Some(pins) = pins else {
+        // It would go on without anybody who knows of it.
+        return Err("a filter behind clsact outlives the agent, and has no name to be found again by".to_owned());
     };
-    pinned.map_err(|error| format!("{}: {error}", path.display()))?;
-    Ok(Attached { link: None, ..attached })
+    let rt = routes.connection();
+    let words = |error| format!("clsact: {error}");
+    let hook = Hook::Clsact(clsact::prepare(rt, link).map_err(words)?);
+    let path = pins.link(link, hook);
+    let put =
+        pin(program, &path).and_then(|()| clsact::put(rt, link, PRIORITY, program.as_raw_fd(), NAME).map_err(words));
+    if let Err(error) = put {
+        let _ = std::fs::remove_file(&path);
+        if let Hook::Clsact(qdisc) = hook {
+            let _ = clsact::remove(rt, link, PRIORITY, qdisc);
+        }
+        return Err(error);
+    }
+    Ok(hook)
+}
+
+/// Gives a tcx link its name; for a filter the program, which only says that the filter is there.
+fn pin(what: &OwnedFd, path: &Path) -> Result<(), String> {
+    sys::pin(what, path).map_err(|error| format!("{}: {error}", path.display()))
 }
 
 /// Takes the program from a link, and its name away. That the link is gone is fine.

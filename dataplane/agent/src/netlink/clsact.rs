@@ -14,18 +14,21 @@ const EGRESS: TcHandle = TcHandle { major: u16::MAX, minor: TcHandle::MIN_EGRESS
 /// ETH_P_IP in network byte order.
 const IPV4: u16 = 0x0800_u16.to_be();
 
-/// Puts a program on the link with this number, or in the place of the one that is there under the same priority: from one packet
-/// to the next. True if the qdisc had to be made for it.
-pub(crate) fn put(rt: &Rt, link: u32, priority: u16, program: i32, name: &str) -> Result<bool, Error> {
+/// Makes the qdisc on the link with this number; false if it is there already.
+pub(crate) fn prepare(rt: &Rt, link: u32) -> Result<bool, Error> {
     let mut qdisc = TcMessage::with_index(link as i32);
     qdisc.header.parent = TcHandle::CLSACT;
     qdisc.header.handle = TcHandle { major: u16::MAX, minor: 0 };
     qdisc.attributes.push(TcAttribute::Kind("clsact".to_owned()));
-    let made = match rt.request(&Message::NewQueueDiscipline(qdisc), NLM_F_CREATE | NLM_F_EXCL) {
-        Ok(_) => true,
-        Err(Error::Kernel { errno: Errno::EEXIST, .. }) => false,
-        Err(error) => return Err(error),
-    };
+    match rt.request(&Message::NewQueueDiscipline(qdisc), NLM_F_CREATE | NLM_F_EXCL) {
+        Ok(_) => Ok(true),
+        Err(Error::Kernel { errno: Errno::EEXIST, .. }) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Puts a program behind the qdisc, or in the place of the one that is there under the same priority: from one packet to the next.
+pub(crate) fn put(rt: &Rt, link: u32, priority: u16, program: i32, name: &str) -> Result<(), Error> {
     let mut filter = filter(link, priority);
     let options = [
         TcFilterBpfOption::ProgFd(program as u32),
@@ -33,11 +36,7 @@ pub(crate) fn put(rt: &Rt, link: u32, priority: u16, program: i32, name: &str) -
         TcFilterBpfOption::Flags(TcBpfFlags::DirectAction),
     ];
     filter.attributes.push(TcAttribute::Options(options.map(TcOption::Bpf).to_vec()));
-    let put = rt.request(&Message::NewTrafficFilter(filter), NLM_F_CREATE);
-    if put.is_err() && made {
-        let _ = remove_qdisc(rt, link);
-    }
-    put.map(|_| made)
+    rt.request(&Message::NewTrafficFilter(filter), NLM_F_CREATE).map(drop)
 }
 
 /// Takes it away; with the qdisc, if `qdisc` is set and no filter of anybody else is behind it. Gone already is fine.

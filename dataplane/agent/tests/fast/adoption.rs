@@ -171,6 +171,39 @@ fn a_start_without_the_fast_path_removes_what_a_run_before_has_left() {
 }
 
 #[test]
+fn a_filter_is_never_where_its_name_is_not() {
+    if !root() {
+        return;
+    }
+    let lab = Lab::new();
+    let surface = || sh("tc qdisc show; tc filter show dev cg-in ingress; tc filter show dev cg-out ingress");
+    let before = surface();
+    let (mut fast, status) = lab.start(Mode::Clsact, &[]);
+    let name = Pins::of(&lab.root, "callgate").unwrap().link(1, Hook::Clsact(true));
+    std::fs::remove_dir(name.parent().unwrap()).unwrap();
+    assert!(!opened(&mut fast, call(1)));
+    let why = status.get().unwrap_or_default().slow.unwrap_or_default().1;
+    assert!(why.contains("No such file or directory"), "{why}");
+    assert_eq!(surface(), before);
+}
+
+#[test]
+fn a_name_whose_filter_is_not_there_gets_it() {
+    if !root() {
+        return;
+    }
+    let lab = Lab::new();
+    drop(lab.start(Mode::Clsact, &calls(2)));
+    // As if killed before the filter was put; on one of the links somebody has a qdisc by now.
+    sh("tc qdisc del dev cg-in clsact; tc filter del dev cg-out ingress");
+    let (_fast, status) = lab.start(Mode::Clsact, &calls(2));
+    assert_eq!(status.get().unwrap_or_default().links.len(), 2);
+    passes(&lab, &call(1));
+    remove(&lab.root, "callgate").unwrap();
+    assert_eq!(sh("tc filter show dev cg-in ingress; tc filter show dev cg-out ingress"), "");
+}
+
+#[test]
 fn removing_takes_program_map_and_names_and_is_fine_where_there_are_none() {
     if !root() {
         return;

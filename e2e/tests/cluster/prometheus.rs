@@ -1,0 +1,58 @@
+//! What Prometheus would read of the operators, and what the chart's dashboard asks for.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use callgate_e2e::cluster::{Cluster, callgate};
+use callgate_e2e::wait;
+use serde_json::Value;
+
+use super::shared::SOON;
+
+/// Values by name and labels.
+pub(crate) type Told = BTreeMap<String, u64>;
+
+/// What the leader tells, by name and labels as they stand there.
+pub(crate) fn told(cluster: &Cluster) -> Told {
+    let leader = callgate::leader(cluster).unwrap();
+    let of = ["-n", callgate::NAMESPACE, "get", "pod", leader.trim(), "-o", "jsonpath={.status.podIP}"];
+    let address = cluster.kubectl().run(&of).unwrap();
+    let url = format!("http://{}:8080/metrics", address.trim());
+    let text = cluster.machines[0].node.run("curl", &["-sSf", "--max-time", "8", &url]).unwrap();
+    let pairs = text.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.rsplit_once(' '));
+    pairs.filter_map(|(name, value)| Some((name.to_owned(), value.parse().ok()?))).collect()
+}
+
+/// Waits until what the leader tells is as `expected`, which agents report with a delay of some seconds; everything it tells then.
+pub(crate) fn told_at_last(cluster: &Cluster, expected: impl Fn(&Told) -> bool) -> Told {
+    let mut now = Told::new();
+    let told = wait::until_true("the leader tells what agents have reported", SOON, || {
+        now = told(cluster);
+        Ok(expected(&now))
+    });
+    told.unwrap_or_else(|error| panic!("{error:#}: {now:#?}"));
+    now
+}
+
+/// Names without labels.
+pub(crate) fn names(told: &Told) -> BTreeSet<&str> {
+    told.keys().filter_map(|name| name.split('{').next()).collect()
+}
+
+/// Names of metrics in a dashboard's questions that begin with `prefix`.
+pub(crate) fn wanted(dashboard: &Value, prefix: &str) -> BTreeSet<String> {
+    let panels = dashboard["panels"].as_array().unwrap().iter();
+    let questions = panels.flat_map(|panel| panel["targets"].as_array().into_iter().flatten());
+    let mut names = BTreeSet::new();
+    for question in questions {
+        let words =
+            question["expr"].as_str().unwrap().split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');
+        names.extend(words.filter(|word| word.starts_with(prefix)).map(str::to_owned));
+    }
+    names
+}
+
+/// The dashboard of this checkout.
+pub(crate) fn dashboard() -> Value {
+    let text = std::fs::read_to_string(callgate::chart().join("files/dashboard.json")).unwrap();
+    serde_json::from_str(&text).unwrap()
+}

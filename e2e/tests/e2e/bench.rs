@@ -1,0 +1,66 @@
+//! The benchmark as users run it, in one round: every part is measured over every gateway. No time is judged.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::process::{Command, Stdio};
+
+use callgate_e2e::peers::program;
+use serde_json::{Value, json};
+
+use super::support::can_run;
+
+/// Gateways that carry calls both ways.
+const PPTP: [&str; 4] = ["Callgate AF_PACKET", "Callgate eBPF", "kernel ALG", "plain forwarding"];
+
+/// What a part has measured: the fields that tell a cell from others, where `value` was found.
+fn measured(part: &Value, value: &str, fields: &[&str]) -> BTreeSet<String> {
+    let cells =
+        part.as_array().unwrap().iter().filter(|cell| cell[value]["median"].as_f64().is_some_and(|of| of > 0.0));
+    cells.map(|cell| fields.iter().map(|field| cell[*field].clone()).collect::<Value>().to_string()).collect()
+}
+
+fn set(cells: impl IntoIterator<Item = Value>) -> BTreeSet<String> {
+    cells.into_iter().map(|cell| cell.to_string()).collect()
+}
+
+#[test]
+fn a_round_of_the_benchmark_measures_every_part_over_every_gateway() {
+    if !can_run("a_round_of_the_benchmark_measures_every_part_over_every_gateway") {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let chart = dir.path().join("chart.svg");
+    let mut command = Command::new(program("callgate-bench").unwrap());
+    command.args(["--rounds", "1", "--calls", "1,100", "--output", "json", "--svg"]).arg(&chart);
+    let output = command.stdin(Stdio::null()).output().unwrap();
+    print!("{}", String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{}", output.status);
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&report["rounds"], &report["roundsWanted"]), (&json!(1), &json!(1)));
+
+    let mut gre = Vec::new();
+    for (calls, bytes) in [(1, 80), (1, 1_400), (100, 80), (100, 1_400)] {
+        gre.extend(PPTP.iter().flat_map(|gateway| ["up", "down"].map(|way| json!([gateway, way, calls, bytes]))));
+        gre.push(json!(["plain masquerade", "up", calls, bytes]));
+    }
+    assert_eq!(measured(&report["gre"], "ns", &["gateway", "direction", "calls", "bytes"]), set(gre));
+    assert_eq!(measured(&report["latency"], "p50Us", &["gateway"]), set(PPTP.map(|gateway| json!([gateway]))));
+    let ordinary = ["plain masquerade", "Callgate, 1 rule", "Callgate, 1000 rules", "Callgate, 1 and PPTP"];
+    let ordinary = ordinary.iter().flat_map(|gateway| ["up", "down"].map(|way| json!([gateway, way])));
+    assert_eq!(measured(&report["ordinaryNat"], "ns", &["gateway", "direction"]), set(ordinary));
+    let set_ups = ["Callgate AF_PACKET", "Callgate eBPF", "kernel ALG", "plain forwarding", "plain masquerade"];
+    let set_ups = set_ups.iter().flat_map(|gateway| [1, 16].map(|width| json!([gateway, width])));
+    assert_eq!(measured(&report["setUps"], "perSecond", &["gateway", "atATime"]), set(set_ups));
+
+    let before_gre = report["setUpBeforeGre"].as_array().unwrap().iter();
+    let before_gre = before_gre.map(|of| json!([of["gateway"], of["calls"], of["carry"]]));
+    let carry = [
+        json!(["kernel ALG", 3_000, 2_048]),
+        json!(["Callgate AF_PACKET", 100, 100]),
+        json!(["Callgate eBPF", 100, 100]),
+    ];
+    assert_eq!(set(before_gre), set(carry));
+    let changes = report["tableChanges"].as_array().unwrap();
+    assert!(changes.len() == 6 && changes.iter().all(|change| !change["us"].is_null()), "{changes:#?}");
+    assert!(fs::read_to_string(&chart).unwrap().starts_with("<svg"));
+}
