@@ -13,6 +13,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
 
 use crate::control::Hub;
+use crate::metrics::of_nodes;
 
 /// How far the operator is, for probes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,7 +86,7 @@ fn answer(method: &Method, path: &str, phase: &Phase, hub: &Hub) -> Response<Ful
         (&Method::GET | &Method::HEAD, "/metrics") => (
             StatusCode::OK,
             "application/openmetrics-text; version=1.0.0; charset=utf-8",
-            hub.with_fleet(|fleet| hub.metrics.text(fleet)),
+            hub.metrics.text(&hub.with_fleet(of_nodes)),
         ),
         (_, "/healthz" | "/readyz" | "/metrics") => {
             (StatusCode::METHOD_NOT_ALLOWED, "text/plain", "only GET\n".to_owned())
@@ -118,7 +119,7 @@ mod tests {
     fn metrics_have_names_and_refusals_by_reason() {
         let hub = Hub::new(Arc::default());
         hub.metrics.refused("no_token");
-        let text = hub.with_fleet(|fleet| hub.metrics.text(fleet));
+        let text = hub.metrics.text(&hub.with_fleet(of_nodes));
         assert!(text.contains("callgate_operator_agent_refusals_total{reason=\"no_token\"} 1"), "{text}");
         assert!(text.ends_with("# EOF\n"));
     }

@@ -14,8 +14,9 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 use prost::Message as _;
 
-use crate::fleet::Fleet;
 use crate::tls::Handshakes;
+
+pub use nodes::of_nodes;
 
 /// One label.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -110,8 +111,8 @@ impl Metrics {
         self.status_writes.get_or_create(&Result_ { result: if done { "done" } else { "failed" } }).inc();
     }
 
-    /// The text that Prometheus reads (OpenMetrics).
-    pub fn text(&self, fleet: &Fleet) -> String {
+    /// The text that Prometheus reads (OpenMetrics), with what agents have reported behind it.
+    pub fn text(&self, of_nodes: &Registry) -> String {
         let totals = [&self.handshakes.done, &self.handshakes.failed];
         for ((counter, seen), total) in self.handshake_counts.iter().zip(totals) {
             let total = total.load(Ordering::Relaxed);
@@ -120,7 +121,7 @@ impl Metrics {
         let mut text = String::new();
         // Writing to a String cannot fail.
         let _ = text::encode_registry(&mut text, &self.registry);
-        let _ = text::encode_registry(&mut text, &nodes::registry(fleet));
+        let _ = text::encode_registry(&mut text, of_nodes);
         let _ = text::encode_eof(&mut text);
         text
     }

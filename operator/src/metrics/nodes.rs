@@ -82,8 +82,8 @@ const DROPS: [&str; 6] =
 /// Beginnings of counters that stand at 0 where there has been no PPTP.
 const OF_PPTP: [&str; 5] = ["calls_", "connections_", "drop_", "gre_", "shared_"];
 
-/// All of it, to be encoded as it stands.
-pub(super) fn registry(fleet: &Fleet) -> Registry {
+/// All of it, to be encoded when nobody waits for the fleet any more.
+pub fn of_nodes(fleet: &Fleet) -> Registry {
     let mut registry = Registry::with_prefix("callgate");
     for family in families(fleet) {
         registry.register_collector(Box::new(family));

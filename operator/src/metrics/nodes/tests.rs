@@ -22,14 +22,14 @@ fn attach(fleet: &mut Fleet, node: &str, report: pb::Report) {
 /// Lines without their explanations.
 fn told(fleet: &Fleet) -> Vec<String> {
     let mut shown = String::new();
-    text::encode_registry(&mut shown, &registry(fleet)).unwrap();
+    text::encode_registry(&mut shown, &of_nodes(fleet)).unwrap();
     shown.lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect()
 }
 
 #[test]
 fn of_a_fleet_of_nobody_nothing_is_told() {
     let mut shown = String::new();
-    text::encode_registry(&mut shown, &registry(&Fleet::default())).unwrap();
+    text::encode_registry(&mut shown, &of_nodes(&Fleet::default())).unwrap();
     assert_eq!(shown, "");
 }
 
