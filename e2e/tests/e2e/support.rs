@@ -63,7 +63,13 @@ impl Scene {
 
     /// No loss on any of these tunnels.
     pub(crate) fn all_live(&self, links: &[Link], time: Duration) {
-        assert_eq!(self.loss(links, time), vec![0; links.len()], "{}", self.callgate.log());
+        let loss = self.loss(links, time);
+        if loss.iter().any(|loss| *loss != 0) {
+            // Whether the gateway has seen them: what came, what went, and gaps in sequence numbers, of each call.
+            let calls = self.callgate.kubectl(&self.lab.gw, &["calls"]);
+            println!("{}", calls.unwrap_or_else(|error| format!("{error:#}")));
+        }
+        assert_eq!(loss, vec![0; links.len()], "{}", self.callgate.log());
     }
 }
 
