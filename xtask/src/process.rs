@@ -79,11 +79,21 @@ pub(crate) fn forward_signals() {
 
 /// Starts it in a group of its own, without input; `wait` has to follow.
 pub(crate) fn start(command: &mut Command) -> Result<Child> {
+    begin(command.process_group(0))
+}
+
+/// Starts a command of `setsid`, which makes of it a session of its own and by that a group of its own; `wait` has to follow.
+pub(crate) fn start_session(setsid: &mut Command) -> Result<Child> {
+    // A leader of a group cannot begin a session: setsid would do it in a child, which no signal of ours would reach.
+    begin(setsid)
+}
+
+fn begin(command: &mut Command) -> Result<Child> {
     let name = command.get_program().to_string_lossy().into_owned();
     if INTERRUPTED.load(Ordering::SeqCst) {
         bail!("`{name}` was not started: interrupted");
     }
-    command.process_group(0).stdin(Stdio::null());
+    command.stdin(Stdio::null());
     // A child inherits the signal mask: it must be able to receive what we take ourselves.
     let was_blocked = SigSet::thread_get_mask().is_ok_and(|mask| mask.contains(Signal::SIGTERM));
     let _ = handled().thread_unblock();
