@@ -145,6 +145,16 @@ pub fn leader(cluster: &Cluster) -> anyhow::Result<String> {
     cluster.kubectl().run(&[&["-n", NAMESPACE][..], &lease].concat())
 }
 
+/// Address of the operator's pod that leads.
+///
+/// # Errors
+/// If kubectl fails.
+pub fn leader_address(cluster: &Cluster) -> anyhow::Result<String> {
+    let leader = leader(cluster)?;
+    let of = ["-n", NAMESPACE, "get", "pod", leader.trim(), "-o", "jsonpath={.status.podIP}"];
+    Ok(cluster.kubectl().run(&of)?.trim().to_owned())
+}
+
 /// Live calls as the agent of a node lists them (docs/cli.md has the shape).
 ///
 /// # Errors

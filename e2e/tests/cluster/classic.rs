@@ -81,10 +81,10 @@ impl Classic {
             exact.iter().all(|(name, value)| told.get(name) == Some(value))
                 && least.iter().all(|(name, value)| told.get(name).is_some_and(|told| told >= value))
         });
-        let (names, dashboard) = (prometheus::names(&told), prometheus::dashboard());
-        let wanted = ["callgate_node_", "callgate_rule_"].map(|prefix| prometheus::wanted(&dashboard, prefix));
-        let missing: Vec<&String> = wanted.iter().flatten().filter(|name| !names.contains(name.as_str())).collect();
-        assert!(wanted.iter().all(|names| !names.is_empty()) && missing.is_empty(), "missing {missing:?} in {told:#?}");
+        let dashboard = prometheus::dashboard();
+        for prefix in ["callgate_node_", "callgate_rule_"] {
+            assert!(!prometheus::asked_and_told(&dashboard, prefix, &told).is_empty(), "{prefix}");
+        }
     }
 
     /// Hangs up, and takes Callgate away with everything that belongs to it.

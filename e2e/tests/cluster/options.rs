@@ -98,29 +98,29 @@ impl Scene {
             .command("curl")
             .args(["-sk", "--http2", "-o", "/dev/null"])
             .args(["-H", "content-type: application/grpc", "-H", "te: trailers", "-X", "POST", "--max-time", "8"])
-            .arg(format!("https://{}:9443/callgate.v1.Control/Attach", self.leader_address()))
+            .arg(format!(
+                "https://{}:9443/callgate.v1.Control/Attach",
+                callgate::leader_address(self.0.shared.cluster()).unwrap()
+            ))
             .status()
             .unwrap();
         println!("a caller without token: curl {port}");
         let ports = &self.pods("operator")[0]["spec"]["containers"][0]["ports"];
         let http = ports.as_array().unwrap().iter().find(|port| port["name"] == "http").unwrap();
         assert_eq!(http["containerPort"], 8080, "where the leader is asked below");
-        let told = prometheus::told(self.0.shared.cluster());
+        let cluster = self.0.shared.cluster();
+        let operators = self.pods("operator");
+        let all = operators.iter().map(|pod| prometheus::told_by(cluster, pod["status"]["podIP"].as_str().unwrap()));
+        assert_eq!(all.filter(|told| !told.is_empty()).count(), 2, "also who stands by answers");
+        let told = prometheus::told(cluster);
         let map = self.get("configmap callgate-dashboard");
         assert_eq!(map["metadata"]["labels"]["grafana_dashboard"], "1");
         let dashboard: Value = serde_json::from_str(map["data"]["callgate.json"].as_str().unwrap()).unwrap();
         assert_eq!(dashboard, prometheus::dashboard());
         // What it asks of nodes is looked for where nodes have calls (classic.rs).
-        let wanted = prometheus::wanted(&dashboard, "callgate_operator_");
-        let names = prometheus::names(&told);
-        let missing: Vec<&String> = wanted.iter().filter(|name| !names.contains(name.as_str())).collect();
+        let wanted = prometheus::asked_and_told(&dashboard, "callgate_operator_", &told);
         println!("{} panels, {} metrics: {wanted:?}", dashboard["panels"].as_array().unwrap().len(), wanted.len());
-        assert!(wanted.len() >= 9 && missing.is_empty(), "missing {missing:?} in {told:?}");
-    }
-
-    fn leader_address(&self) -> String {
-        let leader = self.k("get lease callgate-operator -o jsonpath={.spec.holderIdentity}");
-        self.k(&format!("get pod {} -o jsonpath={{.status.podIP}}", leader.trim())).trim().to_owned()
+        assert!(wanted.len() >= 9, "{wanted:?}");
     }
 
     fn policy_budget_and_priorities(&self) {

@@ -11,12 +11,14 @@ use super::shared::SOON;
 /// Values by name and labels.
 pub(crate) type Told = BTreeMap<String, u64>;
 
-/// What the leader tells, by name and labels as they stand there.
+/// What the leader tells.
 pub(crate) fn told(cluster: &Cluster) -> Told {
-    let leader = callgate::leader(cluster).unwrap();
-    let of = ["-n", callgate::NAMESPACE, "get", "pod", leader.trim(), "-o", "jsonpath={.status.podIP}"];
-    let address = cluster.kubectl().run(&of).unwrap();
-    let url = format!("http://{}:8080/metrics", address.trim());
+    told_by(cluster, &callgate::leader_address(cluster).unwrap())
+}
+
+/// What the operator with this address tells, by name and labels as they stand there.
+pub(crate) fn told_by(cluster: &Cluster, address: &str) -> Told {
+    let url = format!("http://{address}:8080/metrics");
     let text = cluster.machines[0].node.run("curl", &["-sSf", "--max-time", "8", &url]).unwrap();
     let pairs = text.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.rsplit_once(' '));
     pairs.filter_map(|(name, value)| Some((name.to_owned(), value.parse().ok()?))).collect()
@@ -33,13 +35,16 @@ pub(crate) fn told_at_last(cluster: &Cluster, expected: impl Fn(&Told) -> bool) 
     now
 }
 
-/// Names without labels.
-pub(crate) fn names(told: &Told) -> BTreeSet<&str> {
-    told.keys().filter_map(|name| name.split('{').next()).collect()
+/// Names of metrics in a dashboard's questions that begin with `prefix`, none of which may be missing in what was told.
+pub(crate) fn asked_and_told(dashboard: &Value, prefix: &str, told: &Told) -> BTreeSet<String> {
+    let names: BTreeSet<&str> = told.keys().filter_map(|name| name.split('{').next()).collect();
+    let wanted = wanted(dashboard, prefix);
+    let missing: Vec<&String> = wanted.iter().filter(|name| !names.contains(name.as_str())).collect();
+    assert!(missing.is_empty(), "missing {missing:?} in {told:#?}");
+    wanted
 }
 
-/// Names of metrics in a dashboard's questions that begin with `prefix`.
-pub(crate) fn wanted(dashboard: &Value, prefix: &str) -> BTreeSet<String> {
+fn wanted(dashboard: &Value, prefix: &str) -> BTreeSet<String> {
     let panels = dashboard["panels"].as_array().unwrap().iter();
     let questions = panels.flat_map(|panel| panel["targets"].as_array().into_iter().flatten());
     let mut names = BTreeSet::new();

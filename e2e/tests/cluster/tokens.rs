@@ -31,7 +31,7 @@ impl<'a> Operator<'a> {
     fn find(ground: &'a Ground) -> Self {
         let k = |words: &str| ground.shared.k(&format!("-n {} {words}", callgate::NAMESPACE)).trim().to_owned();
         let pod = callgate::leader(ground.shared.cluster()).unwrap();
-        let address = k(&format!("get pod {pod} -o jsonpath={{.status.podIP}}"));
+        let address = callgate::leader_address(ground.shared.cluster()).unwrap();
         let authority = ground.shared.cluster().dir.join("operator-ca.crt");
         fs::write(&authority, k("get configmap callgate-ca -o jsonpath={.data.ca\\.crt}")).unwrap();
         Self { ground, pod, address, authority: authority.to_str().unwrap().to_owned() }

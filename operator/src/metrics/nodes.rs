@@ -95,9 +95,9 @@ fn families(fleet: &Fleet) -> [Family; 11] {
     let all = || fleet.agents().iter().map(|(node, agent)| (node.as_str(), agent));
     let attached = || all().filter(|(_, agent)| agent.stream.is_some());
     let of = |state: fn(&Agent) -> u64| attached().map(|(node, agent)| (vec![at(node)], state(agent))).collect();
-    let counted = |lines: &dyn Fn(&str, &Agent) -> Vec<Line>| {
-        attached().filter(|(_, agent)| busy(agent)).flat_map(|(node, agent)| lines(node, agent)).collect()
-    };
+    let busy: Vec<_> = attached().filter(|(_, agent)| busy(agent)).collect();
+    let counted =
+        |lines: &dyn Fn(&str, &Agent) -> Vec<Line>| busy.iter().flat_map(|(node, agent)| lines(node, agent)).collect();
     let rules = fleet.calls_by(Kind::IpRule).map(|(rule, calls)| {
         let (namespace, name) = rule.split_once('/').unwrap_or(("", rule));
         (vec![("namespace", namespace.to_owned()), ("rule", name.to_owned())], calls)

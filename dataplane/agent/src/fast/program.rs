@@ -198,10 +198,7 @@ fn behind_clsact(program: &OwnedFd, link: u32, pins: Option<&Pins>, routes: &Rou
     let put =
         pin(program, &path).and_then(|()| clsact::put(rt, link, PRIORITY, program.as_raw_fd(), NAME).map_err(words));
     if let Err(error) = put {
-        let _ = std::fs::remove_file(&path);
-        if let Hook::Clsact(qdisc) = hook {
-            let _ = clsact::remove(rt, link, PRIORITY, qdisc);
-        }
+        let _ = detach(link, Attached::named(hook), Some(pins), routes);
         return Err(error);
     }
     Ok(hook)
