@@ -82,6 +82,10 @@ pub struct CheckArgs {
     /// Directory of *.yaml and *.yml files (not those in directories below), or one file
     #[arg(short = 'f', long = "filename", value_name = "DIR")]
     pub files: PathBuf,
+    /// As a cluster takes them, not a single host: there only rules in the operator's namespace may select networks and other
+    /// namespaces
+    #[arg(long)]
+    pub cluster: bool,
     /// How the answer is written
     #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t = Format::Text)]
     pub output: Format,

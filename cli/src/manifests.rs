@@ -35,12 +35,21 @@ type Places = BTreeMap<ObjectRef, (String, u32)>;
 /// # Errors
 /// Files that cannot be read.
 pub fn load(path: &Path) -> Result<Manifests, Error> {
-    Ok(from_texts(&files::read(path)?))
+    Ok(from_texts(&files::read(path)?, true))
+}
+
+/// As `load`, but as a cluster would take them.
+///
+/// # Errors
+/// Files that cannot be read.
+pub fn load_for_cluster(path: &Path) -> Result<Manifests, Error> {
+    Ok(from_texts(&files::read(path)?, false))
 }
 
 /// The same for texts in memory, as (name, text).
-pub fn from_texts(texts: &[(String, String)]) -> Manifests {
-    let Parsed { world, problems, places, refused, .. } = parse(texts, predefined());
+pub fn from_texts(texts: &[(String, String)], standalone: bool) -> Manifests {
+    let Parsed { mut world, problems, places, refused, .. } = parse(texts, predefined());
+    world.standalone = standalone;
     let compiled = compile(&world, None);
     let mut bad: BTreeSet<Problem> = problems.into_iter().collect();
     let mut notes = BTreeSet::new();

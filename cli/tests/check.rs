@@ -80,6 +80,18 @@ async fn a_rule_that_never_decides_is_a_note_and_no_problem() {
 }
 
 #[tokio::test]
+async fn for_a_cluster_a_rule_of_a_namespace_may_not_select_networks() {
+    let done = check(&[("till.yaml", fixtures::CLASSIC)], " --cluster -o json").await;
+    let json: serde_json::Value = serde_json::from_str(&done.out).unwrap();
+    let problem = &json["problems"][0];
+    assert_eq!(
+        (problem["object"].as_str(), problem["field"].as_str()),
+        (Some("IpRule pos/tills-to-head-office"), Some("spec.source.cidrs"))
+    );
+    assert_eq!((json["problems"].as_array().unwrap().len(), done.code), (1, 1));
+}
+
+#[tokio::test]
 async fn a_directory_without_manifests_does_not_pass_for_a_good_one() {
     let done = check(&[("notes.txt", "")], "").await;
     let err = "error: DIR: has no *.yaml or *.yml file; pass the directory that holds the manifests\n".into();

@@ -74,6 +74,12 @@ pub async fn serve(listener: TcpListener, health: Health, hub: Arc<Hub>) {
     }
 }
 
+/// What Prometheus reads. Encoded when nobody waits for the fleet any more.
+fn told(hub: &Hub) -> String {
+    let wanted = hub.board.latest();
+    hub.metrics.text(&hub.with_fleet(|fleet| of_nodes(fleet, &wanted)))
+}
+
 fn answer(method: &Method, path: &str, phase: &Phase, hub: &Hub) -> Response<Full<Bytes>> {
     let (status, kind, text) = match (method, path) {
         (&Method::GET | &Method::HEAD, "/healthz") => (StatusCode::OK, "text/plain", "ok\n".to_owned()),
@@ -83,11 +89,9 @@ fn answer(method: &Method, path: &str, phase: &Phase, hub: &Hub) -> Response<Ful
             Phase::Waiting(why) => (StatusCode::SERVICE_UNAVAILABLE, "text/plain", format!("{why}\n")),
             Phase::Stopping => (StatusCode::SERVICE_UNAVAILABLE, "text/plain", "stopping\n".to_owned()),
         },
-        (&Method::GET | &Method::HEAD, "/metrics") => (
-            StatusCode::OK,
-            "application/openmetrics-text; version=1.0.0; charset=utf-8",
-            hub.metrics.text(&hub.with_fleet(of_nodes)),
-        ),
+        (&Method::GET | &Method::HEAD, "/metrics") => {
+            (StatusCode::OK, "application/openmetrics-text; version=1.0.0; charset=utf-8", told(hub))
+        }
         (_, "/healthz" | "/readyz" | "/metrics") => {
             (StatusCode::METHOD_NOT_ALLOWED, "text/plain", "only GET\n".to_owned())
         }
@@ -119,7 +123,7 @@ mod tests {
     fn metrics_have_names_and_refusals_by_reason() {
         let hub = Hub::new(Arc::default());
         hub.metrics.refused("no_token");
-        let text = hub.metrics.text(&hub.with_fleet(of_nodes));
+        let text = told(&hub);
         assert!(text.contains("callgate_operator_agent_refusals_total{reason=\"no_token\"} 1"), "{text}");
         assert!(text.ends_with("# EOF\n"));
     }

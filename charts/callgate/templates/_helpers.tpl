@@ -91,6 +91,6 @@ volumeMounts:
 - --api=/run/callgate/api.sock
 - --log-format={{ .Values.dataplane.logFormat }}
 {{- range $flag, $value := .Values.dataplane.kernel }}
-- --{{ $flag }}={{ $value }}
+- --{{ $flag }}={{ if kindIs "float64" $value }}{{ int64 $value }}{{ else }}{{ $value }}{{ end }}
 {{- end }}
 {{- end }}

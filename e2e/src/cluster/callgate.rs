@@ -100,7 +100,7 @@ pub fn upgrade(cluster: &Cluster, chart: &Path) -> anyhow::Result<()> {
 pub fn uninstall(cluster: &Cluster) -> anyhow::Result<()> {
     let chart = chart();
     let chart = chart.to_str().context("path of the chart")?;
-    let clean = ["upgrade", "callgate", chart, "-n", NAMESPACE, "--reuse-values"];
+    let clean = ["upgrade", "callgate", chart, "-n", NAMESPACE, "--reset-then-reuse-values"];
     helm(cluster, &[&clean[..], &["--set", "dataplane.cleanup=true", "--set", "operator.replicas=0"]].concat())?;
     let k = |args: &[&str]| cluster.kubectl().run(args).map(drop);
     k(&["-n", NAMESPACE, "rollout", "status", "daemonset/callgate-dataplane", "--timeout=180s"])?;

@@ -81,7 +81,7 @@ impl Classic {
             exact.iter().all(|(name, value)| told.get(name) == Some(value))
                 && least.iter().all(|(name, value)| told.get(name).is_some_and(|told| told >= value))
         });
-        let dashboard = prometheus::dashboard();
+        let dashboard = prometheus::of_dashboard(&prometheus::dashboard());
         for prefix in ["callgate_node_", "callgate_rule_"] {
             assert!(!prometheus::asked_and_told(&dashboard, prefix, &told).is_empty(), "{prefix}");
         }

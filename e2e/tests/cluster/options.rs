@@ -11,8 +11,8 @@ use super::ground::Ground;
 use super::prometheus;
 use super::shared::{POD, SOON};
 
-/// The Prometheus operator's kind, as far as the chart uses it. What it does not know, the API server would take away.
-const POD_MONITOR: &str = "
+/// The Prometheus operator's kinds, as far as the chart uses them. What they do not know, the API server would take away.
+const MONITORING: &str = "
 apiVersion: apiextensions.k8s.io/v1
 kind: CustomResourceDefinition
 metadata: {name: podmonitors.monitoring.coreos.com}
@@ -35,7 +35,44 @@ spec:
               selector: {type: object, properties: {matchLabels: {type: object, additionalProperties: {type: string}}}}
               podMetricsEndpoints:
                 type: array
-                items: {type: object, properties: {port: {type: string}, path: {type: string}, interval: {type: string}}}
+                items: {type: object, properties: {port: {type: string}, path: {type: string}, interval: {type: string}, honorLabels: {type: boolean}}}
+---
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: prometheusrules.monitoring.coreos.com}
+spec:
+  group: monitoring.coreos.com
+  names: {kind: PrometheusRule, plural: prometheusrules, singular: prometheusrule, listKind: PrometheusRuleList}
+  scope: Namespaced
+  versions:
+  - name: v1
+    served: true
+    storage: true
+    schema:
+      openAPIV3Schema:
+        type: object
+        properties:
+          spec:
+            type: object
+            properties:
+              groups:
+                type: array
+                items:
+                  type: object
+                  required: [name]
+                  properties:
+                    name: {type: string, minLength: 1}
+                    rules:
+                      type: array
+                      items:
+                        type: object
+                        required: [expr]
+                        properties:
+                          alert: {type: string}
+                          expr: {type: string}
+                          for: {type: string, pattern: '^[0-9]+[smh]$'}
+                          labels: {type: object, additionalProperties: {type: string}}
+                          annotations: {type: object, additionalProperties: {type: string}}
 ";
 
 /// Everything that can be had, and so little patience that a `helm test` that has to fail does so soon.
@@ -43,6 +80,7 @@ const VALUES: &[&str] = &[
     "metrics.podMonitor.enabled=true",
     "metrics.podMonitor.interval=15s",
     "metrics.podMonitor.labels.release=prometheus",
+    "metrics.prometheusRule.enabled=true",
     "metrics.dashboard.enabled=true",
     "networkPolicy.metricsFrom[0].namespaceSelector.matchLabels.team=monitoring",
     "test.timeoutSeconds=20",
@@ -82,7 +120,7 @@ impl Scene {
     fn monitor_and_dashboard(&self) {
         let monitor = self.get("podmonitor callgate-operator");
         let selector = json!({"app.kubernetes.io/component": "operator", "app.kubernetes.io/instance": "callgate", "app.kubernetes.io/name": "callgate"});
-        let endpoint = json!({"port": "http", "path": "/metrics", "interval": "15s"});
+        let endpoint = json!({"port": "http", "path": "/metrics", "interval": "15s", "honorLabels": true});
         assert_eq!(monitor["spec"], json!({"selector": {"matchLabels": selector}, "podMetricsEndpoints": [endpoint]}));
         assert_eq!(monitor["metadata"]["labels"]["release"], "prometheus");
         let selected = selector
@@ -118,9 +156,13 @@ impl Scene {
         let dashboard: Value = serde_json::from_str(map["data"]["callgate.json"].as_str().unwrap()).unwrap();
         assert_eq!(dashboard, prometheus::dashboard());
         // What it asks of nodes is looked for where nodes have calls (classic.rs).
-        let wanted = prometheus::asked_and_told(&dashboard, "callgate_operator_", &told);
+        let wanted = prometheus::asked_and_told(&prometheus::of_dashboard(&dashboard), "callgate_operator_", &told);
         println!("{} panels, {} metrics: {wanted:?}", dashboard["panels"].as_array().unwrap().len(), wanted.len());
         assert!(wanted.len() >= 9, "{wanted:?}");
+        let alerts = prometheus::of_alerts(&self.get("prometheusrule callgate"));
+        let wanted = prometheus::asked_and_told(&alerts, "callgate_operator_", &told);
+        println!("{} alerts, of the operator: {wanted:?}", alerts.len());
+        assert!(alerts.len() >= 5 && wanted.len() >= 2, "{alerts:?}");
     }
 
     fn policy_budget_and_priorities(&self) {
@@ -162,8 +204,10 @@ fn every_option_of_the_chart_is_taken_by_the_api_server_and_helm_test_tells_righ
     let test = "every_option_of_the_chart_is_taken_by_the_api_server_and_helm_test_tells_right_from_wrong";
     let Some(ground) = Ground::get(test, "options") else { return };
     let scene = Scene(ground);
-    scene.0.apply(POD_MONITOR);
-    scene.0.shared.k(&format!("wait --for=condition=Established crd/podmonitors.monitoring.coreos.com {POD}"));
+    scene.0.apply(MONITORING);
+    for kind in ["podmonitors", "prometheusrules"] {
+        scene.0.shared.k(&format!("wait --for=condition=Established crd/{kind}.monitoring.coreos.com {POD}"));
+    }
     scene.values(VALUES);
     scene.monitor_and_dashboard();
     scene.policy_budget_and_priorities();
@@ -184,6 +228,6 @@ fn every_option_of_the_chart_is_taken_by_the_api_server_and_helm_test_tells_righ
     scene.values(&[]);
     scene.k(&format!("rollout status daemonset/callgate-dataplane {POD}"));
     scene.test().unwrap();
-    scene.0.shared.k("delete crd podmonitors.monitoring.coreos.com");
+    scene.0.shared.k("delete crd podmonitors.monitoring.coreos.com prometheusrules.monitoring.coreos.com");
     scene.0.end();
 }

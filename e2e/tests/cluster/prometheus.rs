@@ -1,4 +1,4 @@
-//! What Prometheus would read of the operators, and what the chart's dashboard asks for.
+//! What Prometheus would read of the operators, and what the chart's dashboard and alerts ask for.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -35,25 +35,29 @@ pub(crate) fn told_at_last(cluster: &Cluster, expected: impl Fn(&Told) -> bool) 
     now
 }
 
-/// Names of metrics in a dashboard's questions that begin with `prefix`, none of which may be missing in what was told.
-pub(crate) fn asked_and_told(dashboard: &Value, prefix: &str, told: &Told) -> BTreeSet<String> {
+/// Names of metrics in these questions that begin with `prefix`, none of which may be missing in what was told.
+pub(crate) fn asked_and_told(questions: &[String], prefix: &str, told: &Told) -> BTreeSet<String> {
     let names: BTreeSet<&str> = told.keys().filter_map(|name| name.split('{').next()).collect();
-    let wanted = wanted(dashboard, prefix);
+    let words = questions.iter().flat_map(|question| question.split(|c: char| !c.is_ascii_alphanumeric() && c != '_'));
+    let wanted: BTreeSet<_> = words.filter(|word| word.starts_with(prefix)).map(str::to_owned).collect();
     let missing: Vec<&String> = wanted.iter().filter(|name| !names.contains(name.as_str())).collect();
     assert!(missing.is_empty(), "missing {missing:?} in {told:#?}");
     wanted
 }
 
-fn wanted(dashboard: &Value, prefix: &str) -> BTreeSet<String> {
-    let panels = dashboard["panels"].as_array().unwrap().iter();
-    let questions = panels.flat_map(|panel| panel["targets"].as_array().into_iter().flatten());
-    let mut names = BTreeSet::new();
-    for question in questions {
-        let words =
-            question["expr"].as_str().unwrap().split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');
-        names.extend(words.filter(|word| word.starts_with(prefix)).map(str::to_owned));
-    }
-    names
+/// What a dashboard asks.
+pub(crate) fn of_dashboard(dashboard: &Value) -> Vec<String> {
+    expressions(&dashboard["panels"], "targets")
+}
+
+/// What the alerts of a PrometheusRule ask.
+pub(crate) fn of_alerts(rule: &Value) -> Vec<String> {
+    expressions(&rule["spec"]["groups"], "rules")
+}
+
+fn expressions(groups: &Value, list: &str) -> Vec<String> {
+    let askers = groups.as_array().unwrap().iter().flat_map(|group| group[list].as_array().into_iter().flatten());
+    askers.map(|asker| asker["expr"].as_str().unwrap().to_owned()).collect()
 }
 
 /// The dashboard of this checkout.

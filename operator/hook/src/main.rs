@@ -47,15 +47,16 @@ async fn main() -> ExitCode {
     if matches!(args.command, Command::Idle) {
         return idle().await;
     }
+    let time = Duration::from_secs(args.timeout);
     let work = async {
         let client = kube::Client::try_default().await.context("find the API server; this runs as a pod, by helm")?;
         match &args.command {
             Command::Predefined(more) => predefined::run(client, &args.namespace, more).await,
-            Command::Selftest(more) => selftest::run(client, &args.namespace, more).await,
+            Command::Selftest(more) => selftest::run(client, &args.namespace, more, time).await,
             Command::Idle => Ok(()),
         }
     };
-    let outcome = tokio::time::timeout(Duration::from_secs(args.timeout), work).await;
+    let outcome = tokio::time::timeout(time, work).await;
     match outcome.unwrap_or_else(|_| {
         Err(anyhow!("not done after {} s; the last line above says what was awaited", args.timeout))
     }) {

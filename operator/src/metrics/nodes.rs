@@ -2,7 +2,9 @@
 //!
 //! A node that has had no PPTP yet has none of the counters: in a large cluster most nodes are such.
 
+use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use callgate_crds::Kind;
 use callgate_proto::pb;
@@ -13,6 +15,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
 use crate::fleet::{Agent, Fleet};
+use crate::snapshot::Snapshot;
 
 /// Labels of a line, in the order in which they are shown.
 type Labels = Vec<(&'static str, String)>;
@@ -82,22 +85,27 @@ const DROPS: [&str; 6] =
 /// Beginnings of counters that stand at 0 where there has been no PPTP.
 const OF_PPTP: [&str; 5] = ["calls_", "connections_", "drop_", "gre_", "shared_"];
 
-/// All of it, to be encoded when nobody waits for the fleet any more.
-pub fn of_nodes(fleet: &Fleet) -> Registry {
+/// All of it, to be encoded when nobody waits for the fleet any more. A node whose snapshot has clients needs an agent, also one that has
+/// never come.
+pub fn of_nodes(fleet: &Fleet, wanted: &BTreeMap<String, Arc<Snapshot>>) -> Registry {
+    let needing = wanted.iter().filter(|(_, snapshot)| !snapshot.config.sources.is_empty());
+    let missing: Vec<&str> = needing.map(|(node, _)| node.as_str()).filter(|node| fleet.get(node).is_none()).collect();
     let mut registry = Registry::with_prefix("callgate");
-    for family in families(fleet) {
+    for family in families(fleet, &missing) {
         registry.register_collector(Box::new(family));
     }
     registry
 }
 
-fn families(fleet: &Fleet) -> [Family; 11] {
+fn families(fleet: &Fleet, missing: &[&str]) -> [Family; 11] {
     let all = || fleet.agents().iter().map(|(node, agent)| (node.as_str(), agent));
     let attached = || all().filter(|(_, agent)| agent.stream.is_some());
     let of = |state: fn(&Agent) -> u64| attached().map(|(node, agent)| (vec![at(node)], state(agent))).collect();
     let busy: Vec<_> = attached().filter(|(_, agent)| busy(agent)).collect();
     let counted =
         |lines: &dyn Fn(&str, &Agent) -> Vec<Line>| busy.iter().flat_map(|(node, agent)| lines(node, agent)).collect();
+    let mut there: Vec<Line> = all().map(|(node, agent)| (vec![at(node)], agent.stream.is_some().into())).collect();
+    there.extend(missing.iter().map(|node| (vec![at(node)], 0)));
     let rules = fleet.calls_by(Kind::IpRule).map(|(rule, calls)| {
         let (namespace, name) = rule.split_once('/').unwrap_or(("", rule));
         (vec![("namespace", namespace.to_owned()), ("rule", name.to_owned())], calls)
@@ -105,11 +113,7 @@ fn families(fleet: &Fleet) -> [Family; 11] {
     let gauge = |name, help, lines| Family { name, help, unit: Unit::Gauge, lines };
     let counter = |name, help, lines| Family { name, help, unit: Unit::Counter, lines };
     [
-        gauge(
-            "node_attached",
-            "1 while the agent of the node is attached to this operator",
-            all().map(|(node, agent)| (vec![at(node)], agent.stream.is_some().into())).collect(),
-        ),
+        gauge("node_attached", "1 while the agent of the node is attached to this operator", there),
         gauge("node_info", "What runs on the node", attached().map(|(node, agent)| (info(node, agent), 1)).collect()),
         gauge("node_live_calls", "PPTP calls that are up", of(|agent| agent.report.calls)),
         gauge("node_control_connections", "PPTP control connections", of(|agent| agent.report.connections)),

@@ -98,6 +98,8 @@ pub(crate) enum Expr {
     RejectIcmp(u8),
     /// Goes on only if more than this many connections have come by here.
     CountOver(u32),
+    /// Goes on only so often: this many packets a second, after a burst of so many.
+    Limit { per_second: u64, burst: u32 },
     /// Logs with this prefix, at level info.
     Log(String),
     /// Gives a new connection the time-outs of this object.
@@ -244,6 +246,10 @@ impl Expr {
             Self::RejectReset => named("reject", Attrs::new().be32(1, 1)),
             Self::RejectIcmp(code) => named("reject", Attrs::new().be32(1, 0).bytes(2, &[*code])),
             Self::CountOver(limit) => named("connlimit", Attrs::new().be32(1, *limit).be32(2, 1)),
+            // NFTA_LIMIT_RATE, _UNIT (seconds), _BURST, _TYPE (packets).
+            Self::Limit { per_second, burst } => {
+                named("limit", Attrs::new().be64(1, *per_second).be64(2, 1).be32(3, *burst).be32(4, 0))
+            }
             Self::Log(prefix) => named("log", Attrs::new().text(2, prefix).be32(5, 6)),
             Self::Timeouts(object) => named("objref", Attrs::new().be32(1, TIMEOUT_OBJECT).text(2, object)),
             Self::Counter => named("counter", Attrs::new().be64(1, 0).be64(2, 0)),

@@ -88,7 +88,12 @@ fn sample(parts: impl Iterator<Item = Part>) -> Ruleset {
         let (kind, hook, priority, rules) = match part {
             Part::Connlimit => ("filter", Hook::Forward, -5, vec![vec![Expr::CountOver(1)]]),
             Part::Fib => ("filter", Hook::Prerouting, -145, vec![vec![Expr::Load(Load::DestinationType)]]),
-            Part::Log => ("filter", Hook::Forward, -5, vec![vec![Expr::Log("sample".into())]]),
+            Part::Log => (
+                "filter",
+                Hook::Forward,
+                -5,
+                vec![vec![Expr::Limit { per_second: 10, burst: 100 }, Expr::Log("sample".into())]],
+            ),
             Part::Nat => {
                 let address = Ipv4Addr::new(192, 0, 2, 1);
                 ("nat", Hook::Postrouting, 90, vec![vec![Expr::Snat(address, None)], vec![Expr::Masquerade(None)]])

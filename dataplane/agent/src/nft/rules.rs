@@ -13,6 +13,9 @@ use crate::kernel::{Options, Tags, via};
 /// SCTP, DCCP and UDP-Lite have their ports where TCP and UDP have them.
 const WITH_PORTS: [u8; 5] = [TCP, UDP, 33, 132, 136];
 
+/// Every packet of a dropped flow is its first one: without a limit one pod could fill the node's log.
+const LOG_LIMIT: Expr = Expr::Limit { per_second: 10, burst: 100 };
+
 /// The chain that counts a service's sessions over all rules that use it. The ALG counts its own, and answers.
 pub(super) fn limit(ruleset: &mut Ruleset, service: &Service) {
     if has_limit(service) {
@@ -65,7 +68,7 @@ fn actions(rule: &Rule, service: &Service, tags: &Tags, options: &Options) -> Ve
         }
     }
     if rule.log {
-        rules.push(join(&[&state(NEW), &[Expr::Log(log_prefix(rule))]]));
+        rules.push(join(&[&state(NEW), &[LOG_LIMIT, Expr::Log(log_prefix(rule))]]));
     }
     let via = via(rule.action, service.alg.is_some(), service.forward_icmp_errors);
     if let Some(tag) = via.and_then(|via| tags.get(&rule.key, via)) {

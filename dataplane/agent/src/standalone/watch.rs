@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use notify::{RecursiveMode, Watcher};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
@@ -34,6 +34,7 @@ impl Watch {
 /// its name.
 pub(super) fn watch(dir: &Path) -> Result<Watch> {
     let dir = std::path::absolute(dir).with_context(|| format!("--manifests {}", dir.display()))?;
+    ensure!(!dir.is_file(), "--manifests {} is a file: pass the directory that holds it", dir.display());
     let (sender, changes) = unbounded_channel();
     let here = dir.clone();
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
@@ -54,4 +55,17 @@ pub(super) fn watch(dir: &Path) -> Result<Watch> {
         let _ = watcher.watch(above, RecursiveMode::NonRecursive);
     }
     Ok(Watch { changes, watcher, dir })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_in_the_place_of_the_directory_is_refused_before_anything_runs() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let refused = watch(file.path()).map(drop).unwrap_err().to_string();
+        let expected = format!("--manifests {} is a file: pass the directory that holds it", file.path().display());
+        assert_eq!(refused, expected);
+    }
 }

@@ -13,7 +13,7 @@ mod probe;
 mod verdict;
 
 use std::net::SocketAddrV4;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use callgate_crds::{IpRule, Service};
@@ -38,8 +38,12 @@ pub(crate) struct Args {
     target: SocketAddrV4,
 }
 
-/// The whole check; says each step.
-pub(crate) async fn run(client: Client, namespace: &str, args: &Args) -> Result<()> {
+/// What is kept of the time for taking the rule away again.
+const TO_CLEAN_UP: Duration = Duration::from_secs(10);
+
+/// The whole check, which has `time`; says each step.
+pub(crate) async fn run(client: Client, namespace: &str, args: &Args, time: Duration) -> Result<()> {
+    let deadline = Instant::now() + time.saturating_sub(TO_CLEAN_UP).max(time / 2);
     let rules: Api<IpRule> = Api::namespaced(client.clone(), namespace);
     let services: Api<Service> = Api::namespaced(client, namespace);
 
@@ -60,7 +64,7 @@ pub(crate) async fn run(client: Client, namespace: &str, args: &Args) -> Result<
         .await
         .context("make the Service; are the kinds installed (crds.install) and may this pod make it (rbac.create)?")?;
     let started = Instant::now();
-    let outcome = enforced(&rules, &apply, args).await;
+    let outcome = enforced(&rules, &apply, args, deadline).await;
     if let Ok(programmed) = &outcome {
         println!(
             "programmed on {programmed} after {} ms, and refused at once: in force",
@@ -81,19 +85,27 @@ pub(crate) async fn run(client: Client, namespace: &str, args: &Args) -> Result<
 }
 
 /// Makes the rule, waits until it says that it is in force, and looks whether it is. Gives the nodes that run it.
-async fn enforced(rules: &Api<IpRule>, apply: &PatchParams, args: &Args) -> Result<String> {
+async fn enforced(rules: &Api<IpRule>, apply: &PatchParams, args: &Args, deadline: Instant) -> Result<String> {
     let made = rules
         .patch(objects::NAME, apply, &Patch::Apply(objects::rule(args.target, &args.pod, &args.pod_uid)))
         .await
         .context("make the rule")?;
     let generation = made.metadata.generation.unwrap_or_default();
     println!("waiting for Programmed");
+    let mut said = String::new();
     let nodes = loop {
         let rule = rules.get(objects::NAME).await.context("read the rule")?;
         match verdict::of(rule.status.as_ref(), generation) {
             Verdict::Programmed(nodes) => break nodes,
             Verdict::Refused(why) => bail!("the rule is not accepted: {why}"),
-            Verdict::Waiting(_) => tokio::time::sleep(LOOK_AGAIN).await,
+            Verdict::Waiting(why) if Instant::now() >= deadline => bail!("the rule is not in force: {why}"),
+            Verdict::Waiting(why) => {
+                if why != said {
+                    println!("  {why}");
+                    said = why;
+                }
+                tokio::time::sleep(LOOK_AGAIN).await;
+            }
         }
     };
     match probe::connect(args.target).await? {

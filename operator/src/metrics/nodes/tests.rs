@@ -1,5 +1,6 @@
 //! What Prometheus reads of nodes, whole.
 
+use callgate_proto::model::{NodeConfig, Source};
 use callgate_proto::pb;
 use jiff::Timestamp;
 use prometheus_client::encoding::text;
@@ -22,14 +23,14 @@ fn attach(fleet: &mut Fleet, node: &str, report: pb::Report) {
 /// Lines without their explanations.
 fn told(fleet: &Fleet) -> Vec<String> {
     let mut shown = String::new();
-    text::encode_registry(&mut shown, &of_nodes(fleet)).unwrap();
+    text::encode_registry(&mut shown, &of_nodes(fleet, &BTreeMap::new())).unwrap();
     shown.lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect()
 }
 
 #[test]
 fn of_a_fleet_of_nobody_nothing_is_told() {
     let mut shown = String::new();
-    text::encode_registry(&mut shown, &of_nodes(&Fleet::default())).unwrap();
+    text::encode_registry(&mut shown, &of_nodes(&Fleet::default(), &BTreeMap::new())).unwrap();
     assert_eq!(shown, "");
 }
 
@@ -111,6 +112,20 @@ fn a_node_without_pptp_has_no_counters_and_one_that_is_lost_nothing_but_that() {
             "callgate_rule_live_calls{namespace=\"pos\",rule=\"tills\"} 1",
         ]
     );
+}
+
+#[test]
+fn a_node_with_clients_whose_agent_has_never_come_is_told_of_and_one_that_needs_none_is_not() {
+    let mut fleet = Fleet::default();
+    attach(&mut fleet, "there", report(0, 0, &[]));
+    let source = Source { net: "10.1.0.2/32".parse().unwrap(), chain: 0 };
+    let busy = NodeConfig { sources: vec![source], ..NodeConfig::default() };
+    let wanted = [("idle", NodeConfig::default()), ("never", busy.clone()), ("there", busy)];
+    let wanted = wanted.map(|(node, config)| (node.to_owned(), Arc::new(Snapshot::new(config, vec![])))).into();
+    let mut shown = String::new();
+    text::encode_registry(&mut shown, &of_nodes(&fleet, &wanted)).unwrap();
+    let attached: Vec<&str> = shown.lines().filter(|line| line.starts_with("callgate_node_attached")).collect();
+    assert_eq!(attached, ["callgate_node_attached{node=\"there\"} 1", "callgate_node_attached{node=\"never\"} 0"]);
 }
 
 #[test]
