@@ -51,7 +51,7 @@ fn document(line: u32, part: &str) -> Document {
 }
 
 /// The first line of the parser's message without its place, which counts from the document's first line and not the
-/// file's.
+/// file's, and without advice to whoever calls the parser.
 fn words(error: &str) -> String {
     let first = error.lines().next().unwrap_or_default();
     let message = first.strip_prefix("error: ").unwrap_or(first);
@@ -62,6 +62,7 @@ fn words(error: &str) -> String {
         }
         Some(_) | None => message,
     };
+    let message = message.split(", set ").next().unwrap_or(message);
     if message.is_empty() { "it cannot be parsed".to_owned() } else { message.to_owned() }
 }
 
@@ -74,6 +75,12 @@ mod tests {
         let text = "# only a comment\n---\na: 1\n---\n\n# why\nb: 2\n--- # again\nc: [\n";
         let found: Vec<(u32, bool)> = documents(text).iter().map(|d| (d.line, d.value.is_ok())).collect();
         assert_eq!(found, [(3, true), (7, true), (9, false)]);
+    }
+
+    #[test]
+    fn a_key_that_is_there_twice_is_named_and_nothing_said_of_the_parsers_options() {
+        let found = documents("a: 1\nb: {c: 1, c: 2}\n").remove(0).value;
+        assert_eq!(found, Err((2, "duplicate mapping key: c".to_owned())));
     }
 
     #[test]
