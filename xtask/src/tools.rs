@@ -172,6 +172,10 @@ fn dir_of(module: &Module) -> Result<PathBuf> {
         hash.update(word);
         hash.update([0]);
     }
+    // Not on x86_64, so that what CI and people have there since before others were told apart stays theirs.
+    if std::env::consts::ARCH != "x86_64" {
+        hash.update(std::env::consts::ARCH);
+    }
     let short: String = hash.finalize().iter().take(8).map(|octet| format!("{octet:02x}")).collect();
     let cache = std::env::var_os("XDG_CACHE_HOME")
         .map(PathBuf::from)
