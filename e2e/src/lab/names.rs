@@ -43,6 +43,30 @@ impl LabId {
     }
 }
 
+/// The directory of a lab: dropped, it is removed. What writes there has to be dropped before.
+#[derive(Debug)]
+pub struct Files(PathBuf);
+
+impl Files {
+    /// Of this lab.
+    pub fn of(lab: LabId) -> Self {
+        Self(lab.dir())
+    }
+}
+
+impl Drop for Files {
+    fn drop(&mut self) {
+        if !kept() {
+            drop(fs::remove_dir_all(&self.0));
+        }
+    }
+}
+
+/// Whether people want to look at what labs leave behind.
+fn kept() -> bool {
+    std::env::var_os("CALLGATE_KEEP_LABS").is_some()
+}
+
 /// The process that owns a name of ours: `cg-PID-N` or `cg-PID-N-NODE`.
 fn owner(name: &str) -> Option<u32> {
     let mut parts = name.strip_prefix("cg-")?.split('-');

@@ -13,7 +13,7 @@ use nix::sys::signal::Signal;
 use super::support::can_run;
 
 /// What of the labs of this process is there: namespaces and directories.
-fn left(pid: i32) -> Vec<String> {
+pub(crate) fn left(pid: i32) -> Vec<String> {
     let names = |dir: &Path| -> Vec<String> {
         let entries = fs::read_dir(dir).into_iter().flatten().flatten();
         entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
