@@ -48,6 +48,25 @@ fn a_lab_that_gets_sigterm_leaves_nothing() {
 }
 
 #[test]
+fn a_lab_that_gets_sigterm_while_it_is_built_leaves_nothing() {
+    if !can_run("a_lab_that_gets_sigterm_while_it_is_built_leaves_nothing") {
+        return;
+    }
+    // How much of it is there: its directory, and namespaces one by one.
+    for there in 1..6 {
+        let dir = tempfile::tempdir().unwrap();
+        let mut command = Command::new(program("callgate-lab").unwrap());
+        command.arg("demo");
+        let mut demo = Process::spawn("demo", command, &dir.path().join("log")).unwrap();
+        let pid = demo.pid().as_raw();
+        wait::until_true("a lab is being built", Duration::from_secs(30), || Ok(left(pid).len() >= there)).unwrap();
+        demo.signal(Signal::SIGTERM);
+        let code = demo.wait(Duration::from_secs(30)).unwrap().code();
+        assert_eq!((code, left(pid)), (Some(128 + 15), Vec::new()), "{there}: {}", demo.tail(20));
+    }
+}
+
+#[test]
 fn what_a_killed_lab_left_is_swept() {
     if !can_run("what_a_killed_lab_left_is_swept") {
         return;
