@@ -93,7 +93,7 @@ fn install(packages: &[&str]) -> Result<()> {
     if !gone.iter().all(may_go) {
         let (wanted, gone) = (packages.join(" "), gone.join(" "));
         bail!(
-            "nothing was installed: Debian's {wanted} would take away what this host has: {gone}. If you can spare that: \
+            "not installed: Debian's {wanted}, which would take away what this host has: {gone}. If you can spare that: \
              apt-get install {wanted}; else use another machine"
         );
     }
@@ -107,7 +107,7 @@ fn gone(args: &[&str]) -> Result<Vec<String>> {
     Ok(removed(&String::from_utf8_lossy(&out.stdout)))
 }
 
-/// Of what apt says when it only simulates: `Remv PACKAGE [VERSION]`. A package of another architecture has it behind a colon.
+/// Of what apt says when it only simulates: `Remv PACKAGE [VERSION]`.
 fn removed(said: &str) -> Vec<String> {
     let names = said.lines().filter_map(|line| line.strip_prefix("Remv ")?.split(' ').next());
     names.map(str::to_owned).collect()

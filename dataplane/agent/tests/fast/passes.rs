@@ -21,7 +21,7 @@ fn pass(lab: &Lab, path: &CallPath, up: &[Gre], down: &[Gre]) {
 }
 
 /// Whether the kernel has tcx: since Linux 6.6.
-fn has_tcx() -> bool {
+pub(crate) fn has_tcx() -> bool {
     let release = nix::sys::utsname::uname().unwrap().release().to_string_lossy().into_owned();
     let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|number| number.parse::<u32>().unwrap());
     (numbers.next(), numbers.next()) >= (Some(6), Some(6))
