@@ -12,7 +12,7 @@ use crate::{process, root};
 
 const SOURCE: &str = "callgate.bpf.c";
 const OBJECT: &str = "callgate.bpf.o";
-/// What the object was made from and by: three lines.
+/// What the object was made from, what came of it, how and by whom: four lines.
 const RECORD: &str = "callgate.bpf.made";
 
 /// Little-endian, and instructions of Linux 5.1 at most. Without -g: no path of a machine is in the object.
@@ -31,17 +31,17 @@ pub(crate) fn generate(check: bool) -> Result<bool> {
         if let Some(version) = &clang {
             compile(OBJECT)?;
             fs::write(dir.join(RECORD), record(&source, &read(OBJECT)?, version)).context(RECORD)?;
-        } else if before.1.lines().take(2).ne(record(&source, &before.0, "").lines().take(2)) {
+        } else if before.1.lines().take(3).ne(record(&source, &before.0, "").lines().take(3)) {
             bail!(
-                "dataplane/bpf/{SOURCE} has changed, and there is no clang to make {OBJECT} from it: install clang 14 or later"
+                "dataplane/bpf/{SOURCE} or how it is compiled has changed, and there is no clang to make {OBJECT} from it: install clang 14 or later"
             );
         }
         return Ok(true);
     }
-    let maker = before.1.lines().nth(2).unwrap_or_default().trim_start_matches("clang ").to_owned();
+    let maker = before.1.lines().nth(3).unwrap_or_default().trim_start_matches("clang ").to_owned();
     if record(&source, &before.0, &maker) != before.1 {
         println!(
-            "dataplane/bpf/{OBJECT} was not made from {SOURCE} as it is, or was changed: run `cargo xtask generate` where clang is"
+            "dataplane/bpf/{OBJECT} was not made from {SOURCE} as it is and with these flags, or was changed: run `cargo xtask generate` where clang is"
         );
         return Ok(false);
     }
@@ -93,5 +93,6 @@ fn clang() -> Option<String> {
 
 fn record(source: &[u8], object: &[u8], clang: &str) -> String {
     let digest = |bytes: &[u8]| Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-    format!("{SOURCE} {}\n{OBJECT} {}\nclang {clang}\n", digest(source), digest(object))
+    let flags = digest(FLAGS.join(" ").as_bytes());
+    format!("{SOURCE} {}\n{OBJECT} {}\nflags {flags}\nclang {clang}\n", digest(source), digest(object))
 }

@@ -30,10 +30,13 @@ pub(crate) enum Args {
     },
 }
 
+/// After it was said why.
+const NO_GO: &str = "there is no Go 1.24 or newer";
+
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     if let Args::Tools { kwok } = args {
         process::forward_signals();
-        let dirs = tools::ensure(*kwok)?.context("there is no Go")?;
+        let dirs = tools::ensure(*kwok)?.context(NO_GO)?;
         println!("{}={}", tools::VARIABLE, dirs.display());
         return Ok(ExitCode::SUCCESS);
     }
@@ -44,13 +47,13 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         Args::Up => {
             process::forward_signals();
             packages::ensure_cluster()?;
-            let tools = tools::ensure(false)?.context("there is no Go")?;
+            let tools = tools::ensure(false)?.context(NO_GO)?;
             demo::build()?;
             let status = process::run(lab(&["up"], &tools), Duration::from_secs(600))?;
             Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
         Args::Kubectl { args } => {
-            let tools = tools::ensure(false)?.context("there is no Go")?;
+            let tools = tools::ensure(false)?.context(NO_GO)?;
             Err(lab(&["kubectl", "--"], &tools).args(args).exec()).context("callgate-lab")
         }
         Args::Down => Err(lab(&["down"], &OsString::new()).exec()).context("callgate-lab"),

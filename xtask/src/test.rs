@@ -51,7 +51,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let more = ["build", "--locked", "-p", "callgate-operator", "-p", "callgate-hook", "--bins", "--example", "scale"];
     steps.run("build of what runs in pods", || cargo(&more, &[]))?;
     // Without Go the chart's tests skip themselves.
-    steps.run("helm", tools::ensure_helm)?;
+    let helm = steps.run("helm", tools::ensure_helm);
+    held("helm", &mut tally, helm);
     steps.run("unit tests", || unit(args, &skips, &mut tally))?;
     let with_cluster = nix::unistd::geteuid().is_root() && cluster_has(args)?;
     let ahead = with_cluster.then(Beside::for_cluster).transpose()?;

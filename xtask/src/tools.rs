@@ -54,7 +54,10 @@ const MODULES: &[Module] = &[
 /// For tests of scale only.
 const KWOK: Module = Module { name: "kwok", ldflags: "-s -w", programs: &[("kwok", "sigs.k8s.io/kwok/cmd/kwok")] };
 
-/// Builds what is missing; the value for `VARIABLE`. `None` without Go, which is said.
+/// The oldest Go that builds them, as their go.mod say.
+const GO: (u32, u32) = (1, 24);
+
+/// Builds what is missing; the value for `VARIABLE`. `None` without Go, or with one that is too old, which is said.
 pub(crate) fn ensure(with_kwok: bool) -> Result<Option<OsString>> {
     ensure_all(MODULES.iter().chain(with_kwok.then_some(&KWOK)))
 }
@@ -79,10 +82,8 @@ fn ensure_all<'a>(modules: impl Iterator<Item = &'a Module>) -> Result<Option<Os
         let dir = dir_of(module)?;
         fs::create_dir_all(&dir).with_context(|| format!("make {}", dir.display()))?;
         if missing(module, &dir) > 0 {
-            if !has_go() {
-                println!(
-                    "no Go (1.24 or newer): the programs of a cluster cannot be built; install it from https://go.dev/dl"
-                );
+            if let Some(why) = without_go(module) {
+                println!("{why}: the programs of a cluster cannot be built; install Go from https://go.dev/dl");
                 return Ok(None);
             }
             build(module, &dir)?;
@@ -96,9 +97,30 @@ fn missing(module: &Module, dir: &Path) -> usize {
     module.programs.iter().filter(|(name, _)| !dir.join(name).is_file()).count()
 }
 
-fn has_go() -> bool {
-    let status = Command::new("go").arg("version").stdout(Stdio::null()).stderr(Stdio::null()).status();
-    status.is_ok_and(|status| status.success())
+/// Why Go cannot build it; `None` if it can.
+fn without_go(module: &Module) -> Option<String> {
+    let ask = |dir: &Path| {
+        let asked = Command::new("go").args(["env", "GOVERSION"]).stderr(Stdio::null()).current_dir(dir).output();
+        let said = asked.ok().filter(|out| out.status.success())?;
+        Some(String::from_utf8_lossy(&said.stdout).into_owned())
+    };
+    // Beside the go.mod, Go from 1.21 on fetches a newer one of itself; where it cannot, it still says elsewhere which it is.
+    too_old(ask(&folder(module)).or_else(|| ask(&root())).as_deref())
+}
+
+/// By what `go env GOVERSION` has said: `go1.24.3`, `go1.25rc1`, `devel go1.26-0123456`; nothing before Go 1.16.
+fn too_old(said: Option<&str>) -> Option<String> {
+    let wanted = format!("{}.{} or newer", GO.0, GO.1);
+    let Some(said) = said.map(str::trim) else { return Some(format!("no Go ({wanted})")) };
+    let version = said.split_whitespace().find_map(|word| {
+        let mut numbers = word.strip_prefix("go")?.split(|c: char| !c.is_ascii_digit()).map(str::parse);
+        Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
+    });
+    match version {
+        Some(version) if version >= GO => None,
+        Some((major, minor)) => Some(format!("the Go here is {major}.{minor}, not {wanted}")),
+        None => Some(format!("the Go here does not say that it is {wanted}, but {said:?}")),
+    }
 }
 
 /// One process at a time; each program appears when it is whole.
@@ -150,10 +172,34 @@ fn dir_of(module: &Module) -> Result<PathBuf> {
         hash.update(word);
         hash.update([0]);
     }
+    // Not on x86_64, so that what CI and people have there since before others were told apart stays theirs.
+    if std::env::consts::ARCH != "x86_64" {
+        hash.update(std::env::consts::ARCH);
+    }
     let short: String = hash.finalize().iter().take(8).map(|octet| format!("{octet:02x}")).collect();
     let cache = std::env::var_os("XDG_CACHE_HOME")
         .map(PathBuf::from)
         .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")))
         .context("neither XDG_CACHE_HOME nor HOME is set")?;
     Ok(cache.join("callgate/tools").join(format!("{}-{short}", module.name)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_go_that_is_too_old_is_none_and_people_hear_which_it_is() {
+        for fine in
+            ["go1.24\n", "go1.24.0", "go1.25rc1", "go1.26.8 X:nocoverageredesign", "devel go1.26-0123456 Mon", "go2.0"]
+        {
+            assert_eq!(too_old(Some(fine)), None, "{fine}");
+        }
+        let old = "the Go here is 1.19, not 1.24 or newer";
+        assert_eq!(too_old(Some("go1.19.8\n")).as_deref(), Some(old));
+        assert_eq!(too_old(Some("devel go1.19-0123456")).as_deref(), Some(old));
+        let silent = "the Go here does not say that it is 1.24 or newer, but \"\"";
+        assert_eq!(too_old(Some("\n")).as_deref(), Some(silent));
+        assert_eq!(too_old(None).as_deref(), Some("no Go (1.24 or newer)"));
+    }
 }

@@ -9,6 +9,7 @@ use super::calls::{self, Id};
 use super::flood::{self, Frames, Inner, Packet};
 use super::latency::{self, Delay};
 use super::site::{CLIENT, Direction, EXTERNAL, Gateway, Measured, Site};
+use crate::gateway::baseline;
 use crate::gateway::callgate::Callgate;
 use crate::lab::node::Node;
 use crate::lab::process::memory;
@@ -40,16 +41,6 @@ impl Kind {
             Self::KernelAlg => "kernel ALG",
             Self::Slow => "Callgate AF_PACKET",
             Self::Fast => "Callgate eBPF",
-        }
-    }
-
-    /// How many calls it can be asked for. The kernel's ALG stops carrying beyond 2,048 calls without GRE.
-    pub fn most(self) -> usize {
-        match self {
-            Self::KernelAlg => 1_000,
-            // As many entries as conntrack has room for.
-            Self::Masquerade => 10_000,
-            Self::Plain | Self::Slow | Self::Fast => 60_000,
         }
     }
 
@@ -135,6 +126,19 @@ impl Bed {
         calls::hush(&site.client)?;
         calls::hush(&site.server)?;
         Ok(Self { kind, site, ids: Vec::new() })
+    }
+
+    /// How many calls it can be asked for.
+    ///
+    /// # Errors
+    /// If the kernel does not say how many its ALG has room for.
+    pub fn most(&self) -> anyhow::Result<usize> {
+        Ok(match self.kind {
+            Kind::KernelAlg => baseline::calls_without_gre()?.min(1_000),
+            // As many entries as conntrack has room for.
+            Kind::Masquerade => 10_000,
+            Kind::Plain | Kind::Slow | Kind::Fast => 60_000,
+        })
     }
 
     /// How many calls are set up.

@@ -127,7 +127,7 @@ fn build(plan: &Plan, report: &mut Report) -> anyhow::Result<Beds> {
     for &kind in &plan.kinds {
         ensure!(!signals::asked_to_end(), "ended by a signal before anything was measured");
         if plan.has(Part::Gre) || plan.has(Part::Latency) {
-            beds.calls.push(with_calls(kind, most.min(kind.most()), report).with_context(|| kind.name())?);
+            beds.calls.push(with_calls(kind, most, report).with_context(|| kind.name())?);
         }
         if plan.has(Part::SetUps) {
             beds.set_ups.push(Bed::build(kind, plan::SET_UPS).with_context(|| kind.name())?);
@@ -146,9 +146,10 @@ fn build(plan: &Plan, report: &mut Report) -> anyhow::Result<Beds> {
     Ok(beds)
 }
 
-fn with_calls(kind: Kind, calls: usize, report: &mut Report) -> anyhow::Result<Bed> {
-    eprintln!("==> {}: building, setting up {calls} calls", kind.name());
+fn with_calls(kind: Kind, most: usize, report: &mut Report) -> anyhow::Result<Bed> {
     let mut bed = Bed::build(kind, "")?;
+    let calls = most.min(bed.most()?);
+    eprintln!("==> {}: setting up {calls} calls", kind.name());
     // What the first call needs, it needs for all.
     bed.set_up(1, 1)?;
     let (before, others) = (bed.agent_memory()?, calls - 1);
@@ -161,7 +162,13 @@ fn with_calls(kind: Kind, calls: usize, report: &mut Report) -> anyhow::Result<B
     match kind {
         Kind::Plain | Kind::Masquerade => {}
         // Its expectations end with the first packet of each call.
-        Kind::KernelAlg => drop(bed.first_packets()?),
+        Kind::KernelAlg => {
+            let carry = all_that_carry(&bed)? as usize;
+            ensure!(
+                carry == calls,
+                "of {calls} calls only {carry} carry GRE: what it would cost is not that of {calls}"
+            );
+        }
         Kind::Slow | Kind::Fast => report.unheard.push((kind, calls, all_that_carry(&bed)?)),
     }
     Ok(bed)

@@ -5,11 +5,13 @@ use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
+use nix::time::{clock_getcpuclockid, clock_gettime};
+use nix::unistd::Pid;
 
 use super::flood::{self, Frames, Packet};
 use crate::gateway::baseline;
 use crate::gateway::callgate::Callgate;
-use crate::lab::names::LabId;
+use crate::lab::names::{Files, LabId};
 use crate::lab::node::Node;
 
 /// The client.
@@ -98,7 +100,7 @@ pub struct Measured {
     pub offered: f64,
 }
 
-/// A site. Fields are dropped in their order: the agent ends before its namespaces.
+/// A site. Fields are dropped in their order: the agent ends before its namespaces, and they before their files.
 #[derive(Debug)]
 pub struct Site {
     /// The agent, if there is one.
@@ -115,6 +117,7 @@ pub struct Site {
     outer: String,
     /// Threads of the kernel that do the gateway's work.
     napi: Vec<u32>,
+    _files: Files,
 }
 
 impl Site {
@@ -125,6 +128,7 @@ impl Site {
     /// What failed.
     pub fn build(tag: &str, gateway: Gateway<'_>) -> anyhow::Result<Self> {
         let id = LabId::next();
+        let files = Files::of(id);
         let node = |name: &str| Node::create(id, name);
         let (client, gw, server) = (node("c")?, node("gw")?, node("s")?);
         let (inner, outer) = (format!("b{tag}i"), format!("b{tag}o"));
@@ -155,7 +159,7 @@ impl Site {
                 gw.sysctl(&format!("net/netfilter/{timeout}"), "86400")?;
             }
         }
-        Ok(Self { callgate, client, gw, server, inner, outer, napi: Vec::new() })
+        Ok(Self { callgate, client, gw, server, inner, outer, napi: Vec::new(), _files: files })
     }
 
     /// From now on the gateway's work is done by threads of their own, so that it can be measured.
@@ -247,19 +251,24 @@ impl Site {
     /// # Errors
     /// If it cannot be read.
     pub fn cpu(&self) -> anyhow::Result<u64> {
-        let mut threads: Vec<String> = self.napi.iter().map(|pid| format!("/proc/{pid}/schedstat")).collect();
-        if let Some(pid) = self.callgate.as_ref().and_then(Callgate::pid) {
-            for task in fs::read_dir(format!("/proc/{pid}/task"))? {
-                threads.push(task?.path().join("schedstat").to_string_lossy().into_owned());
-            }
-        }
-        let mut total = 0;
-        for path in threads {
+        let mut total = match self.callgate.as_ref().and_then(Callgate::pid) {
+            Some(pid) => process_time(pid)?,
+            None => 0,
+        };
+        for pid in &self.napi {
+            let path = format!("/proc/{pid}/schedstat");
             let text = fs::read_to_string(&path).with_context(|| path.clone())?;
             total += text.split(' ').next().and_then(|ns| ns.parse::<u64>().ok()).context("schedstat")?;
         }
         Ok(total)
     }
+}
+
+/// CPU time of all threads of a process, those that have ended included (clock_getcpuclockid(3)), ns.
+fn process_time(pid: i32) -> anyhow::Result<u64> {
+    let clock = clock_getcpuclockid(Pid::from_raw(pid)).context("CPU clock of the agent")?;
+    let time = Duration::from(clock_gettime(clock).context("CPU time of the agent")?);
+    Ok(time.as_nanos() as u64)
 }
 
 /// Kernel threads `napi/DEVICE-N` of these devices.
@@ -277,4 +286,23 @@ fn napi_threads(devices: &[&str]) -> anyhow::Result<Vec<u32>> {
         "this kernel has no threaded NAPI for veth: the gateway's CPU time cannot be told apart"
     );
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_thread_has_taken_that_has_ended_stays_counted() {
+        let own = || process_time(std::process::id() as i32).unwrap();
+        let before = own();
+        let busy = || {
+            let of_this_thread = nix::time::ClockId::CLOCK_THREAD_CPUTIME_ID;
+            let time = || Duration::from(clock_gettime(of_this_thread).unwrap());
+            while time() < Duration::from_millis(20) {}
+            time()
+        };
+        let taken = std::thread::spawn(busy).join().unwrap();
+        assert!(u128::from(own() - before) >= taken.as_nanos());
+    }
 }

@@ -45,7 +45,7 @@ conf_dir = "{networks}"
     );
     let file = node.dir.join("containerd.toml");
     fs::write(&file, config).with_context(|| file.display().to_string())?;
-    let mut command = node.command("/usr/bin/containerd");
+    let mut command = node.command("containerd");
     command.arg("--config").arg(&file);
     node.spawn("containerd", command)
 }
@@ -62,12 +62,12 @@ pub(super) fn wait(node: &Node, process: &mut Process) -> anyhow::Result<()> {
 /// Gives it an image out of a tar.
 pub(super) fn import(node: &Node, tar: &Path) -> anyhow::Result<()> {
     let tar = tar.display().to_string();
-    node.run("/usr/bin/ctr", &["-a", SOCKET, "-n", "k8s.io", "images", "import", &tar])?;
+    node.run("ctr", &["-a", SOCKET, "-n", "k8s.io", "images", "import", &tar])?;
     Ok(())
 }
 
 /// Gives an image a second name; one that is taken goes to this image.
 pub(super) fn tag(node: &Node, image: &str, name: &str) -> anyhow::Result<()> {
-    node.run("/usr/bin/ctr", &["-a", SOCKET, "-n", "k8s.io", "images", "tag", "--force", image, name])?;
+    node.run("ctr", &["-a", SOCKET, "-n", "k8s.io", "images", "tag", "--force", image, name])?;
     Ok(())
 }

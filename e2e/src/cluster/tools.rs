@@ -1,17 +1,17 @@
 //! Finds the programs of a cluster: those that `cargo xtask` builds, and those of Debian.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::bail;
 
 /// Directories of the built programs, separated as in PATH. `cargo xtask` sets it.
 pub const VARIABLE: &str = "CALLGATE_CLUSTER_TOOLS";
 
-/// Programs of Debian that a cluster needs, and the package of each.
+/// Programs of Debian that a cluster needs, by path or as PATH has them (not only Debian brings those), and the package of each.
 const DEBIAN: [(&str, &str); 6] = [
-    ("/usr/bin/containerd", "containerd"),
-    ("/usr/bin/ctr", "containerd"),
-    ("/usr/sbin/runc", "runc"),
+    ("containerd", "containerd"),
+    ("ctr", "containerd"),
+    ("runc", "runc"),
     ("/usr/lib/cni/bridge", "containernetworking-plugins"),
     ("/bin/busybox", "busybox-static"),
     ("/usr/sbin/iptables", "iptables"),
@@ -43,6 +43,12 @@ pub fn missing() -> Option<String> {
     if !nix::unistd::geteuid().is_root() {
         return Some("needs root".into());
     }
-    let (_, package) = DEBIAN.iter().find(|(path, _)| !Path::new(path).exists())?;
+    let (_, package) = DEBIAN.iter().find(|(program, _)| !is_there(program))?;
     Some(format!("needs the Debian package {package}"))
+}
+
+/// An absolute path stays what it is, whatever it is joined to.
+fn is_there(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|dir| dir.join(program).exists())
 }

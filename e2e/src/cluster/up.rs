@@ -12,7 +12,7 @@ use super::kubectl::Kubectl;
 use super::machine::Machine;
 use super::outside::Outside;
 use super::{dns, image, kubeconfig, wiring};
-use crate::lab::names::{self, LabId};
+use crate::lab::names::{self, Files, LabId};
 use crate::lab::node::Node;
 use crate::lab::process::{Process, tail};
 use crate::lab::signals;
@@ -48,6 +48,7 @@ pub struct Cluster {
     pub kubeconfig: PathBuf,
     /// Where everything the cluster writes is.
     pub dir: PathBuf,
+    _files: Files,
 }
 
 impl Cluster {
@@ -70,6 +71,7 @@ impl Cluster {
         let start = Instant::now();
         let mut say = |what: &str| say(&format!("{:5.1} s  {what}", start.elapsed().as_secs_f64()));
         let id = LabId::next();
+        let files = Files::of(id);
         let control_plane = Node::create(id, "cp")?;
         let router = Node::create(id, "inet")?;
         let mut machines =
@@ -88,7 +90,8 @@ impl Cluster {
         runtimes(&mut machines, &images, plan.masquerade)?;
         let outside = Outside::start(router, servers)?;
         say("containerd runs on every node, pptpd outside");
-        let mut cluster = Self { control, dns, machines, outside, control_plane, kubeconfig, dir: id.dir() };
+        let dir = id.dir();
+        let mut cluster = Self { control, dns, machines, outside, control_plane, kubeconfig, dir, _files: files };
         cluster.become_ready(&authority, &mut say).inspect_err(|_| cluster.tell())?;
         Ok(cluster)
     }
@@ -180,9 +183,6 @@ impl Drop for Cluster {
         self.dns.kill9();
         for node in [&self.control_plane, &self.outside.router].into_iter().chain(&self.outside.servers) {
             names::remove_netns(node.netns());
-        }
-        if std::env::var_os("CALLGATE_KEEP_LABS").is_none() {
-            drop(fs::remove_dir_all(&self.dir));
         }
     }
 }

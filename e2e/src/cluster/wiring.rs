@@ -1,10 +1,10 @@
 //! Links, addresses and routes of a cluster.
 
 use std::net::Ipv4Addr;
-use std::path::Path;
 
 use super::addresses::{self, CONTROL_PLANE, ROUTER};
 use super::machine::Machine;
+use crate::lab::kernel;
 use crate::lab::node::Node;
 use crate::lab::topology::server_address;
 
@@ -31,8 +31,8 @@ pub(super) fn wire(router: &Node, control_plane: &Node, machines: &[Machine], se
     router.ip(&lines)?;
     router.sysctl("net/ipv4/ip_forward", "1")?;
     // With br_netfilter in the kernel, what only crosses the bridge would be counted too.
-    if Path::new("/proc/sys/net/bridge").exists() {
-        router.sysctl("net/bridge/bridge-nf-call-iptables", "0")?;
+    if kernel::has_br_netfilter() {
+        router.sysctl(kernel::BRIDGE_CALLS_IPTABLES, "0")?;
     }
     control_plane.ip(&(own(CONTROL_PLANE, ROUTER) + &to_pods(machines, None)))?;
     for machine in machines {

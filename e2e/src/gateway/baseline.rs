@@ -1,6 +1,9 @@
 //! NATs without Callgate: how they treat the second client of a server.
 
+use std::fs;
 use std::net::Ipv4Addr;
+
+use anyhow::Context as _;
 
 use crate::lab::node::Node;
 use crate::lab::topology::{EXTERNAL, OUT_IF};
@@ -35,6 +38,17 @@ pub fn kernel_alg(gw: &Node, out: &str) -> anyhow::Result<()> {
             chain post {{ type nat hook postrouting priority 100; oifname \"{out}\" masquerade; }}
         }}"
     ))
+}
+
+/// How many calls can be set up through the kernel's ALG before GRE of any of them, so that all of them carry it: it expects GRE both
+/// ways of each, and the kernel has room for so many expectations, by its memory. Nothing says so before conntrack is there.
+///
+/// # Errors
+/// As said.
+pub fn calls_without_gre() -> anyhow::Result<usize> {
+    const ROOM: &str = "/proc/sys/net/netfilter/nf_conntrack_expect_max";
+    let room = fs::read_to_string(ROOM).context(ROOM)?;
+    Ok(room.trim().parse::<usize>().context(ROOM)? / 2)
 }
 
 /// A NAT that maps GRE by address alone, as many routers do: TCP is masqueraded, GRE goes to one client.

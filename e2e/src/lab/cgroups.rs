@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use super::signals;
 use crate::wait;
 
 /// How long killed processes may take to leave their cgroup.
@@ -18,6 +19,7 @@ const EMPTY: Duration = Duration::from_secs(10);
 /// # Errors
 /// If the host has none, or one cannot be written.
 pub fn make(name: &str) -> anyhow::Result<()> {
+    let _making = signals::making();
     let tops = tops();
     anyhow::ensure!(!tops.is_empty(), "no cgroup hierarchy is mounted: containers cannot run here");
     for (top, _) in tops.iter().filter(|(_, one_for_all)| !*one_for_all || tops.len() == 1) {

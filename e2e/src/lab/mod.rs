@@ -9,6 +9,7 @@
 pub mod capture;
 pub mod cgroups;
 pub mod control;
+pub mod kernel;
 pub mod mounts;
 pub mod names;
 pub mod node;

@@ -5,17 +5,21 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::cgroups;
+use crate::wait;
 
 /// Where iproute2 keeps named network namespaces.
 pub const NETNS_DIR: &str = "/run/netns";
 
 /// How often a namespace is looked through for processes.
 const ROUNDS: usize = 3;
+/// How long the labs of this process are looked for on its way out; whoever told it to end may wait no longer than 20 s.
+const GONE: Duration = Duration::from_secs(15);
 
 static NEXT: AtomicU32 = AtomicU32::new(1);
 
@@ -43,6 +47,30 @@ impl LabId {
     }
 }
 
+/// The directory of a lab: dropped, it is removed. What writes there has to be dropped before.
+#[derive(Debug)]
+pub struct Files(PathBuf);
+
+impl Files {
+    /// Of this lab.
+    pub fn of(lab: LabId) -> Self {
+        Self(lab.dir())
+    }
+}
+
+impl Drop for Files {
+    fn drop(&mut self) {
+        if !kept() {
+            drop(fs::remove_dir_all(&self.0));
+        }
+    }
+}
+
+/// Whether people want to look at what labs leave behind.
+fn kept() -> bool {
+    std::env::var_os("CALLGATE_KEEP_LABS").is_some()
+}
+
 /// The process that owns a name of ours: `cg-PID-N` or `cg-PID-N-NODE`.
 fn owner(name: &str) -> Option<u32> {
     let mut parts = name.strip_prefix("cg-")?.split('-');
@@ -58,10 +86,15 @@ pub fn sweep_dead() {
 
 /// Removes all labs of this process: for the way out after a signal.
 pub fn sweep_own() {
-    sweep(|pid| pid == std::process::id());
+    // What was under way at one look is found by the next.
+    let gone = wait::until_true("nothing of the lab is left", GONE, || Ok(sweep(|pid| pid == std::process::id()) == 0));
+    if let Err(error) = gone {
+        eprintln!("{error:#}; callgate-lab sweep removes it");
+    }
 }
 
-fn sweep(ours: impl Fn(u32) -> bool) {
+/// Removes what there is of labs; how much that was.
+fn sweep(ours: impl Fn(u32) -> bool) -> usize {
     let names = |dir: &Path| -> Vec<String> {
         let entries = fs::read_dir(dir).into_iter().flatten().flatten();
         let mut names: Vec<String> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
@@ -69,19 +102,16 @@ fn sweep(ours: impl Fn(u32) -> bool) {
         names.sort();
         names
     };
-    for name in names(Path::new(NETNS_DIR)) {
-        remove_netns(&name);
-    }
+    let netns = names(Path::new(NETNS_DIR));
+    netns.iter().for_each(|name| remove_netns(name));
     // Pods have network namespaces without a name of ours: they are found by cgroup.
-    for name in cgroups::names().iter().filter(|name| owner(name).is_some_and(&ours)) {
-        cgroups::remove(name);
-    }
+    let mut cgroups = cgroups::names();
+    cgroups.retain(|name| owner(name).is_some_and(&ours));
+    cgroups.iter().for_each(|name| cgroups::remove(name));
     let temp = std::env::temp_dir();
-    if std::env::var_os("CALLGATE_KEEP_LABS").is_none() {
-        for name in names(&temp) {
-            drop(fs::remove_dir_all(temp.join(name)));
-        }
-    }
+    let dirs = if kept() { Vec::new() } else { names(&temp) };
+    dirs.iter().for_each(|name| drop(fs::remove_dir_all(temp.join(name))));
+    netns.len() + cgroups.len() + dirs.len()
 }
 
 /// Kills what runs in a namespace and removes it. What is gone already is no error.

@@ -18,6 +18,7 @@ use nix::unistd::Pid;
 use super::mounts::{self, Kind};
 use super::names::{self, LabId};
 use super::process::Process;
+use super::signals;
 use super::syslog::Syslog;
 
 /// A host of the lab.
@@ -50,6 +51,7 @@ impl Node {
     /// # Errors
     /// As `create`.
     pub fn create_as(lab: LabId, name: &str, kind: Kind) -> anyhow::Result<Self> {
+        let _making = signals::making();
         let netns = lab.netns(name);
         let dir = lab.dir().join(name);
         fs::create_dir_all(dir.join("run/pptp")).with_context(|| format!("{}", dir.display()))?;
@@ -214,6 +216,7 @@ impl Node {
 
 impl Drop for Node {
     fn drop(&mut self) {
+        signals::wait_if_ending();
         names::remove_netns(&self.netns);
     }
 }

@@ -13,6 +13,7 @@ use anyhow::{Context as _, bail};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use super::signals;
 use crate::wait;
 
 /// How long a process may take to end after SIGTERM.
@@ -51,6 +52,7 @@ impl Process {
     fn start(name: &str, mut command: Command, log: &Path, stderr: File) -> anyhow::Result<Self> {
         command.stderr(Stdio::from(stderr));
         let program = command.get_program().to_string_lossy().into_owned();
+        let _making = signals::making();
         let child = command.spawn().with_context(|| format!("start {program} ({name}): is it installed?"))?;
         Ok(Self { name: name.into(), child, log: log.into(), ended: None })
     }

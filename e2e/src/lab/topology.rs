@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context as _, ensure};
 
-use super::names::{self, LabId};
+use super::names::{self, Files, LabId};
 use super::node::Node;
 use super::process::tail;
 use super::signals;
@@ -48,6 +48,8 @@ pub struct Lab {
     pub servers: Vec<Node>,
     /// Where everything the lab writes is.
     pub dir: PathBuf,
+    // Dropped in this order: what writes there is gone before the files, and they before the next lab begins.
+    _files: Files,
     _alone: MutexGuard<'static, ()>,
 }
 
@@ -82,6 +84,7 @@ impl Lab {
         signals::install();
         names::sweep_dead();
         let id = LabId::next();
+        let files = Files::of(id);
         let node = |name: &str| Node::create(id, name).with_context(|| format!("node {name}"));
         let many = |letter: char, count: usize| -> anyhow::Result<Vec<Node>> {
             (1..=count).map(|index| node(&format!("{letter}{index}"))).collect()
@@ -92,6 +95,7 @@ impl Lab {
             clients: many('c', plan.clients)?,
             servers: many('s', plan.servers)?,
             dir: id.dir(),
+            _files: files,
             _alone: alone,
         };
         lab.wire(plan)?;
@@ -183,9 +187,6 @@ impl Drop for Lab {
         }
         for node in self.nodes() {
             names::remove_netns(node.netns());
-        }
-        if std::env::var_os("CALLGATE_KEEP_LABS").is_none() {
-            drop(fs::remove_dir_all(&self.dir));
         }
     }
 }

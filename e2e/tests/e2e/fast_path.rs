@@ -5,6 +5,7 @@ use std::time::Duration;
 use callgate_e2e::bench::bed::{Bed, Kind};
 use callgate_e2e::bench::site::Site;
 use callgate_e2e::gateway::callgate::{CLASSIC, Callgate};
+use callgate_e2e::lab::kernel;
 use callgate_e2e::lab::topology::Lab;
 use callgate_e2e::peers::pptpd::Pptpd;
 use callgate_e2e::traffic::surface;
@@ -76,7 +77,7 @@ fn gre_of_live_calls_passes_beside_user_space_while_an_agent_is_there_and_while_
     if !can_run("gre_of_live_calls_passes_beside_user_space_while_an_agent_is_there_and_while_none_is") {
         return;
     }
-    passes_beside_user_space("auto", "eBPF at tcx");
+    passes_beside_user_space("auto", if kernel::has_tcx() { "eBPF at tcx" } else { "eBPF at clsact" });
 }
 
 #[test]

@@ -13,7 +13,7 @@ use nix::sys::signal::Signal;
 use super::support::can_run;
 
 /// What of the labs of this process is there: namespaces and directories.
-fn left(pid: i32) -> Vec<String> {
+pub(crate) fn left(pid: i32) -> Vec<String> {
     let names = |dir: &Path| -> Vec<String> {
         let entries = fs::read_dir(dir).into_iter().flatten().flatten();
         entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
@@ -45,6 +45,25 @@ fn a_lab_that_gets_sigterm_leaves_nothing() {
     demo.signal(Signal::SIGTERM);
     assert_eq!(demo.wait(Duration::from_secs(30)).unwrap().code(), Some(128 + 15));
     assert_eq!(left(pid), Vec::<String>::new());
+}
+
+#[test]
+fn a_lab_that_gets_sigterm_while_it_is_built_leaves_nothing() {
+    if !can_run("a_lab_that_gets_sigterm_while_it_is_built_leaves_nothing") {
+        return;
+    }
+    // How much of it is there: its directory, and namespaces one by one.
+    for there in 1..6 {
+        let dir = tempfile::tempdir().unwrap();
+        let mut command = Command::new(program("callgate-lab").unwrap());
+        command.arg("demo");
+        let mut demo = Process::spawn("demo", command, &dir.path().join("log")).unwrap();
+        let pid = demo.pid().as_raw();
+        wait::until_true("a lab is being built", Duration::from_secs(30), || Ok(left(pid).len() >= there)).unwrap();
+        demo.signal(Signal::SIGTERM);
+        let code = demo.wait(Duration::from_secs(30)).unwrap().code();
+        assert_eq!((code, left(pid)), (Some(128 + 15), Vec::new()), "{there}: {}", demo.tail(20));
+    }
 }
 
 #[test]

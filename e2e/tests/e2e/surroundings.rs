@@ -1,6 +1,8 @@
 //! Among others: bridges that call iptables, a foreign masquerade, a FORWARD chain that drops by default.
 
 use callgate_e2e::gateway::callgate::{CLASSIC, Callgate};
+use callgate_e2e::lab::kernel;
+use callgate_e2e::lab::root::skip;
 use callgate_e2e::lab::topology::{LAN_IF, Lab, OUT_IF, client_address, server_address};
 use callgate_e2e::peers::pptp_client::PptpClient;
 use callgate_e2e::peers::pptpd::Pptpd;
@@ -10,6 +12,13 @@ use super::support::{LOOK, Scene, UP, can_run};
 #[test]
 fn a_cni_with_masquerade_default_drop_and_a_forbidden_pod_keeps_its_say() {
     if !can_run("a_cni_with_masquerade_default_drop_and_a_forbidden_pod_keeps_its_say") {
+        return;
+    }
+    if !kernel::has_br_netfilter() {
+        skip(
+            "a_cni_with_masquerade_default_drop_and_a_forbidden_pod_keeps_its_say",
+            "needs the module br_netfilter in the kernel: modprobe br_netfilter",
+        );
         return;
     }
     let lab = Lab::new(3, 1).unwrap();
@@ -27,9 +36,7 @@ fn a_cni_with_masquerade_default_drop_and_a_forbidden_pod_keeps_its_say() {
         ))
         .unwrap();
     // The client side is a bridge, so its packets are seen by the IPv4 hooks twice.
-    lab.gw
-        .sysctl("net/bridge/bridge-nf-call-iptables", "1")
-        .expect("this test needs the module br_netfilter in the kernel: modprobe br_netfilter");
+    lab.gw.sysctl(kernel::BRIDGE_CALLS_IPTABLES, "1").unwrap();
     let _server = Pptpd::start(&lab.servers[0], 0).unwrap();
     let callgate = Callgate::start(&lab.gw, CLASSIC).unwrap();
     let clients: Vec<PptpClient> =
