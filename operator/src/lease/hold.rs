@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
-use kube::api::{Api, ObjectMeta, PostParams};
+use kube::api::{Api, ObjectMeta, Patch, PatchParams, PostParams};
 use kube::{Client, Error};
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -96,29 +96,40 @@ impl Holder {
 
     async fn look_once(&mut self) -> Result<bool, Error> {
         let stamp = MicroTime(Timestamp::now());
-        let Some(mut lease) = self.api.get_opt(&self.name).await? else {
-            let now = Instant::now();
-            let Decision::Write(spec) = decide(&LeaseSpec::default(), &self.me, &self.seen, now, &stamp) else {
-                return Ok(false);
-            };
-            let metadata = ObjectMeta { name: Some(self.name.clone()), ..ObjectMeta::default() };
-            self.api.create(&PostParams::default(), &Lease { metadata, spec: Some(spec) }).await?;
-            return Ok(true);
+        let there = self.api.get_opt(&self.name).await?;
+        let spec = match &there {
+            Some(lease) => {
+                let spec = lease.spec.clone().unwrap_or_default();
+                self.seen.note(&spec, Instant::now());
+                spec
+            }
+            // Deleted: it counts for as long as it would have lasted, so that its holder is the one who makes it anew.
+            None => self.seen.last(),
         };
-        let spec = lease.spec.take().unwrap_or_default();
-        self.seen.note(&spec, Instant::now());
-        match decide(&spec, &self.me, &self.seen, Instant::now(), &stamp) {
+        let new = match decide(&spec, &self.me, &self.seen, Instant::now(), &stamp) {
             Decision::Wait => {
                 self.leader.send_replace(spec.holder_identity.unwrap_or_default());
-                Ok(false)
+                return Ok(false);
             }
-            Decision::Write(new) => {
+            Decision::Write(new) => new,
+        };
+        match there {
+            Some(mut lease) => {
                 // The resourceVersion that was read goes along: of two who write at once one is refused.
                 lease.spec = Some(new);
                 self.api.replace(&self.name, &PostParams::default(), &lease).await?;
-                Ok(true)
             }
+            None => self.make(new).await?,
         }
+        Ok(true)
+    }
+
+    /// Applied: so making it is a request about this name, and no right to make other Leases is needed. Each candidate applies
+    /// under its own name and without force: of two who make it at once one is refused.
+    async fn make(&self, spec: LeaseSpec) -> Result<(), Error> {
+        let metadata = ObjectMeta { name: Some(self.name.clone()), ..ObjectMeta::default() };
+        let patch = Patch::Apply(Lease { metadata, spec: Some(spec) });
+        self.api.patch(&self.name, &PatchParams::apply(&self.me), &patch).await.map(drop)
     }
 }
 
