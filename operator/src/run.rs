@@ -23,7 +23,7 @@ use crate::lease::Holder;
 use crate::metrics::Metrics;
 use crate::publish::{Published, SharedWorld};
 use crate::status::apply::Writer;
-use crate::tls::{Keeper, Names};
+use crate::tls::{Keeper, Lifetimes, Names};
 use crate::watch::Watched;
 use crate::{endpoint, last_good, local};
 
@@ -58,9 +58,10 @@ enum End {
 pub fn run(args: Args) -> Result<()> {
     // kube and rustls would each pick one; it is to be the same.
     let _ = rustls::crypto::ring::default_provider().install_default();
+    let lifetimes = args.lifetimes().map_err(anyhow::Error::msg)?;
     loop {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-        let end = runtime.block_on(live(args.clone()))?;
+        let end = runtime.block_on(live(args.clone(), lifetimes))?;
         match end {
             End::Told => return Ok(()),
             // All that was under way is dropped where it stands: nothing may be written any more, not even a farewell. Not by
@@ -73,7 +74,7 @@ pub fn run(args: Args) -> Result<()> {
     }
 }
 
-async fn live(args: Args) -> Result<End> {
+async fn live(args: Args, lifetimes: Lifetimes) -> Result<End> {
     let mut signals = Signals::new()?;
     let (health, metrics) = (Health::default(), Arc::new(Metrics::default()));
     let probes = TcpListener::bind(args.http).await.with_context(|| format!("--http {}", args.http))?;
@@ -93,8 +94,16 @@ async fn live(args: Args) -> Result<End> {
         leader: holder.leader(),
     };
     let _people = Task(tokio::spawn(local::serve(people, desk)));
-    let leader =
-        Leader { args: &args, client, watched, health: health.clone(), metrics: Arc::clone(&metrics), hub, settings };
+    let leader = Leader {
+        args: &args,
+        lifetimes,
+        client,
+        watched,
+        health: health.clone(),
+        metrics: Arc::clone(&metrics),
+        hub,
+        settings,
+    };
     tokio::select! {
         () = holder.acquire() => {}
         never = leader.stand_by() => match never {},
@@ -113,6 +122,7 @@ async fn live(args: Args) -> Result<End> {
 /// What leading takes.
 struct Leader<'a> {
     args: &'a Args,
+    lifetimes: Lifetimes,
     client: Client,
     watched: Watched,
     health: Health,
@@ -131,10 +141,10 @@ impl Leader<'_> {
 
     /// Leads until a signal.
     async fn lead(&self, published: watch::Sender<Latest>, signals: &mut Signals) -> Result<()> {
-        let Self { args, client, watched, health, metrics, hub, settings } = self;
+        let Self { args, lifetimes, client, watched, health, metrics, hub, settings } = self;
         let agents = TcpListener::bind(args.listen).await.with_context(|| format!("--listen {}", args.listen))?;
         let names = Names { namespace: args.namespace.clone(), ca: args.ca.clone(), server: args.names() };
-        let keeper = Keeper::start(client.clone(), names, args.lifetimes(), Timestamp::now()).await?;
+        let keeper = Keeper::start(client.clone(), names, *lifetimes, Timestamp::now()).await?;
         let tls = keeper.subscribe();
         let keeping = Task(tokio::spawn(keeper.run()));
         // Nothing is served before everything was read: an agent must not be told that there is nothing to do.
