@@ -15,6 +15,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::args::Args;
+use crate::client::in_time;
 use crate::control::{self, Expected, Guard, Hub};
 use crate::endpoint::Place;
 use crate::facts::{self, Settings, cluster_nets};
@@ -25,7 +26,7 @@ use crate::publish::{Published, SharedWorld};
 use crate::status::apply::Writer;
 use crate::tls::{Keeper, Lifetimes, Names};
 use crate::watch::Watched;
-use crate::{endpoint, last_good, local};
+use crate::{client, endpoint, last_good, local};
 
 /// The latest compile.
 type Latest = Option<Arc<Published>>;
@@ -81,7 +82,7 @@ async fn live(args: Args, lifetimes: Lifetimes) -> Result<End> {
     let people = TcpListener::bind(args.local).await.with_context(|| format!("--local {}", args.local))?;
     let hub = Arc::new(Hub::new(Arc::clone(&metrics)));
     tokio::spawn(http::serve(probes, health.clone(), Arc::clone(&hub)));
-    let client = Client::try_default().await.context("finding the API server")?;
+    let client = client::connect().await?;
     let watched = Watched::start(&client);
     let mut holder = Holder::new(client.clone(), &args.namespace, &args.lease, &args.pod_name);
     let (published, latest) = watch::channel(None);
@@ -232,7 +233,7 @@ impl Leader<'_> {
     async fn first(&self) -> Option<LastGood> {
         self.read().await;
         loop {
-            match last_good::load(&self.client, &self.args.namespace).await {
+            match in_time(last_good::load(&self.client, &self.args.namespace)).await {
                 Ok(last_good) => return last_good,
                 Err(error) => {
                     tracing::error!("what ran before cannot be read: {error:#}");
@@ -247,7 +248,7 @@ impl Leader<'_> {
 /// Leads the Service here, again and again until it is done.
 async fn announce(client: Client, place: Option<Place>) {
     let Some(place) = place else { return };
-    while let Err(error) = endpoint::announce(&client, &place).await {
+    while let Err(error) = in_time(endpoint::announce(&client, &place)).await {
         tracing::warn!("leading Service {}/{} here: {error}", place.namespace, place.service);
         tokio::time::sleep(PAUSE).await;
     }

@@ -15,6 +15,7 @@ use tokio::sync::watch;
 
 use super::{Authority, Lifetimes, Pair, server_config};
 use crate::FIELD_MANAGER;
+use crate::client::in_time;
 
 /// Between two looks.
 const LOOK: Duration = Duration::from_secs(20);
@@ -113,7 +114,8 @@ impl Keeper {
         let secrets: Api<Secret> = Api::namespaced(self.client.clone(), &self.names.namespace);
         let patch = Patch::Apply(secret(&self.names.ca, new));
         let what = || format!("Secret {}/{}", self.names.namespace, self.names.ca);
-        secrets.patch(&self.names.ca, &PatchParams::apply(FIELD_MANAGER).force(), &patch).await.with_context(what)?;
+        let params = PatchParams::apply(FIELD_MANAGER).force();
+        in_time(secrets.patch(&self.names.ca, &params, &patch)).await.with_context(what)?;
         tracing::info!(signer_changed = new.current != self.authority.current, "the authority was renewed");
         self.authority = new.clone();
         self.due = None;
@@ -129,7 +131,7 @@ impl Keeper {
         };
         let params = PatchParams::apply(FIELD_MANAGER).force();
         let what = || format!("ConfigMap {}/{}", self.names.namespace, self.names.ca);
-        maps.patch(&self.names.ca, &params, &Patch::Apply(map)).await.with_context(what)?;
+        in_time(maps.patch(&self.names.ca, &params, &Patch::Apply(map))).await.with_context(what)?;
         Ok(())
     }
 }
