@@ -58,7 +58,7 @@ pub struct Args {
     /// How long an authority lasts; its successor is made when a third is left
     #[arg(long, env = "CALLGATE_CA_LIFETIME", value_name = "DURATION", default_value = "8760h", value_parser = duration)]
     pub ca_lifetime: SignedDuration,
-    /// From publishing a new authority to signing with it: agents must have read it by then
+    /// From publishing a new authority to signing with it: agents must have read it by then; below a third of --ca-lifetime
     #[arg(long, env = "CALLGATE_CA_OVERLAP", value_name = "DURATION", default_value = "24h", value_parser = duration)]
     pub ca_overlap: SignedDuration,
     /// How long the served certificate lasts; it is renewed when a third is left
@@ -80,8 +80,11 @@ pub enum LogFormat {
 
 impl Args {
     /// How long certificates last.
-    pub fn lifetimes(&self) -> Lifetimes {
-        Lifetimes { authority: self.ca_lifetime, overlap: self.ca_overlap, leaf: self.cert_lifetime }
+    ///
+    /// # Errors
+    /// Where one does not go with another, for people.
+    pub fn lifetimes(&self) -> Result<Lifetimes, String> {
+        Lifetimes { authority: self.ca_lifetime, overlap: self.ca_overlap, leaf: self.cert_lifetime }.check()
     }
 
     /// Where the Service is to lead.
@@ -130,7 +133,7 @@ mod tests {
     fn flags_are_consistent_and_defaults_can_be_read() {
         Args::command().debug_assert();
         let args = Args::try_parse_from(["x"]).unwrap();
-        assert_eq!(args.lifetimes(), Lifetimes::default());
+        assert_eq!(args.lifetimes(), Ok(Lifetimes::default()));
         assert_eq!(args.names()[0], "callgate-operator.callgate-system.svc");
     }
 

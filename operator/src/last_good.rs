@@ -20,6 +20,7 @@ use kube::api::{Api, ObjectMeta, Patch, PatchParams};
 use tokio::sync::watch;
 
 use crate::FIELD_MANAGER;
+use crate::client::in_time;
 
 /// Name of the ConfigMap.
 pub const NAME: &str = "callgate-last-good";
@@ -51,7 +52,7 @@ pub async fn keep(client: Client, namespace: String, mut latest: watch::Receiver
     loop {
         let now = Arc::clone(&latest.borrow_and_update());
         if written.as_ref() != Some(&now) {
-            match save(&api, &now).await {
+            match in_time(save(&api, &now)).await {
                 Ok(()) => written = Some(now),
                 Err(error) => {
                     tracing::warn!("keeping the last good configuration: {error:#}");

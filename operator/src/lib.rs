@@ -13,6 +13,7 @@
 #![forbid(unsafe_code)]
 
 pub mod args;
+pub mod client;
 pub mod control;
 pub mod endpoint;
 pub mod facts;

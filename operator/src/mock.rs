@@ -1,10 +1,13 @@
 //! An API server of scripted answers, for tests: the HTTP is mocked, the client is the real one.
 
+use std::convert::Infallible;
 use std::pin::pin;
 use std::sync::{Arc, Mutex};
 
 use http::{Request, Response};
-use http_body_util::BodyExt as _;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt as _, Full, StreamBody};
+use hyper::body::Bytes;
 use kube::Client;
 use kube::client::Body;
 use serde_json::{Value, json};
@@ -25,9 +28,12 @@ pub(crate) type Log = Arc<Mutex<Vec<Asked>>>;
 /// The code of a request that is never answered, such as a watch without news.
 pub(crate) const NEVER: u16 = 0;
 
+/// The code of a request that is answered with a body that never comes: a watch that has begun.
+pub(crate) const SILENT: u16 = 1;
+
 /// A client whose requests `answer` answers: with a code and a body.
 pub(crate) fn api_server(mut answer: impl FnMut(&Asked) -> (u16, Value) + Send + 'static) -> (Client, Log) {
-    let (service, handle) = mock::pair::<Request<Body>, Response<Body>>();
+    let (service, handle) = mock::pair::<Request<Body>, Response<UnsyncBoxBody<Bytes, Infallible>>>();
     let log: Log = Log::default();
     let written = Arc::clone(&log);
     tokio::spawn(async move {
@@ -44,7 +50,10 @@ pub(crate) fn api_server(mut answer: impl FnMut(&Asked) -> (u16, Value) + Send +
                 held.push(send);
                 continue;
             }
-            let body = Body::from(serde_json::to_vec(&body).unwrap());
+            let (code, body) = match code {
+                SILENT => (200, StreamBody::new(futures::stream::pending()).boxed_unsync()),
+                _ => (code, Full::from(serde_json::to_vec(&body).unwrap()).boxed_unsync()),
+            };
             send.send_response(Response::builder().status(code).body(body).unwrap());
         }
     });

@@ -15,6 +15,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::args::Args;
+use crate::client::in_time;
 use crate::control::{self, Expected, Guard, Hub};
 use crate::endpoint::Place;
 use crate::facts::{self, Settings, cluster_nets};
@@ -23,9 +24,9 @@ use crate::lease::Holder;
 use crate::metrics::Metrics;
 use crate::publish::{Published, SharedWorld};
 use crate::status::apply::Writer;
-use crate::tls::{Keeper, Names};
+use crate::tls::{Keeper, Lifetimes, Names};
 use crate::watch::Watched;
-use crate::{endpoint, last_good, local};
+use crate::{client, endpoint, last_good, local};
 
 /// The latest compile.
 type Latest = Option<Arc<Published>>;
@@ -58,9 +59,10 @@ enum End {
 pub fn run(args: Args) -> Result<()> {
     // kube and rustls would each pick one; it is to be the same.
     let _ = rustls::crypto::ring::default_provider().install_default();
+    let lifetimes = args.lifetimes().map_err(anyhow::Error::msg)?;
     loop {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-        let end = runtime.block_on(live(args.clone()))?;
+        let end = runtime.block_on(live(args.clone(), lifetimes))?;
         match end {
             End::Told => return Ok(()),
             // All that was under way is dropped where it stands: nothing may be written any more, not even a farewell. Not by
@@ -73,14 +75,14 @@ pub fn run(args: Args) -> Result<()> {
     }
 }
 
-async fn live(args: Args) -> Result<End> {
+async fn live(args: Args, lifetimes: Lifetimes) -> Result<End> {
     let mut signals = Signals::new()?;
     let (health, metrics) = (Health::default(), Arc::new(Metrics::default()));
     let probes = TcpListener::bind(args.http).await.with_context(|| format!("--http {}", args.http))?;
     let people = TcpListener::bind(args.local).await.with_context(|| format!("--local {}", args.local))?;
     let hub = Arc::new(Hub::new(Arc::clone(&metrics)));
     tokio::spawn(http::serve(probes, health.clone(), Arc::clone(&hub)));
-    let client = Client::try_default().await.context("finding the API server")?;
+    let client = client::connect().await?;
     let watched = Watched::start(&client);
     let mut holder = Holder::new(client.clone(), &args.namespace, &args.lease, &args.pod_name);
     let (published, latest) = watch::channel(None);
@@ -93,8 +95,16 @@ async fn live(args: Args) -> Result<End> {
         leader: holder.leader(),
     };
     let _people = Task(tokio::spawn(local::serve(people, desk)));
-    let leader =
-        Leader { args: &args, client, watched, health: health.clone(), metrics: Arc::clone(&metrics), hub, settings };
+    let leader = Leader {
+        args: &args,
+        lifetimes,
+        client,
+        watched,
+        health: health.clone(),
+        metrics: Arc::clone(&metrics),
+        hub,
+        settings,
+    };
     tokio::select! {
         () = holder.acquire() => {}
         never = leader.stand_by() => match never {},
@@ -113,6 +123,7 @@ async fn live(args: Args) -> Result<End> {
 /// What leading takes.
 struct Leader<'a> {
     args: &'a Args,
+    lifetimes: Lifetimes,
     client: Client,
     watched: Watched,
     health: Health,
@@ -131,10 +142,10 @@ impl Leader<'_> {
 
     /// Leads until a signal.
     async fn lead(&self, published: watch::Sender<Latest>, signals: &mut Signals) -> Result<()> {
-        let Self { args, client, watched, health, metrics, hub, settings } = self;
+        let Self { args, lifetimes, client, watched, health, metrics, hub, settings } = self;
         let agents = TcpListener::bind(args.listen).await.with_context(|| format!("--listen {}", args.listen))?;
         let names = Names { namespace: args.namespace.clone(), ca: args.ca.clone(), server: args.names() };
-        let keeper = Keeper::start(client.clone(), names, args.lifetimes(), Timestamp::now()).await?;
+        let keeper = Keeper::start(client.clone(), names, *lifetimes, Timestamp::now()).await?;
         let tls = keeper.subscribe();
         let keeping = Task(tokio::spawn(keeper.run()));
         // Nothing is served before everything was read: an agent must not be told that there is nothing to do.
@@ -222,7 +233,7 @@ impl Leader<'_> {
     async fn first(&self) -> Option<LastGood> {
         self.read().await;
         loop {
-            match last_good::load(&self.client, &self.args.namespace).await {
+            match in_time(last_good::load(&self.client, &self.args.namespace)).await {
                 Ok(last_good) => return last_good,
                 Err(error) => {
                     tracing::error!("what ran before cannot be read: {error:#}");
@@ -237,7 +248,7 @@ impl Leader<'_> {
 /// Leads the Service here, again and again until it is done.
 async fn announce(client: Client, place: Option<Place>) {
     let Some(place) = place else { return };
-    while let Err(error) = endpoint::announce(&client, &place).await {
+    while let Err(error) = in_time(endpoint::announce(&client, &place)).await {
         tracing::warn!("leading Service {}/{} here: {error}", place.namespace, place.service);
         tokio::time::sleep(PAUSE).await;
     }

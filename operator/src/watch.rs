@@ -19,6 +19,7 @@ use kube::{Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
+use crate::client::watching;
 use crate::facts::{Change, Facts, NodeFact, PodFact, Told, cluster_key};
 
 /// Facts that watchers write and the leader reads.
@@ -39,7 +40,7 @@ impl Watched {
     /// Begins to watch everything.
     pub fn start(client: &Client) -> Self {
         let watched = Self::empty();
-        let all = || Config::default();
+        let all = watching;
         watched.follow(Api::<Pod>::all(client.clone()), all().fields(LIVE_PODS), pods);
         watched.follow(Api::<Namespace>::all(client.clone()), all(), |facts, event| {
             facts.namespaces.absorb(event, key, |namespace| namespace.metadata.labels.clone().unwrap_or_default())

@@ -76,7 +76,7 @@ fn the_accounts_of_agents_operator_and_hook_may_do_what_they_need_and_nothing_el
         "configmaps [] [callgate-ca] [get create patch]",
         "configmaps [] [callgate-last-good] [get create patch]",
         "endpointslices.discovery.k8s.io [] [callgate-operator] [create patch]",
-        "leases.coordination.k8s.io [] [callgate-operator] [get update]",
+        "leases.coordination.k8s.io [] [callgate-operator] [get create update patch]",
         "secrets [] [callgate-ca] [get create patch]",
         "services [] [callgate-operator] [get]",
     ];

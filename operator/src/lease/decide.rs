@@ -33,6 +33,11 @@ impl Seen {
         }
     }
 
+    /// The Lease as last read; empty while none was.
+    pub fn last(&self) -> LeaseSpec {
+        self.spec.clone().unwrap_or_default()
+    }
+
     fn unchanged_for(&self, now: Instant) -> Duration {
         self.at.map_or(Duration::ZERO, |at| now.duration_since(at))
     }

@@ -5,10 +5,10 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
-use kube::api::{Api, ObjectMeta, PostParams};
+use kube::api::{Api, ObjectMeta, Patch, PatchParams, PostParams};
 use kube::{Client, Error};
 use tokio::sync::watch;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{Decision, RENEW_DEADLINE, RETRY, Seen, decide};
 
@@ -18,6 +18,8 @@ pub struct Holder {
     name: String,
     me: String,
     seen: Seen,
+    /// When the look began that last found it leading: whatever was written then came later.
+    renewed: Instant,
     /// Who leads, as last read.
     leader: watch::Sender<String>,
 }
@@ -30,7 +32,8 @@ impl Holder {
     pub fn new(client: Client, namespace: &str, name: &str, me: &str) -> Self {
         let api = Api::namespaced(client, namespace);
         let leader = watch::channel(String::new()).0;
-        Self { api, name: name.to_owned(), me: me.to_owned(), seen: Seen::default(), leader }
+        let (seen, renewed) = (Seen::default(), Instant::now());
+        Self { api, name: name.to_owned(), me: me.to_owned(), seen, renewed, leader }
     }
 
     /// Name of the pod that leads; empty while that is not known.
@@ -57,22 +60,30 @@ impl Holder {
         }
     }
 
-    /// Renews for as long as it can. Returns when it does not lead any more.
+    /// Renews for as long as it can. Returns when it does not lead any more, and at the latest `RENEW_DEADLINE` after it began
+    /// the look that renewed it last, whatever is under way then.
     pub async fn keep(&mut self) {
-        let mut renewed = Instant::now();
-        while renewed.elapsed() < RENEW_DEADLINE {
-            pause().await;
-            match self.look().await {
-                Ok(true) => renewed = Instant::now(),
-                Ok(false) => return,
-                Err(error) => tracing::warn!("renewing Lease {}: {error}", self.name),
+        loop {
+            let until = self.renewed + RENEW_DEADLINE;
+            let look = async {
+                pause().await;
+                self.look().await
+            };
+            match timeout_at(until, look).await {
+                Ok(Ok(true)) => {}
+                Ok(Ok(false)) => return,
+                Ok(Err(error)) => tracing::warn!("renewing Lease {}: {error}", self.name),
+                Err(_) => {
+                    tracing::warn!("Lease {} could not be renewed in time", self.name);
+                    return;
+                }
             }
         }
     }
 
     /// Gives it up, so that another need not wait.
     pub async fn release(&self) {
-        let result = tokio::time::timeout(TIMEOUT, async {
+        let result = timeout(TIMEOUT, async {
             let mut lease = self.api.get(&self.name).await?;
             let spec = lease.spec.get_or_insert_default();
             if spec.holder_identity.as_deref() == Some(&self.me) {
@@ -88,37 +99,53 @@ impl Holder {
 
     /// One look, and one write where there is something to write. Whether it leads now.
     pub async fn look(&mut self) -> Result<bool, Error> {
-        match tokio::time::timeout(TIMEOUT, self.look_once()).await {
-            Ok(result) => result,
-            Err(_) => Err(Error::Service("the API server did not answer in time".into())),
+        let began = Instant::now();
+        let leads = match timeout(TIMEOUT, self.look_once()).await {
+            Ok(result) => result?,
+            Err(_) => return Err(Error::Service("the API server did not answer in time".into())),
+        };
+        if leads {
+            self.renewed = began;
         }
+        Ok(leads)
     }
 
     async fn look_once(&mut self) -> Result<bool, Error> {
         let stamp = MicroTime(Timestamp::now());
-        let Some(mut lease) = self.api.get_opt(&self.name).await? else {
-            let now = Instant::now();
-            let Decision::Write(spec) = decide(&LeaseSpec::default(), &self.me, &self.seen, now, &stamp) else {
-                return Ok(false);
-            };
-            let metadata = ObjectMeta { name: Some(self.name.clone()), ..ObjectMeta::default() };
-            self.api.create(&PostParams::default(), &Lease { metadata, spec: Some(spec) }).await?;
-            return Ok(true);
+        let there = self.api.get_opt(&self.name).await?;
+        let spec = match &there {
+            Some(lease) => {
+                let spec = lease.spec.clone().unwrap_or_default();
+                self.seen.note(&spec, Instant::now());
+                spec
+            }
+            // Deleted: it counts for as long as it would have lasted, so that its holder is the one who makes it anew.
+            None => self.seen.last(),
         };
-        let spec = lease.spec.take().unwrap_or_default();
-        self.seen.note(&spec, Instant::now());
-        match decide(&spec, &self.me, &self.seen, Instant::now(), &stamp) {
+        let new = match decide(&spec, &self.me, &self.seen, Instant::now(), &stamp) {
             Decision::Wait => {
                 self.leader.send_replace(spec.holder_identity.unwrap_or_default());
-                Ok(false)
+                return Ok(false);
             }
-            Decision::Write(new) => {
+            Decision::Write(new) => new,
+        };
+        match there {
+            Some(mut lease) => {
                 // The resourceVersion that was read goes along: of two who write at once one is refused.
                 lease.spec = Some(new);
                 self.api.replace(&self.name, &PostParams::default(), &lease).await?;
-                Ok(true)
             }
+            None => self.make(new).await?,
         }
+        Ok(true)
+    }
+
+    /// Applied: so making it is a request about this name, and no right to make other Leases is needed. Each candidate applies
+    /// under its own name and without force: of two who make it at once one is refused.
+    async fn make(&self, spec: LeaseSpec) -> Result<(), Error> {
+        let metadata = ObjectMeta { name: Some(self.name.clone()), ..ObjectMeta::default() };
+        let patch = Patch::Apply(Lease { metadata, spec: Some(spec) });
+        self.api.patch(&self.name, &PatchParams::apply(&self.me), &patch).await.map(drop)
     }
 }
 

@@ -19,6 +19,25 @@ pub struct Lifetimes {
     pub leaf: SignedDuration,
 }
 
+impl Lifetimes {
+    /// Whether a successor comes to sign while the authority before it still lasts.
+    ///
+    /// # Errors
+    /// What is wrong, for people.
+    pub fn check(self) -> Result<Self, String> {
+        let most = third(self.authority) - SKEW;
+        match self.overlap < most {
+            true => Ok(self),
+            false => Err(format!(
+                "--ca-overlap {:#} is too long for --ca-lifetime {:#}: a successor is published when a third of the lifetime is left, and must sign before its end; write an overlap below {:#}",
+                self.overlap,
+                self.authority,
+                most.max(SignedDuration::ZERO)
+            )),
+        }
+    }
+}
+
 impl Default for Lifetimes {
     /// A year, a day, a week.
     fn default() -> Self {
@@ -67,8 +86,13 @@ impl Authority {
         let mut new = self.clone();
         let (_, current_end) = validity(&self.current.cert)?;
         if now >= current_end {
-            // The operator was away for too long: nothing of the old one can be relied on.
-            return Ok(Some(Self { current: authority(now, lifetimes.authority)?, next: None, old: None }));
+            // The operator was away for too long. A successor was published, and agents have read it: it signs from now on.
+            // Where there is none, or it has ended too, nothing can be relied on.
+            let current = match &self.next {
+                Some(next) if now < validity(&next.cert)?.1 => next.clone(),
+                None | Some(_) => authority(now, lifetimes.authority)?,
+            };
+            return Ok(Some(Self { current, next: None, old: None }));
         }
         match &self.next {
             None if current_end.duration_since(now) <= third(lifetimes.authority) => {

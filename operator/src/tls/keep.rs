@@ -15,6 +15,7 @@ use tokio::sync::watch;
 
 use super::{Authority, Lifetimes, Pair, server_config};
 use crate::FIELD_MANAGER;
+use crate::client::in_time;
 
 /// Between two looks.
 const LOOK: Duration = Duration::from_secs(20);
@@ -40,6 +41,8 @@ pub struct Keeper {
     names: Names,
     lifetimes: Lifetimes,
     authority: Authority,
+    /// What it is to be, until it is in the Secret: made once, for each time agents would have to read another one.
+    due: Option<Authority>,
     leaf: Pair,
     /// The authority that signed `leaf`.
     signed_by: String,
@@ -66,8 +69,7 @@ impl Keeper {
         let leaf = authority.issue(&names.server, now, lifetimes)?;
         let sender = watch::channel(server_config(&leaf)?).0;
         let signed_by = authority.current.cert.clone();
-        let mut keeper = Self { client, names, lifetimes, authority, leaf, signed_by, sender };
-        keeper.publish().await?;
+        let mut keeper = Self { client, names, lifetimes, authority, due: None, leaf, signed_by, sender };
         keeper.look(now).await?;
         Ok(keeper)
     }
@@ -83,40 +85,53 @@ impl Keeper {
             tokio::time::sleep(LOOK).await;
             if let Err(error) = self.look(Timestamp::now()).await {
                 // There is a third of every lifetime left to succeed in.
-                tracing::warn!("renewing certificates: {error:#}");
+                tracing::warn!("publishing and renewing certificates: {error:#}");
             }
         }
     }
 
-    /// Renews what is due at `now`.
+    /// Publishes, and renews what is due at `now`.
     pub async fn look(&mut self, now: Timestamp) -> Result<()> {
-        if let Some(new) = self.authority.renewed(now, self.lifetimes)? {
-            let secrets: Api<Secret> = Api::namespaced(self.client.clone(), &self.names.namespace);
-            let patch = Patch::Apply(secret(&self.names.ca, &new));
-            secrets.patch(&self.names.ca, &PatchParams::apply(FIELD_MANAGER).force(), &patch).await?;
-            tracing::info!(signer_changed = new.current != self.authority.current, "the authority was renewed");
-            self.authority = new;
-            self.publish().await?;
-        }
+        // The certificate goes on also where nothing can be published.
+        let renewed = self.renew(now).await;
         if self.authority.is_due(&self.leaf, &self.signed_by, now)? {
             self.leaf = self.authority.issue(&self.names.server, now, self.lifetimes)?;
             self.signed_by.clone_from(&self.authority.current.cert);
             self.sender.send_replace(server_config(&self.leaf)?);
             tracing::info!("the server's certificate was renewed");
         }
+        renewed
+    }
+
+    /// Publishes at each look, changed or not: so whoever deletes the ConfigMap or writes into it does no lasting harm. And before
+    /// anything is kept: a successor that is in the Secret has been published, and its overlap is not spent unseen.
+    async fn renew(&mut self, now: Timestamp) -> Result<()> {
+        if self.due.is_none() {
+            self.due = self.authority.renewed(now, self.lifetimes)?;
+        }
+        self.publish(self.due.as_ref().unwrap_or(&self.authority)).await?;
+        let Some(new) = &self.due else { return Ok(()) };
+        let secrets: Api<Secret> = Api::namespaced(self.client.clone(), &self.names.namespace);
+        let patch = Patch::Apply(secret(&self.names.ca, new));
+        let what = || format!("Secret {}/{}", self.names.namespace, self.names.ca);
+        let params = PatchParams::apply(FIELD_MANAGER).force();
+        in_time(secrets.patch(&self.names.ca, &params, &patch)).await.with_context(what)?;
+        tracing::info!(signer_changed = new.current != self.authority.current, "the authority was renewed");
+        self.authority = new.clone();
+        self.due = None;
         Ok(())
     }
 
-    async fn publish(&self) -> Result<()> {
+    async fn publish(&self, authority: &Authority) -> Result<()> {
         let maps: Api<ConfigMap> = Api::namespaced(self.client.clone(), &self.names.namespace);
         let map = ConfigMap {
             metadata: ObjectMeta { name: Some(self.names.ca.clone()), ..ObjectMeta::default() },
-            data: Some(BTreeMap::from([(CURRENT.0.to_owned(), self.authority.bundle())])),
+            data: Some(BTreeMap::from([(CURRENT.0.to_owned(), authority.bundle())])),
             ..ConfigMap::default()
         };
         let params = PatchParams::apply(FIELD_MANAGER).force();
         let what = || format!("ConfigMap {}/{}", self.names.namespace, self.names.ca);
-        maps.patch(&self.names.ca, &params, &Patch::Apply(map)).await.with_context(what)?;
+        in_time(maps.patch(&self.names.ca, &params, &Patch::Apply(map))).await.with_context(what)?;
         Ok(())
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::mock::{Asked, NEVER, api_server, failure};
+use crate::mock::{Asked, NEVER, SILENT, api_server, failure};
 
 fn list(kind: &str, items: &Value) -> (u16, Value) {
     (
@@ -63,6 +63,26 @@ async fn everything_is_read_and_a_kind_that_the_api_server_lacks_is_known_to_be_
     assert_eq!(told, [Some(2); 3]);
     let pods = log.lock().unwrap().iter().find(|asked| asked.what.contains("/pods?")).unwrap().what.clone();
     assert!(pods.contains("fieldSelector=status.phase%21%3DSucceeded%2Cstatus.phase%21%3DFailed"), "{pods}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_on_which_nothing_comes_is_begun_anew_within_half_a_minute_and_nothing_is_listed_again() {
+    let (say, mut begun) = tokio::sync::mpsc::unbounded_channel();
+    let (client, log) = api_server(move |asked| match asked.what.contains("watch=true") {
+        true => {
+            if asked.what.contains("/pods?") {
+                say.send(()).unwrap();
+            }
+            (SILENT, Value::Null)
+        }
+        false => answer(asked),
+    });
+    let _watched = Watched::start(&client);
+    begun.recv().await.unwrap();
+    tokio::time::timeout(Duration::from_secs(30), begun.recv()).await.expect("it is begun anew").unwrap();
+    let asked: Vec<String> = log.lock().unwrap().iter().map(|asked| asked.what.clone()).collect();
+    let listed = asked.iter().filter(|what| what.contains("/pods?") && !what.contains("watch=true"));
+    assert_eq!(listed.count(), 1);
 }
 
 #[test]

@@ -36,6 +36,28 @@ fn an_authority_that_ended_while_nobody_was_there_is_made_anew() {
 }
 
 #[test]
+fn a_successor_signs_when_the_one_before_it_ended_while_nobody_was_there() {
+    let published = Authority::new(at(0), lifetimes()).unwrap().renewed(at(200), lifetimes()).unwrap().unwrap();
+    let again = published.renewed(at(301), lifetimes()).unwrap().unwrap();
+    assert_eq!(again, Authority { current: published.next.clone().unwrap(), next: None, old: None });
+    let late = published.renewed(at(500), lifetimes()).unwrap().unwrap();
+    let before = [Some(&published.current), published.next.as_ref()];
+    assert!(!before.contains(&Some(&late.current)) && late.next.is_none() && late.old.is_none(), "both have ended");
+}
+
+#[test]
+fn an_overlap_that_does_not_end_before_the_authority_does_is_refused() {
+    let check = |authority, overlap| {
+        let of = SignedDuration::from_hours;
+        Lifetimes { authority: of(authority), overlap: of(overlap), leaf: of(1) }.check()
+    };
+    assert_eq!(Lifetimes::default().check(), Ok(Lifetimes::default()));
+    assert!(check(30, 9).is_ok());
+    let told = "--ca-overlap 10h is too long for --ca-lifetime 30h: a successor is published when a third of the lifetime is left, and must sign before its end; write an overlap below 9h 55m";
+    assert_eq!(check(30, 10), Err(told.to_owned()));
+}
+
+#[test]
 fn a_leaf_is_due_after_two_thirds_of_its_life_and_when_another_authority_signs() {
     let authority = Authority::new(at(0), lifetimes()).unwrap();
     let leaf = authority.issue(&["callgate-operator".to_owned()], at(0), lifetimes()).unwrap();

@@ -96,6 +96,44 @@ async fn certificates_and_authorities_are_renewed_while_it_runs_and_agents_read_
 }
 
 #[tokio::test]
+async fn what_is_published_is_written_again_at_the_next_look_when_somebody_took_it_away() {
+    let (client, _, state) = kept();
+    let mut keeper = Keeper::start(client, names(), lifetimes(), at(0)).await.unwrap();
+    let published = std::mem::take(&mut state.lock().unwrap()[1]);
+    keeper.look(at(1)).await.unwrap();
+    assert_eq!(state.lock().unwrap()[1], published);
+}
+
+#[tokio::test]
+async fn a_successor_is_published_before_it_is_kept_and_is_the_same_until_both_have_gone_well() {
+    let (client, _, state) = kept();
+    Keeper::start(client, names(), lifetimes(), at(0)).await.unwrap();
+    let stored = state.lock().unwrap()[0].clone();
+    // Which of the two cannot be written.
+    let refused = Arc::new(Mutex::new("nothing"));
+    let now = Arc::clone(&refused);
+    let (client, log) = api_server(move |asked| match asked.what.starts_with("GET") {
+        true => (200, stored.clone()),
+        false if asked.what.contains(*now.lock().unwrap()) => failure(500, "InternalError"),
+        false => (200, asked.body.clone()),
+    });
+    let mut keeper = Keeper::start(client, names(), lifetimes(), at(199)).await.unwrap();
+    log.lock().unwrap().clear();
+    let (map, secret) = (format!("PATCH {MAP}"), format!("PATCH {SECRETS}/callgate-ca"));
+    *refused.lock().unwrap() = "configmaps";
+    keeper.look(at(200)).await.unwrap_err();
+    assert_eq!((asked(&log), keeper.authority.next.is_some()), (vec![map.clone()], false));
+    *refused.lock().unwrap() = "secrets";
+    keeper.look(at(201)).await.unwrap_err();
+    let published = log.lock().unwrap()[0].body.clone();
+    assert_eq!((asked(&log), keeper.authority.next.is_some()), (vec![map.clone(), secret.clone()], false));
+    *refused.lock().unwrap() = "nothing";
+    keeper.look(at(202)).await.unwrap();
+    assert_eq!(log.lock().unwrap()[0].body, published, "agents need not read another one");
+    assert_eq!((asked(&log), keeper.authority.next.is_some()), (vec![map, secret], true));
+}
+
+#[tokio::test]
 async fn a_secret_without_its_key_is_an_error_that_says_what_to_do() {
     let (client, _) = api_server(|_| (200, json!({"metadata": {"name": "callgate-ca"}, "data": {}})));
     let Err(error) = Keeper::start(client, names(), lifetimes(), at(0)).await else { panic!("started") };
