@@ -47,7 +47,7 @@ fn ready(node: &str, agent: Option<&Agent>, view: View<'_>) -> (Reason, String) 
         let message = format!("No agent is attached: see the agent's pod on node {node}, and its log.");
         return (Reason::AgentMissing, message);
     };
-    let Some(wanted) = view.wanted.get(node).filter(|wanted| wanted.hash != agent.running) else {
+    let Some(wanted) = view.wanted.get(node).filter(|wanted| wanted.hash != agent.running || agent.broken) else {
         let missing: Vec<String> = agent
             .hello
             .features
@@ -68,7 +68,8 @@ fn ready(node: &str, agent: Option<&Agent>, view: View<'_>) -> (Reason, String) 
         Some((_, failure)) => {
             let object = if failure.object.is_empty() { String::new() } else { format!("{}: ", failure.object) };
             let message = failure.message.trim_end_matches('.');
-            (Reason::SnapshotRefused, format!("{object}{message}. What ran before goes on."))
+            let goes_on = if agent.broken { "What runs is not whole." } else { "What ran before goes on." };
+            (Reason::SnapshotRefused, format!("{object}{message}. {goes_on}"))
         }
     }
 }

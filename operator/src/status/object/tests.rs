@@ -99,6 +99,7 @@ impl Case {
             object: "IpRule pos/other".to_owned(),
             reason: reason.to_owned(),
             message: "the kernel says no.".to_owned(),
+            broken: false,
         };
         assert!(self.fleet.outcome(
             node,
@@ -222,6 +223,22 @@ fn a_refusal_names_node_object_and_reason() {
     case.refused("b", "AlgUnavailable");
     assert_eq!(case.told(), "False(AlgUnavailable) 1/2");
     assert_eq!(case.before.reason.as_deref(), Some("AlgUnavailable"));
+}
+
+#[test]
+fn what_runs_and_cannot_be_kept_whole_is_not_programmed_until_the_agent_says_that_it_is_again() {
+    let mut case = Case::new();
+    for node in ["a", "b"] {
+        case.attach(node);
+        case.applied(node);
+    }
+    assert_eq!((case.told().as_str(), case.before.clients), ("True(Programmed) 2/2", Some(2)));
+    case.refused("b", "ApplyFailed");
+    assert_eq!((case.told().as_str(), case.before.clients), ("False(ApplyFailed) 1/2", Some(1)));
+    let expected = "Node b: the kernel says no (because of IpRule pos/other); what runs is not whole.";
+    assert_eq!(case.before.conditions[1].message, expected);
+    case.applied("b");
+    assert_eq!((case.told().as_str(), case.before.clients), ("True(Programmed) 2/2", Some(2)));
 }
 
 #[test]
