@@ -40,7 +40,7 @@ pub struct Agent {
     pub refused: Option<(String, pb::Failure)>,
     /// What runs there is not whole any more, as it says itself: nothing of it counts as in force.
     pub broken: bool,
-    /// What it counted last.
+    /// What it counted last; nothing before it has counted, and once it is lost for long.
     pub report: pb::Report,
     /// How many snapshots its stream has carried.
     count: u64,
@@ -214,6 +214,15 @@ impl Fleet {
         self.count(&report, true);
         if let Some(agent) = self.of(node, stream) {
             agent.report = report;
+        }
+    }
+
+    /// Forgets what agents counted that were lost before `then`: their calls may have ended long ago.
+    pub fn lapse(&mut self, then: Timestamp) {
+        let lost = self.agents.values_mut().filter(|agent| agent.stream.is_none() && agent.since <= then);
+        let reports: Vec<pb::Report> = lost.map(|agent| std::mem::take(&mut agent.report)).collect();
+        for report in &reports {
+            self.count(report, false);
         }
     }
 

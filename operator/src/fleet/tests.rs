@@ -200,7 +200,19 @@ fn live_calls_of_an_object_are_the_sum_of_what_each_agent_said_last() {
     fleet.detach("x", 1, now());
     fleet.attach("x", 2, hello(""), now());
     assert_eq!(counted(&fleet), [2, 7, 7], "an agent that comes again has not ended its calls");
-    fleet.detach("x", 2, now());
+    let second = |second| Timestamp::from_second(second).unwrap();
+    fleet.detach("x", 2, second(10));
+    fleet.lapse(second(9));
+    assert_eq!(counted(&fleet), [2, 7, 7], "it was not lost for long enough");
+    for _ in 0..2 {
+        fleet.lapse(second(10));
+        assert_eq!(counted(&fleet), [2, 0, 0], "of an agent that is lost nobody knows which calls live");
+    }
+    fleet.attach("x", 3, hello(""), second(11));
+    fleet.report("x", 3, report(&[("b", 7)], &[("a", 7)]));
+    fleet.lapse(second(12));
+    assert_eq!(counted(&fleet), [2, 7, 7]);
+    fleet.detach("x", 3, second(12));
     fleet.retain(|node| node == "y");
     assert_eq!(counted(&fleet), [2, 0, 0], "a node that is gone has no calls");
 }

@@ -2,6 +2,7 @@
 
 use callgate_crds::conditions::Reason;
 use callgate_crds::{EgressNodeStatus, NodeCounter, NodeFeature, set_condition};
+use callgate_proto::pb;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::View;
@@ -79,10 +80,13 @@ fn describe(status: &mut EgressNodeStatus, agent: &Agent) {
     let count = |count: u64| Some(u32::try_from(count).unwrap_or(u32::MAX));
     status.version = text(&agent.hello.version);
     status.kernel = text(&agent.hello.kernel);
-    status.path = text(&agent.report.path);
     status.config_hash = text(&agent.running);
-    status.connections = count(agent.report.connections);
-    status.live_calls = count(agent.report.calls);
+    // Where nothing was reported nobody knows whether there are none.
+    if agent.report != pb::Report::default() {
+        status.path = text(&agent.report.path);
+        status.connections = count(agent.report.connections);
+        status.live_calls = count(agent.report.calls);
+    }
     status.features = agent
         .hello
         .features

@@ -344,6 +344,12 @@ fn what_auto_has_learned_on_nodes_is_in_the_status_of_its_alg_and_of_nothing_els
         [expected(one, "second-refused", 100, 2), expected(other, "second-reset", 300, 1)]
     );
     assert!(differs_in_substance(&status, &ObjectStatus { shared_servers: Vec::new(), ..status.clone() }));
+    // A node that is lost for long is none of those that know of it.
+    case.fleet.detach("b", 1, case.now);
+    case.fleet.lapse(case.now);
+    let view = View { wanted: &wanted, fleet: &case.fleet, serving_since: case.now, now: case.now };
+    let status = super::status(&alg, &case.statuses[&alg], &status, view);
+    assert_eq!(status.shared_servers, [expected(one, "second-reset", 200, 1)]);
 }
 
 #[test]
