@@ -38,7 +38,9 @@ pub struct Agent {
     pub stamp: Option<Arc<Stamp>>,
     /// The snapshot it could not put into effect (by hash), and why.
     pub refused: Option<(String, pb::Failure)>,
-    /// What it counted last.
+    /// What runs there is not whole any more, as it says itself: nothing of it counts as in force.
+    pub broken: bool,
+    /// What it counted last; nothing before it has counted, and once it is lost for long.
     pub report: pb::Report,
     /// How many snapshots its stream has carried.
     count: u64,
@@ -64,7 +66,9 @@ impl Agent {
     /// in force for a moment: one that was overtaken by a newer one may.
     pub fn fulfils(&self, wanted: &Stamp, object: &ObjectRef) -> bool {
         let under_way = self.sent.iter().map(|sent| &sent.stamp);
-        self.stamp.is_some() && self.stamp.iter().chain(under_way).all(|stamp| stamp.fulfils(wanted, object))
+        !self.broken
+            && self.stamp.is_some()
+            && self.stamp.iter().chain(under_way).all(|stamp| stamp.fulfils(wanted, object))
     }
 }
 
@@ -145,6 +149,7 @@ impl Fleet {
             since: now,
             running: hello.config_hash.clone(),
             stamp: agent.stamp.take(),
+            broken: agent.broken && goes_on,
             report: std::mem::take(&mut agent.report),
             hello,
             ..Agent::default()
@@ -189,10 +194,14 @@ impl Fleet {
         let Some(Sent { hash, stamp, .. }) = agent.sent.first().cloned() else { return false };
         match outcome.failure {
             None => {
-                (agent.running, agent.refused) = (hash, None);
+                (agent.running, agent.refused, agent.broken) = (hash, None, false);
                 self.runs(node, Some(stamp));
             }
-            Some(failure) => agent.refused = Some((hash, failure)),
+            // What runs was applied again, and could not be.
+            Some(failure) => {
+                agent.broken |= failure.broken || hash == agent.running;
+                agent.refused = Some((hash, failure));
+            }
         }
         true
     }
@@ -205,6 +214,15 @@ impl Fleet {
         self.count(&report, true);
         if let Some(agent) = self.of(node, stream) {
             agent.report = report;
+        }
+    }
+
+    /// Forgets what agents counted that were lost before `then`: their calls may have ended long ago.
+    pub fn lapse(&mut self, then: Timestamp) {
+        let lost = self.agents.values_mut().filter(|agent| agent.stream.is_none() && agent.since <= then);
+        let reports: Vec<pb::Report> = lost.map(|agent| std::mem::take(&mut agent.report)).collect();
+        for report in &reports {
+            self.count(report, false);
         }
     }
 

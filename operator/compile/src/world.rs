@@ -139,6 +139,7 @@ impl From<&core::Pod> for Pod {
 }
 
 fn restarts(status: &core::PodStatus) -> u32 {
-    let containers = status.container_statuses.iter().flatten();
+    // Of a pod that gets another sandbox before it is initialised only the init containers begin anew.
+    let containers = status.container_statuses.iter().chain(&status.init_container_statuses).flatten();
     containers.map(|container| u32::try_from(container.restart_count).unwrap_or_default()).fold(0, u32::saturating_add)
 }

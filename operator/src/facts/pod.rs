@@ -41,14 +41,17 @@ impl PodFact {
     }
 }
 
-/// Whether nothing of the pod runs any more: every container has ended, or its sandbox is gone.
+/// Whether nothing of the pod runs any more: every container has ended, or its sandbox is gone. Sidecars (init containers that go on)
+/// and ephemeral containers may outlive all others; init containers of the ordinary kind have ended before these began.
 fn has_left(pod: &core::Pod) -> bool {
     let Some(status) = &pod.status else { return false };
     let conditions = status.conditions.iter().flatten();
     let no_sandbox = conditions.into_iter().any(|condition| condition.type_ == SANDBOX && condition.status == "False");
     let mut containers = status.container_statuses.iter().flatten().peekable();
-    let all_ended = containers.peek().is_some()
-        && containers.all(|container| container.state.as_ref().is_some_and(|state| state.terminated.is_some()));
+    let beside = status.init_container_statuses.iter().chain(&status.ephemeral_container_statuses).flatten();
+    let has_ended =
+        |container: &core::ContainerStatus| container.state.as_ref().is_some_and(|state| state.terminated.is_some());
+    let all_ended = containers.peek().is_some() && containers.chain(beside).all(has_ended);
     no_sandbox || all_ended
 }
 
@@ -85,6 +88,35 @@ mod tests {
             "status": {"podIP": "10.0.0.1", "conditions": [{"type": "PodReadyToStartContainers", "status": "False"}]},
         }));
         assert_eq!((ended.pod.addresses.len(), gone.pod.addresses.len()), (0, 0));
+    }
+
+    #[test]
+    fn a_pod_that_is_being_deleted_keeps_its_address_while_a_sidecar_or_an_ephemeral_container_runs() {
+        let container = |state: &str| {
+            json!([{"name": "c", "image": "i", "imageID": "i", "ready": false, "restartCount": 0,
+                    "state": if state == "terminated" { json!({state: {"exitCode": 0}}) } else { json!({state: {}}) }}])
+        };
+        let addresses = |init: &str, ephemeral: &str| {
+            let of = pod(json!({
+                "metadata": {"name": "a", "deletionTimestamp": "2026-01-01T00:00:00Z"},
+                "status": {"podIP": "10.0.0.1", "containerStatuses": container("terminated"),
+                           "initContainerStatuses": container(init), "ephemeralContainerStatuses": container(ephemeral)},
+            }));
+            of.pod.addresses.len()
+        };
+        let told = [("running", "terminated"), ("terminated", "running"), ("terminated", "terminated")]
+            .map(|(init, ephemeral)| addresses(init, ephemeral));
+        assert_eq!(told, [1, 1, 0]);
+    }
+
+    #[test]
+    fn a_pod_that_gets_another_sandbox_has_more_restarts_also_while_it_still_initialises() {
+        let of = |init: u32, main: u32| {
+            let container = |count: u32| json!([{"name": "c", "image": "i", "imageID": "i", "ready": false, "restartCount": count}]);
+            let status = json!({"initContainerStatuses": container(init), "containerStatuses": container(main)});
+            pod(json!({"metadata": {"name": "a"}, "status": status})).pod.restarts
+        };
+        assert_eq!([of(0, 0), of(1, 0), of(1, 1)], [0, 1, 2]);
     }
 
     #[test]

@@ -118,6 +118,37 @@ fn a_refused_snapshot_leaves_what_ran_and_may_succeed_later() {
 }
 
 #[test]
+fn a_refusal_of_what_runs_takes_it_out_of_force_until_it_succeeds_again() {
+    let (mut fleet, one, two) = (Fleet::default(), snapshot("10.0.0.0/8"), snapshot("11.0.0.0/8"));
+    let in_force = |fleet: &Fleet| fleet.get("a").unwrap().fulfils(&one.stamp, &rule("any"));
+    fleet.attach("a", 1, hello(""), now());
+    fleet.sent("a", 1, &one);
+    fleet.outcome("a", 1, applied(&one));
+    assert!(in_force(&fleet));
+    // Somebody has taken away what it needs, and it cannot be put back.
+    assert!(fleet.outcome("a", 1, refused(&one)));
+    assert!(!in_force(&fleet));
+    fleet.detach("a", 1, now());
+    fleet.attach("a", 2, hello(&one.hash), now());
+    fleet.sent("a", 2, &one);
+    assert!(!in_force(&fleet), "an agent that comes again has not mended anything");
+    assert!(fleet.outcome("a", 2, applied(&one)));
+    assert!(in_force(&fleet));
+    // Noticed when another was to be applied.
+    fleet.sent("a", 2, &two);
+    fleet.outcome("a", 2, refused(&two));
+    fleet.sent("a", 2, &one);
+    assert!(fleet.outcome("a", 2, applied(&one)) && in_force(&fleet), "what ran went on");
+    let mut broken = refused(&two);
+    broken.failure.as_mut().unwrap().broken = true;
+    fleet.sent("a", 2, &two);
+    fleet.outcome("a", 2, broken);
+    assert!(!in_force(&fleet), "nothing that ran is whole");
+    fleet.outcome("a", 2, applied(&two));
+    assert!(fleet.get("a").unwrap().fulfils(&two.stamp, &rule("any")));
+}
+
+#[test]
 fn the_end_of_an_old_stream_does_not_detach_the_new_one() {
     let mut fleet = Fleet::default();
     fleet.attach("a", 1, hello(""), now());
@@ -169,7 +200,19 @@ fn live_calls_of_an_object_are_the_sum_of_what_each_agent_said_last() {
     fleet.detach("x", 1, now());
     fleet.attach("x", 2, hello(""), now());
     assert_eq!(counted(&fleet), [2, 7, 7], "an agent that comes again has not ended its calls");
-    fleet.detach("x", 2, now());
+    let second = |second| Timestamp::from_second(second).unwrap();
+    fleet.detach("x", 2, second(10));
+    fleet.lapse(second(9));
+    assert_eq!(counted(&fleet), [2, 7, 7], "it was not lost for long enough");
+    for _ in 0..2 {
+        fleet.lapse(second(10));
+        assert_eq!(counted(&fleet), [2, 0, 0], "of an agent that is lost nobody knows which calls live");
+    }
+    fleet.attach("x", 3, hello(""), second(11));
+    fleet.report("x", 3, report(&[("b", 7)], &[("a", 7)]));
+    fleet.lapse(second(12));
+    assert_eq!(counted(&fleet), [2, 7, 7]);
+    fleet.detach("x", 3, second(12));
     fleet.retain(|node| node == "y");
     assert_eq!(counted(&fleet), [2, 0, 0], "a node that is gone has no calls");
 }

@@ -138,7 +138,8 @@ fn node(name: &str, wanted: Option<&Arc<Snapshot>>, agent: Option<&Agent>) -> pb
     let running = agent.map(|agent| agent.running.clone()).unwrap_or_default();
     let wanted_hash = wanted.map(|snapshot| snapshot.hash.clone()).unwrap_or_default();
     let idle = wanted.is_none_or(|snapshot| snapshot.config.sources.is_empty());
-    let value = (attached && running == wanted_hash) || (!attached && idle);
+    let whole = agent.is_none_or(|agent| !agent.broken);
+    let value = (attached && running == wanted_hash && whole) || (!attached && idle);
     let refused = agent.and_then(|agent| agent.refused.as_ref()).filter(|(hash, _)| *hash == wanted_hash);
     let (reason, message) = match (value, attached, refused) {
         (true, _, _) => (Reason::Programmed, String::new()),

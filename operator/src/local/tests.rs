@@ -122,6 +122,15 @@ fn status_tells_nodes_sums_counters_and_names_the_clusters_networks() {
     // b is attached and nothing is wanted of it; a has not answered; nothing is to be done on idle.
     assert_eq!(nodes, [("a", "Pending"), ("b", "Programmed"), ("idle", "Programmed")]);
     assert_eq!((reply.calls, reply.counters[0].value), (5, 5));
+    // It has it in force, and then cannot keep it so.
+    fleet.sent("a", 1, &snapshot);
+    let answer = |failure| pb::Outcome { hash: snapshot.hash.clone(), failure, sequence: 0 };
+    let mut of_a = |failure| {
+        fleet.outcome("a", 1, answer(failure));
+        let reply = merge::status(&BTreeMap::new(), &wanted, &fleet, &[]);
+        reply.nodes[0].programmed.clone().unwrap().reason
+    };
+    assert_eq!([None, Some(pb::Failure::default()), None].map(&mut of_a), ["Programmed", "ApplyFailed", "Programmed"]);
     assert_eq!(reply.programmed.unwrap().message, "not in force on a");
     assert_eq!(reply.cluster_nets[0].found, "ServiceCIDR kubernetes");
 }

@@ -20,7 +20,7 @@ use tokio::time::Instant;
 
 use super::dirty::{Dirty, Seen};
 use super::leaving::Leaving;
-use super::{View, events, node, object};
+use super::{GRACE, View, events, node, object};
 use crate::FIELD_MANAGER;
 use crate::control::Hub;
 use crate::facts::{Facts, cluster_key};
@@ -123,6 +123,8 @@ impl Writer {
     /// Compares what has something new, now and then everything, with what stands there, and writes the differences.
     pub async fn look(&mut self, published: &Published, now: Timestamp) {
         self.compare();
+        // Also for whoever reads metrics.
+        self.hub.note(|fleet| fleet.lapse(now - GRACE));
         let left = self.hub.with_fleet(|fleet| self.leaving.take(&published.uids, fleet));
         for (object, uid) in left {
             let note = events::removed();

@@ -24,6 +24,7 @@ struct Node {
     runs: Option<Arc<Stamp>>,
     first: u64,
     refused: Option<String>,
+    broken: bool,
     attached: bool,
 }
 
@@ -78,6 +79,7 @@ impl Node {
             runs: agent.and_then(|agent| agent.stamp.clone()),
             first: agent.map_or(0, Agent::first),
             refused: agent.and_then(|agent| Some(agent.refused.as_ref()?.0.clone())),
+            broken: agent.is_some_and(|agent| agent.broken),
             attached: agent.is_some_and(|agent| agent.stream.is_some()),
         }
     }
@@ -85,7 +87,8 @@ impl Node {
     fn is(&self, other: &Self) -> bool {
         same(self.wanted.as_ref(), other.wanted.as_ref())
             && same(self.runs.as_ref(), other.runs.as_ref())
-            && (self.first, &self.refused, self.attached) == (other.first, &other.refused, other.attached)
+            && (self.first, &self.refused) == (other.first, &other.refused)
+            && (self.broken, self.attached) == (other.broken, other.attached)
     }
 
     fn stamps(&self) -> impl Iterator<Item = &Arc<Stamp>> {

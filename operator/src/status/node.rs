@@ -2,6 +2,7 @@
 
 use callgate_crds::conditions::Reason;
 use callgate_crds::{EgressNodeStatus, NodeCounter, NodeFeature, set_condition};
+use callgate_proto::pb;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::View;
@@ -47,7 +48,7 @@ fn ready(node: &str, agent: Option<&Agent>, view: View<'_>) -> (Reason, String) 
         let message = format!("No agent is attached: see the agent's pod on node {node}, and its log.");
         return (Reason::AgentMissing, message);
     };
-    let Some(wanted) = view.wanted.get(node).filter(|wanted| wanted.hash != agent.running) else {
+    let Some(wanted) = view.wanted.get(node).filter(|wanted| wanted.hash != agent.running || agent.broken) else {
         let missing: Vec<String> = agent
             .hello
             .features
@@ -68,7 +69,8 @@ fn ready(node: &str, agent: Option<&Agent>, view: View<'_>) -> (Reason, String) 
         Some((_, failure)) => {
             let object = if failure.object.is_empty() { String::new() } else { format!("{}: ", failure.object) };
             let message = failure.message.trim_end_matches('.');
-            (Reason::SnapshotRefused, format!("{object}{message}. What ran before goes on."))
+            let goes_on = if agent.broken { "What runs is not whole." } else { "What ran before goes on." };
+            (Reason::SnapshotRefused, format!("{object}{message}. {goes_on}"))
         }
     }
 }
@@ -78,10 +80,13 @@ fn describe(status: &mut EgressNodeStatus, agent: &Agent) {
     let count = |count: u64| Some(u32::try_from(count).unwrap_or(u32::MAX));
     status.version = text(&agent.hello.version);
     status.kernel = text(&agent.hello.kernel);
-    status.path = text(&agent.report.path);
     status.config_hash = text(&agent.running);
-    status.connections = count(agent.report.connections);
-    status.live_calls = count(agent.report.calls);
+    // Where nothing was reported nobody knows whether there are none.
+    if agent.report != pb::Report::default() {
+        status.path = text(&agent.report.path);
+        status.connections = count(agent.report.connections);
+        status.live_calls = count(agent.report.calls);
+    }
     status.features = agent
         .hello
         .features

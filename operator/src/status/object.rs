@@ -70,7 +70,8 @@ pub fn differs_in_substance(one: &ObjectStatus, other: &ObjectStatus) -> bool {
 /// Source addresses for which a rule is in force: what nodes have acknowledged, not what is selected. A change of labels moves
 /// no generation, so this is by what people know that it has arrived.
 fn clients(object: &ObjectRef, said: &Status, is_complete: bool, view: View<'_>) -> u32 {
-    let stamps = view.fleet.carriers(object).filter_map(|(_, agent)| agent.stamp.as_ref());
+    let whole = view.fleet.carriers(object).filter(|(_, agent)| !agent.broken);
+    let stamps = whole.filter_map(|(_, agent)| agent.stamp.as_ref());
     let of_nodes: Vec<(u32, u32)> = stamps.map(|stamp| stamp.clients(object)).collect();
     let pods: u32 = of_nodes.iter().map(|(pods, _)| pods).sum();
     // Networks are on every node, and not in the blocks in which they were written.

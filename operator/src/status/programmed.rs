@@ -107,6 +107,7 @@ fn lack(object: &ObjectRef, node: &str, view: View<'_>) -> Option<Lack> {
             true => String::new(),
             false => format!(" (because of {})", failure.object),
         };
-        Lack::Refused(reason, format!("{}{because}; what ran before goes on", failure.message.trim_end_matches('.')))
+        let goes_on = if agent.broken { "what runs is not whole" } else { "what ran before goes on" };
+        Lack::Refused(reason, format!("{}{because}; {goes_on}", failure.message.trim_end_matches('.')))
     }))
 }

@@ -139,8 +139,8 @@ impl Source for Operator {
 }
 
 /// Why a snapshot is not in force, as the operator is told.
-pub(super) fn failure(Refused { object, message }: Refused) -> pb::Failure {
-    pb::Failure { object, reason: Reason::ApplyFailed.name().to_owned(), message }
+pub(super) fn failure(Refused { object, message, broken }: Refused) -> pb::Failure {
+    pb::Failure { object, reason: Reason::ApplyFailed.name().to_owned(), message, broken }
 }
 
 /// What the local API tells of objects: that this node runs them. Everything else about them is the operator's to say.

@@ -99,7 +99,7 @@ fn take(message: pb::Snapshot, link: &Link, ends: &Ends) -> Option<pb::Outcome> 
         Err(message) => {
             ends.report.count("snapshots_refused");
             tracing::error!("a snapshot is refused; what runs goes on: {message}");
-            let failure = Some(failure(Refused { object: String::new(), message }));
+            let failure = Some(failure(Refused { object: String::new(), message, broken: false }));
             Some(pb::Outcome { hash, failure, sequence })
         }
     }
@@ -156,7 +156,8 @@ fn refusal(status: &Status) -> answer::Kind {
 fn hello(link: &Link, ends: &Ends) -> pb::Hello {
     pb::Hello {
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        config_hash: ends.report.hash(),
+        // Whoever reconnects while what runs is not whole has to say so again.
+        config_hash: ends.report.whole(),
         kernel: kernel::release(),
         features: ends.report.features(),
         node: link.node.clone(),

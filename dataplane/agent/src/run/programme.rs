@@ -68,7 +68,7 @@ impl<S: Source> Programme<S> {
         let Ends { silent, all: gone } = self.guests.settle(&wanted, &self.doors);
         if let Err(error) = self.source.before(&wanted) {
             let message = format!("it cannot be saved, so it does not take effect: {error}; make room in --state-dir");
-            return self.failed(&wanted, Refused { object: String::new(), message });
+            return self.failed(&wanted, String::new(), message);
         }
         if let Some(handle) = &self.handle {
             handle.end_clients(silent).await;
@@ -91,7 +91,7 @@ impl<S: Source> Programme<S> {
             }
             Some(Err(error)) => {
                 let object = error.object().unwrap_or_default().to_owned();
-                self.failed(&wanted, Refused { object, message: error.to_string() });
+                self.failed(&wanted, object, error.to_string());
                 if let (Some(handle), Some(running)) = (&self.handle, &self.running) {
                     handle.configure(Arc::clone(running)).await;
                 }
@@ -106,7 +106,8 @@ impl<S: Source> Programme<S> {
         gone: &BTreeSet<Ipv4Addr>,
     ) -> Option<Result<(Arc<NodeConfig>, Applied), kernel::Error>> {
         self.kernel(|shared| {
-            shared.kernel.mend()?;
+            // Whatever is wanted: without these nothing of what runs is whole.
+            shared.kernel.mend().inspect_err(|error| self.report.broken(error.to_string()))?;
             // Looked at here: who has left by now, and not when the loop began, must not come back into force.
             let config = self.guests.present(wanted);
             let applied = shared.kernel.apply(&config, &shared.own)?;
@@ -149,12 +150,16 @@ impl<S: Source> Programme<S> {
         }
     }
 
-    fn failed(&mut self, wanted: &Wanted, refused: Refused) {
-        let message = &refused.message;
-        tracing::error!("the configuration could not be put into the kernel; what ran before goes on: {message}");
+    fn failed(&mut self, wanted: &Wanted, object: String, message: String) {
+        if wanted.config.content_hash() == self.report.hash() {
+            self.report.broken(message.clone());
+        }
+        let broken = self.report.is_broken();
+        let goes_on = if broken { "what runs is not whole" } else { "what ran before goes on" };
+        tracing::error!("the configuration could not be put into the kernel; {goes_on}: {message}");
         self.report.update(&wanted.statuses, wanted.problems.clone(), Err(message.clone()));
         self.ready.set(false);
-        self.source.outcome(wanted, Err(refused));
+        self.source.outcome(wanted, Err(Refused { object, message, broken }));
     }
 
     /// Looks after what nobody tells of: changes that went unnoticed, and an apply that failed is tried again.

@@ -54,6 +54,8 @@ struct Inner {
     config: Arc<NodeConfig>,
     hash: String,
     programmed: Programmed,
+    /// What runs is not whole, whatever is wanted.
+    broken: bool,
     problems: Vec<Problem>,
     objects: Vec<pb::ObjectStatus>,
     /// When each condition last changed its status.
@@ -78,6 +80,7 @@ impl Report {
                 config: Arc::default(),
                 hash: String::new(),
                 programmed,
+                broken: false,
                 problems: Vec::new(),
                 objects: Vec::new(),
                 since: BTreeMap::new(),
@@ -113,12 +116,23 @@ impl Report {
     }
 
     /// What runs is no longer whole; until it is applied anew.
-    pub(super) fn broken(&self, message: String) {
+    pub(crate) fn broken(&self, message: String) {
         let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
         if inner.programmed.value {
             inner.programmed.since = now();
         }
-        (inner.programmed.value, inner.programmed.message) = (false, message);
+        (inner.programmed.value, inner.programmed.message, inner.broken) = (false, message, true);
+    }
+
+    /// Whether what runs is not whole: something that it needs has gone, and could not be put back.
+    pub(super) fn is_broken(&self) -> bool {
+        self.inner.read().unwrap_or_else(PoisonError::into_inner).broken
+    }
+
+    /// Content hash of the configuration that runs and is whole; empty where there is none.
+    pub fn whole(&self) -> String {
+        let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner);
+        if inner.broken { String::new() } else { inner.hash.clone() }
     }
 
     /// Content hash of the configuration that runs; empty before the first.
@@ -154,11 +168,12 @@ impl Report {
         }
         inner.programmed = Programmed { value, message, ..inner.programmed.clone() };
         if let Ok(Runs { config, hash, applied }) = result {
-            (inner.config, inner.hash, inner.applied) = (config, hash, applied);
+            (inner.config, inner.hash, inner.applied, inner.broken) = (config, hash, applied, false);
             inner.applies += 1;
         }
         inner.problems = problems;
-        let failure = (!value).then(|| inner.programmed.message.clone());
+        let goes_on = if inner.broken { "what runs is not whole" } else { "what ran before goes on" };
+        let failure = (!value).then(|| format!("{}; {goes_on}", inner.programmed.message));
         let mut since = BTreeMap::new();
         inner.objects = statuses
             .iter()
@@ -256,7 +271,7 @@ fn programmed(status: &callgate_compile::status::Status, failure: Option<&str>) 
     // Without conditions somebody else judges objects, and what is not accepted does not come here.
     let accepted = status.conditions.first().is_none_or(callgate_compile::status::Condition::holds);
     if let Some(message) = failure {
-        (Reason::ApplyFailed, format!("{message}; what ran before goes on"))
+        (Reason::ApplyFailed, message.to_owned())
     } else if !accepted && status.last_good {
         (Reason::NotAccepted, "Its last good version goes on running.".to_owned())
     } else if !accepted {

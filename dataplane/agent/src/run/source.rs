@@ -60,4 +60,6 @@ pub(crate) struct Refused {
     pub(crate) object: String,
     /// For people, with the remedy.
     pub(crate) message: String,
+    /// What ran before is not whole either.
+    pub(crate) broken: bool,
 }

@@ -284,6 +284,53 @@ fn what_others_take_away_while_the_agent_runs_is_put_back() {
 }
 
 #[test]
+fn what_runs_and_cannot_be_kept_whole_is_refused_until_it_is_whole_again() {
+    if !root() {
+        return;
+    }
+    let _lab = Lab::new();
+    let forward = |value: u8| sh(&format!("sysctl -qw net.ipv4.ip_forward={value}"));
+    forward(1);
+    here(async {
+        let mut place = Place::new().await;
+        let mut agent = place.start();
+        let (mut stream, _) = place.attached().await;
+        let config = NodeConfig { node: "node-a".into(), ..super::steering::config() };
+        stream.tell(snapshot(&config, "u1")).await;
+        acknowledged(&mut stream, &config).await;
+        // The agent may not write it.
+        forward(0);
+        let Some(Ours::Outcome(told)) = stream.next_but_reports().await else { panic!("no outcome") };
+        let failure = told.failure.expect("a failure");
+        assert_eq!((told.hash, failure.broken), (config.content_hash(), true), "{failure:?}");
+        assert!(failure.message.contains("ip_forward"), "{failure:?}");
+        // Of another it is not the configuration's fault either.
+        let other = self::config();
+        stream.tell(snapshot(&other, "u1")).await;
+        let Some(Ours::Outcome(told)) = stream.next_but_reports().await else { panic!("no outcome") };
+        assert_eq!((told.hash, told.failure.map(|failure| failure.broken)), (other.content_hash(), Some(true)));
+        drop(stream);
+        let (mut stream, hello) = place.attached().await;
+        assert_eq!(hello.config_hash, "");
+        forward(1);
+        stream.tell(snapshot(&other, "u1")).await;
+        loop {
+            match stream.next_but_reports().await {
+                // It came before the agent looked.
+                Some(Ours::Outcome(pb::Outcome { failure: Some(_), .. })) => {}
+                said => {
+                    let in_force = pb::Outcome { hash: other.content_hash(), failure: None, sequence: 0 };
+                    assert_eq!(said, Some(Ours::Outcome(in_force)));
+                    break;
+                }
+            }
+        }
+        agent.end(Signal::SIGTERM);
+        place.cleanup().unwrap();
+    });
+}
+
+#[test]
 fn a_host_without_an_agent_needs_no_cleaning_and_a_running_agent_is_not_pulled_away() {
     if !root() {
         return;

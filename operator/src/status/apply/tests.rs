@@ -5,6 +5,7 @@ use callgate_compile::compile;
 use callgate_compile::world::{Meta, Object};
 use callgate_crds::Kind;
 use callgate_proto::model::ObjectKey;
+use callgate_proto::pb;
 use kube::runtime::watcher;
 use serde_json::{Value, json};
 
@@ -141,6 +142,25 @@ async fn an_egress_node_that_is_not_there_is_made_and_belongs_to_its_node() {
     let owner = json!([{"apiVersion": "v1", "kind": "Node", "name": "a", "uid": "node-uid"}]);
     assert_eq!(made.body["metadata"]["ownerReferences"], owner);
     assert_eq!(asked.iter().filter(|asked| asked.what == NODE).count(), 2);
+}
+
+#[tokio::test]
+async fn calls_of_a_node_that_is_lost_for_long_are_counted_no_more() {
+    let mut case = case(fine);
+    let object = ObjectRef { kind: Kind::Service, key: key() };
+    let lost: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+    case.writer.hub.change(|fleet| {
+        fleet.attach("a", 1, pb::Hello::default(), lost);
+        let services = vec![pb::ObjectCalls { name: "pos/web".to_owned(), calls: 3 }];
+        fleet.report("a", 1, pb::Report { services, ..pb::Report::default() });
+        fleet.detach("a", 1, lost);
+    });
+    let mut counted = Vec::new();
+    for seconds in [29, 30] {
+        case.writer.look(&case.published, lost + jiff::SignedDuration::from_secs(seconds)).await;
+        counted.push(case.writer.hub.with_fleet(|fleet| fleet.live_calls(&object)));
+    }
+    assert_eq!(counted, [3, 0]);
 }
 
 #[tokio::test]

@@ -135,6 +135,9 @@ fn a_refusal_an_end_of_a_stream_and_an_object_made_anew_are_new() {
         pb::Outcome { hash: wanted.hash.clone(), failure: Some(pb::Failure::default()), sequence: 0 },
     );
     assert_eq!(case.dirty(), of_b);
+    let broken = Some(pb::Failure { broken: true, ..pb::Failure::default() });
+    case.fleet.outcome("b", 1, pb::Outcome { hash: wanted.hash.clone(), failure: broken, sequence: 0 });
+    assert_eq!(case.dirty(), of_b, "what ran does not go on either");
     case.fleet.detach("b", 1, Timestamp::UNIX_EPOCH);
     assert_eq!(case.dirty(), of_b);
     let object = ObjectRef { kind: Kind::IpRule, key: key("two") };

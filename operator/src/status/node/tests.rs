@@ -43,9 +43,14 @@ fn ready_follows_the_agent_and_what_it_has_answered() {
     fleet.attach("a", 1, hello(&[]), Timestamp::UNIX_EPOCH);
     assert_eq!(told(&fleet, &snapshot), "False Converging: The last snapshot is not yet in effect.");
     fleet.sent("a", 1, &snapshot);
-    let failure = pb::Failure { object: "IpRule a/b".into(), reason: "ApplyFailed".into(), message: "no".into() };
-    fleet.outcome("a", 1, pb::Outcome { hash: snapshot.hash.clone(), failure: Some(failure), sequence: 0 });
+    let failure = pb::Failure { object: "IpRule a/b".into(), message: "no".into(), ..pb::Failure::default() };
+    let refused = pb::Outcome { hash: snapshot.hash.clone(), failure: Some(failure), sequence: 0 };
+    fleet.outcome("a", 1, refused.clone());
     assert_eq!(told(&fleet, &snapshot), "False SnapshotRefused: IpRule a/b: no. What ran before goes on.");
+    fleet.outcome("a", 1, pb::Outcome { hash: snapshot.hash.clone(), failure: None, sequence: 0 });
+    assert_eq!(told(&fleet, &snapshot), "True AgentReady: Runs what it should.");
+    fleet.outcome("a", 1, refused);
+    assert_eq!(told(&fleet, &snapshot), "False SnapshotRefused: IpRule a/b: no. What runs is not whole.");
     fleet.outcome("a", 1, pb::Outcome { hash: snapshot.hash.clone(), failure: None, sequence: 0 });
     assert_eq!(told(&fleet, &snapshot), "True AgentReady: Runs what it should.");
     fleet.detach("a", 1, Timestamp::UNIX_EPOCH);

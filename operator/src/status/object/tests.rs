@@ -99,6 +99,7 @@ impl Case {
             object: "IpRule pos/other".to_owned(),
             reason: reason.to_owned(),
             message: "the kernel says no.".to_owned(),
+            broken: false,
         };
         assert!(self.fleet.outcome(
             node,
@@ -225,6 +226,22 @@ fn a_refusal_names_node_object_and_reason() {
 }
 
 #[test]
+fn what_runs_and_cannot_be_kept_whole_is_not_programmed_until_the_agent_says_that_it_is_again() {
+    let mut case = Case::new();
+    for node in ["a", "b"] {
+        case.attach(node);
+        case.applied(node);
+    }
+    assert_eq!((case.told().as_str(), case.before.clients), ("True(Programmed) 2/2", Some(2)));
+    case.refused("b", "ApplyFailed");
+    assert_eq!((case.told().as_str(), case.before.clients), ("False(ApplyFailed) 1/2", Some(1)));
+    let expected = "Node b: the kernel says no (because of IpRule pos/other); what runs is not whole.";
+    assert_eq!(case.before.conditions[1].message, expected);
+    case.applied("b");
+    assert_eq!((case.told().as_str(), case.before.clients), ("True(Programmed) 2/2", Some(2)));
+}
+
+#[test]
 fn an_agent_that_is_away_for_a_moment_changes_nothing_and_for_long_it_does() {
     let mut case = Case::new();
     for node in ["a", "b"] {
@@ -327,6 +344,12 @@ fn what_auto_has_learned_on_nodes_is_in_the_status_of_its_alg_and_of_nothing_els
         [expected(one, "second-refused", 100, 2), expected(other, "second-reset", 300, 1)]
     );
     assert!(differs_in_substance(&status, &ObjectStatus { shared_servers: Vec::new(), ..status.clone() }));
+    // A node that is lost for long is none of those that know of it.
+    case.fleet.detach("b", 1, case.now);
+    case.fleet.lapse(case.now);
+    let view = View { wanted: &wanted, fleet: &case.fleet, serving_since: case.now, now: case.now };
+    let status = super::status(&alg, &case.statuses[&alg], &status, view);
+    assert_eq!(status.shared_servers, [expected(one, "second-reset", 200, 1)]);
 }
 
 #[test]

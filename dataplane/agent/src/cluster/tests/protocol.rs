@@ -23,6 +23,20 @@ async fn hello_comes_first_with_the_token_and_says_who_and_what_runs() {
 }
 
 #[tokio::test]
+async fn whoever_reconnects_while_what_runs_is_not_whole_does_not_say_that_it_runs() {
+    let mut lab = Lab::new().await;
+    let config = crate::alg::policy::tests::config();
+    let hash = config.content_hash();
+    lab.report.put(config, []);
+    drop(lab.attached().await);
+    let (stream, whole) = lab.attached().await;
+    lab.report.broken("no route".to_owned());
+    drop(stream);
+    let (_stream, broken) = lab.attached().await;
+    assert_eq!([whole.config_hash, broken.config_hash], [hash, String::new()]);
+}
+
+#[tokio::test]
 async fn a_snapshot_is_acknowledged_by_its_hash_after_it_was_carried_out_and_saved_before() {
     let mut lab = Lab::new().await;
     let (mut stream, _) = lab.attached().await;
@@ -45,13 +59,14 @@ async fn a_snapshot_the_kernel_refuses_is_told_with_object_and_reason_and_is_not
     lab.carry_out(Ok(())).await;
     stream.next_but_reports().await;
     stream.tell(Theirs::Snapshot(bad.message())).await;
-    let refused = Refused { object: "Service pos/web".into(), message: "no such module".into() };
+    let refused = Refused { object: "Service pos/web".into(), message: "no such module".into(), broken: false };
     let wanted = lab.carry_out(Err(refused)).await;
     assert_eq!(wanted.gone.into_iter().collect::<Vec<_>>(), [std::net::Ipv4Addr::new(10, 1, 0, 2)]);
     let failure = pb::Failure {
         object: "Service pos/web".into(),
         reason: "ApplyFailed".into(),
         message: "no such module".into(),
+        broken: false,
     };
     let expected = pb::Outcome { hash: bad.hash.clone(), failure: Some(failure), sequence: 0 };
     assert_eq!(stream.next_but_reports().await, Some(Ours::Outcome(expected)));
