@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
-use super::pool::Pool;
+use super::pool::{Pool, Range};
 use super::random::Random;
 use super::record::{Quarantined, QuarantinedWhat};
 use crate::types::Now;
@@ -18,7 +19,8 @@ pub(crate) struct Pair {
 /// Gives out what must be unique towards a server.
 #[derive(Debug)]
 pub(crate) struct Allocator {
-    port_template: Pool,
+    port_range: Arc<Range>,
+    call_id_range: Arc<Range>,
     ports: BTreeMap<(Pair, u16), Pool>,
     call_ids: BTreeMap<Pair, Pool>,
     quarantine: BTreeSet<(Now, Quarantined)>,
@@ -28,7 +30,8 @@ pub(crate) struct Allocator {
 impl Allocator {
     pub(crate) fn new(port_ranges: &[(u16, u16)], seed: u64) -> Self {
         Self {
-            port_template: Pool::of_ranges(port_ranges),
+            port_range: Arc::new(Range::of(port_ranges)),
+            call_id_range: Arc::new(Range::full()),
             ports: BTreeMap::new(),
             call_ids: BTreeMap::new(),
             quarantine: BTreeSet::new(),
@@ -40,28 +43,28 @@ impl Allocator {
     pub(crate) fn port(&mut self, pair: Pair, server_port: u16, now: Now) -> Option<u16> {
         self.release(now);
         // A start between the ranges would always lead to the first port of the next one, which could then be guessed.
-        let inside = (0..32).map(|_| self.random.next_u16()).find(|start| self.port_template.contains(*start));
+        let inside = (0..32).map(|_| self.random.next_u16()).find(|start| self.port_range.contains(*start));
         let start = inside.unwrap_or_default();
-        self.ports.entry((pair, server_port)).or_insert_with(|| self.port_template.clone()).take(start)
+        self.ports.entry((pair, server_port)).or_insert_with(|| Pool::new(&self.port_range)).take(start)
     }
 
     /// A free translated Call ID towards this server.
     pub(crate) fn call_id(&mut self, pair: Pair, now: Now) -> Option<u16> {
         self.release(now);
         let start = self.random.next_u16();
-        self.call_ids.entry(pair).or_insert_with(Pool::full).take(start)
+        self.call_ids.entry(pair).or_insert_with(|| Pool::new(&self.call_id_range)).take(start)
     }
 
     /// Takes a port that is in use according to a record; false when something else has it.
     pub(crate) fn take_port(&mut self, pair: Pair, server_port: u16, port: u16) -> bool {
         // A port outside today's ranges stays usable: it was legal when the connection was opened.
-        let pool = self.ports.entry((pair, server_port)).or_insert_with(|| self.port_template.clone());
-        pool.take_exactly(port) || !self.port_template.contains(port)
+        let pool = self.ports.entry((pair, server_port)).or_insert_with(|| Pool::new(&self.port_range));
+        pool.take_exactly(port) || !self.port_range.contains(port)
     }
 
     /// Takes a Call ID that is in use according to a record; false when something else has it.
     pub(crate) fn take_call_id(&mut self, pair: Pair, id: u16) -> bool {
-        self.call_ids.entry(pair).or_insert_with(Pool::full).take_exactly(id)
+        self.call_ids.entry(pair).or_insert_with(|| Pool::new(&self.call_id_range)).take_exactly(id)
     }
 
     /// What was in use is not, but must rest; it stays taken until `until`.
@@ -97,9 +100,7 @@ impl Allocator {
             match entry.what {
                 QuarantinedWhat::Port { server_port, port } => {
                     if let Some(pool) = self.ports.get_mut(&(pair, server_port)) {
-                        if self.port_template.contains(port) {
-                            pool.give_back(port);
-                        }
+                        pool.give_back(port);
                         if pool.is_idle() {
                             self.ports.remove(&(pair, server_port));
                         }
