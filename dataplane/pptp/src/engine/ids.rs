@@ -30,6 +30,12 @@ impl Engine {
     pub(super) fn allocate_call_id(&mut self, index: u32, now: Now) -> Result<u16, CallRefusal> {
         let connection = self.connections.get(index).ok_or(CallRefusal::NoCallId)?;
         let pair = Pair { external: connection.external, server: connection.flow.server };
-        self.allocator.call_id(pair, now).ok_or(CallRefusal::NoCallId)
+        let (client, most) = (connection.flow.client, self.limits.call_ids_per_client);
+        if self.allocator.call_ids_of(client, now) >= most {
+            return Err(CallRefusal::CallIdsOfClient(most));
+        }
+        let id = self.allocator.call_id(pair, now).ok_or(CallRefusal::NoCallId)?;
+        self.allocator.count_call_id(client);
+        Ok(id)
     }
 }

@@ -1,7 +1,7 @@
 //! What a hostile or broken peer cannot do to others.
 
 use callgate_pptp::wire::{Seq, tcp};
-use callgate_pptp::{CloseReason, Event, Limits, Side};
+use callgate_pptp::{CallRefusal, CloseReason, Event, Limits, OpenRefusal, Side};
 
 use super::ends::End;
 use super::messages::*;
@@ -95,10 +95,149 @@ fn connections_without_a_first_message_are_limited_per_client_and_per_server() {
     }
     assert_eq!(reset, [false, false, true, false, true]);
     assert_eq!(pair.engine.counters().connections_refused, 2);
-    // Once the first ones are over, others may come.
+    // What has ended without its first message burdens the server no more, but its client for as long as it may say something.
     pair.wait(6_000);
+    assert!(pair.start(client_addr(2), 1).server.1 > 0);
+    pair.connect(client_addr(0), 8);
+    assert!(pair.clients[&(client_addr(0), 8)].reset);
+    pair.wait(10_000);
     let link = pair.start(client_addr(0), 9);
     assert_eq!(pair.at_server(link), [start_request()]);
+}
+
+/// Why connections were refused, each reason once.
+fn refusals(pair: &Pair) -> Vec<OpenRefusal> {
+    let mut refusals: Vec<OpenRefusal> = Vec::new();
+    for event in &pair.events {
+        if let Event::Refused { why, .. } = event
+            && !refusals.contains(why)
+        {
+            refusals.push(*why);
+        }
+    }
+    refusals
+}
+
+#[test]
+fn a_client_that_opens_and_resets_without_end_leaves_ports_and_places_to_others() {
+    let limits = Limits { port_ranges: vec![(20_000, 20_019)], max_connections: 4, ..Limits::default() };
+    let mut pair = Pair::with_limits(limits);
+    for port in 0..100 {
+        let link = pair.connect(client_addr(0), port);
+        pair.client_resets(link);
+    }
+    assert_eq!(refusals(&pair), [OpenRefusal::HalfOpenClient(8)]);
+    let other = pair.start(client_addr(1), 40_000);
+    assert_eq!(pair.at_server(other), [start_request()]);
+    // What never began rests as long as it is remembered, and no longer.
+    pair.wait(10_000);
+    assert_eq!(pair.engine.records().len(), 1);
+    pair.connect(client_addr(0), 200);
+    assert!(!pair.clients[&(client_addr(0), 200)].reset);
+}
+
+#[test]
+fn one_port_that_begins_anew_without_end_has_no_more_external_ports_than_a_client_may_have() {
+    let limits = Limits { port_ranges: vec![(20_000, 20_019)], ports_per_client: 10, ..Limits::default() };
+    let mut pair = Pair::with_limits(limits);
+    // The server is slow to answer: each SYN has another number, and takes the place of the one before.
+    for isn in 0..100 {
+        let mut end = End::new(client_addr(0), 40_000, SERVER, 1723, isn * 1_000);
+        let mut syn = end.syn();
+        pair.engine.from_client(&mut syn, &mut super::pair::Always(super::pair::policy()), pair.now);
+        while let Some(command) = pair.engine.poll_command() {
+            if let callgate_pptp::Command::Note(event) = command {
+                pair.events.push(event);
+            }
+        }
+    }
+    assert_eq!(refusals(&pair), [OpenRefusal::PortsOfClient(10)]);
+    let other = pair.start(client_addr(1), 40_000);
+    assert_eq!(pair.at_server(other), [start_request()]);
+}
+
+#[test]
+fn ports_of_a_client_are_limited_live_and_resting_and_nobody_inherits_its_limit() {
+    let limits = Limits { port_ranges: vec![(20_000, 20_019)], ports_per_client: 10, ..Limits::default() };
+    let mut pair = Pair::with_limits(limits);
+    let kept = pair.start(client_addr(0), 1);
+    for port in 2..50 {
+        pair.connect(client_addr(0), port);
+        if pair.clients[&(client_addr(0), port)].reset {
+            continue;
+        }
+        let link = super::pair::Link { client: (client_addr(0), port), server: pair.newest() };
+        pair.client_says(link, &start_request());
+        pair.client_resets(link);
+    }
+    assert_eq!(refusals(&pair), [OpenRefusal::PortsOfClient(10)]);
+    assert_eq!(pair.engine.records().len(), 10, "one live, nine resting");
+    let other = pair.start(client_addr(1), 40_000);
+    assert_eq!(pair.at_server(other), [start_request()]);
+    pair.client_says(kept, &echo_request());
+    assert_eq!(pair.at_server(kept).pop(), Some(echo_request()));
+    // Whoever has its address next has not used them.
+    pair.engine.end_clients(&[client_addr(0)].into(), pair.now);
+    pair.settle(callgate_pptp::Verdict::Consumed, vec![]);
+    let heir = pair.start(client_addr(0), 60);
+    assert_eq!(pair.at_server(heir), [start_request()]);
+}
+
+#[test]
+fn a_server_that_refuses_connections_costs_neither_ports_nor_places() {
+    let limits = Limits { port_ranges: vec![(20_000, 20_001)], max_connections: 2, ..Limits::default() };
+    let mut pair = Pair::with_limits(limits);
+    pair.refusing = true;
+    for port in 0..50 {
+        pair.connect(client_addr(0), port);
+        assert!(pair.clients[&(client_addr(0), port)].reset);
+    }
+    assert_eq!(closed_as(&pair), [CloseReason::Reset(Side::Server); 50]);
+    assert_eq!((refusals(&pair), pair.engine.records()), (vec![], vec![]));
+    pair.refusing = false;
+    let link = pair.start(client_addr(0), 60);
+    assert_eq!(pair.at_server(link), [start_request()]);
+    pair.restart();
+    pair.client_says(link, &echo_request());
+    assert_eq!(pair.at_server(link).pop(), Some(echo_request()));
+}
+
+#[test]
+fn a_client_whose_calls_end_without_end_uses_up_its_own_call_ids_only() {
+    let mut pair = Pair::with_limits(Limits { call_ids_per_client: 3, ..Limits::default() });
+    pair.policy.echo_timeout_ms = 0;
+    let (link, other) = (pair.start(client_addr(0), 40_000), pair.start(client_addr(1), 40_000));
+    // Those that the server refuses are nobody's.
+    for _ in 0..10 {
+        pair.client_says(link, &outgoing_request(5));
+        let request = pair.at_server(link).pop().unwrap();
+        let translated = u16::from_be_bytes([request[12], request[13]]);
+        pair.server_says(link, &outgoing_reply(0, translated, 4));
+        assert_eq!(pair.at_client(link).pop(), Some(outgoing_reply(0, 5, 4)));
+    }
+    // Those that the client gives up rest, since the server may have taken them.
+    for _ in 0..10 {
+        pair.client_says(link, &outgoing_request(5));
+        pair.client_says(link, &call_clear(5));
+    }
+    let refused = |event: &&Event| {
+        matches!(event, Event::CallRefused { why: CallRefusal::CallIdsOfClient(3), pns_id: 5, flow }
+            if flow.client == client_addr(0))
+    };
+    assert_eq!(pair.events.iter().filter(refused).count(), 7);
+    let refusal = pair.at_client(link).pop().unwrap();
+    assert_eq!((refusal[9], refusal[16], refusal[17]), (8, 2, 4));
+    pair.call(other, 5, 100);
+    assert_eq!(pair.at_client(other).pop(), Some(outgoing_reply(100, 5, 1)));
+    // Also after a restart what is live is the client's; what has rested is not.
+    pair.wait(10_000);
+    pair.restart();
+    pair.wait(121_000);
+    for pns in 0..4 {
+        pair.client_says(link, &outgoing_request(pns));
+    }
+    assert_eq!(pair.engine.call_count(), 4);
+    assert_eq!(pair.events.iter().filter(|event| matches!(event, Event::CallRefused { .. })).count(), 8);
 }
 
 #[test]
