@@ -90,6 +90,8 @@ pub enum CallRefusal {
     NoCallId,
     /// `Limits::call_ids_per_client` is reached.
     CallIdsOfClient(u32),
+    /// `Limits::calls_per_connection` is reached.
+    CallsOfConnection(u32),
     /// `maxCalls` of the PptpAlg is reached.
     MaxCalls(u32),
 }
@@ -330,6 +332,7 @@ impl fmt::Display for CallRefusal {
         match self {
             Self::NoCallId => f.write_str("every Call ID towards this server is in use or was a moment ago"),
             Self::CallIdsOfClient(n) => write!(f, "this client has {n} Call IDs, in use or resting, its limit"),
+            Self::CallsOfConnection(n) => write!(f, "this control connection has {n} calls, its limit"),
             Self::MaxCalls(n) => write!(f, "the PptpAlg's maxCalls of {n} is reached"),
         }
     }

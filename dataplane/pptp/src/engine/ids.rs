@@ -23,7 +23,9 @@ impl Engine {
         let policy = &self.connections.get(index)?.data.policy;
         let max = policy.max_calls;
         let full = max != 0 && self.calls_of_alg.get(&policy.alg).is_some_and(|&calls| calls >= max);
-        full.then_some(CallRefusal::MaxCalls(max))
+        let most = self.limits.calls_per_connection;
+        let crowded = || self.calls.of_connection(index).count() as u64 >= u64::from(most);
+        full.then_some(CallRefusal::MaxCalls(max)).or_else(|| crowded().then_some(CallRefusal::CallsOfConnection(most)))
     }
 
     /// A translated Call ID for one more call of this connection.

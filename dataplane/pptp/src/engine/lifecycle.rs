@@ -83,18 +83,9 @@ impl Engine {
         self.allocator.quarantine(entry, Some(client));
     }
 
-    /// Ends a call by our own will: both sides are told by messages of ours.
-    pub(super) fn clear_call(&mut self, index: u32, reason: CallEnd, now: Now) {
-        let Some(call) = self.calls.get(index) else { return };
-        let connection = call.connection;
-        let start = self.commands.len();
-        self.part_with_call(index, reason, now);
-        self.arm(connection);
-        self.persist_before(start, connection);
-    }
-
-    /// The same without saving: whoever ends more than a call saves once, and last, all that was said.
-    fn part_with_call(&mut self, index: u32, reason: CallEnd, now: Now) {
+    /// Ends a call by our own will: both sides are told by messages of ours. Whoever does it saves the connection, once for
+    /// all its calls.
+    pub(super) fn part_with_call(&mut self, index: u32, reason: CallEnd, now: Now) {
         let Some(call) = self.calls.get(index) else { return };
         let (connection, data) = (call.connection, call.data);
         self.close_path(index);

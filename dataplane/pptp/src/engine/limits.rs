@@ -18,6 +18,8 @@ pub struct Limits {
     pub half_open_per_client: u32,
     /// Connections to one server (address and port) that may be waiting for their first message.
     pub half_open_per_server: u32,
+    /// Calls of one control connection. All are saved with each change of one of them.
+    pub calls_per_connection: u32,
     /// Control connections altogether, over all services.
     pub max_connections: u32,
     /// External ports of one client towards all servers, in use or resting: a client that opens and resets without end uses
@@ -68,6 +70,7 @@ impl Default for Limits {
             handshake_timeout_ms: 30_000,
             half_open_per_client: 8,
             half_open_per_server: 256,
+            calls_per_connection: 1_024,
             max_connections: 65_536,
             ports_per_client: 1_024,
             call_ids_per_client: 4_096,

@@ -1,7 +1,7 @@
 //! What a hostile or broken peer cannot do to others.
 
 use callgate_pptp::wire::{Seq, tcp};
-use callgate_pptp::{CallRefusal, CloseReason, Event, Limits, OpenRefusal, Side};
+use callgate_pptp::{CallRefusal, Change, CloseReason, Event, Limits, OpenRefusal, Side};
 
 use super::ends::End;
 use super::messages::*;
@@ -238,6 +238,108 @@ fn a_client_whose_calls_end_without_end_uses_up_its_own_call_ids_only() {
     }
     assert_eq!(pair.engine.call_count(), 4);
     assert_eq!(pair.events.iter().filter(|event| matches!(event, Event::CallRefused { .. })).count(), 8);
+}
+
+/// How often a connection is saved, and octets of the longest record.
+fn saved(pair: &Pair) -> (usize, usize) {
+    let records = pair.journal.iter().filter(|change| matches!(change, Change::Put(_)));
+    let lengths: Vec<usize> = records.map(|record| serde_json::to_string(record).unwrap().len()).collect();
+    (lengths.len(), lengths.into_iter().max().unwrap_or_default())
+}
+
+#[test]
+fn calls_whose_time_comes_together_are_saved_together() {
+    let mut pair = Pair::new();
+    let link = pair.start(client_addr(0), 40_000);
+    let other = pair.start(client_addr(1), 40_000);
+    for pns in 0..200 {
+        pair.client_says(link, &outgoing_request(pns));
+    }
+    pair.client_says(other, &outgoing_request(0));
+    pair.wait(59_000);
+    pair.journal.clear();
+    pair.wait(1_500);
+    assert_eq!((pair.engine.call_count(), pair.engine.counters().calls_timed_out), (0, 201));
+    assert_eq!(saved(&pair).0, 2);
+    let told = |messages: Vec<Vec<u8>>, kind: u8| messages.iter().filter(|message| message[9] == kind).count();
+    assert_eq!((told(pair.at_client(link), 8), told(pair.at_server(link), 12)), (200, 200));
+    // So are those that their client has given up.
+    for pns in 0..200 {
+        pair.client_says(link, &outgoing_request(pns));
+    }
+    for pns in 0..200 {
+        pair.client_says(link, &call_clear(pns));
+    }
+    pair.wait(9_000);
+    pair.journal.clear();
+    pair.wait(1_500);
+    assert_eq!((pair.engine.call_count(), saved(&pair).0), (0, 1));
+}
+
+#[test]
+fn calls_of_one_connection_are_limited_and_the_next_is_refused_to_whoever_asks() {
+    let mut pair = Pair::with_limits(Limits { calls_per_connection: 2, ..Limits::default() });
+    let link = pair.start(client_addr(0), 40_000);
+    pair.call(link, 5, 100);
+    pair.call(link, 6, 101);
+    pair.client_says(link, &outgoing_request(7));
+    let refusal = pair.at_client(link).pop().unwrap();
+    assert_eq!((refusal[9], refusal[15], refusal[16], refusal[17]), (8, 7, 2, 4));
+    pair.server_says(link, &incoming_request(102));
+    let refusal = pair.at_server(link).pop().unwrap();
+    assert_eq!((refusal[9], refusal[15], refusal[16]), (10, 102, 3));
+    let other = pair.start(client_addr(0), 40_001);
+    pair.call(other, 5, 103);
+    pair.server_says(link, &disconnect_notify(100));
+    pair.call(link, 7, 104);
+    assert_eq!(pair.engine.call_count(), 3);
+}
+
+#[test]
+fn messages_that_are_taken_out_behind_what_a_deaf_server_has_not_got_are_limited() {
+    let mut pair = Pair::new();
+    let link = pair.start(client_addr(0), 40_000);
+    let deaf = pair.servers.remove(&link.server).unwrap();
+    pair.client_says(link, &echo_request());
+    let start = pair.clients[&link.client].sent.len() - 16;
+    for _ in 0..2_000 {
+        pair.client_says(link, &call_clear(5));
+    }
+    let counters = pair.engine.counters();
+    assert_eq!((counters.messages_swallowed, counters.drop_tcp_full), (511, 1));
+    // It goes on where it stood once the server hears again.
+    pair.servers.insert(link.server, deaf);
+    let again = pair.clients[&link.client].again(start, start + 16);
+    pair.up(again);
+    let delivered = pair.clients[&link.client].delivered();
+    let rest = pair.clients[&link.client].again(delivered, delivered + 160);
+    pair.up(rest);
+    assert_eq!((pair.engine.counters().messages_swallowed, delivered), (521, start + 16 + 511 * 16));
+    assert_eq!(pair.at_server(link).pop(), Some(echo_request()));
+}
+
+#[test]
+fn a_client_that_acknowledges_no_refusal_gets_no_more_of_them() {
+    let mut pair = Pair::new();
+    pair.policy.max_calls = 1;
+    let link = pair.start(client_addr(0), 40_000);
+    pair.call(link, 5, 100);
+    let mut deaf = pair.clients.remove(&link.client).unwrap();
+    let start = deaf.sent.len();
+    for pns in 0..2_000 {
+        let request = deaf.data(&outgoing_request(pns + 6));
+        pair.up(request);
+    }
+    assert_eq!(pair.engine.counters().calls_refused, 256);
+    assert!(saved(&pair).1 < 100_000, "{:?}", saved(&pair));
+    // It hears again: what it sends again is answered again.
+    pair.clients.insert(link.client, deaf);
+    pair.wait(400);
+    assert_eq!(pair.at_client(link).len(), 2 + 256);
+    let (from, to) = (start + 256 * 168, start + 260 * 168);
+    let rest = pair.clients[&link.client].again(from, to);
+    pair.up(rest);
+    assert_eq!((pair.at_client(link).len(), pair.engine.counters().calls_refused), (2 + 260, 260));
 }
 
 #[test]
