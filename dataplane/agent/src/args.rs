@@ -127,6 +127,12 @@ pub struct Common {
     /// How log lines look; RUST_LOG chooses which
     #[arg(long, env = "CALLGATE_LOG_FORMAT", value_enum, default_value = "text")]
     pub log_format: LogFormat,
+    /// External ports that one client may have towards all servers, in use or resting
+    #[arg(long, env = "CALLGATE_PORTS_PER_CLIENT", value_name = "N", default_value_t = 1_024)]
+    pub ports_per_client: u32,
+    /// Translated Call IDs that one client may have towards all servers, in use or resting
+    #[arg(long, env = "CALLGATE_CALL_IDS_PER_CLIENT", value_name = "N", default_value_t = 4_096)]
+    pub call_ids_per_client: u32,
     /// Connections of one client that may wait for their first message
     #[arg(long, env = "CALLGATE_HALF_OPEN_PER_CLIENT", value_name = "N", default_value_t = 8)]
     pub half_open_per_client: u32,

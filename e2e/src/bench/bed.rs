@@ -115,7 +115,15 @@ impl Bed {
 
     fn unmeasured(kind: Kind, tag: &str) -> anyhow::Result<Self> {
         let path = if kind == Kind::Fast { "auto" } else { "off" };
-        let flags = ["--half-open-per-client", "100000", "--half-open-per-server", "100000", "--fast-path", path];
+        let most = "100000";
+        let flags = [
+            ["--half-open-per-client", most],
+            ["--half-open-per-server", most],
+            ["--ports-per-client", most],
+            ["--call-ids-per-client", most],
+            ["--fast-path", path],
+        ]
+        .concat();
         let gateway = match kind {
             Kind::Plain => Gateway::Plain,
             Kind::Masquerade => Gateway::Masquerade,

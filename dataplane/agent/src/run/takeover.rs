@@ -31,6 +31,8 @@ pub(crate) struct Ways {
 impl From<&Common> for Ways {
     fn from(args: &Common) -> Self {
         let limits = Limits {
+            ports_per_client: args.ports_per_client,
+            call_ids_per_client: args.call_ids_per_client,
             half_open_per_client: args.half_open_per_client,
             half_open_per_server: args.half_open_per_server,
             ..Limits::default()

@@ -23,5 +23,6 @@ impl Engine {
         for index in theirs {
             self.close(index, CloseReason::ClientGone, (false, true), now);
         }
+        self.allocator.disown(gone);
     }
 }

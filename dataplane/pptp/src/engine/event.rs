@@ -40,10 +40,12 @@ pub enum OpenRefusal {
     MaxSessions(u32),
     /// `Limits::max_connections` is reached.
     MaxConnections(u32),
-    /// Too many connections of this client wait for their first message.
+    /// Too many connections of this client wait for their first message, or did a moment ago.
     HalfOpenClient(u32),
     /// Too many connections to this server wait for their first message.
     HalfOpenServer(u32),
+    /// `Limits::ports_per_client` is reached.
+    PortsOfClient(u32),
     /// Every external port towards this server is in use or in quarantine.
     NoPort,
 }
@@ -86,6 +88,10 @@ pub enum CloseReason {
 pub enum CallRefusal {
     /// All 65,536 Call IDs of this (external address, server) are live or in quarantine.
     NoCallId,
+    /// `Limits::call_ids_per_client` is reached.
+    CallIdsOfClient(u32),
+    /// `Limits::calls_per_connection` is reached.
+    CallsOfConnection(u32),
     /// `maxCalls` of the PptpAlg is reached.
     MaxCalls(u32),
 }
@@ -287,8 +293,14 @@ impl fmt::Display for OpenRefusal {
             Self::NotAdmitted(Refusal::NoRoute) => f.write_str("no route to the server, or no address on it"),
             Self::MaxSessions(n) => write!(f, "the service's maxSessions of {n} is reached"),
             Self::MaxConnections(n) => write!(f, "this node carries {n} control connections, its limit"),
-            Self::HalfOpenClient(n) => write!(f, "{n} connections of this client wait for their first message"),
+            Self::HalfOpenClient(n) => {
+                write!(
+                    f,
+                    "{n} connections of this client wait for their first message, or ended without it a moment ago"
+                )
+            }
             Self::HalfOpenServer(n) => write!(f, "{n} connections to this server wait for their first message"),
+            Self::PortsOfClient(n) => write!(f, "this client has {n} external ports, in use or resting, its limit"),
             Self::NoPort => f.write_str("every external port towards this server is in use or was a moment ago"),
         }
     }
@@ -319,6 +331,8 @@ impl fmt::Display for CallRefusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoCallId => f.write_str("every Call ID towards this server is in use or was a moment ago"),
+            Self::CallIdsOfClient(n) => write!(f, "this client has {n} Call IDs, in use or resting, its limit"),
+            Self::CallsOfConnection(n) => write!(f, "this control connection has {n} calls, its limit"),
             Self::MaxCalls(n) => write!(f, "the PptpAlg's maxCalls of {n} is reached"),
         }
     }

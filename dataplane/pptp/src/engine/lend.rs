@@ -29,7 +29,7 @@ impl Engine {
             what: QuarantinedWhat::Port { server_port: server.1, port },
             until: now.after(self.limits.port_quarantine_ms),
         };
-        self.allocator.quarantine(entry);
+        self.allocator.quarantine(entry, None);
         Change::Quarantine(entry)
     }
 
@@ -62,7 +62,7 @@ impl Engine {
             what: QuarantinedWhat::CallId(id),
             until: now.after(self.call_id_rest_ms(echo_timeout_ms)),
         };
-        self.allocator.quarantine(entry);
+        self.allocator.quarantine(entry, None);
         Change::Quarantine(entry)
     }
 

@@ -1,5 +1,7 @@
 //! How calls and connections end, and who is told.
 
+use std::net::Ipv4Addr;
+
 use super::Engine;
 use super::allocator::Pair;
 use super::call::Call;
@@ -38,14 +40,17 @@ impl Engine {
         if let Some(connection) = self.connections.get(call.connection) {
             let policy = &connection.data.policy;
             super::ids::one_less(&mut self.calls_of_alg, &policy.alg);
-            let rest = self.limits.call_id_quarantine_ms.max(policy.echo_timeout_ms.saturating_mul(2));
+            let rest = self.call_id_rest_ms(policy.echo_timeout_ms);
+            // A server that has refused a call sends none of its GRE. Of any other it may, until it hears of the end.
+            let refused = matches!(reason, CallEnd::NotAccepted { .. }) && call.data.state == CallState::Requested;
             if let Some(pns) = call.data.pns {
-                self.quarantine(Quarantined {
-                    external: call.external,
-                    server: call.server,
-                    what: QuarantinedWhat::CallId(pns.translated),
-                    until: now.after(rest),
-                });
+                let pair = Pair { external: call.external, server: call.server };
+                self.rest(
+                    pair,
+                    QuarantinedWhat::CallId(pns.translated),
+                    call.client,
+                    (!refused).then(|| now.after(rest)),
+                );
             }
             if let Some(ids) = self.names(&call) {
                 let (up, down) = (call.data.up.traffic.packets, call.data.down.traffic.packets);
@@ -67,23 +72,20 @@ impl Engine {
         })
     }
 
-    fn quarantine(&mut self, entry: Quarantined) {
+    /// A port or Call ID of this client is not used any more; it may be given out again then, or now.
+    fn rest(&mut self, pair: Pair, what: QuarantinedWhat, client: Ipv4Addr, until: Option<Now>) {
+        let Some(until) = until else {
+            self.allocator.give_back(pair, what, Some(client));
+            return;
+        };
+        let entry = Quarantined { external: pair.external, server: pair.server, what, until };
         self.commands.push_back(Command::Persist(Change::Quarantine(entry)));
-        self.allocator.quarantine(entry);
+        self.allocator.quarantine(entry, Some(client));
     }
 
-    /// Ends a call by our own will: both sides are told by messages of ours.
-    pub(super) fn clear_call(&mut self, index: u32, reason: CallEnd, now: Now) {
-        let Some(call) = self.calls.get(index) else { return };
-        let connection = call.connection;
-        let start = self.commands.len();
-        self.part_with_call(index, reason, now);
-        self.arm(connection);
-        self.persist_before(start, connection);
-    }
-
-    /// The same without saving: whoever ends more than a call saves once, and last, all that was said.
-    fn part_with_call(&mut self, index: u32, reason: CallEnd, now: Now) {
+    /// Ends a call by our own will: both sides are told by messages of ours. Whoever does it saves the connection, once for
+    /// all its calls.
+    pub(super) fn part_with_call(&mut self, index: u32, reason: CallEnd, now: Now) {
         let Some(call) = self.calls.get(index) else { return };
         let (connection, data) = (call.connection, call.data);
         self.close_path(index);
@@ -186,31 +188,46 @@ impl Engine {
         for call in calls {
             self.end_call(call, CallEnd::ConnectionClosed(reason), now);
         }
-        self.leave_half_open(index);
         self.counters.connections_closed += 1;
+        self.live_connections = self.live_connections.saturating_sub(1);
         let Some(connection) = self.connections.get_mut(index) else { return };
-        connection.ended = Some(Ended { at: now, by_reset: reset.0 || reset.1 });
+        let by_reset = reset.0 || reset.1;
+        connection.ended = Some(Ended { at: now, by_reset });
         connection.data.state = ConnectionState::Closed;
-        let (flow, id, pair) =
-            (connection.flow, connection.id, Pair { external: connection.external, server: connection.flow.server });
-        let (server_port, port) = (connection.flow.server_port, connection.external_port);
+        let (flow, id, started) = (connection.flow, connection.id, connection.data.started);
+        let (pair, port) = (Pair { external: connection.external, server: flow.server }, connection.external_port);
         let service = connection.data.policy.service.clone();
+        // The server has nothing of a connection whose SYN it has refused: nothing of it can come late.
+        let refused = reason == CloseReason::Reset(Side::Server) && connection.data.down.is_none();
+        if refused || reason == CloseReason::ClientGone {
+            self.leave_half_open(index);
+        } else if connection.half_open {
+            // It burdens the server no more; its client it does until it is forgotten, or opening and resetting would
+            // count for nothing.
+            super::ids::one_less(&mut self.half_open_servers, &(flow.server, flow.server_port));
+        }
         super::ids::one_less(&mut self.sessions, &service);
         self.note(Event::Closed { flow, reason, calls: count });
         self.commands.push_back(Command::Persist(Change::Remove(id)));
-        self.quarantine(Quarantined {
-            external: pair.external,
-            server: pair.server,
-            what: QuarantinedWhat::Port { server_port, port },
-            until: now.after(self.limits.port_quarantine_ms.max(self.limits.linger_ms)),
-        });
-        self.arm(index);
+        let limits = &self.limits;
+        // What was reset before it began has nothing under way.
+        let long = if by_reset && !started { 0 } else { limits.port_quarantine_ms };
+        let until = (!refused).then(|| now.after(long.max(limits.linger_ms)));
+        self.rest(pair, QuarantinedWhat::Port { server_port: flow.server_port, port }, flow.client, until);
+        if refused {
+            self.forget(index);
+        } else {
+            self.arm(index);
+        }
     }
 
     /// Forgets an ended connection.
     pub(super) fn forget(&mut self, index: u32) {
         let Some(connection) = self.connections.remove(index) else { return };
         let flow = connection.flow;
+        if connection.half_open {
+            super::ids::one_less(&mut self.half_open_clients, &flow.client);
+        }
         let outer = (connection.external, connection.external_port, flow.server, flow.server_port);
         if self.by_flow.get(&flow) == Some(&index) {
             self.by_flow.remove(&flow);

@@ -13,16 +13,25 @@ pub struct Limits {
     /// A connection whose TCP handshake is not complete by then is given up. A busy server lets SYNs be lost, and a
     /// client repeats them after 1, 3, 7 and 15 s.
     pub handshake_timeout_ms: u64,
-    /// Connections of one client that may be waiting for their first message; the next SYN gets RST.
+    /// Connections of one client that may be waiting for their first message, or have ended without it less than
+    /// `linger_ms` ago; the next SYN gets RST.
     pub half_open_per_client: u32,
     /// Connections to one server (address and port) that may be waiting for their first message.
     pub half_open_per_server: u32,
+    /// Calls of one control connection. All are saved with each change of one of them.
+    pub calls_per_connection: u32,
     /// Control connections altogether, over all services.
     pub max_connections: u32,
-    /// How long a closed connection's external port is not given out again (twice the longest segment life).
+    /// External ports of one client towards all servers, in use or resting: a client that opens and resets without end uses
+    /// up no more than these.
+    pub ports_per_client: u32,
+    /// Translated Call IDs of one client towards all servers, in use or resting.
+    pub call_ids_per_client: u32,
+    /// How long a closed connection's external port is not given out again (twice the longest segment life). One that was
+    /// reset before its first message rests `linger_ms` only, and not at all where the server has refused the SYN.
     pub port_quarantine_ms: u64,
     /// The least time for which an ended call's translated Call ID is not given out again; the time used is the
-    /// larger of this and twice the connection's echo time-out.
+    /// larger of this and twice the connection's echo time-out. Where the server has refused the call it does not rest.
     pub call_id_quarantine_ms: u64,
     /// A call without its reply by then is given up (RFC 2637 3.2: one minute).
     pub call_setup_timeout_ms: u64,
@@ -61,7 +70,10 @@ impl Default for Limits {
             handshake_timeout_ms: 30_000,
             half_open_per_client: 8,
             half_open_per_server: 256,
+            calls_per_connection: 1_024,
             max_connections: 65_536,
+            ports_per_client: 1_024,
+            call_ids_per_client: 4_096,
             port_quarantine_ms: 120_000,
             call_id_quarantine_ms: 120_000,
             call_setup_timeout_ms: 60_000,

@@ -230,7 +230,9 @@ impl Engine {
         };
         self.refuse(index, pns, why);
         let result = match why {
-            CallRefusal::NoCallId => OutgoingResult::GeneralError,
+            CallRefusal::NoCallId | CallRefusal::CallIdsOfClient(_) | CallRefusal::CallsOfConnection(_) => {
+                OutgoingResult::GeneralError
+            }
             CallRefusal::MaxCalls(_) => OutgoingResult::DoNotAccept,
         };
         self.inject(Side::Client, index, outgoing_refusal(pns, result, GeneralError::NoResource), now);

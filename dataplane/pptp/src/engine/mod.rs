@@ -77,6 +77,8 @@ pub struct Engine {
     counters: Counters,
     commands: VecDeque<Command>,
     connections: Slab<Connection>,
+    /// Those of them that have not ended.
+    live_connections: u32,
     by_flow: FlatMap<Flow, u32>,
     by_outer: FlatMap<Outer, u32>,
     next_id: u64,
@@ -104,6 +106,7 @@ impl Engine {
             counters: Counters::default(),
             commands: VecDeque::new(),
             connections: Slab::default(),
+            live_connections: 0,
             by_flow: FlatMap::with_hasher(hash),
             by_outer: FlatMap::with_hasher(hash),
             next_id: 1,

@@ -74,7 +74,7 @@ impl Engine {
     fn admission(&mut self, flow: Flow, admit: &mut dyn Admit, now: Now) -> Result<(Admission, u16), OpenRefusal> {
         let admission = admit.admit(flow).map_err(OpenRefusal::NotAdmitted)?;
         let limits = &self.limits;
-        if self.connections.len() as u64 >= u64::from(limits.max_connections) {
+        if self.live_connections >= limits.max_connections {
             return Err(OpenRefusal::MaxConnections(limits.max_connections));
         }
         let max = admission.policy.max_sessions;
@@ -88,8 +88,12 @@ impl Engine {
         if self.half_open_servers.get(&server).is_some_and(|&n| n >= limits.half_open_per_server) {
             return Err(OpenRefusal::HalfOpenServer(limits.half_open_per_server));
         }
+        if self.allocator.ports_of(flow.client, now) >= limits.ports_per_client {
+            return Err(OpenRefusal::PortsOfClient(limits.ports_per_client));
+        }
         let pair = Pair { external: admission.external, server: flow.server };
         let port = self.allocator.port(pair, flow.server_port, now).ok_or(OpenRefusal::NoPort)?;
+        self.allocator.count_port(flow.client);
         Ok((admission, port))
     }
 
@@ -144,6 +148,7 @@ impl Engine {
             *self.half_open_servers.entry((flow.server, flow.server_port)).or_default() += 1;
         }
         *self.sessions.entry(connection.data.policy.service.clone()).or_default() += 1;
+        self.live_connections += 1;
         let index = self.connections.insert(connection);
         self.by_flow.insert(flow, index);
         self.by_outer.insert(outer, index);

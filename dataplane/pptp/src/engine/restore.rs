@@ -42,6 +42,7 @@ impl Engine {
         let ConnectionRecord { id, flow, external, external_port, mut data } = record;
         let pair = Pair { external, server: flow.server };
         self.allocator.take_port(pair, flow.server_port, external_port);
+        self.allocator.count_port(flow.client);
         let calls = std::mem::take(&mut data.calls);
         data.policy = self.policies.intern(Policy::clone(&data.policy));
         data.up.rearm(now);
@@ -55,6 +56,7 @@ impl Engine {
         for call in calls {
             if let Some(pns) = call.pns {
                 self.allocator.take_call_id(pair, pns.translated);
+                self.allocator.count_call_id(flow.client);
             }
             self.add_call(index, call);
         }

@@ -121,8 +121,10 @@ impl Engine {
     fn data(&mut self, from: Side, index: u32, (seq, payload, fin): (Seq, &[u8], bool), news: bool, now: Now) {
         let (start, to) = (self.commands.len(), other(from));
         let Some(connection) = self.connections.get_mut(index) else { return };
+        // Whoever acknowledges none of our answers is not asked for more: each of its messages may lead to another answer.
+        let ignored = connection.stream(to).is_some_and(|stream| stream.is_ignored());
         let Some(stream) = connection.stream(from) else { return };
-        match stream.receive(seq, payload, fin) {
+        match if ignored { Received::Full } else { stream.receive(seq, payload, fin) } {
             Received::New(again) => {
                 for segment in &again {
                     self.out(to, index, segment);

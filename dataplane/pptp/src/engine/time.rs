@@ -136,17 +136,30 @@ impl Engine {
         self.timers.no_later(&mut call.armed, at, Timer::Call(index, call.serial));
     }
 
+    /// The end of a call whose time has come.
+    fn due_end(&self, index: u32, now: Now) -> Option<CallEnd> {
+        self.call_deadline(index).filter(|(at, _)| *at <= now).map(|(_, reason)| reason)
+    }
+
+    /// With a call whose time has come end all others of its connection whose time has come: a record has all calls of its
+    /// connection, and one a call would be as many as calls, each as long.
     fn call_due(&mut self, index: u32, now: Now) {
-        let Some((_, reason)) = self.call_deadline(index).filter(|(at, _)| *at <= now) else { return };
-        let Some(call) = self.calls.get(index) else { return };
-        if call.data.clearing.is_some() {
-            let connection = call.connection;
-            let start = self.commands.len();
-            self.end_call(index, reason, now);
-            self.persist_before(start, connection);
+        if self.due_end(index, now).is_none() {
             return;
         }
-        self.counters.calls_timed_out += 1;
-        self.clear_call(index, reason, now);
+        let Some(connection) = self.calls.get(index).map(|call| call.connection) else { return };
+        let start = self.commands.len();
+        let calls: Vec<u32> = self.calls.of_connection(connection).collect();
+        for call in calls {
+            let Some(reason) = self.due_end(call, now) else { continue };
+            if self.calls.get(call).is_some_and(|call| call.data.clearing.is_some()) {
+                self.end_call(call, reason, now);
+            } else {
+                self.counters.calls_timed_out += 1;
+                self.part_with_call(call, reason, now);
+            }
+        }
+        self.arm(connection);
+        self.persist_before(start, connection);
     }
 }

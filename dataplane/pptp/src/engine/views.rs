@@ -92,7 +92,7 @@ impl Engine {
 
     /// How many control connections are live.
     pub fn connection_count(&self) -> usize {
-        self.live().count()
+        self.live_connections as usize
     }
 
     /// Whether there is no control connection, not even one that is over and whose ends may still say something.

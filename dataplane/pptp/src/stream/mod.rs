@@ -26,7 +26,8 @@ use crate::types::Now;
 use crate::wire::Seq;
 use crate::wire::control::{self, Malformed};
 
-/// Octets in flight towards R beyond which nothing more of S is taken. The largest message has 220.
+/// Octets in flight towards R, and octets taken out behind them, beyond which nothing more of S is taken. The largest message
+/// has 220.
 pub const MAX_UNACKED: usize = 8 * 1024;
 
 /// Octets of one opaque segment: what every TCP takes (RFC 9293 §3.7.1), since nobody negotiated this cut.
@@ -261,8 +262,15 @@ impl Stream {
         self.in_next - self.pending.len() as u32
     }
 
+    /// Whether R has not acknowledged that much of what we have put in ourselves.
+    pub fn is_ignored(&self) -> bool {
+        let ours = self.chunks.iter().filter(|chunk| chunk.in_len == 0);
+        ours.map(|chunk| chunk.bytes.len()).sum::<usize>() >= MAX_UNACKED
+    }
+
+    /// A message that was taken out has a chunk of its own for as long as R has not acknowledged what was before it.
     fn unacked(&self) -> usize {
-        self.chunks.iter().map(|chunk| chunk.bytes.len()).sum()
+        self.chunks.iter().map(|chunk| chunk.bytes.len().max(chunk.in_len as usize)).sum()
     }
 }
 

@@ -1,6 +1,6 @@
 //! What each control message does to calls, with the habits and faults of real peers.
 
-use callgate_pptp::{CallEnd, CallState, Event};
+use callgate_pptp::{CallEnd, CallState, Change, Event};
 
 use super::messages::{self, gre, read_gre};
 use super::pair::{EXTERNAL, Link, Pair, SERVER, client_addr};
@@ -138,7 +138,7 @@ fn two_connections_of_one_client_with_the_same_pac_id_the_newer_has_the_way_up_u
 }
 
 #[test]
-fn a_call_that_is_refused_leaves_no_trace_and_its_id_rests() {
+fn a_call_that_is_refused_leaves_no_trace_and_its_id_is_free_again() {
     let mut pair = Pair::new();
     let link = pair.start(client_addr(0), 40_000);
     pair.client_says(link, &messages::outgoing_request(5));
@@ -147,6 +147,7 @@ fn a_call_that_is_refused_leaves_no_trace_and_its_id_rests() {
     assert_eq!(pair.at_client(link).pop().unwrap(), messages::outgoing_reply(0, 5, 4));
     assert_eq!(ends(&pair), [CallEnd::NotAccepted { result: 4, error: 0 }]);
     assert_eq!(pair.engine.calls(), []);
+    assert!(pair.engine.records().iter().all(|record| matches!(record, Change::Put(_))), "{:?}", pair.engine.records());
 }
 
 #[test]

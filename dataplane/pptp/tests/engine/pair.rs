@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
-use callgate_pptp::wire::{ipv4, tcp};
+use callgate_pptp::wire::{Seq, ipv4, tcp};
 use callgate_pptp::{
     Admission, Admit, CallPath, Change, Command, Engine, Event, Flow, Limits, Now, Policy, Refusal, Side, Verdict,
 };
@@ -31,7 +31,7 @@ pub(crate) fn policy() -> Policy {
     }
 }
 
-struct Always(Policy);
+pub(crate) struct Always(pub(crate) Policy);
 
 impl Admit for Always {
     fn admit(&mut self, _: Flow) -> Result<Admission, Refusal> {
@@ -55,6 +55,8 @@ pub(crate) struct Pair {
     pub(crate) at_server: Vec<Vec<u8>>,
     /// The process is killed while it carries out what the next packet leads to: after so many commands.
     pub(crate) crash: Option<usize>,
+    /// Servers answer each SYN with RST.
+    pub(crate) refusing: bool,
     /// The connection that reached a server last.
     newest: Option<(Ipv4Addr, u16)>,
     next_isn: u32,
@@ -85,6 +87,7 @@ impl Pair {
             at_client: Vec::new(),
             at_server: Vec::new(),
             crash: None,
+            refusing: false,
             newest: None,
             next_isn: 0xffff_ff00,
         }
@@ -159,6 +162,10 @@ impl Pair {
                     self.next_isn = self.next_isn.wrapping_add(77_777);
                     let mut end = End::new(ip.dst(), segment.dst_port(), key.0, key.1, self.next_isn);
                     end.take(&packet);
+                    if self.refusing {
+                        self.down(end.packet(Seq(0), tcp::Flags::RST.with(tcp::Flags::ACK), &[]));
+                        return;
+                    }
                     let syn_ack = end.packet(end.next, tcp::Flags::SYN.with(tcp::Flags::ACK), &[]);
                     end.next += 1;
                     self.servers.insert(key, end);
@@ -188,6 +195,13 @@ impl Pair {
         Link { client: (client, port), server: self.newest.unwrap_or((EXTERNAL, 0)) }
     }
 
+    /// The client resets its connection.
+    pub(crate) fn client_resets(&mut self, link: Link) {
+        let client = &self.clients[&link.client];
+        let reset = client.packet(client.next, tcp::Flags::RST, &[]);
+        self.up(reset);
+    }
+
     /// The client says this.
     pub(crate) fn client_says(&mut self, link: Link, bytes: &[u8]) {
         let packet = self.clients.get_mut(&link.client).unwrap().data(bytes);
@@ -208,6 +222,11 @@ impl Pair {
     /// Everything the client has got so far, message by message.
     pub(crate) fn at_client(&self, link: Link) -> Vec<Vec<u8>> {
         messages::split(&self.clients[&link.client].got)
+    }
+
+    /// External end of the connection that reached a server last.
+    pub(crate) fn newest(&self) -> (Ipv4Addr, u16) {
+        self.newest.unwrap()
     }
 
     /// A connection with SCCRQ and SCCRP done.
