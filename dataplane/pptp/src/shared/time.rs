@@ -139,7 +139,7 @@ impl Shared {
     fn upstream_needs(&self, id: UpstreamId, now: Now) -> Due<UpstreamEnd> {
         let Some(upstream) = self.upstreams.get(&id) else { return Due::Later(None) };
         let (line, config) = (&upstream.line, &self.config);
-        if line.unwritten() > config.max_unwritten && upstream.state == UpstreamState::Open {
+        if line.unwritten() > config.max_unwritten_server && upstream.state == UpstreamState::Open {
             return Due::End(UpstreamEnd::SlowReader);
         }
         let mut next: Option<Now> = None;
