@@ -19,6 +19,8 @@ pub(super) enum Owner {
     Session(SessionId),
     Upstream(UpstreamId),
     Call(u32, u64),
+    /// GRE held for a call.
+    Held(u32, u64),
     Group(GroupId),
 }
 
@@ -62,6 +64,7 @@ impl Shared {
                         self.arm_call(index);
                     }
                 }
+                Owner::Held(index, serial) => self.held_due(index, serial, now),
                 Owner::Group(id) => {
                     if let Some(group) = self.groups.get_mut(&id) {
                         group.armed = None;
