@@ -28,6 +28,16 @@ pub(super) enum End {
     Server(Outer),
 }
 
+impl End {
+    /// The client, where it is one's.
+    pub(super) fn client(&self) -> Option<Ipv4Addr> {
+        match self {
+            Self::Client(flow) => Some(flow.client),
+            Self::Server(_) => None,
+        }
+    }
+}
+
 /// What a connection may be opened as.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Awaited {

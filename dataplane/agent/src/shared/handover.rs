@@ -29,9 +29,26 @@ pub(super) struct Kept {
     /// Messages the kernel has not taken, and how many octets of the first it has.
     pub(super) waiting: Vec<Vec<u8>>,
     pub(super) taken: usize,
+    /// How many of the octets that wait the core has been told of as written: an earlier socket's kernel had them.
+    #[serde(default)]
+    pub(super) told: usize,
 }
 
 impl Kept {
+    /// The kernel has not taken this again of what it had before: it comes before all that waits.
+    pub(super) fn put_in_front(&mut self, mut left: Vec<Vec<u8>>) {
+        self.told += left.iter().map(Vec::len).sum::<usize>();
+        let Some(last) = left.last_mut() else { return };
+        if self.taken > 0 && !self.waiting.is_empty() {
+            // It is the beginning of the first message that waits.
+            let first = self.waiting.remove(0);
+            last.extend_from_slice(first.get(self.taken..).unwrap_or_default());
+            self.taken = 0;
+        }
+        left.append(&mut self.waiting);
+        self.waiting = left;
+    }
+
     /// Whether the connection's ends are those it was for.
     pub(super) fn is_sound(&self) -> bool {
         let ends = match self.end {
@@ -139,6 +156,34 @@ mod tests {
         let found = place.take().unwrap().unwrap();
         assert_eq!((found.handover.at, found.handover.lines, found.state), (Now(7), vec![], Ok(frozen())));
         assert!(place.take().unwrap().is_none() && !place.is_there());
+    }
+
+    fn kept() -> Value {
+        let tcp = serde_json::json!({
+            "local": "192.0.2.1:10001", "remote": "203.0.113.7:1723", "send_next": 1, "receive_next": 1, "send": [], "unsent": 0,
+            "receive": [], "mss": 1448, "scales": null, "sack": true, "timestamp": null,
+            "window": { "snd_wl1": 1, "snd_wnd": 1, "max_window": 1, "rcv_wnd": 1, "rcv_wup": 1 },
+        });
+        let end = serde_json::json!({ "Server": { "external": "192.0.2.1:10001", "server": "203.0.113.7:1723" } });
+        serde_json::json!({ "leg": { "Upstream": 1 }, "end": end, "tcp": tcp, "waiting": [[1, 2, 3], [4]], "taken": 2 })
+    }
+
+    #[test]
+    fn what_an_agent_before_has_written_of_a_connection_can_be_read() {
+        let kept: Kept = serde_json::from_value(kept()).unwrap();
+        assert_eq!((kept.told, kept.is_sound()), (0, true));
+    }
+
+    #[test]
+    fn what_the_kernel_had_and_has_not_again_comes_first_in_whole_messages() {
+        let mut kept: Kept = serde_json::from_value(kept()).unwrap();
+        kept.put_in_front(vec![vec![8, 9], vec![1, 2]]);
+        assert_eq!((&kept.waiting, kept.taken, kept.told), (&vec![vec![8, 9], vec![1, 2, 3], vec![4]], 0, 4));
+        // Once more, before any of it was written.
+        kept.put_in_front(vec![vec![7]]);
+        assert_eq!((kept.waiting.len(), kept.taken, kept.told), (4, 0, 5));
+        kept.put_in_front(vec![]);
+        assert_eq!((kept.waiting.len(), kept.told), (4, 5));
     }
 
     #[test]

@@ -13,11 +13,14 @@ use socket2::Socket;
 
 use super::ends::{End, Outer};
 use super::handover::Kept;
+use super::leaving::Leaving;
+use super::repair::Released;
 use super::{repair, socket};
 use crate::nft::sockets::LISTENER;
 
-/// Bytes read from one leg before the others have their turn.
-const TURN: usize = 16 * 1024;
+/// Octets read from one leg before the others have their turn: a server speaks for many, a client for itself.
+const SERVERS_TURN: usize = 16 * 1024;
+const CLIENTS_TURN: usize = 2 * 1024;
 /// Events taken from the kernel at once.
 const EVENTS: usize = 256;
 /// Descriptors left to everything else in the process.
@@ -57,6 +60,8 @@ struct Line {
     /// Messages, and how many octets of the first the kernel has.
     waiting: VecDeque<Vec<u8>>,
     taken: usize,
+    /// Octets of those that wait which the core knows as written: an earlier socket's kernel had them.
+    told: usize,
     /// Told to close: reset if it is not closed by then.
     until: Option<Now>,
     /// FIN is said.
@@ -76,8 +81,7 @@ pub(super) struct Legs {
     by_leg: HashMap<Leg, u64>,
     listeners: BTreeMap<u64, Socket>,
     ports: BTreeSet<u16>,
-    /// Legs told to close, by their deadline; not ordered: few.
-    leaving: Vec<u64>,
+    leaving: Leaving,
 }
 
 impl Legs {
@@ -95,7 +99,7 @@ impl Legs {
             by_leg: HashMap::new(),
             listeners: BTreeMap::new(),
             ports: BTreeSet::new(),
-            leaving: Vec::new(),
+            leaving: Leaving::default(),
         })
     }
 
@@ -154,6 +158,7 @@ impl Legs {
             finished: false,
             waiting: VecDeque::new(),
             taken: 0,
+            told: 0,
             until: None,
             shut: false,
             interest,
@@ -188,11 +193,16 @@ impl Legs {
     /// Closes behind what is to be written; the core has forgotten it.
     pub(super) fn close(&mut self, leg: Leg, now: Now, heard: &mut Vec<Heard>) {
         let Some(token) = self.by_leg.remove(&leg) else { return };
+        let mut too_many = None;
         if let Some(line) = self.lines.get_mut(&token) {
-            (line.leg, line.until) = (None, Some(now.after(FAREWELL)));
-            self.leaving.push(token);
+            let until = now.after(FAREWELL);
+            (line.leg, line.until) = (None, Some(until));
+            too_many = self.leaving.add(token, line.end.client(), until);
         }
         self.push(token, heard);
+        if let Some(oldest) = too_many {
+            self.drop_line(oldest, heard);
+        }
     }
 
     /// Resets it; the core has forgotten it.
@@ -239,8 +249,8 @@ impl Legs {
             match lifted {
                 Some(Ok(tcp)) => {
                     self.by_leg.remove(&leg);
-                    if let Some(Line { end, socket, waiting, taken, .. }) = self.lines.remove(&token) {
-                        kept.push((Kept { leg, end, tcp, waiting: waiting.into(), taken }, socket));
+                    if let Some(Line { end, socket, waiting, taken, told, .. }) = self.lines.remove(&token) {
+                        kept.push((Kept { leg, end, tcp, waiting: waiting.into(), taken, told }, socket));
                     }
                 }
                 Some(Err(error)) => {
@@ -257,11 +267,13 @@ impl Legs {
     ///
     /// # Errors
     /// When the kernel cannot look after it.
-    pub(super) fn put_back(&mut self, kept: Kept, socket: Socket, heard: &mut Vec<Heard>) -> io::Result<()> {
+    pub(super) fn put_back(&mut self, mut kept: Kept, released: Released, heard: &mut Vec<Heard>) -> io::Result<()> {
+        let Released { socket, left } = released;
+        kept.put_in_front(left);
         self.put(kept.leg, kept.end, socket, false)?;
         let Some(&token) = self.by_leg.get(&kept.leg) else { return Ok(()) };
         if let Some(line) = self.lines.get_mut(&token) {
-            (line.waiting, line.taken) = (kept.waiting.into(), kept.taken);
+            (line.waiting, line.taken, line.told) = (kept.waiting.into(), kept.taken, kept.told);
         }
         self.push(token, heard);
         Ok(())
@@ -269,15 +281,12 @@ impl Legs {
 
     /// The next time `expire` has something to do.
     pub(super) fn next(&self) -> Option<Now> {
-        self.leaving.iter().filter_map(|token| self.lines.get(token)?.until).min()
+        self.leaving.next()
     }
 
     /// Resets what has not closed in time.
     pub(super) fn expire(&mut self, now: Now, heard: &mut Vec<Heard>) {
-        let late = |token: &u64| self.lines.get(token).and_then(|line| line.until).is_none_or(|until| until <= now);
-        let (over, left): (Vec<u64>, Vec<u64>) = self.leaving.iter().partition(|token| late(token));
-        self.leaving = left;
-        for token in over {
+        for token in self.leaving.late(now) {
             self.drop_line(token, heard);
         }
     }
@@ -328,8 +337,13 @@ impl Legs {
         let mut bytes = Vec::new();
         let mut end = None;
         let Some(line) = self.lines.get_mut(&token) else { return };
-        while bytes.len() < TURN && end.is_none() {
-            match (&line.socket).read(&mut room) {
+        let turn = match line.end {
+            End::Client(_) => CLIENTS_TURN,
+            End::Server(_) => SERVERS_TURN,
+        };
+        while bytes.len() < turn && end.is_none() {
+            let most = room.len().min(turn - bytes.len());
+            match (&line.socket).read(&mut room[..most]) {
                 Ok(0) => end = Some(Gone::Finished),
                 Ok(n) => bytes.extend_from_slice(&room[..n]),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
@@ -378,7 +392,9 @@ impl Legs {
             }
         }
         if let (Some(leg), true) = (line.leg, taken > 0) {
-            heard.push(Heard::Written(leg, taken));
+            let known = taken.min(line.told);
+            line.told -= known;
+            heard.push(Heard::Written(leg, taken - known));
         }
         if broken {
             // Reading tells why, and ends it.
@@ -407,7 +423,9 @@ impl Legs {
         if let Some(leg) = line.leg {
             self.by_leg.remove(&leg);
         }
-        self.leaving.retain(|other| *other != token);
+        if let Some(until) = line.until {
+            self.leaving.remove(token, line.end.client(), until);
+        }
         heard.push(Heard::Over(line.end));
     }
 
@@ -447,3 +465,7 @@ fn accept(listener: &Socket, heard: &mut Vec<Heard>) {
         heard.push(Heard::Accepted(flow, socket));
     }
 }
+
+#[cfg(test)]
+#[path = "legs_tests.rs"]
+mod tests;

@@ -14,6 +14,7 @@
 
 mod ends;
 mod handover;
+mod leaving;
 mod legs;
 mod memory;
 mod mode;

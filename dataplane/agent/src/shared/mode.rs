@@ -234,7 +234,7 @@ impl Mode {
                 Heard::Bytes(Leg::Upstream(id), bytes) => core.upstream_bytes(id, &bytes, with.engine, now),
                 Heard::Gone(Leg::Client(id), gone) => core.client_closed(id, gone, with.engine, now),
                 Heard::Gone(Leg::Upstream(id), gone) => core.upstream_closed(id, gone, with.engine, now),
-                Heard::Written(leg, octets) => core.written(leg, octets, now),
+                Heard::Written(leg, octets) => core.written(leg, octets, with.engine, now),
                 Heard::Over(end) => {
                     self.ends.over(end, now);
                     if let End::Server(outer) = end {

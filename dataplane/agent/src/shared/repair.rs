@@ -6,6 +6,7 @@
 //!  set_down: a new socket with all of it, still hushed ─► release: it acknowledges what it has, and hears again
 //! ```
 
+use std::collections::VecDeque;
 use std::io;
 use std::mem::MaybeUninit;
 use std::net::SocketAddrV4;
@@ -36,10 +37,8 @@ const KIND_MSS: u32 = 2;
 const KIND_SCALES: u32 = 3;
 const KIND_SACK: u32 = 4;
 const KIND_TIMESTAMPS: u32 = 8;
-/// Octets of small messages need many times their own size in the kernel.
-const BUFFER: usize = 16;
-/// More than this does not fit into the buffer of a new socket.
-const SMALL: usize = 1024;
+/// What a segment takes of a socket's buffer besides its octets: less than 1 KiB was seen, and some room to spare.
+const SEGMENT: usize = 2048;
 
 /// struct tcp_repair_window of linux/tcp.h.
 #[repr(C)]
@@ -78,6 +77,13 @@ pub(super) struct Lifted {
 pub(super) struct Hushed {
     socket: Socket,
     unsent: Vec<Vec<u8>>,
+}
+
+/// A connection that says and hears again, and what its socket has not taken of what the one before had.
+#[derive(Debug)]
+pub(super) struct Released {
+    pub(super) socket: Socket,
+    pub(super) left: Vec<Vec<u8>>,
 }
 
 /// From now on the kernel drops what comes for it, without an answer.
@@ -127,8 +133,17 @@ fn lift_repaired(socket: &Socket) -> io::Result<Lifted> {
     Ok(lifted)
 }
 
-/// Gives the connection a socket again. `age`: how long it had none, ms.
+/// Gives the connection a socket again. `age`: how long it had none, ms. Where that cannot be the other end hears RST.
 pub(super) fn set_down(lifted: &Lifted, mark: u32, age: u64) -> io::Result<Hushed> {
+    put(lifted, mark, age).inspect_err(|_| {
+        // The socket that failed was closed in silence: with less in its queue than was sent, its RST would be out of place.
+        if let Ok(bare) = put(&lifted.without_queues(), mark, age) {
+            bare.reset();
+        }
+    })
+}
+
+fn put(lifted: &Lifted, mark: u32, age: u64) -> io::Result<Hushed> {
     let socket = socket::prepared(mark)?;
     hush(&socket)?;
     set(&socket, libc::TCP_REPAIR, &ON)?;
@@ -140,15 +155,18 @@ pub(super) fn set_down(lifted: &Lifted, mark: u32, age: u64) -> io::Result<Hushe
     if let Some(timestamp) = lifted.timestamp {
         set(&socket, libc::TCP_TIMESTAMP, &later(timestamp, age))?;
     }
-    if lifted.send.len() > SMALL {
-        set_at(&socket, libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, &((lifted.send.len() * BUFFER) as c_int))?;
+    let cut = pieces(&lifted.send, lifted.unsent);
+    let needed = lifted.send.len() + cut.len() * SEGMENT;
+    if needed > socket.send_buffer_size()? {
+        // The kernel doubles it.
+        set_at(&socket, libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, &c_int::try_from(needed).unwrap_or(c_int::MAX))?;
     }
     set(&socket, libc::TCP_REPAIR_QUEUE, &RECEIVE)?;
     write(&socket, &lifted.receive)?;
     set(&socket, libc::TCP_REPAIR_QUEUE, &SEND)?;
     let border = lifted.send.len().saturating_sub(lifted.unsent);
     let (mut at, mut unsent) = (0, Vec::new());
-    for piece in pieces(&lifted.send, lifted.unsent) {
+    for piece in cut {
         // What was never sent is given to the living socket.
         if at < border {
             write(&socket, piece)?
@@ -166,25 +184,50 @@ impl Lifted {
     pub(super) fn ends(&self) -> (SocketAddrV4, SocketAddrV4) {
         (self.local, self.remote)
     }
+
+    /// Where sending had stopped and reading would go on, and nothing of what is between.
+    fn without_queues(&self) -> Self {
+        let send_next = self.send_next.wrapping_sub(self.unsent as u32);
+        Self { send_next, unsent: 0, send: Vec::new(), receive: Vec::new(), ..self.clone() }
+    }
 }
 
 impl Hushed {
-    /// Says that it is there, and hears again.
-    pub(super) fn release(self) -> io::Result<Socket> {
-        self.socket.detach_filter()?;
-        set(&self.socket, libc::TCP_REPAIR, &OFF)?;
-        // TCP_REPAIR has forbidden what it had allowed for itself.
-        self.socket.set_reuse_address(true)?;
-        for piece in &self.unsent {
-            write(&self.socket, piece)?;
+    /// Says that it is there, and hears again. Where that cannot be the other end hears RST.
+    pub(super) fn release(self) -> io::Result<Released> {
+        let Self { socket, unsent } = self;
+        match speak(&socket, unsent) {
+            Ok(left) => Ok(Released { socket, left }),
+            Err(error) => {
+                unlift(&socket);
+                Err(error)
+            }
         }
-        Ok(self.socket)
     }
 
     /// Ends it by RST.
     pub(super) fn reset(self) {
         unlift(&self.socket);
     }
+}
+
+/// What it has not taken of `unsent`.
+fn speak(socket: &Socket, unsent: Vec<Vec<u8>>) -> io::Result<Vec<Vec<u8>>> {
+    socket.detach_filter()?;
+    set(socket, libc::TCP_REPAIR, &OFF)?;
+    // TCP_REPAIR has forbidden what it had allowed for itself.
+    socket.set_reuse_address(true)?;
+    let mut left = VecDeque::from(unsent);
+    while let Some(piece) = left.front_mut() {
+        match send(socket, piece) {
+            Ok(taken) if taken == piece.len() => drop(left.pop_front()),
+            Ok(taken) => drop(piece.drain(..taken)),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(left.into())
 }
 
 fn options(socket: &Socket, lifted: &Lifted) -> io::Result<()> {
@@ -230,10 +273,14 @@ fn begin(socket: &Socket, which: c_int, next: u32, length: usize) -> io::Result<
 
 fn write(socket: &Socket, mut octets: &[u8]) -> io::Result<()> {
     while !octets.is_empty() {
-        let taken = socket.send_with_flags(octets, libc::MSG_EOR | libc::MSG_NOSIGNAL)?;
+        let taken = send(socket, octets)?;
         octets = octets.get(taken..).unwrap_or_default();
     }
     Ok(())
+}
+
+fn send(socket: &Socket, octets: &[u8]) -> io::Result<usize> {
+    socket.send_with_flags(octets, libc::MSG_EOR | libc::MSG_NOSIGNAL)
 }
 
 fn peek(socket: &Socket, octets: &mut [u8]) -> io::Result<usize> {

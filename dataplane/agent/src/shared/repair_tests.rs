@@ -52,7 +52,7 @@ fn a_connection_goes_on_in_another_socket_and_nothing_that_was_said_is_lost() {
         assert!(lifted.sack && lifted.scales.is_some() && lifted.timestamp.is_some(), "{lifted:?}");
         drop(ours);
         let text = serde_json::to_string(&lifted).unwrap();
-        let again = set_down(&serde_json::from_str(&text).unwrap(), 0, 5).unwrap().release().unwrap();
+        let again = set_down(&serde_json::from_str(&text).unwrap(), 0, 5).unwrap().release().unwrap().socket;
         assert_eq!(read(&again, 16), b"unreadwhile away");
         write(&again, b", and more").unwrap();
         let mut octets = vec![0; 24];
@@ -64,7 +64,7 @@ fn a_connection_goes_on_in_another_socket_and_nothing_that_was_said_is_lost() {
         hush(&again).unwrap();
         let lifted = lift(&again).unwrap();
         drop(again);
-        let again = set_down(&lifted, 0, 0).unwrap().release().unwrap();
+        let again = set_down(&lifted, 0, 0).unwrap().release().unwrap().socket;
         drop(theirs);
         again.set_nonblocking(false).unwrap();
         assert_eq!((&again).read(&mut [0; 8]).unwrap(), 0, "FIN is heard");
@@ -90,7 +90,7 @@ fn what_was_never_sent_is_sent_by_the_next_socket() {
             let mut octets = vec![0; said];
             theirs.read_exact(&mut octets).map(|()| (octets, theirs))
         });
-        let again = set_down(&lifted, 0, 0).unwrap().release().unwrap();
+        let again = set_down(&lifted, 0, 0).unwrap().release().unwrap().socket;
         let (octets, _theirs) = reader.join().unwrap().unwrap();
         assert!(octets.iter().all(|octet| *octet == 7));
         assert_eq!(pending(&again, libc::FIONREAD).unwrap(), 0);
@@ -134,4 +134,75 @@ fn clocks_of_timestamps_go_on_in_their_own_unit() {
     assert_eq!((later(1_000, 0), later(1_000, 7)), (1_002, 1_008));
     assert_eq!((later(1_001, 0), later(1_001, 7)), (1_001, 8_001));
     assert_eq!(later(u32::MAX - 1, 4), 4);
+}
+
+/// So many Echo-Requests, each with a number of its own.
+fn small_messages(count: u32) -> Vec<Vec<u8>> {
+    let message = |identifier| callgate_pptp::wire::control::EchoRequest { reserved0: 0, identifier }.to_bytes();
+    (0..count).map(message).collect()
+}
+
+#[test]
+fn hundreds_of_the_smallest_messages_that_nobody_has_acknowledged_go_on_too() {
+    in_a_network_of_its_own(|| {
+        nobody_answers_without_a_socket();
+        let (ours, mut theirs) = connection();
+        hush(&ours).unwrap();
+        let messages = small_messages(400);
+        // The kernel's buffer has grown with the connection.
+        set_at(&ours, libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, &(4 << 20)).unwrap();
+        messages.iter().for_each(|message| write(&ours, message).unwrap());
+        let lifted = lift(&ours).unwrap();
+        assert!(lifted.unsent > 0, "the window of a new connection is ten segments");
+        drop(ours);
+        // As if all had been sent, as on a connection that is not new.
+        let again = set_down(&Lifted { unsent: 0, ..lifted }, 0, 0).unwrap();
+        assert_eq!(again.unsent, Vec::<Vec<u8>>::new());
+        let Released { socket: _again, left } = again.release().unwrap();
+        assert_eq!(left, Vec::<Vec<u8>>::new());
+        let mut octets = vec![0; 400 * 16];
+        theirs.read_exact(&mut octets).unwrap();
+        assert_eq!(octets, messages.concat());
+    });
+}
+
+#[test]
+fn what_the_new_socket_does_not_take_is_given_back_in_order() {
+    in_a_network_of_its_own(|| {
+        nobody_answers_without_a_socket();
+        let (ours, mut theirs) = connection();
+        hush(&ours).unwrap();
+        let messages = small_messages(400);
+        set_at(&ours, libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, &(4 << 20)).unwrap();
+        messages.iter().for_each(|message| write(&ours, message).unwrap());
+        let lifted = lift(&ours).unwrap();
+        drop(ours);
+        let again = set_down(&lifted, 0, 0).unwrap();
+        again.socket.set_send_buffer_size(4_608).unwrap();
+        let Released { socket: again, left } = again.release().unwrap();
+        assert!(!left.is_empty());
+        let mut octets = vec![0; 400 * 16 - left.concat().len()];
+        theirs.read_exact(&mut octets).unwrap();
+        again.set_nonblocking(false).unwrap();
+        assert_eq!([octets, left.concat()].concat(), messages.concat());
+    });
+}
+
+#[test]
+fn one_that_cannot_be_set_down_is_ended_by_rst() {
+    in_a_network_of_its_own(|| {
+        let (ours, mut theirs) = connection();
+        hush(&ours).unwrap();
+        write(&ours, b"heard, but not acknowledged").unwrap();
+        let mut octets = [0; 27];
+        theirs.read_exact(&mut octets).unwrap();
+        let lifted = lift(&ours).unwrap();
+        assert_eq!(lifted.send.len(), 27);
+        drop(ours);
+        // More than a socket can have to be read.
+        let error = set_down(&Lifted { receive: vec![0; 64 << 20], ..lifted }, 0, 0).unwrap_err();
+        assert!(error.raw_os_error().is_some(), "{error}");
+        let error = theirs.read(&mut [0; 8]).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+    });
 }

@@ -153,7 +153,7 @@ impl Mode {
         }
         // Before it is heard of: what is answered must find its way here.
         self.ends.live(end);
-        let result = hushed.release().and_then(|socket| self.legs.put_back(kept, socket, heard));
+        let result = hushed.release().and_then(|released| self.legs.put_back(kept, released, heard));
         if result.is_err() {
             self.ends.over(end, with.now);
             if let End::Server(outer) = end {

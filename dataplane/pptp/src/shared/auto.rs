@@ -107,6 +107,7 @@ impl Shared {
             of.upstreams.append(&mut old.upstreams);
             of.open.append(&mut old.open);
             of.free.append(&mut old.free);
+            of.crowded.append(&mut old.crowded);
             of.waiting.append(&mut old.waiting);
             of.server = of.server.or(old.server);
             of.channels = of.channels.or(old.channels);

@@ -78,8 +78,8 @@ pub(super) struct Call {
     pub(super) created: Now,
     pub(super) up: Meter,
     pub(super) down: Meter,
-    /// GRE of the server that came before its reply, and when.
-    pub(super) held: Vec<(Now, Vec<u8>)>,
+    /// GRE of the server that came before its reply, and when; `Calls` counts it.
+    held: Vec<(Now, Vec<u8>)>,
     pub(super) armed: Option<Now>,
 }
 
@@ -111,6 +111,11 @@ impl Call {
             held: Vec::new(),
             armed: None,
         }
+    }
+
+    /// GRE packets held for it.
+    pub(super) fn held(&self) -> usize {
+        self.held.len()
     }
 
     pub(super) fn session(&self) -> Option<SessionId> {
@@ -161,6 +166,8 @@ pub(super) struct Calls {
     resting: BTreeMap<Key, Now>,
     rest_ends: BTreeSet<(Now, Key)>,
     next_serial: u64,
+    /// GRE packets held for all calls.
+    held: usize,
 }
 
 impl Calls {
@@ -178,6 +185,7 @@ impl Calls {
             resting: BTreeMap::new(),
             rest_ends: BTreeSet::new(),
             next_serial: 1,
+            held: 0,
         }
     }
 
@@ -205,19 +213,50 @@ impl Calls {
             }
             self.rest_ends.insert((rest, key));
         }
+        self.take_held(index);
         self.change(index, |call| {
             call.client = None;
             call.client_pns = None;
             call.client_pac = None;
             call.request = None;
-            call.held.clear();
         });
     }
 
     /// Takes a call out of all tables.
     pub(super) fn remove(&mut self, index: u32) -> Option<Call> {
         self.leave(index);
+        self.take_held(index);
         self.slab.remove(index)
+    }
+
+    /// Holds a GRE packet for a call until its reply.
+    pub(super) fn hold(&mut self, index: u32, at: Now, packet: Vec<u8>) {
+        if let Some(call) = self.slab.get_mut(index) {
+            call.held.push((at, packet));
+            self.held += 1;
+        }
+    }
+
+    /// GRE packets held for all calls.
+    pub(super) fn held(&self) -> usize {
+        self.held
+    }
+
+    /// What is held for a call is not any more.
+    pub(super) fn take_held(&mut self, index: u32) -> Vec<(Now, Vec<u8>)> {
+        let taken = self.slab.get_mut(index).map(|call| std::mem::take(&mut call.held)).unwrap_or_default();
+        self.held -= taken.len();
+        taken
+    }
+
+    /// Drops what has been held since `since` or longer: how many, and since when the oldest that is left.
+    pub(super) fn drop_held(&mut self, index: u32, since: Now) -> (usize, Option<Now>) {
+        let Some(call) = self.slab.get_mut(index) else { return (0, None) };
+        let before = call.held.len();
+        call.held.retain(|(at, _)| *at > since);
+        let dropped = before - call.held.len();
+        self.held -= dropped;
+        (dropped, call.held.first().map(|(at, _)| *at))
     }
 
     fn enter(&mut self, index: u32) {

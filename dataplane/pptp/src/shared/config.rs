@@ -59,8 +59,14 @@ pub struct Config {
     pub farewell_ms: u64,
     /// How long a server has to confirm the end of a call.
     pub clear_timeout_ms: u64,
-    /// Octets that may wait for a slow reader. A client has 220 octets for each call and event at most.
+    /// Octets that may wait for a client that reads slowly. A client has 220 octets for each call and event at most.
     pub max_unwritten: usize,
+    /// Octets that may wait for a server before it is asked for no further call: a hundred requests. Clients together must not
+    /// be able to end a connection of all by what they ask for.
+    pub crowded: usize,
+    /// Octets that may wait for a server at all. Beyond `crowded` clients add the ends of their calls only, 16 octets for each of
+    /// 65,535; so it takes a server that asks much and does not read.
+    pub max_unwritten_server: usize,
     /// How long a reader may take nothing at all.
     pub write_timeout_ms: u64,
     /// Fragmented GRE packets whose way is remembered.
@@ -95,6 +101,8 @@ impl Default for Config {
             farewell_ms: 2_000,
             clear_timeout_ms: 10_000,
             max_unwritten: 64 * 1024,
+            crowded: 16 * 1024,
+            max_unwritten_server: 2 * 1024 * 1024,
             write_timeout_ms: 30_000,
             fragment_entries: 1_024,
             learned_ms: 86_400_000,

@@ -33,6 +33,8 @@ crate::counters! {
         messages_malformed,
         /// Messages about a call that does not exist, or that say nothing new: not passed on.
         messages_ignored,
+        /// Set-Link-Info of clients that was not passed on to a server that has much to read already.
+        link_infos_dropped,
         /// Calls that came up.
         calls_up,
         /// Calls that ended, whether they had come up or not.

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!  ⌈waiting / Max Channels⌉ connections are wanted, but one while Max Channels is not known
+//!  a connection that has much to read is given no call until it has read some: those that fit on it wait
 //!  next call: of the client with the fewest before it, then the oldest      next place: the oldest connection with room,
 //!                                                                           so that the newest run empty and can close
 //! ```
@@ -84,7 +85,10 @@ impl Shared {
         let (rested, takes_more) = (passed(&mut of.not_before), passed(&mut of.full_until));
         let of = &*of;
         let total = of.upstreams.len();
-        let wanted = match (of.waiting.len(), of.channels) {
+        // These wait for a connection that is there.
+        let crowded = of.crowded.iter().filter_map(|id| self.upstreams.get(id));
+        let fitting: usize = crowded.map(|upstream| upstream.room() as usize).sum();
+        let wanted = match (of.waiting.len().saturating_sub(fitting), of.channels) {
             (0, _) => usize::from(of.open.is_empty() && !of.pending.is_empty()),
             (_, None) => 1,
             (waiting, Some(channels)) => waiting.div_ceil(usize::from(channels.max(1))),
@@ -101,7 +105,8 @@ impl Shared {
         if full {
             // Whoever is under way may still bring room; else there is none.
             if connecting == 0 {
-                for (.., index) in of.waiting.clone() {
+                let beyond: Vec<u32> = of.waiting.iter().skip(fitting).map(|&(.., index)| index).collect();
+                for index in beyond {
                     self.refuse_waiting(index, Refusal::ServerFull, cx);
                 }
             }
@@ -157,13 +162,21 @@ impl Shared {
     /// Enters a connection among those with room, or takes it out.
     pub(super) fn refresh_free(&mut self, id: UpstreamId) {
         let Some(upstream) = self.upstreams.get(&id) else { return };
-        let free = upstream.state == UpstreamState::Open && upstream.load < u32::from(upstream.channels);
+        let free = upstream.state == UpstreamState::Open && upstream.room() > 0;
+        let crowded = self.is_crowded(id);
         let Some(of) = self.groups.get_mut(&upstream.group) else { return };
-        if free {
-            of.free.insert(id);
-        } else {
-            of.free.remove(&id);
+        for (among, is) in [(&mut of.free, free && !crowded), (&mut of.crowded, free && crowded)] {
+            if is {
+                among.insert(id);
+            } else {
+                among.remove(&id);
+            }
         }
+    }
+
+    /// It has much to read before it is to be asked for more.
+    pub(super) fn is_crowded(&self, id: UpstreamId) -> bool {
+        self.upstreams.get(&id).is_some_and(|upstream| upstream.line.unwritten() > self.config.crowded)
     }
 
     /// Calls this client has in the ALG.

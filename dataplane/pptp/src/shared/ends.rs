@@ -94,7 +94,7 @@ impl Shared {
         of.pending.remove(&id);
         if of.sessions.is_empty() {
             // The linger of what nobody uses begins now.
-            let idle: Vec<UpstreamId> = of.free.iter().copied().collect();
+            let idle: Vec<UpstreamId> = of.open.iter().copied().collect();
             for upstream in idle {
                 if let Some(upstream) = self.upstreams.get_mut(&upstream).filter(|upstream| upstream.load == 0) {
                     upstream.idle_since = cx.now;
@@ -223,6 +223,7 @@ impl Shared {
         if let Some(of) = self.groups.get_mut(&group) {
             of.open.remove(&id);
             of.free.remove(&id);
+            of.crowded.remove(&id);
         }
         let mut lost: Vec<SessionId> = Vec::new();
         let calls: Vec<u32> = self.calls.of_upstream(id).collect();
@@ -250,6 +251,7 @@ impl Shared {
             of.upstreams.remove(&id);
             of.open.remove(&id);
             of.free.remove(&id);
+            of.crowded.remove(&id);
         }
     }
 

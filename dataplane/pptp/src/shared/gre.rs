@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 
 use super::Shared;
 use super::calls::Stage;
+use super::time::Owner;
 use super::types::Command;
 use crate::engine::fragments::FragmentKey;
 use crate::types::{Now, Side, Verdict};
@@ -94,10 +95,14 @@ impl Shared {
 
     /// The server may speak before its reply has reached the client; the client cannot, it does not know the id yet.
     fn hold(&mut self, from: Side, index: u32, packet: &[u8], now: Now) -> Verdict {
-        let room = self.limits.early_gre_packets as usize;
-        match self.calls.get_mut(index) {
-            Some(call) if from == Side::Server && call.client.is_some() && call.held.len() < room => {
-                call.held.push((now, packet.to_vec()));
+        let room = self.calls.held() < self.limits.early_gre_total as usize;
+        let most = self.limits.early_gre_packets as usize;
+        match self.calls.get(index) {
+            Some(call) if room && from == Side::Server && call.client.is_some() && call.held() < most => {
+                if call.held() == 0 {
+                    self.timers.set(now.after(self.limits.early_gre_ms), Owner::Held(index, call.serial));
+                }
+                self.calls.hold(index, now, packet.to_vec());
                 self.counters.gre_held += 1;
             }
             Some(_) | None => self.counters.drop_gre_not_up += 1,
@@ -107,8 +112,7 @@ impl Shared {
 
     /// What the server has said too early follows its reply.
     pub(super) fn release_held(&mut self, index: u32, now: Now) {
-        let held = self.calls.get_mut(index).map(|call| std::mem::take(&mut call.held)).unwrap_or_default();
-        for (at, mut packet) in held {
+        for (at, mut packet) in self.calls.take_held(index) {
             if now.since(at) > self.limits.early_gre_ms {
                 self.counters.drop_gre_not_up += 1;
                 continue;
@@ -117,6 +121,19 @@ impl Shared {
             if let Some(Verdict::Forward(to)) = self.gre(Side::Server, &mut packet, now) {
                 self.commands.push_back(Command::Send { to, packet });
             }
+        }
+    }
+
+    /// What is held for longer than it may is dropped.
+    pub(super) fn held_due(&mut self, index: u32, serial: u64, now: Now) {
+        if self.calls.get(index).is_none_or(|call| call.serial != serial) {
+            return;
+        }
+        let limit = self.limits.early_gre_ms;
+        let (dropped, oldest) = self.calls.drop_held(index, Now(now.0.saturating_sub(limit)));
+        self.counters.drop_gre_not_up += dropped as u64;
+        if let Some(oldest) = oldest {
+            self.timers.set(oldest.after(limit), Owner::Held(index, serial));
         }
     }
 

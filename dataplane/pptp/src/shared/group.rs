@@ -39,6 +39,8 @@ pub(super) struct Group {
     /// Those of them that are answered, and those of these that take another call.
     pub(super) open: BTreeSet<UpstreamId>,
     pub(super) free: BTreeSet<UpstreamId>,
+    /// Those that would, but have much to read before.
+    pub(super) crowded: BTreeSet<UpstreamId>,
     /// Calls that wait for a connection: how many the client had before, serial number, index. So nobody's second call
     /// goes before another's first.
     pub(super) waiting: BTreeSet<(u32, u64, u32)>,
@@ -64,6 +66,7 @@ impl Group {
             upstreams: BTreeSet::new(),
             open: BTreeSet::new(),
             free: BTreeSet::new(),
+            crowded: BTreeSet::new(),
             waiting: BTreeSet::new(),
             server: None,
             channels: None,
@@ -139,4 +142,11 @@ pub(super) struct Upstream {
     /// GRE of its calls that have ended, up and down.
     pub(super) carried: (Traffic, Traffic),
     pub(super) line: Line,
+}
+
+impl Upstream {
+    /// Further calls that fit on it.
+    pub(super) fn room(&self) -> u32 {
+        u32::from(self.channels).saturating_sub(self.load)
+    }
 }

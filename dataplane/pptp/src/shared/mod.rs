@@ -150,13 +150,24 @@ impl Shared {
     }
 
     /// The kernel has taken so many octets of what was to be written to this leg.
-    pub fn written(&mut self, leg: Leg, octets: usize, now: Now) {
-        let line = match leg {
-            Leg::Client(id) => self.sessions.get_mut(&id).map(|session| &mut session.line),
-            Leg::Upstream(id) => self.upstreams.get_mut(&id).map(|upstream| &mut upstream.line),
-        };
-        if let Some(line) = line {
-            line.written(octets, now);
+    pub fn written(&mut self, leg: Leg, octets: usize, engine: &mut Engine, now: Now) {
+        match leg {
+            Leg::Client(id) => {
+                if let Some(session) = self.sessions.get_mut(&id) {
+                    session.line.written(octets, now);
+                }
+            }
+            Leg::Upstream(id) => {
+                let was_crowded = self.is_crowded(id);
+                let Some(upstream) = self.upstreams.get_mut(&id) else { return };
+                upstream.line.written(octets, now);
+                let group = upstream.group;
+                if was_crowded && !self.is_crowded(id) {
+                    self.refresh_free(id);
+                    self.dirty.insert(group);
+                    self.settle(&mut Cx { engine, now });
+                }
+            }
         }
     }
 
@@ -185,6 +196,9 @@ impl Shared {
         upstream.line.write(message.len(), now);
         self.counters.messages_to_servers += 1;
         self.commands.push_back(Command::Write { leg: Leg::Upstream(id), message });
+        if self.is_crowded(id) {
+            self.refresh_free(id);
+        }
         self.arm_upstream(id);
     }
 

@@ -147,6 +147,8 @@ impl Shared {
         let index = self.calls.up(flow.client, flow.server, info.peer_call_id);
         let call = index.and_then(|index| self.calls.get(index)).filter(|call| call.session() == Some(id));
         match call.map(|call| (call.upstream, call.server_pac)) {
+            // It is news about a line, and the next one replaces it.
+            Some((Some(upstream), Some(_))) if self.is_crowded(upstream) => self.counters.link_infos_dropped += 1,
             Some((Some(upstream), Some(pac))) => {
                 (info.peer_call_id, info.reserved0) = (pac, 0);
                 self.say_to_server(upstream, info.to_bytes(), cx.now);

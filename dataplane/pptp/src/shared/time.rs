@@ -19,6 +19,8 @@ pub(super) enum Owner {
     Session(SessionId),
     Upstream(UpstreamId),
     Call(u32, u64),
+    /// GRE held for a call.
+    Held(u32, u64),
     Group(GroupId),
 }
 
@@ -62,6 +64,7 @@ impl Shared {
                         self.arm_call(index);
                     }
                 }
+                Owner::Held(index, serial) => self.held_due(index, serial, now),
                 Owner::Group(id) => {
                     if let Some(group) = self.groups.get_mut(&id) {
                         group.armed = None;
@@ -139,7 +142,7 @@ impl Shared {
     fn upstream_needs(&self, id: UpstreamId, now: Now) -> Due<UpstreamEnd> {
         let Some(upstream) = self.upstreams.get(&id) else { return Due::Later(None) };
         let (line, config) = (&upstream.line, &self.config);
-        if line.unwritten() > config.max_unwritten && upstream.state == UpstreamState::Open {
+        if line.unwritten() > config.max_unwritten_server && upstream.state == UpstreamState::Open {
             return Due::End(UpstreamEnd::SlowReader);
         }
         let mut next: Option<Now> = None;

@@ -94,6 +94,41 @@ fn gre_of_the_server_that_comes_before_its_reply_follows_the_reply() {
     assert_eq!((lab.shared.counters().drop_gre_not_up, lab.calls_of(session).len()), (2, 1));
 }
 
+#[test]
+fn gre_that_comes_too_early_is_held_for_a_second_and_for_all_calls_together_in_bounds() {
+    let mut lab = Lab::new(65_535);
+    lab.server.mute = true;
+    let sessions: Vec<_> = (0..130).map(|number| lab.start_with_call(number, 5)).collect();
+    let upstream = lab.live_upstreams()[0];
+    let asked: Vec<u16> = lab.server.heard[&upstream][1..].iter().map(|request| id(request, 12)).collect();
+    let early = |lab: &mut Lab, call: usize| {
+        let mut packet = gre(SERVER, EXTERNAL, asked[call], 1, b"early");
+        assert_eq!(lab.shared.from_server(&mut packet, lab.now), Some(Verdict::Consumed));
+    };
+    let counted = |lab: &Lab| (lab.shared.counters().gre_held, lab.shared.counters().drop_gre_not_up);
+    for call in 0..129 {
+        (0..8).for_each(|_| early(&mut lab, call));
+    }
+    assert_eq!(counted(&lab), (1_024, 8), "eight of each of 128 calls");
+    // A call that ends makes room.
+    lab.leaves(sessions[0], Gone::Reset);
+    early(&mut lab, 129);
+    assert_eq!(counted(&lab), (1_025, 8));
+    lab.wait(600);
+    lab.leaves(sessions[1], Gone::Reset);
+    early(&mut lab, 129);
+    lab.wait(400);
+    assert_eq!(counted(&lab), (1_026, 8 + 126 * 8 + 1), "all but the last are a second old");
+    for back in lab.server.accept(upstream, asked[2]).into_iter().chain(lab.server.accept(upstream, asked[129])) {
+        lab.server_does(upstream, back);
+    }
+    let got: Vec<_> = lab.packets.iter().map(|(to, packet)| (*to, read_gre(packet))).collect();
+    assert_eq!(got, [(Side::Client, (SERVER, client_addr(129), 5, b"early".to_vec()))]);
+    let timers = |lab: &Lab| lab.shared.poll_timeout().map(|at| at.since(lab.now));
+    lab.wait(1_000);
+    assert!(timers(&lab) > Some(1_000), "nothing is held, nothing of it is due");
+}
+
 /// The packet in two fragments.
 fn halves(packet: &[u8]) -> [Vec<u8>; 2] {
     let payload = &packet[ipv4::HEADER_LEN..];

@@ -163,7 +163,7 @@ impl Lab {
                 assert_eq!(client.cut, None, "nothing is said behind the end");
                 client.got.push(message.clone());
                 if client.reads {
-                    self.shared.written(Leg::Client(id), message.len(), self.now);
+                    self.shared.written(Leg::Client(id), message.len(), &mut self.engine, self.now);
                 }
                 let (pac, rings) = (id_at_12(&message), self.clients[&id].rings);
                 match rings {
@@ -186,7 +186,7 @@ impl Lab {
                 validate(&message, sender, true).expect("exactly one message of a PNS");
                 assert_eq!(self.upstreams[&id], None, "nothing is said behind the end");
                 if self.server_reads {
-                    self.shared.written(Leg::Upstream(id), message.len(), self.now);
+                    self.shared.written(Leg::Upstream(id), message.len(), &mut self.engine, self.now);
                 }
                 let back = self.server.hear(id, &message);
                 self.inputs.extend(back.into_iter().map(|back| Input::Server(id, back)));

@@ -23,6 +23,7 @@ mod beside;
 mod calls;
 mod churn;
 mod connections;
+mod crowds;
 mod cuts;
 mod fairness;
 mod farewells;
