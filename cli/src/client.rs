@@ -23,6 +23,9 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 /// A forward that breaks far away is not noticed by itself: it is pinged this often, and given this long to answer.
 const PING: Duration = Duration::from_secs(3);
 
+/// Largest answer, bytes: a list of 10,000 calls is about 2 MiB.
+const LARGEST_ANSWER: usize = 64 << 20;
+
 /// A connected client.
 pub struct Client {
     local: LocalClient<Channel>,
@@ -203,5 +206,5 @@ where
     });
     // The endpoint's name is never looked up: the connector ignores it.
     let channel = endpoint.connect_with_connector(connector).await.map_err(|error| error.to_string())?;
-    Ok(LocalClient::new(channel))
+    Ok(LocalClient::new(channel).max_decoding_message_size(LARGEST_ANSWER))
 }

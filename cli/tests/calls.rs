@@ -127,3 +127,11 @@ async fn without_calls_it_says_so() {
     let json = "{\n  \"taken\": \"2026-11-21T10:00:00Z\",\n  \"calls\": []\n}\n";
     assert_eq!(calls(empty, " -o json").await.out, json);
 }
+
+#[tokio::test]
+async fn a_list_of_as_many_calls_as_a_busy_node_has_is_read_whole() {
+    let one = fixtures::calls().calls.remove(2);
+    let list = pb::CallList { calls: vec![one; 65_536], ..fixtures::calls() };
+    let done = calls(list, "").await;
+    assert_eq!((done.code, done.out.lines().count(), done.err.as_str()), (0, 65_537, ""));
+}

@@ -5,7 +5,7 @@ use std::fmt;
 use std::net::Ipv4Addr;
 
 use super::decide::Way;
-use crate::netlink::{Hop, Link, Routes};
+use crate::netlink::{Hop, Link, NextHop, Routes};
 
 /// Ways remembered before the memory is cleared.
 const KNOWN: usize = 1 << 18;
@@ -15,6 +15,10 @@ const KNOWN: usize = 1 << 18;
 pub enum Slow {
     /// There is no route to this end, or it is this host.
     NoRoute(Ipv4Addr),
+    /// The route to this end has a next hop that is known by no IPv4 address.
+    NextHop(Ipv4Addr),
+    /// The route to this end wraps packets.
+    Wrapped(Ipv4Addr),
     /// Packets of the link have no Ethernet header, which they would need on the other side.
     NoEthernet(String),
     /// The program is not on this link yet.
@@ -29,6 +33,8 @@ impl fmt::Display for Slow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoRoute(address) => write!(f, "no route to {address}"),
+            Self::NextHop(address) => write!(f, "the next hop to {address} has no IPv4 address"),
+            Self::Wrapped(address) => write!(f, "the route to {address} encapsulates packets"),
             Self::NoEthernet(link) => write!(f, "link {link} has no Ethernet"),
             Self::Attaching(link) => write!(f, "the program is being put on link {link}"),
             Self::Full => f.write_str("its table is full"),
@@ -109,7 +115,13 @@ fn way(address: Ipv4Addr, hop: Option<Hop>, links: &BTreeMap<u32, Link>) -> Resu
     if !link.ethernet {
         return Err(Slow::NoEthernet(link.name.clone()));
     }
-    Ok(Way { link: hop.ifindex, next_hop: hop.gateway.unwrap_or(address), mtu: hop.mtu.unwrap_or(link.mtu) })
+    let next_hop = match hop.next {
+        NextHop::Destination => address,
+        NextHop::Router(router) => router,
+        NextHop::OtherFamily => return Err(Slow::NextHop(address)),
+        NextHop::Wrapped => return Err(Slow::Wrapped(address)),
+    };
+    Ok(Way { link: hop.ifindex, next_hop, mtu: hop.mtu.unwrap_or(link.mtu) })
 }
 
 #[cfg(test)]
@@ -126,8 +138,8 @@ mod tests {
 
     #[test]
     fn a_way_leads_over_an_ethernet_link_to_the_end_or_its_router() {
-        let hop = Hop { source: ROUTER, ifindex: 3, gateway: Some(ROUTER), mtu: None };
-        let near = Hop { gateway: None, mtu: Some(1_400), ..hop };
+        let hop = Hop { source: ROUTER, ifindex: 3, next: NextHop::Router(ROUTER), mtu: None };
+        let near = Hop { next: NextHop::Destination, mtu: Some(1_400), ..hop };
         assert_eq!(decided(Some(hop), true, false), Ok(Way { link: 3, next_hop: ROUTER, mtu: 1_500 }));
         assert_eq!(decided(Some(near), true, false), Ok(Way { link: 3, next_hop: END, mtu: 1_400 }));
         assert_eq!(decided(Some(hop), false, false), Err(Slow::NoEthernet("eth0".into())));
@@ -137,5 +149,12 @@ mod tests {
             decided(Some(Hop { ifindex: 4, ..hop }), true, false),
         ];
         assert_eq!(nowhere, [(); 3].map(|()| Err(Slow::NoRoute(END))));
+    }
+
+    #[test]
+    fn a_next_hop_that_has_no_ipv4_address_is_not_taken_for_the_end_itself() {
+        let hop = |next| Some(Hop { source: ROUTER, ifindex: 3, next, mtu: None });
+        assert_eq!(decided(hop(NextHop::OtherFamily), true, false), Err(Slow::NextHop(END)));
+        assert_eq!(decided(hop(NextHop::Wrapped), true, false), Err(Slow::Wrapped(END)));
     }
 }

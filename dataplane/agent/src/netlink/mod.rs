@@ -28,7 +28,7 @@ pub(crate) use departures::{Departure, Departures};
 pub(crate) use doors::Doors;
 pub use error::Error;
 pub use link::Link;
-pub(crate) use route::Hop;
+pub(crate) use route::{Hop, NextHop};
 pub use route::{Route, Routes};
 pub use tables::Tables;
 

@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use nix::errno::Errno;
 
-use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteMetric, RouteType};
+use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteMetric, RouteType, RouteVia};
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage as Message};
 
 use super::rt::Rt;
@@ -19,7 +19,7 @@ pub struct Route {
     pub ifindex: u32,
     /// Name of the outgoing link.
     pub interface: String,
-    /// Next hop; `None` on the link itself.
+    /// Next hop; `None` on the link itself, or where it is known by no IPv4 address.
     pub gateway: Option<Ipv4Addr>,
     /// Largest packet, bytes: the route's or a learned path MTU, else the link's.
     pub mtu: u32,
@@ -30,9 +30,22 @@ pub struct Route {
 pub(crate) struct Hop {
     pub(crate) source: Ipv4Addr,
     pub(crate) ifindex: u32,
-    pub(crate) gateway: Option<Ipv4Addr>,
+    pub(crate) next: NextHop,
     /// The route's own or a learned one.
     pub(crate) mtu: Option<u32>,
+}
+
+/// Who on the link gets a packet first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NextHop {
+    /// Its destination.
+    Destination,
+    /// A router.
+    Router(Ipv4Addr),
+    /// A router that is known by an address of another family (RTA_VIA): BGP unnumbered.
+    OtherFamily,
+    /// Nobody, as it is: the route wraps it first (RTA_ENCAP).
+    Wrapped,
 }
 
 /// Asks the kernel's routing table.
@@ -56,7 +69,11 @@ impl Routes {
     pub fn route_to(&self, destination: Ipv4Addr, mark: u32) -> Result<Option<Route>, Error> {
         let Some(hop) = self.hop_to(destination, mark)? else { return Ok(None) };
         let Some(link) = link::by_index(&self.0, hop.ifindex)? else { return Ok(None) };
-        let Hop { source, ifindex, gateway, mtu } = hop;
+        let Hop { source, ifindex, next, mtu } = hop;
+        let gateway = match next {
+            NextHop::Router(router) => Some(router),
+            NextHop::Destination | NextHop::OtherFamily | NextHop::Wrapped => None,
+        };
         Ok(Some(Route { source, ifindex, interface: link.name, gateway, mtu: mtu.unwrap_or(link.mtu) }))
     }
 
@@ -73,12 +90,17 @@ impl Routes {
     /// As `route_to`, without looking at the link.
     pub(crate) fn hop_to(&self, destination: Ipv4Addr, mark: u32) -> Result<Option<Hop>, Error> {
         let Some(route) = unicast(&self.0, destination, mark)? else { return Ok(None) };
-        let (mut source, mut ifindex, mut gateway, mut learned) = (None, None, None, None);
+        let (mut source, mut ifindex, mut learned) = (None, None, None);
+        let (mut next, mut wrapped) = (NextHop::Destination, false);
         for attribute in route.attributes {
             match attribute {
                 RouteAttribute::PrefSource(RouteAddress::Inet(address)) => source = Some(address),
                 RouteAttribute::Oif(index) => ifindex = Some(index),
-                RouteAttribute::Gateway(RouteAddress::Inet(address)) => gateway = Some(address),
+                RouteAttribute::Gateway(RouteAddress::Inet(address)) | RouteAttribute::Via(RouteVia::Inet(address)) => {
+                    next = NextHop::Router(address);
+                }
+                RouteAttribute::Via(_) => next = NextHop::OtherFamily,
+                RouteAttribute::Encap(_) => wrapped = true,
                 RouteAttribute::Metrics(metrics) => {
                     learned = metrics.into_iter().find_map(|metric| match metric {
                         RouteMetric::Mtu(mtu) => Some(mtu).filter(|mtu| *mtu > 0),
@@ -89,7 +111,8 @@ impl Routes {
             }
         }
         let (Some(source), Some(ifindex)) = (source, ifindex) else { return Ok(None) };
-        Ok(Some(Hop { source, ifindex, gateway, mtu: learned }))
+        let next = if wrapped { NextHop::Wrapped } else { next };
+        Ok(Some(Hop { source, ifindex, next, mtu: learned }))
     }
 }
 

@@ -1,6 +1,6 @@
 //! What passes, as what it comes out, and what is counted of it.
 
-use callgate_agent::fast::{Both, Fast, Mode, Setup, Slow};
+use callgate_agent::fast::{Both, Fast, Mode, Setup, Slow, Status};
 use callgate_pptp::{CallPath, IdPair, Traffic};
 
 use super::lab::{CLIENT, Lab, NOW, SERVER, call, opened, root, settle, sh};
@@ -267,4 +267,32 @@ fn an_end_without_a_route_keeps_a_call_with_the_alg_until_there_is_one() {
     assert_eq!(fast.work(NOW), [(path, false)]);
     let passed = fast.passed(&path).unwrap();
     assert_eq!((passed.up.traffic.packets, passed.down.traffic.packets), (1, 1), "what was counted stays known");
+}
+
+#[test]
+fn a_route_whose_next_hop_has_no_ipv4_address_keeps_its_calls_with_the_alg() {
+    if !root() {
+        return;
+    }
+    let (lab, mut fast, status) = Lab::with_call(Mode::Auto);
+    let (path, slow) = (call(1), |status: &Status| status.get().unwrap_or_default().slow);
+    sh("sysctl -qw net.ipv6.conf.cg-out.disable_ipv6=0");
+    let routes = [
+        ("via inet6 fe80::1 dev cg-out", format!("the next hop to {SERVER} has no IPv4 address")),
+        ("encap ip id 7 dst 192.0.2.10 via 192.0.2.10", format!("the route to {SERVER} encapsulates packets")),
+    ];
+    for (route, why) in routes {
+        sh(&format!("ip -4 route replace default {route}"));
+        fast.refresh();
+        assert_eq!(settle(&mut fast), [(path, false)], "{route}");
+        assert_eq!(slow(&status), Some((1, why)));
+        let up = Gre::up(&path).bytes();
+        lab.client_sends().send(&up);
+        assert_eq!(lab.at_gateway.wait(1), [up]);
+        sh("ip route replace default via 192.0.2.10");
+        fast.refresh();
+        assert_eq!(settle(&mut fast), [(path, true)]);
+    }
+    pass(&lab, &path, &[Gre::up(&path)], &[Gre::down(&path)]);
+    assert_eq!(slow(&status), None);
 }
