@@ -14,6 +14,7 @@ use super::gate::Gate;
 use super::notes::Note;
 use super::shortcut::Shortcuts;
 use super::{Totals, policy};
+use crate::kernel::Peers;
 use crate::shared::{Mode, Passed, With};
 use crate::sockets::{Emitter, Neighbour, Place, RefusedBy, Sent};
 use crate::state::Journal;
@@ -42,6 +43,8 @@ pub(super) struct Core {
     repair: Now,
     /// No rule brings connections any more; the kernel is told when the last one is over.
     ending: bool,
+    /// A connection has ended that the rules may not have known any more.
+    ended: bool,
 }
 
 impl Core {
@@ -56,7 +59,19 @@ impl Core {
     ) -> Self {
         let beside = Beside::start(fast, &mut engine, clock::now());
         let counters = Counters::default();
-        Self { engine, gate, shared, counters, beside, shortcuts, journal, log, repair: Now(0), ending: false }
+        Self {
+            engine,
+            gate,
+            shared,
+            counters,
+            beside,
+            shortcuts,
+            journal,
+            log,
+            repair: Now(0),
+            ending: false,
+            ended: false,
+        }
     }
 
     /// One packet through the engine; the side it goes to when it is passed on in place.
@@ -195,6 +210,7 @@ impl Core {
     }
 
     fn note(&mut self, note: Note) {
+        self.ended |= note.ends_a_connection();
         if self.log.try_send(note).is_err() {
             self.counters.events_unlogged += 1;
         }
@@ -276,10 +292,6 @@ impl Core {
     pub(super) fn reclaim(&mut self) {
         self.gate.outlets.refresh();
         self.listen();
-        // All at once: the first claim replaces what the previous run left in the kernel.
-        if let Err(error) = self.gate.outlets.claim_also(&self.external_addresses()) {
-            tracing::error!("cannot keep the kernel off the addresses of live connections: {error}");
-        }
         let mut ends = self.shared.ways();
         ends.extend(self.engine.connection_ends().map(|(external, flow)| (external, flow.server)));
         for (external, server) in ends {
@@ -312,8 +324,12 @@ impl Core {
         self.shared.configure(&config, &mut With { engine: &mut self.engine, gate: &mut self.gate, now });
     }
 
-    /// Where neither rule nor connection is left, no packet of the host has to pass anything of ours. For the end of every turn.
+    /// Where neither rule nor connection is left, no packet of the host has to pass anything of ours; and a server that only a
+    /// connection knew is forgotten with it. For the end of every turn.
     pub(super) fn rest(&mut self) {
+        if std::mem::take(&mut self.ended) && self.gate.outlets.goes_beyond_the_rules() {
+            self.listen();
+        }
         if !self.ending || !self.engine.is_idle() || !self.shared.is_idle() {
             return;
         }
@@ -323,13 +339,29 @@ impl Core {
         }
     }
 
-    /// Taps read the ports of services with an ALG, and those of live connections whatever the rules say now.
+    /// Taps read the ports of services with an ALG, and those of live connections whatever the rules say now; the kernel is kept off
+    /// both.
     fn listen(&mut self) {
+        let servers = self.servers();
         let mut ports = policy::server_ports(&self.gate.config);
-        let live = self.engine.connection_ends().map(|(_, flow)| flow.server_port);
-        let shared = self.shared.server_ports();
-        ports.extend(live.chain(shared).map(|port| PortRange { first: port, last: port }));
+        ports.extend(servers.ports.iter().map(|port| PortRange { first: *port, last: *port }));
         self.gate.outlets.set_server_ports(PortRange::merged(ports));
+        // All at once: the first claim replaces what the previous run left in the kernel.
+        let beyond = policy::beyond(&self.gate.config, servers);
+        if let Err(error) = self.gate.outlets.claim_also(&self.external_addresses(), &beyond) {
+            tracing::error!("cannot keep the kernel off the addresses of live connections: {error}");
+        }
+    }
+
+    /// Where live connections of both modes lead to.
+    fn servers(&self) -> Peers {
+        let mut servers = Peers { addresses: BTreeSet::new(), ports: self.shared.server_ports() };
+        servers.addresses.extend(self.shared.ways().into_iter().map(|(_, server)| server));
+        for (_, flow) in self.engine.connection_ends() {
+            servers.addresses.insert(flow.server);
+            servers.ports.insert(flow.server_port);
+        }
+        servers
     }
 
     /// Live connections and calls, and every counter.

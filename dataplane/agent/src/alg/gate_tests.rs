@@ -8,6 +8,7 @@ use callgate_pptp::Policy;
 use super::super::outlets::{Node, Way};
 use super::super::policy::tests::{config, expected, flow};
 use super::*;
+use crate::kernel::Peers;
 
 /// A host with one route: 203.0.113.0/24 from 192.0.2.1. `--interface` names a device that is not there, so that nothing is tapped.
 #[derive(Clone, Default)]
@@ -31,7 +32,7 @@ impl Node for Fake {
         Ok(reached.then_some(Way { source: Ipv4Addr::new(192, 0, 2, 1), ifindex: 7 }))
     }
 
-    fn claim(&mut self, addresses: &[Ipv4Addr]) -> io::Result<()> {
+    fn claim(&mut self, addresses: &[Ipv4Addr], _: &Peers) -> io::Result<()> {
         if self.refuses {
             return Err(io::Error::other("no"));
         }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use callgate_proto::model::PortRange;
 
+use crate::kernel::Peers;
 use crate::sockets::Tap;
 use crate::sockets::filter::Outside;
 
@@ -28,8 +29,9 @@ pub struct Way {
 pub trait Node: Send {
     /// The way to a server; `None` when there is none.
     fn way(&mut self, server: Ipv4Addr) -> io::Result<Option<Way>>;
-    /// Tells the kernel to keep its own TCP and GRE off exactly these addresses.
-    fn claim(&mut self, addresses: &[Ipv4Addr]) -> io::Result<()>;
+    /// Tells the kernel to keep its own TCP and GRE off exactly these addresses, and off connections to these servers whatever the
+    /// rules say of them.
+    fn claim(&mut self, addresses: &[Ipv4Addr], servers: &Peers) -> io::Result<()>;
     /// Index of a device by name, `None` when there is none.
     fn index_of(&mut self, name: &str) -> Option<u32>;
     /// Whether there is such a device.
@@ -47,6 +49,8 @@ pub(crate) struct Outlets {
     lost: u64,
     ways: HashMap<Ipv4Addr, Option<Way>>,
     claimed: BTreeSet<Ipv4Addr>,
+    /// Those that live connections have beside the rules, as the kernel was told.
+    servers: Peers,
     /// The kernel knows that nothing is expected.
     at_rest: bool,
 }
@@ -64,6 +68,7 @@ impl Outlets {
             lost: 0,
             ways: HashMap::new(),
             claimed: BTreeSet::new(),
+            servers: Peers::default(),
             at_rest: false,
         }
     }
@@ -119,21 +124,25 @@ impl Outlets {
     /// # Errors
     /// When the kernel refuses; the connection must then not be opened.
     pub(super) fn ready(&mut self, external: Ipv4Addr, ifindex: u32) -> io::Result<()> {
-        self.claim_also(&BTreeSet::from([external]))?;
+        self.claim_also(&BTreeSet::from([external]), &self.servers.clone())?;
         if self.interfaces.is_empty() { self.tap(ifindex) } else { Ok(()) }
     }
 
-    /// Claims these addresses beside those claimed before.
+    /// Claims these addresses beside those claimed before, and of servers these alone.
     ///
     /// # Errors
     /// When the kernel refuses; the claim is then as before.
-    pub(super) fn claim_also(&mut self, addresses: &BTreeSet<Ipv4Addr>) -> io::Result<()> {
-        if !addresses.is_subset(&self.claimed) {
+    pub(super) fn claim_also(&mut self, addresses: &BTreeSet<Ipv4Addr>, servers: &Peers) -> io::Result<()> {
+        let more = !addresses.is_subset(&self.claimed);
+        if more || *servers != self.servers {
             let all: BTreeSet<Ipv4Addr> = self.claimed.union(addresses).copied().collect();
-            self.node.claim(&all.iter().copied().collect::<Vec<_>>())?;
+            self.node.claim(&all.iter().copied().collect::<Vec<_>>(), servers)?;
+            self.servers = servers.clone();
             self.at_rest = false;
-            self.filter.addresses = all.iter().copied().collect();
-            self.claimed = all;
+        }
+        if more {
+            self.claimed.extend(addresses);
+            self.filter.addresses = self.claimed.iter().copied().collect();
             self.renew_filters();
         }
         Ok(())
@@ -152,7 +161,8 @@ impl Outlets {
         if self.at_rest {
             return Ok(());
         }
-        self.node.claim(&[])?;
+        self.node.claim(&[], &Peers::default())?;
+        self.servers = Peers::default();
         self.at_rest = true;
         self.claimed.clear();
         self.filter.addresses.clear();
@@ -162,6 +172,12 @@ impl Outlets {
             self.renew_filters();
         }
         Ok(())
+    }
+
+    /// Whether connections live to servers that no rule knows.
+    #[must_use]
+    pub(super) fn goes_beyond_the_rules(&self) -> bool {
+        self.servers != Peers::default()
     }
 
     /// Whether this is one of our external addresses.

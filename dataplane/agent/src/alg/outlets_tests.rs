@@ -13,7 +13,7 @@ impl Node for Vanishing {
         Ok(None)
     }
 
-    fn claim(&mut self, _: &[Ipv4Addr]) -> io::Result<()> {
+    fn claim(&mut self, _: &[Ipv4Addr], _: &Peers) -> io::Result<()> {
         Ok(())
     }
 
@@ -28,16 +28,20 @@ impl Node for Vanishing {
 
 /// A host that writes down what is claimed, and refuses it if told so.
 #[derive(Clone, Default)]
-struct Claims(Arc<std::sync::Mutex<(Vec<Vec<Ipv4Addr>>, bool)>>);
+struct Claims(Arc<std::sync::Mutex<Heard>>);
+
+/// Addresses, whether they are refused, servers.
+type Heard = (Vec<Vec<Ipv4Addr>>, bool, Vec<Peers>);
 
 impl Node for Claims {
     fn way(&mut self, _: Ipv4Addr) -> io::Result<Option<Way>> {
         Ok(None)
     }
 
-    fn claim(&mut self, addresses: &[Ipv4Addr]) -> io::Result<()> {
+    fn claim(&mut self, addresses: &[Ipv4Addr], servers: &Peers) -> io::Result<()> {
         let mut claims = self.0.lock().unwrap();
         claims.0.push(addresses.to_vec());
+        claims.2.push(servers.clone());
         if claims.1 { Err(io::Error::other("no")) } else { Ok(()) }
     }
 
@@ -72,6 +76,23 @@ fn at_rest_no_device_is_read_and_no_address_is_ours_and_the_kernel_hears_of_it_o
         let heard = std::mem::take(&mut claims.0.lock().unwrap().0);
         assert_eq!(heard, [vec![own], vec![], vec![], vec![own], vec![], vec![]]);
     });
+}
+
+#[test]
+fn servers_of_live_connections_are_claimed_when_they_change_and_stay_claimed_with_every_new_address() {
+    let own = [1, 2].map(|last| Ipv4Addr::new(192, 0, 2, last));
+    let claims = Claims::default();
+    let mut outlets = Outlets::new(Box::new(claims.clone()), vec!["cg-none".to_owned()], Vec::new());
+    let server = Peers { addresses: [Ipv4Addr::new(203, 0, 113, 7)].into(), ports: [1723].into() };
+    outlets.claim_also(&BTreeSet::new(), &Peers::default()).unwrap();
+    outlets.claim_also(&[own[0]].into(), &server).unwrap();
+    outlets.claim_also(&[own[0]].into(), &server).unwrap();
+    outlets.ready(own[1], 7).unwrap();
+    outlets.claim_also(&own.into(), &Peers::default()).unwrap();
+    outlets.rest().unwrap();
+    let heard = std::mem::take(&mut *claims.0.lock().unwrap());
+    assert_eq!(heard.0, [vec![own[0]], own.to_vec(), own.to_vec(), vec![]]);
+    assert_eq!(heard.2, [server.clone(), server, Peers::default(), Peers::default()]);
 }
 
 #[test]

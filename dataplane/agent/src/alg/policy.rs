@@ -9,6 +9,8 @@ use callgate_proto::model::{
 };
 use ipnet::Ipv4Net;
 
+use crate::kernel::Peers;
+
 /// IP protocol number of TCP.
 const TCP: u8 = 6;
 
@@ -65,6 +67,21 @@ pub fn server_ports(config: &NodeConfig) -> Vec<PortRange> {
         }
     }
     PortRange::merged(ranges)
+}
+
+/// Of the servers of live connections those, and of their ports those, that no rule with an ALG knows any more.
+#[must_use]
+pub fn beyond(config: &NodeConfig, mut live: Peers) -> Peers {
+    let known: Vec<Ipv4Net> = config
+        .rules
+        .iter()
+        .filter(|rule| config.alg_services_of(rule).next().is_some())
+        .flat_map(|rule| rule.destinations.iter().copied())
+        .collect();
+    live.addresses.retain(|address| !known.iter().any(|net| net.contains(address)));
+    let ports = server_ports(config);
+    live.ports.retain(|port| !ports.iter().any(|range| (range.first..=range.last).contains(port)));
+    live
 }
 
 /// One destination for each way the ALG's traffic is likely to take, at most `limit`: asked for before the first connection, so that
@@ -212,6 +229,19 @@ pub(crate) mod tests {
         assert_eq!(server_ports(&config), joined);
         config.services[1].matches[0].destination_ports = vec![];
         assert_eq!(server_ports(&config), [PortRange { first: 0, last: 65_535 }]);
+    }
+
+    #[test]
+    fn a_server_and_a_port_are_beyond_the_rules_where_none_with_an_alg_knows_them() {
+        let mut config = config();
+        let live = Peers {
+            addresses: [[203, 0, 113, 7], [203, 0, 114, 7]].map(Ipv4Addr::from).into(),
+            ports: [80, 1723].into(),
+        };
+        let found = Peers { addresses: [[203, 0, 114, 7].into()].into(), ports: [80].into() };
+        assert_eq!(beyond(&config, live.clone()), found);
+        config.services[0].alg = None;
+        assert_eq!(beyond(&config, live.clone()), live);
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod error;
 mod features;
 mod flush;
 mod options;
+mod peers;
 mod privileges;
 mod record;
 mod setup;
@@ -24,12 +25,14 @@ mod withdrawal;
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
-use callgate_proto::model::NodeConfig;
+use callgate_proto::model::{NodeConfig, PortRange};
+use ipnet::Ipv4Net;
 
 pub use counters::{Counters, FlowCount};
 pub use error::Error;
 pub use features::release;
 pub use options::{MarkBits, OptionError, Options, PortRanges, TAG_BITS, parse_u32};
+pub use peers::Peers;
 pub use privileges::permitted;
 pub use record::{Keep, Record, SavedSysctl};
 pub use tags::{LAST_TAG, SENT_TAG, TagKey, Tags, TagsExhausted, Via, via};
@@ -39,7 +42,7 @@ pub(crate) use withdrawal::Withdrawal;
 use crate::netlink::rt::Rt;
 use crate::netlink::socket::Socket;
 use crate::netlink::{NETFILTER, conntrack};
-use crate::nft::{self, Batch, Ruleset, Uses, ruleset};
+use crate::nft::{self, Batch, Live, Ruleset, Uses, ruleset};
 
 /// The node's kernel, as far as it is ours.
 pub struct Kernel {
@@ -55,8 +58,10 @@ pub struct Kernel {
     applied: bool,
     /// The most of the ALG's way that was needed since the ALG last had nothing to do: its connections may outlive their rule.
     uses: Uses,
-    /// Addresses under which the ALG of a previous run had connections; `None` once this one's ALG has said which it has.
-    inherited: Option<BTreeSet<Ipv4Addr>>,
+    /// Where the ALG's connections lead to, as it said last.
+    servers: Peers,
+    /// Ends of the connections that the ALG of a previous run had; `None` once this one's ALG has said which it has.
+    inherited: Option<Live>,
 }
 
 impl Kernel {
@@ -113,7 +118,8 @@ impl Kernel {
             config: NodeConfig::default(),
             applied: false,
             uses: Uses::default(),
-            inherited: Some(BTreeSet::new()),
+            servers: Peers::default(),
+            inherited: Some(Live::default()),
         }
     }
 
@@ -168,9 +174,8 @@ impl Kernel {
             self.flush(&options, &all, &BTreeSet::new())?;
             self.save(Record { options: Some(options), ..self.record.clone() })?;
         }
-        let left = nft::addresses(&mut self.netfilter, &self.options.nft_table, "own_addresses");
-        let left = left.map_err(Error::netlink("reading the ALG's addresses back"))?;
-        self.inherited = Some(left.into_iter().collect());
+        let left = nft::live(&mut self.netfilter, &self.options.nft_table);
+        self.inherited = Some(left.map_err(Error::netlink("reading the ends of the ALG's connections back"))?);
         let mut made = setup::Made::default();
         let up = setup::up(&self.route, &self.options, &mut self.record, &mut self.keep, &mut made, self.uses);
         if up.is_err() && known.is_none() {
@@ -182,8 +187,8 @@ impl Kernel {
     /// Brings the ruleset to `config`, with `own_addresses` (external addresses the ALG uses) kept from the kernel's own
     /// TCP and GRE. Flows of rules that are gone are deleted from conntrack before their tags can be given again.
     ///
-    /// Addresses a previous run left in the kernel stay too, until the first `set_own_addresses`: its connections are alive,
-    /// and the kernel would reset them. Where neither a rule nor a connection has a use for the ALG any more, its way goes.
+    /// Addresses a previous run left in the kernel stay too, and where its servers were, until the first `set_own_addresses`: its
+    /// connections are alive, and the kernel would reset them. Where neither a rule nor a connection has a use for the ALG any more, its way goes.
     ///
     /// # Errors
     /// On `Tags`, `Unsupported`, and where the kernel refuses the batch, the ruleset and the record are as before. When only
@@ -191,14 +196,13 @@ impl Kernel {
     pub fn apply(&mut self, config: &NodeConfig, own_addresses: &[Ipv4Addr]) -> Result<Applied, Error> {
         let before = self.record.clone();
         let tags = self.record.tags.assign(config)?;
-        let own: BTreeSet<Ipv4Addr> = self.inherited.iter().flatten().chain(own_addresses).copied().collect();
-        let own: Vec<Ipv4Addr> = own.into_iter().collect();
-        let needed = Uses::of(config, &tags, &own);
+        let live = self.live(own_addresses);
+        let needed = Uses::of(config, &tags, &live);
         self.ready_for(needed)?;
         if tags != before.tags {
             self.save(Record { tags, ..before.clone() })?;
         }
-        let wanted = ruleset(config, &own, &self.record.tags, &self.options, self.uses);
+        let wanted = ruleset(config, &live, &self.record.tags, &self.options, self.uses);
         let mut applied = match self.bring(wanted) {
             Ok(applied) => applied,
             Err(error) => {
@@ -213,14 +217,23 @@ impl Kernel {
         }
         let retired: BTreeSet<u16> = self.record.tags.retired().collect();
         if !retired.is_empty() {
-            let live = self.record.tags.live().map(|(_, tag)| tag).chain([SENT_TAG]).collect();
-            self.flush(&self.options.clone(), &retired, &live)?;
+            let kept = self.record.tags.live().map(|(_, tag)| tag).chain([SENT_TAG]).collect();
+            self.flush(&self.options.clone(), &retired, &kept)?;
             self.save(Record { tags: self.record.tags.flushed(), ..self.record.clone() })?;
-            let wanted = ruleset(config, &own, &self.record.tags, &self.options, self.uses);
+            let wanted = ruleset(config, &live, &self.record.tags, &self.options, self.uses);
             applied += self.bring(wanted)?;
         }
         applied += self.rest(needed)?;
         Ok(applied)
+    }
+
+    /// Ends of all connections that may be alive.
+    fn live(&self, own_addresses: &[Ipv4Addr]) -> Live {
+        let mut live = self.inherited.clone().unwrap_or_default();
+        live.own.extend(own_addresses);
+        live.servers.extend(self.servers.addresses.iter().copied().map(Ipv4Net::from));
+        live.ports.extend(self.servers.ports.iter().map(|port| PortRange { first: *port, last: *port }));
+        live
     }
 
     /// There are connections of the shared mode from the run before: segments of theirs reach their sockets whatever the first
@@ -250,31 +263,35 @@ impl Kernel {
         let live = self.record.tags.live().map(|(_, tag)| tag).collect();
         self.flush(&self.options.clone(), &BTreeSet::from([SENT_TAG]), &live)?;
         let before = std::mem::replace(&mut self.uses, needed);
-        let wanted = ruleset(&self.config, &[], &self.record.tags, &self.options, needed);
+        let wanted = ruleset(&self.config, &Live::default(), &self.record.tags, &self.options, needed);
         let applied = self.bring(wanted).inspect_err(|_| self.uses = before)?;
         setup::spare(&self.route, &self.options, needed)?;
         Ok(applied)
     }
 
-    /// Changes only the set of external addresses of the ALG: for the moment before a connection is opened from a new one, and for
-    /// the one when it has none left. Where somebody has changed or removed the table, it is made anew. Before the first `apply`
-    /// nothing is done.
-    pub fn set_own_addresses(&mut self, own_addresses: &[Ipv4Addr]) -> Result<Applied, Error> {
+    /// Changes only the set of external addresses of the ALG and those of its servers: for the moment before a connection is opened
+    /// from a new address, for the one when it has none left, and before rules change. Connections to `servers` live on whatever
+    /// the rules say of their servers, so no kernel resets them, until they are set anew. Where somebody has changed or removed the
+    /// table, it is made anew. Before the first `apply` nothing is done.
+    pub fn set_own_addresses(&mut self, own_addresses: &[Ipv4Addr], servers: &Peers) -> Result<Applied, Error> {
+        let before = std::mem::replace(&mut self.servers, servers.clone());
         self.inherited = None;
+        self.keep_off(own_addresses).inspect_err(|_| self.servers = before)
+    }
+
+    /// The kernel's own TCP and GRE are kept off these addresses.
+    fn keep_off(&mut self, own_addresses: &[Ipv4Addr]) -> Result<Applied, Error> {
         if !self.applied {
             return Ok(Applied::default());
         }
-        let uses = self.uses;
-        let needed = Uses::of(&self.config, &self.record.tags, own_addresses);
+        let (uses, live) = (self.uses, self.live(own_addresses));
+        let needed = Uses::of(&self.config, &self.record.tags, &live);
         self.ready_for(needed)?;
         let mut wanted = match &self.running {
             Some(running) if self.uses == uses => running.clone(),
-            Some(_) | None => ruleset(&self.config, own_addresses, &self.record.tags, &self.options, self.uses),
+            Some(_) | None => ruleset(&self.config, &live, &self.record.tags, &self.options, self.uses),
         };
-        if let Some(set) = wanted.sets.get_mut("own_addresses") {
-            set.elements.clear();
-            own_addresses.iter().for_each(|address| set.single(&address.octets(), None));
-        }
+        wanted.sets.extend(nft::alg_sets(&self.config, &live).map(|(name, set)| (name.to_owned(), set)));
         let mut applied = self.bring(wanted)?;
         applied += self.rest(needed)?;
         Ok(applied)

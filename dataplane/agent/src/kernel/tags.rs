@@ -9,7 +9,8 @@ use thiserror::Error;
 /// Highest tag a rule can get.
 pub const LAST_TAG: u16 = 2046;
 
-/// Tag of connections that were first seen in a packet of ours towards the pod (after `conntrack -F`, when the server speaks first).
+/// Tag of what is the ALG's without a rule of its own: GRE of pods, and connections that were first seen in a packet of ours towards
+/// the pod (after `conntrack -F`, when the server speaks first).
 pub const SENT_TAG: u16 = 2047;
 
 /// In which way a rule treats a flow. A rule has one tag for each way it needs, so that an edited rule never changes

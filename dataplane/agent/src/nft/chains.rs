@@ -150,13 +150,13 @@ fn refuse() -> Vec<Vec<Expr>> {
 }
 
 /// The chains of all distinct lists of rules; their names in the order of `config.chains`.
-pub(super) fn sources(ruleset: &mut Ruleset, config: &NodeConfig) -> Vec<String> {
+pub(super) fn sources(ruleset: &mut Ruleset, config: &NodeConfig, options: &Options) -> Vec<String> {
     let mut chain_names = Vec::new();
     for list in &config.chains {
         let name = source_name(config, list);
         let of = list.iter().filter_map(|index| config.rules.get(*index as usize));
         let has_alg = of.clone().any(|rule| config.alg_services_of(rule).next().is_some());
-        let mut body = if has_alg { steering::from_source() } else { Vec::new() };
+        let mut body = if has_alg { steering::from_source(options) } else { Vec::new() };
         // What was let through, or left alone, when it began is not judged again.
         body.push(begun());
         // The host itself, broadcast and multicast are not outside.

@@ -3,23 +3,23 @@
 //! See docs/dataplane.md for the picture. Everything is written from typed values in a fixed order, so equal
 //! configurations give equal rulesets.
 
-use std::net::Ipv4Addr;
-
 use callgate_proto::model::{Action, External, NodeConfig, PortRange, Rule};
 
 use super::chains;
 use super::encode::Batch;
 use super::expr::Verdict;
+use super::live::Live;
 use super::rules;
 use super::ruleset::{HOSTS, Key, Ruleset, Set};
 use super::uses::Uses;
 use super::{names, sockets, steering, timeouts};
 use crate::kernel::{Options, SENT_TAG, Tags, Via};
 
-/// Everything our table holds for this configuration, with as much of the ALG's way as `uses` says.
-pub(crate) fn ruleset(config: &NodeConfig, own: &[Ipv4Addr], tags: &Tags, options: &Options, uses: Uses) -> Ruleset {
+/// Everything our table holds for this configuration and the connections of the ALG that live, with as much of the ALG's way as
+/// `uses` says.
+pub(crate) fn ruleset(config: &NodeConfig, live: &Live, tags: &Tags, options: &Options, uses: Uses) -> Ruleset {
     let mut ruleset = Ruleset::default();
-    let source_chains = chains::sources(&mut ruleset, config);
+    let source_chains = chains::sources(&mut ruleset, config, options);
     let ways: Vec<Via> = tags.live().map(|(key, _)| key.via).collect();
     // Not where a packet of a flow may have to be steered, or must not pass any more.
     let settled = uses == Uses::Ordinary && tags.retired().next().is_none();
@@ -32,7 +32,8 @@ pub(crate) fn ruleset(config: &NodeConfig, own: &[Ipv4Addr], tags: &Tags, option
             sockets::rules(&mut ruleset, options);
         }
     }
-    sets(&mut ruleset, config, own, options);
+    sets(&mut ruleset, config, options);
+    ruleset.sets.extend(alg_sets(config, live).map(|(name, set)| (name.to_owned(), set)));
     source_maps(&mut ruleset, config, &source_chains);
     tag_maps(&mut ruleset, config, tags, options, uses);
     for service in &config.services {
@@ -49,14 +50,10 @@ pub(crate) fn ruleset(config: &NodeConfig, own: &[Ipv4Addr], tags: &Tags, option
     ruleset
 }
 
-fn sets(ruleset: &mut Ruleset, config: &NodeConfig, own: &[Ipv4Addr], options: &Options) {
+fn sets(ruleset: &mut Ruleset, config: &NodeConfig, options: &Options) {
     let mut cluster = Set::ranges(Key::Address);
     config.cluster_nets.iter().for_each(|net| cluster.block(*net, None));
     ruleset.sets.insert("cluster_nets".into(), cluster);
-
-    let mut addresses = Set::singles(Key::Address);
-    own.iter().for_each(|address| addresses.single(&address.octets(), None));
-    ruleset.sets.insert("own_addresses".into(), addresses);
 
     let mut ports = Set::ranges(Key::Port);
     options.external_ports.0.iter().for_each(|range| ports.ports(range.first, range.last));
@@ -66,13 +63,12 @@ fn sets(ruleset: &mut Ruleset, config: &NodeConfig, own: &[Ipv4Addr], options: &
     let mut errors = Set::singles(Key::IcmpType);
     [3u8, 11, 12].iter().for_each(|kind| errors.single(&[*kind], None));
     ruleset.sets.insert("icmp_errors".into(), errors);
-
-    alg_sets(ruleset, config);
 }
 
-/// Where the ALG's servers may be, and on which ports they listen.
-fn alg_sets(ruleset: &mut Ruleset, config: &NodeConfig) {
-    let (mut nets, mut ranges) = (Vec::new(), Vec::new());
+/// The ALG's own addresses, where its servers may be, and on which ports they listen: of the rules, and of connections that live on
+/// whatever the rules say now.
+pub(crate) fn alg_sets(config: &NodeConfig, live: &Live) -> [(&'static str, Set); 3] {
+    let (mut nets, mut ranges) = (live.servers.clone(), live.ports.clone());
     for rule in &config.rules {
         for service in config.alg_services_of(rule) {
             nets.extend(rule.destinations.iter().copied());
@@ -84,12 +80,13 @@ fn alg_sets(ruleset: &mut Ruleset, config: &NodeConfig) {
             }
         }
     }
+    let mut own = Set::singles(Key::Address);
+    live.own.iter().for_each(|address| own.single(&address.octets(), None));
     let mut ports = Set::ranges(Key::Port);
     PortRange::merged(ranges).into_iter().for_each(|range| ports.ports(range.first, range.last));
     let mut servers = Set::ranges(Key::Address);
     ipnet::Ipv4Net::aggregate(&nets).into_iter().for_each(|net| servers.block(net, None));
-    ruleset.sets.insert("alg_server_ports".into(), ports);
-    ruleset.sets.insert("alg_servers".into(), servers);
+    [("own_addresses", own), ("alg_server_ports", ports), ("alg_servers", servers)]
 }
 
 /// Which chain judges which source; `names` are the chains of `config.chains`.
@@ -135,7 +132,8 @@ fn tag_maps(ruleset: &mut Ruleset, config: &NodeConfig, tags: &Tags, options: &O
         by_tag.single(&options.tag_mark(tag).to_ne_bytes(), Some(Verdict::Drop));
     }
     if uses >= Uses::Alg {
-        // A connection first seen in a packet of ours to the pod (after conntrack -F): what the pod says is for the ALG.
+        // GRE of a call, and a connection first seen in a packet of ours to the pod (after conntrack -F): what the pod says is for
+        // the ALG.
         by_tag.single(&options.tag_mark(SENT_TAG).to_ne_bytes(), Some(Verdict::Goto("steer".into())));
     }
     ruleset.sets.insert("by_tag".into(), by_tag);

@@ -10,6 +10,7 @@ mod diff;
 mod encode;
 mod expr;
 mod layout;
+mod live;
 pub(crate) mod names;
 pub(crate) mod probe;
 mod read;
@@ -22,8 +23,9 @@ mod uses;
 
 pub(crate) use diff::Difference;
 pub(crate) use encode::{Batch, Finished};
-pub(crate) use layout::ruleset;
-pub(crate) use read::{addresses, adopt, counters, exists};
+pub(crate) use layout::{alg_sets, ruleset};
+pub(crate) use live::Live;
+pub(crate) use read::{adopt, counters, exists, live};
 pub(crate) use ruleset::{HOSTS, Ruleset};
 pub(crate) use uses::{Uses, shared, steered};
 

@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 
 use super::encode::{FAMILY, SUBSYSTEM};
 use super::expr::read_verdict;
+use super::live::{self, Live};
 use super::ruleset::{Element, Key, Ruleset, Set};
 use crate::netlink::Error;
 use crate::netlink::attr::{Attrs, attrs, find, find_be32, find_text};
@@ -57,15 +58,20 @@ pub(crate) fn adopt(socket: &mut Socket, table: &str, wanted: &Ruleset) -> Resul
     Ok(Some(running))
 }
 
-/// The addresses in a set of single ones; none where there is no such set.
-pub(crate) fn addresses(socket: &mut Socket, table: &str, name: &str) -> Result<Vec<Ipv4Addr>, Error> {
-    match elements(socket, table, name, &Set::singles(Key::Address)) {
-        Ok(found) => {
-            Ok(found.into_keys().filter_map(|key| <[u8; 4]>::try_from(key).ok()).map(Ipv4Addr::from).collect())
-        }
-        Err(Error::Kernel { errno: Errno::ENOENT, .. }) => Ok(Vec::new()),
-        Err(error) => Err(error),
-    }
+/// What a previous process kept for the connections of its ALG; nothing where there is no table.
+pub(crate) fn live(socket: &mut Socket, table: &str) -> Result<Live, Error> {
+    let mut of = |name: &str, set: &Set| match elements(socket, table, name, set) {
+        Err(Error::Kernel { errno: Errno::ENOENT, .. }) => Ok(BTreeMap::new()),
+        found => found,
+    };
+    let own = of("own_addresses", &Set::singles(Key::Address))?;
+    let servers = of("alg_servers", &Set::ranges(Key::Address))?;
+    let ports = of("alg_server_ports", &Set::ranges(Key::Port))?;
+    Ok(Live {
+        own: own.into_keys().filter_map(|key| <[u8; 4]>::try_from(key).ok()).map(Ipv4Addr::from).collect(),
+        servers: servers.iter().filter_map(|(first, element)| live::blocks(first, element)).flatten().collect(),
+        ports: ports.iter().filter_map(|(first, element)| live::range(first, element)).collect(),
+    })
 }
 
 /// Packets counted in each chain that counts, or in this one alone.

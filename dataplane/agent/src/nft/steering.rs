@@ -100,8 +100,8 @@ fn steer(options: &Options) -> Vec<Expr> {
 }
 
 /// What a source with an ALG rule sends beside its control connections. GRE never takes the CNI's way, call or no call:
-/// behind the same address it could hit another client's call.
-pub(super) fn from_source() -> Vec<Vec<Expr>> {
+/// behind the same address it could hit another client's call. A call's GRE keeps its way whatever becomes of the rules, by its tag.
+pub(super) fn from_source(options: &Options) -> Vec<Vec<Expr>> {
     let steer = [go_to("steer")];
     let to_server = [DESTINATION, Expr::In("alg_servers".into())];
     let error = rule(&[&protocol(ICMP), &[Expr::Load(Load::Transport(0, 1)), Expr::In("icmp_errors".into())]]);
@@ -109,6 +109,8 @@ pub(super) fn from_source() -> Vec<Vec<Expr>> {
     let about = |number| [Expr::Load(Load::Transport(17, 1)), is(&[number])];
     let server_port = [Expr::Load(Load::Transport(28, 2)), Expr::In("alg_server_ports".into())];
     vec![
+        // A rule of its own: it ends early for a packet without connection, which must be steered all the same.
+        rule(&[&pptp_gre(), &to_server, &set_tag(SENT_TAG, options)]),
         rule(&[&pptp_gre(), &to_server, &steer]),
         rule(&[&error, &about(GRE), &steer]),
         rule(&[&error, &about(TCP), &server_port, &steer]),

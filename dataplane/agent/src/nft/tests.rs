@@ -1,7 +1,5 @@
 //! Rulesets as values: deterministic, named after objects, and different only where configurations differ.
 
-use std::net::Ipv4Addr;
-
 use callgate_proto::model::{
     Action, ControlConnection, External, Match, NodeConfig, ObjectKey, PortRange, PptpAlg, Rule, Service, Source,
     Validation,
@@ -9,7 +7,8 @@ use callgate_proto::model::{
 
 use super::diff::Difference;
 use super::layout::ruleset;
-use super::ruleset::Ruleset;
+use super::live::Live;
+use super::ruleset::{Key, Ruleset, Set};
 use super::uses::Uses;
 use crate::kernel::{Options, Tags};
 
@@ -62,6 +61,15 @@ fn config() -> NodeConfig {
     }
 }
 
+/// The ALG has connections under one address.
+fn live() -> Live {
+    Live { own: [[192, 0, 2, 1].into()].into(), ..Live::default() }
+}
+
+fn none() -> Live {
+    Live::default()
+}
+
 fn of(config: &NodeConfig) -> Ruleset {
     after(config, &Tags::default())
 }
@@ -69,7 +77,7 @@ fn of(config: &NodeConfig) -> Ruleset {
 /// With the tags an earlier configuration has.
 fn after(config: &NodeConfig, tags: &Tags) -> Ruleset {
     let tags = tags.assign(config).unwrap();
-    ruleset(config, &[Ipv4Addr::new(192, 0, 2, 1)], &tags, &Options::default(), Uses::Alg)
+    ruleset(config, &live(), &tags, &Options::default(), Uses::Alg)
 }
 
 /// Names of chains that come, go and change, and the sets whose elements do.
@@ -152,7 +160,7 @@ fn rulesets_with_other_base_chains_are_replaced_whole() {
 /// Base chains, which every packet of the host passes.
 fn hooks(config: &NodeConfig) -> Vec<String> {
     let tags = Tags::default().assign(config).unwrap();
-    let found = ruleset(config, &[], &tags, &Options::default(), Uses::of(config, &tags, &[]));
+    let found = ruleset(config, &none(), &tags, &Options::default(), Uses::of(config, &tags, &none()));
     found.chains.into_iter().filter(|(_, chain)| chain.base.is_some()).map(|(name, _)| name).collect()
 }
 
@@ -180,7 +188,7 @@ fn what_has_begun_passes_at_once_unless_it_may_have_to_be_steered_or_its_rule_ha
     let ordinary = NodeConfig { rules: vec![rule("web", 1)], algs: vec![], ..config() };
     let tags = Tags::default().assign(&ordinary).unwrap();
     let rules = |tags: &Tags, uses| {
-        let found = ruleset(&ordinary, &[], tags, &Options::default(), uses);
+        let found = ruleset(&ordinary, &none(), tags, &Options::default(), uses);
         found.chains["prerouting"].rules.clone()
     };
     let steering = rules(&tags, Uses::Alg);
@@ -196,24 +204,40 @@ fn the_way_to_the_alg_is_needed_by_rules_flows_and_connections_of_it() {
     let tags = Tags::default().assign(&with).unwrap();
     let without = NodeConfig { rules: vec![rule("web", 1)], algs: vec![], ..config() };
     let kept = NodeConfig { rules: vec![Rule { services: vec![1], ..rule("tills", 1) }], algs: vec![], ..config() };
-    let none = Tags::default();
-    let address = Ipv4Addr::new(192, 0, 2, 1);
-    assert_eq!(Uses::of(&without, &none, &[]), Uses::Ordinary);
-    assert_eq!(Uses::of(&with, &none, &[]), Uses::Alg);
-    assert_eq!(Uses::of(&kept, &tags.assign(&kept).unwrap(), &[]), Uses::Alg, "flows that are steered live on");
-    assert_eq!(Uses::of(&without, &none, &[address]), Uses::Alg, "connections of the run before");
+    let nothing = Tags::default();
+    assert_eq!(Uses::of(&without, &nothing, &none()), Uses::Ordinary);
+    assert_eq!(Uses::of(&with, &nothing, &none()), Uses::Alg);
+    assert_eq!(Uses::of(&kept, &tags.assign(&kept).unwrap(), &none()), Uses::Alg, "flows that are steered live on");
+    assert_eq!(Uses::of(&without, &nothing, &live()), Uses::Alg, "connections of the run before");
     let mut shared = with;
     shared.algs[0].control_connection = ControlConnection::Auto;
-    assert_eq!(Uses::of(&shared, &none, &[]), Uses::Sockets);
+    assert_eq!(Uses::of(&shared, &nothing, &none()), Uses::Sockets);
 }
 
 #[test]
 fn what_brings_segments_to_sockets_is_there_only_where_a_pptp_alg_wants_it_and_then_before_all_else() {
     let (options, tags) = (Options::default(), Tags::default().assign(&config()).unwrap());
-    let of = |uses| ruleset(&config(), &[], &tags, &options, uses);
+    let of = |uses| ruleset(&config(), &none(), &tags, &options, uses);
     let (without, with) = (of(Uses::Alg), of(Uses::Sockets));
     for (chain, more) in [("prerouting_raw", 1), ("output_raw", 1), ("prerouting", 3), ("input", 1), ("forward", 0)] {
         let (without, with) = (&without.chains[chain].rules, &with.chains[chain].rules);
         assert_eq!(with[more..], without[..], "{chain}");
     }
+}
+
+#[test]
+fn where_servers_of_live_connections_are_is_known_beside_what_the_rules_say() {
+    let live = Live {
+        servers: vec!["203.0.113.7/32".parse().unwrap(), "198.51.100.7/32".parse().unwrap()],
+        ports: [1723, 1724, 2000].map(|port| PortRange { first: port, last: port }).into(),
+        ..live()
+    };
+    let tags = Tags::default().assign(&config()).unwrap();
+    let sets = ruleset(&config(), &live, &tags, &Options::default(), Uses::Alg).sets;
+    let (mut servers, mut ports) = (Set::ranges(Key::Address), Set::ranges(Key::Port));
+    servers.block("198.51.100.0/24".parse().unwrap(), None);
+    servers.block("203.0.113.7/32".parse().unwrap(), None);
+    ports.ports(1723, 1724);
+    ports.ports(2000, 2000);
+    assert_eq!((&sets["alg_servers"], &sets["alg_server_ports"]), (&servers, &ports));
 }

@@ -1,9 +1,8 @@
 //! How much of the ALG's way a node needs: a hook or a routing rule costs every packet of the host, so none is there for nothing.
 
-use std::net::Ipv4Addr;
-
 use callgate_proto::model::{ControlConnection, NodeConfig};
 
+use super::live::Live;
 use crate::kernel::{Tags, Via};
 
 /// From nothing to all; each has what the ones before it have.
@@ -19,9 +18,9 @@ pub(crate) enum Uses {
 }
 
 impl Uses {
-    /// What a configuration needs, with the tags that live flows may have and the addresses under which the ALG has connections.
-    pub(crate) fn of(config: &NodeConfig, tags: &Tags, own: &[Ipv4Addr]) -> Self {
-        let lives = !own.is_empty() || tags.live().any(|(key, _)| key.via == Via::Alg);
+    /// What a configuration needs, with the tags that live flows may have and the ALG's connections.
+    pub(crate) fn of(config: &NodeConfig, tags: &Tags, live: &Live) -> Self {
+        let lives = !live.own.is_empty() || tags.live().any(|(key, _)| key.via == Via::Alg);
         match (shared(config), steered(config) || lives) {
             (true, _) => Self::Sockets,
             (false, true) => Self::Alg,

@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use callgate_agent::kernel::{Applied, Error, Kernel, Options, Record};
+use callgate_agent::kernel::{Applied, Error, Kernel, Options, Peers, Record};
 use callgate_proto::model::Action;
 
 use super::configs::{ANYWHERE, Config, POD_A, anything, tcp};
@@ -93,7 +93,7 @@ fn the_algs_addresses_outlive_a_restart_until_the_new_alg_says_which_it_has() {
     next.apply(&config, &[]).unwrap();
     next.apply(&everything(), &[Ipv4Addr::new(192, 0, 2, 2)]).unwrap();
     assert!(set().contains("elements = { 192.0.2.1, 192.0.2.2 }"), "{}", set());
-    next.set_own_addresses(&[Ipv4Addr::new(192, 0, 2, 2)]).unwrap();
+    next.set_own_addresses(&[Ipv4Addr::new(192, 0, 2, 2)], &Peers::default()).unwrap();
     assert!(set().contains("elements = { 192.0.2.2 }"), "{}", set());
     next.apply(&everything(), &[]).unwrap();
     assert!(!set().contains("elements"), "{}", set());
@@ -263,12 +263,12 @@ fn own_addresses_change_by_themselves() {
     }
     let lab = Lab::new();
     let mut kernel = lab.start();
-    assert_eq!(kernel.set_own_addresses(&[OWN]).unwrap(), Applied::default());
+    assert_eq!(kernel.set_own_addresses(&[OWN], &Peers::default()).unwrap(), Applied::default());
     kernel.apply(&everything(), &[]).unwrap();
-    let one = kernel.set_own_addresses(&[OWN]).unwrap();
+    let one = kernel.set_own_addresses(&[OWN], &Peers::default()).unwrap();
     assert_eq!(one, Applied { elements_added: 1, messages_sent: 3, bytes: one.bytes, ..Applied::default() });
     assert!(sh("nft list set ip callgate own_addresses").contains("elements = { 192.0.2.1 }"));
-    assert_eq!(kernel.set_own_addresses(&[OWN]).unwrap(), Applied::default());
+    assert_eq!(kernel.set_own_addresses(&[OWN], &Peers::default()).unwrap(), Applied::default());
     kernel.stop().unwrap();
 }
 

@@ -13,6 +13,7 @@
 
 mod agent;
 mod configs;
+mod edits;
 mod explain;
 // Tests of the protocol use more of it.
 #[allow(dead_code)]

@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use callgate_agent::kernel::{Kernel, Options, Record};
+use callgate_agent::kernel::{Kernel, Options, Peers, Record};
 use callgate_proto::model::Action;
 
 use super::configs::{ANYWHERE, Config, POD_A, POD_B, tcp};
@@ -126,7 +126,7 @@ fn addresses_claimed_while_the_table_is_broken_are_in_force_when_the_claim_retur
     kernel.apply(&everything(), &[]).unwrap();
     sh("nft flush ruleset");
     assert!(!kernel.intact().unwrap());
-    kernel.set_own_addresses(&[OWN]).unwrap();
+    kernel.set_own_addresses(&[OWN], &Peers::default()).unwrap();
     let set = sh("nft list set ip callgate own_addresses");
     assert!(set.contains("elements = { 192.0.2.1 }"), "{set}");
     kernel.stop().unwrap();

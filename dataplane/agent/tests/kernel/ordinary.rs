@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use callgate_agent::kernel::SENT_TAG;
+use callgate_agent::kernel::{Peers, SENT_TAG};
 use callgate_proto::model::{Action, ControlConnection, NodeConfig};
 
 use super::configs::{ANYWHERE, Config, POD_A, pptp, tcp as tcp_to};
@@ -76,10 +76,10 @@ fn pptp_costs_no_other_packet_anything_before_a_rule_wants_it_and_flows_do_not_n
     assert_eq!(Connection::open(&lab.a, "192.0.2.10:1723", None).err(), Some(Seen::Nothing));
     assert_eq!(inside.next().ends().0, Ipv4Addr::new(10, 244, 1, 2));
     // Connections of the ALG may outlive their rule: its way stays until the ALG has none.
-    kernel.set_own_addresses(&[OWN]).unwrap();
+    kernel.set_own_addresses(&[OWN], &Peers::default()).unwrap();
     kernel.apply(&ordinary(), &[OWN]).unwrap();
     assert_eq!((passed_by_every_packet(), flow.still()), (with(), NODE));
-    kernel.set_own_addresses(&[]).unwrap();
+    kernel.set_own_addresses(&[], &Peers::default()).unwrap();
     assert_eq!((passed_by_every_packet(), flow.still()), (without(), NODE));
     assert!(!kernel.mend().unwrap(), "nothing is missing");
     assert!(kernel.intact().unwrap());
@@ -94,9 +94,9 @@ fn an_alg_that_has_nothing_left_before_its_last_rule_goes_costs_nothing_from_tha
     let lab = Lab::new();
     let mut kernel = lab.start();
     kernel.apply(&with_pptp(), &[]).unwrap();
-    kernel.set_own_addresses(&[OWN]).unwrap();
+    kernel.set_own_addresses(&[OWN], &Peers::default()).unwrap();
     // The ALG hears of a change of rules first.
-    kernel.set_own_addresses(&[]).unwrap();
+    kernel.set_own_addresses(&[], &Peers::default()).unwrap();
     assert_eq!(passed_by_every_packet(), with());
     kernel.apply(&ordinary(), &[]).unwrap();
     assert_eq!(passed_by_every_packet(), without());
@@ -125,7 +125,7 @@ fn what_a_pod_says_on_a_connection_that_the_alg_began_is_forgotten_with_the_algs
     assert_eq!(flows(), 1);
     kernel.apply(&ordinary(), &[OWN]).unwrap();
     assert_eq!(flows(), 1);
-    kernel.set_own_addresses(&[]).unwrap();
+    kernel.set_own_addresses(&[], &Peers::default()).unwrap();
     assert_eq!(flows(), 0);
     kernel.stop().unwrap();
 }
@@ -174,7 +174,7 @@ fn a_connection_that_comes_without_a_rule_brings_the_way_with_it() {
     let lab = Lab::new();
     let mut kernel = lab.start();
     kernel.apply(&ordinary(), &[]).unwrap();
-    kernel.set_own_addresses(&[OWN]).unwrap();
+    kernel.set_own_addresses(&[OWN], &Peers::default()).unwrap();
     assert_eq!(passed_by_every_packet(), with());
     kernel.stop().unwrap();
 }
