@@ -12,6 +12,7 @@ mod accept;
 mod authority;
 mod keep;
 mod leaf;
+mod pending;
 
 pub use accept::{Handshakes, accept};
 pub use authority::{Authority, Lifetimes, Pair};
