@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::process::{Command, Stdio};
 
+use callgate_e2e::bench::site::{Gateway, Site};
 use callgate_e2e::gateway::baseline;
 use callgate_e2e::peers::program;
 use serde_json::{Value, json};
@@ -68,4 +69,15 @@ fn a_round_of_the_benchmark_measures_every_part_over_every_gateway() {
     let changes = report["tableChanges"].as_array().unwrap();
     assert!(changes.len() == 6 && changes.iter().all(|change| !change["us"].is_null()), "{changes:#?}");
     assert!(fs::read_to_string(&chart).unwrap().starts_with("<svg"));
+}
+
+#[test]
+fn a_site_that_cannot_be_built_leaves_nothing() {
+    if !can_run("a_site_that_cannot_be_built_leaves_nothing") {
+        return;
+    }
+    let before = left(std::process::id() as i32);
+    let gateway = Gateway::Callgate { manifests: "", flags: &["--no-such-flag"] };
+    assert!(Site::build("x", gateway).is_err());
+    assert_eq!(left(std::process::id() as i32), before);
 }
