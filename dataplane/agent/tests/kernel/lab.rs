@@ -7,6 +7,15 @@ use nix::sched::{CloneFlags, unshare};
 
 pub(crate) use super::namespace::{Namespace, index, root, sh, skipped};
 
+/// Whether this test can run: as root, and where bridges can call the hooks of IPv4. Says so loudly when it cannot.
+pub(crate) fn root_and_br_netfilter() -> bool {
+    let there = std::path::Path::new("/proc/sys/net/bridge/bridge-nf-call-iptables").exists();
+    if !there {
+        skipped("needs the module br_netfilter in the kernel: modprobe br_netfilter");
+    }
+    there && root()
+}
+
 /// An empty namespace for the calling thread, with nothing but a loopback.
 pub(crate) fn empty() {
     unshare(CloneFlags::CLONE_NEWNET).unwrap();

@@ -8,7 +8,7 @@ use callgate_agent::sockets::{Reader, Tap, filter};
 use callgate_proto::model::{Action, NodeConfig};
 
 use super::configs::{ANYWHERE, Config, POD_A, POD_B, anything, pptp};
-use super::lab::{Lab, Namespace, index, root, sh};
+use super::lab::{Lab, Namespace, index, root, root_and_br_netfilter, sh};
 use super::probes::{Capture, Connection, NODE, Seen, Servers, checksum, icmp_error, raw, send_ip, tcp};
 
 /// Enhanced GRE, version 1, with key and sequence number: one PPP octet.
@@ -250,7 +250,7 @@ fn what_servers_send_to_the_algs_address_is_not_answered_by_the_kernel() {
 
 #[test]
 fn gre_reaches_the_tap_before_its_copy_ends_on_a_link_and_on_a_bridge_that_calls_the_hooks_first() {
-    if !root() {
+    if !root_and_br_netfilter() {
         return;
     }
     let own = Ipv4Addr::new(192, 0, 2, 1);

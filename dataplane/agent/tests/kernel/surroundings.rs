@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use callgate_proto::model::{Action, NodeConfig};
 
 use super::configs::{ANYWHERE, Config, POD_A, POD_B, pptp, tcp, udp};
-use super::lab::{Lab, root, sh};
+use super::lab::{Lab, root, root_and_br_netfilter, sh};
 use super::probes::{
     Capture, Connection, NODE, POD, Seen, Servers, header_socket, raw, send_as, send_ip, tcp as ask, udp as ask_udp,
 };
@@ -51,7 +51,7 @@ fn crowded() -> Lab {
 
 #[test]
 fn beside_a_bridge_a_masquerade_and_a_forward_policy_every_verdict_holds() {
-    if !root() {
+    if !root_and_br_netfilter() {
         return;
     }
     let lab = crowded();
@@ -68,7 +68,7 @@ fn beside_a_bridge_a_masquerade_and_a_forward_policy_every_verdict_holds() {
 
 #[test]
 fn beside_them_pptp_is_steered_as_it_is_and_a_forbidden_pod_stays_forbidden() {
-    if !root() {
+    if !root_and_br_netfilter() {
         return;
     }
     let lab = crowded();
@@ -90,7 +90,7 @@ fn beside_them_pptp_is_steered_as_it_is_and_a_forbidden_pod_stays_forbidden() {
 
 #[test]
 fn beside_them_what_the_alg_sends_to_a_pod_keeps_the_servers_address() {
-    if !root() {
+    if !root_and_br_netfilter() {
         return;
     }
     let lab = crowded();
