@@ -171,6 +171,7 @@ fn key<K: Resource<DynamicType = ()>>(object: &K) -> ObjectKey {
 
 fn meta(metadata: &ObjectMeta) -> Meta {
     Meta {
+        uid: metadata.uid.clone().unwrap_or_default(),
         generation: metadata.generation.unwrap_or(0),
         created: metadata.creation_timestamp.as_ref().map(|time| time.0),
         predefined: false,

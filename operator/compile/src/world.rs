@@ -72,8 +72,10 @@ impl World {
 }
 
 /// What of an object's metadata matters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Meta {
+    /// `metadata.uid`: one of the same name that was made anew has another; empty where there is none (files).
+    pub uid: String,
     /// `metadata.generation`; 0 where there is none (files).
     pub generation: i64,
     /// `metadata.creationTimestamp`; without one an object counts as older than all that have one.

@@ -45,6 +45,8 @@ const AT_ONCE: usize = 16;
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// How often what was written is compared with what stands there, in case somebody else wrote.
 const COMPARE: Duration = Duration::from_secs(60);
+/// How long after the last write of an EgressNode it is applied whole again: nobody tells when one is deleted, as they are not watched.
+const ANEW: Duration = Duration::from_secs(600);
 
 /// What was written last.
 #[derive(Debug, Clone)]
@@ -77,8 +79,19 @@ pub struct Writer {
 
 /// One write.
 enum Write {
-    Object { object: ObjectRef, uid: String, before: ObjectStatus, after: ObjectStatus },
-    Node { node: String, uid: String, after: EgressNodeStatus },
+    Object {
+        object: ObjectRef,
+        uid: String,
+        before: ObjectStatus,
+        after: ObjectStatus,
+    },
+    /// `known` is whether it was there when it was written last, by us.
+    Node {
+        node: String,
+        uid: String,
+        known: bool,
+        after: EgressNodeStatus,
+    },
 }
 
 impl Writer {
@@ -133,7 +146,7 @@ impl Writer {
         let writes = self.writes(published, now);
         let (client, recorder) = (self.client.clone(), self.recorder.clone());
         let mut done = futures::stream::iter(writes)
-            .map(|write| {
+            .map(|mut write| {
                 let (client, recorder) = (client.clone(), recorder.clone());
                 async move {
                     let result = tokio::time::timeout(TIMEOUT, write.carry_out(&client, &recorder)).await;
@@ -166,7 +179,7 @@ impl Writer {
                 Write::Object { object, uid, after, .. } => {
                     self.objects.insert(object, Written { status: after, uid, at });
                 }
-                Write::Node { node, uid, after } => {
+                Write::Node { node, uid, after, .. } => {
                     self.nodes.insert(node, Written { status: after, uid, at });
                 }
             }
@@ -183,7 +196,7 @@ impl Writer {
         self.objects.retain(|object, written| {
             facts.told(object).is_some_and(|told| told.status == written.status || written.at.elapsed() < COMPARE)
         });
-        self.nodes.retain(|node, _| facts.nodes.get(&cluster_key(node)).is_some());
+        self.nodes.retain(|node, written| facts.nodes.get(&cluster_key(node)).is_some() && written.at.elapsed() < ANEW);
     }
 
     fn writes(&mut self, published: &Published, now: Timestamp) -> Vec<Write> {
@@ -283,13 +296,17 @@ fn node_write(
 ) -> Option<Write> {
     // One that only an agent speaks of has no object to go with.
     let fact = facts.nodes.get(&cluster_key(node))?;
+    let missing = view.fleet.get(node).is_none_or(|agent| agent.stream.is_none());
+    if missing && view.is_new() {
+        return None;
+    }
     let written = nodes.get(node).filter(|written| written.uid == fact.uid);
     let nothing = EgressNodeStatus::default();
     let before = written.map_or(&nothing, |written| &written.status);
     let after = node::status(node, before, view);
     let due = written.is_none_or(|written| written.at.elapsed() >= COUNTERS);
     let write = after != *before && (due || node::differs_in_substance(&after, before));
-    write.then(|| Write::Node { node: node.to_owned(), uid: fact.uid.clone(), after })
+    write.then(|| Write::Node { node: node.to_owned(), uid: fact.uid.clone(), known: written.is_some(), after })
 }
 
 impl Write {
@@ -300,14 +317,24 @@ impl Write {
         }
     }
 
-    async fn carry_out(&self, client: &Client, recorder: &Recorder) -> Result<(), Error> {
+    async fn carry_out(&mut self, client: &Client, recorder: &Recorder) -> Result<(), Error> {
         match self {
             Self::Object { object, uid, before, after } => {
                 write_object(client, object, uid, after).await?;
                 tell(recorder, object, uid, before, after).await;
                 Ok(())
             }
-            Self::Node { node, uid, after } => write_node(client, node, uid, after).await,
+            Self::Node { node, uid, known, after } => {
+                if !*known {
+                    // What stands there was written by the leader before: its times go on.
+                    let stored = make_node(client, node, uid).await?;
+                    node::follow(after, &stored);
+                    if *after == stored {
+                        return Ok(());
+                    }
+                }
+                write_node(client, node, uid, after).await
+            }
         }
     }
 }
@@ -332,8 +359,8 @@ async fn write_object(client: &Client, object: &ObjectRef, uid: &str, status: &O
     Ok(())
 }
 
-/// Makes the object where it is not there yet; it goes with its node.
-async fn write_node(client: &Client, node: &str, uid: &str, status: &EgressNodeStatus) -> Result<(), Error> {
+/// Makes the object where it is not there yet; it goes with its node. The status that stands there.
+async fn make_node(client: &Client, node: &str, uid: &str) -> Result<EgressNodeStatus, Error> {
     let api: Api<EgressNode> = Api::all(client.clone());
     let owner = OwnerReference {
         api_version: "v1".to_owned(),
@@ -348,10 +375,16 @@ async fn write_node(client: &Client, node: &str, uid: &str, status: &EgressNodeS
         "metadata": {"name": node, "ownerReferences": [owner]},
         "spec": {},
     });
+    Ok(api.patch(node, &params(), &Patch::Apply(&head)).await?.status.unwrap_or_default())
+}
+
+/// Makes the object anew where it has been deleted.
+async fn write_node(client: &Client, node: &str, uid: &str, status: &EgressNodeStatus) -> Result<(), Error> {
+    let api: Api<EgressNode> = Api::all(client.clone());
     let body = json!({"apiVersion": API_VERSION, "kind": "EgressNode", "metadata": {"name": node}, "status": status});
     match api.patch_status(node, &params(), &Patch::Apply(&body)).await {
         Err(Error::Api(error)) if error.code == 404 => {
-            api.patch(node, &params(), &Patch::Apply(&head)).await?;
+            make_node(client, node, uid).await?;
             api.patch_status(node, &params(), &Patch::Apply(&body)).await?;
             Ok(())
         }

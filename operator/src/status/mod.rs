@@ -47,12 +47,16 @@ pub const GRACE: SignedDuration = SignedDuration::from_secs(30);
 pub const START_HOLD: SignedDuration = SignedDuration::from_secs(10);
 
 impl View<'_> {
+    /// Whether this operator serves for so short a time that agents which are not there may be on their way.
+    pub fn is_new(&self) -> bool {
+        self.now.duration_since(self.serving_since) < START_HOLD
+    }
+
     /// Whether there is nothing to wait for any more: every node that has something to do has its agent, or has had time.
     pub fn is_settled(&self) -> bool {
         let waiting = |node: &String, snapshot: &Snapshot| {
             !snapshot.config.sources.is_empty() && self.fleet.get(node).is_none_or(|agent| agent.stream.is_none())
         };
-        self.now.duration_since(self.serving_since) >= START_HOLD
-            || !self.wanted.iter().any(|(node, snapshot)| waiting(node, snapshot))
+        !self.is_new() || !self.wanted.iter().any(|(node, snapshot)| waiting(node, snapshot))
     }
 }

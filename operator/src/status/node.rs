@@ -32,6 +32,15 @@ pub fn status(node: &str, before: &EgressNodeStatus, view: View<'_>) -> EgressNo
     status
 }
 
+/// Makes `status` the one that follows `stored`: a condition that is as it was has been so since then.
+pub fn follow(status: &mut EgressNodeStatus, stored: &EgressNodeStatus) {
+    let mut conditions = stored.conditions.clone();
+    for condition in status.conditions.drain(..) {
+        set_condition(&mut conditions, condition);
+    }
+    status.conditions = conditions;
+}
+
 /// Whether the two differ in more than in what is counted all the time.
 pub fn differs_in_substance(one: &EgressNodeStatus, other: &EgressNodeStatus) -> bool {
     let substance = |status: &EgressNodeStatus| EgressNodeStatus {

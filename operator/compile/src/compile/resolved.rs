@@ -135,8 +135,10 @@ fn candidates(
     let mut kept = BTreeSet::new();
     let mut candidates = Vec::new();
     for (key, (good, report)) in rules {
-        let created = world.rules.get(key).and_then(|object| object.meta.created);
-        let rule = match (good.as_ref(), previous.get(key)) {
+        let meta = world.rules.get(key).map(|object| &object.meta);
+        let created = meta.and_then(|meta| meta.created);
+        let before = previous.get(key).filter(|before| meta.is_none_or(|meta| before.is_of(&meta.uid)));
+        let rule = match (good.as_ref(), before) {
             (Some(rule), _) => rule.clone(),
             (None, Some(before)) => {
                 kept.insert(key.clone());

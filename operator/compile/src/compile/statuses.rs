@@ -18,7 +18,7 @@ const KEPT: &str = "What ran before goes on running.";
 
 /// One object on its way to a status.
 struct One<'a> {
-    meta: Meta,
+    meta: &'a Meta,
     report: &'a Report,
     /// It names other objects.
     refs: bool,
@@ -72,7 +72,7 @@ pub(super) fn statuses(
     for ((key, object), (_, report)) in world.algs.iter().zip(algs.values()) {
         let nodes = shared(on(&carriers.algs, key));
         let kept = !report.is_good() && !nodes.is_empty();
-        say(Kind::PptpAlg, key, One { meta: object.meta, report, refs: false, kept, nodes, clients: 0 });
+        say(Kind::PptpAlg, key, One { meta: &object.meta, report, refs: false, kept, nodes, clients: 0 });
     }
     for ((key, object), (leaves, report)) in world.services.iter().zip(services.values()) {
         // A group is where its leaves are; one that is not good any more has none.
@@ -87,7 +87,7 @@ pub(super) fn statuses(
         let nodes = shared(nodes);
         let kept = !report.is_good() && !nodes.is_empty();
         let refs = object.spec.alg_ref.is_some() || !object.spec.members.is_empty();
-        say(Kind::Service, key, One { meta: object.meta, report, refs, kept, nodes, clients: 0 });
+        say(Kind::Service, key, One { meta: &object.meta, report, refs, kept, nodes, clients: 0 });
     }
     for ((key, object), (_, report)) in world.rules.iter().zip(rules.values()) {
         let nodes = shared(on(&carriers.rules, key));
@@ -95,7 +95,7 @@ pub(super) fn statuses(
         let clients = clients.get(key).copied().unwrap_or(0);
         let more = issues.get(key).map(|more| Report([&report.0[..], more].concat()));
         let report = more.as_ref().unwrap_or(report);
-        say(Kind::IpRule, key, One { meta: object.meta, report, refs: true, kept, nodes, clients });
+        say(Kind::IpRule, key, One { meta: &object.meta, report, refs: true, kept, nodes, clients });
     }
     statuses
 }

@@ -211,6 +211,8 @@ fn meta(value: &Value, predefined: bool) -> Meta {
     let metadata = value.get("metadata");
     let created = metadata.and_then(|metadata| metadata.get("creationTimestamp")).and_then(Value::as_str);
     Meta {
+        // Whoever edits a file edits the same object.
+        uid: String::new(),
         generation: metadata.and_then(|metadata| metadata.get("generation")).and_then(Value::as_i64).unwrap_or(0),
         created: created.and_then(|text| text.parse::<Timestamp>().ok()),
         predefined,

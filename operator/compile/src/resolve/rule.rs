@@ -17,6 +17,9 @@ use crate::world::{Labels, Object, World};
 /// A rule that can be carried out, with copies of all it names: it outlives them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct GoodRule {
+    /// Of the object it was made of; empty where that has none, and in what versions saved that did not know of it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) uid: String,
     pub(crate) order: u32,
     pub(crate) action: model::Action,
     pub(crate) source: GoodSource,
@@ -24,6 +27,13 @@ pub(crate) struct GoodRule {
     pub(crate) services: Vec<Leaf>,
     pub(crate) algs: Vec<model::PptpAlg>,
     pub(crate) log: bool,
+}
+
+impl GoodRule {
+    /// Whether it was made of the object that has this uid, as far as that is known: one that was made anew under the same name is another.
+    pub(crate) fn is_of(&self, uid: &str) -> bool {
+        self.uid.is_empty() || uid.is_empty() || self.uid == uid
+    }
 }
 
 /// Whose traffic it is about: pods, or networks, or both.
@@ -114,8 +124,16 @@ fn rule(
     }
     let used: BTreeSet<&ObjectKey> = leaves.iter().filter_map(|leaf| leaf.alg.as_ref()).collect();
     let used = used.into_iter().filter_map(|key| algs.get(key)?.0.clone()).collect();
-    let good =
-        GoodRule { order: spec.order, action, source, destinations, services: leaves, algs: used, log: spec.log };
+    let good = GoodRule {
+        uid: object.meta.uid.clone(),
+        order: spec.order,
+        action,
+        source,
+        destinations,
+        services: leaves,
+        algs: used,
+        log: spec.log,
+    };
     (report.is_good().then_some(good), report)
 }
 

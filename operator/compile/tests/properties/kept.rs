@@ -66,6 +66,36 @@ fn a_rule_that_became_unusable_itself_goes_on_and_says_so() {
 }
 
 #[test]
+fn a_rule_that_was_deleted_and_made_anew_does_not_go_on_as_the_one_before() {
+    let mut then = world();
+    let made = |world: &mut World, uid: &str| {
+        if let Some(a) = world.rules.get_mut(&key("a")) {
+            a.meta.uid = uid.to_owned();
+        }
+    };
+    made(&mut then, "first");
+    let before = compile(&then, None);
+    let mut now = then.clone();
+    now.services.remove(&key("lost"));
+    let runs = |now: &World, last_good: &LastGood| {
+        let compiled = compile(now, Some(last_good));
+        let rules = config(&compiled).rules.iter().map(|rule| rule.key.name.clone()).collect::<Vec<_>>().join(" ");
+        let status = &compiled.statuses[&ObjectRef { kind: Kind::IpRule, key: key("a") }];
+        (rules, status.conditions.iter().map(|condition| condition.reason).collect::<Vec<_>>())
+    };
+    let kept = ("a b".to_owned(), vec![Reason::Accepted, Reason::LastGoodKept]);
+    assert_eq!(runs(&now, &before.last_good), kept);
+    made(&mut now, "second");
+    let anew = ("b".to_owned(), vec![Reason::UnresolvedRefs, Reason::ServiceNotFound]);
+    assert_eq!(runs(&now, &before.last_good), anew);
+    // What was saved without knowing of uids is taken for the same.
+    let text = serde_json::to_string(&before.last_good).unwrap();
+    let older = text.replace(r#""uid":"first","#, "");
+    assert_ne!(text, older);
+    assert_eq!(runs(&now, &serde_json::from_str(&older).unwrap()), kept);
+}
+
+#[test]
 fn what_is_kept_can_be_saved_and_read_again() {
     let last_good = compile(&world(), None).last_good;
     let text = serde_json::to_string(&last_good).unwrap();

@@ -87,13 +87,14 @@ fn fine(asked: &Asked) -> (u16, Value) {
 
 const SERVICE: &str =
     "PATCH /apis/callgate.io/v1alpha1/namespaces/pos/ipservices/web/status?&force=true&fieldManager=callgate-operator";
+const HEAD: &str = "PATCH /apis/callgate.io/v1alpha1/egressnodes/a?&force=true&fieldManager=callgate-operator";
 const NODE: &str = "PATCH /apis/callgate.io/v1alpha1/egressnodes/a/status?&force=true&fieldManager=callgate-operator";
 
 #[tokio::test]
 async fn a_difference_is_written_once_with_every_condition() {
     let mut case = case(fine);
     let asked = case.look().await;
-    assert_eq!(asked.iter().map(|asked| asked.what.as_str()).collect::<Vec<_>>(), [NODE, SERVICE]);
+    assert_eq!(asked.iter().map(|asked| asked.what.as_str()).collect::<Vec<_>>(), [NODE, HEAD, SERVICE]);
     let condition = |type_: &str, reason: &str, message: &str| {
         json!({"type": type_, "status": "True", "reason": reason, "message": message, "observedGeneration": 7,
                "lastTransitionTime": "2026-01-01T00:00:00Z"})
@@ -108,7 +109,7 @@ async fn a_difference_is_written_once_with_every_condition() {
                            condition("Programmed", "NothingToProgram", "No rule uses it, or no pod is selected.")],
         },
     });
-    assert_eq!(asked[1].body, expected);
+    assert_eq!(asked[2].body, expected);
     assert_eq!(case.look().await, []);
 }
 
@@ -123,25 +124,79 @@ async fn a_write_that_failed_is_tried_again() {
         fine(asked)
     });
     assert_eq!(case.look().await.len(), 2);
-    assert_eq!(case.look().await.len(), 2);
+    assert_eq!(case.look().await.len(), 3);
     assert_eq!(case.look().await, []);
 }
 
-#[tokio::test]
-async fn an_egress_node_that_is_not_there_is_made_and_belongs_to_its_node() {
-    let mut missing = true;
+#[tokio::test(start_paused = true)]
+async fn an_egress_node_belongs_to_its_node_and_is_made_again_when_it_was_deleted() {
+    let missing = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let told = Arc::clone(&missing);
     let mut case = case(move |asked| {
-        if asked.what == NODE && missing {
-            missing = false;
-            return failure(404, "NotFound");
+        match asked.what.as_str() {
+            HEAD => told.store(false, std::sync::atomic::Ordering::Relaxed),
+            NODE if told.load(std::sync::atomic::Ordering::Relaxed) => return failure(404, "NotFound"),
+            _ => {}
         }
         fine(asked)
     });
+    let made = |asked: &[Asked]| {
+        let what = asked.iter().map(|asked| asked.what.clone()).filter(|what| what.contains("egressnodes"));
+        what.collect::<Vec<_>>()
+    };
     let asked = case.look().await;
-    let made = asked.iter().find(|asked| asked.what.contains("/egressnodes/a?")).unwrap();
+    let head = asked.iter().find(|asked| asked.what == HEAD).unwrap();
     let owner = json!([{"apiVersion": "v1", "kind": "Node", "name": "a", "uid": "node-uid"}]);
-    assert_eq!(made.body["metadata"]["ownerReferences"], owner);
-    assert_eq!(asked.iter().filter(|asked| asked.what == NODE).count(), 2);
+    assert_eq!(head.body["metadata"]["ownerReferences"], owner);
+    // Somebody deletes it, and something is to be written.
+    missing.store(true, std::sync::atomic::Ordering::Relaxed);
+    case.writer.hub.change(|fleet| fleet.attach("a", 1, pb::Hello::default(), Timestamp::UNIX_EPOCH));
+    assert_eq!(made(&case.look().await), [NODE, NODE, HEAD]);
+    // And again, and nothing is to be written for long.
+    tokio::time::advance(Duration::from_secs(599)).await;
+    assert_eq!(made(&case.look().await), [""; 0]);
+    tokio::time::advance(Duration::from_secs(60)).await;
+    assert_eq!(made(&case.look().await), [NODE, HEAD]);
+}
+
+#[tokio::test]
+async fn a_new_leader_goes_on_with_the_times_that_stand_there_and_writes_nothing_that_does() {
+    let hash = case(fine).writer.hub.board.latest()["a"].hash.clone();
+    let stored = |message: &str| {
+        json!({"conditions": [{"type": "Ready", "status": "False", "reason": "AgentMissing", "message": message,
+                               "lastTransitionTime": "2025-01-01T00:00:00Z"}],
+               "wantedHash": hash, "rules": 0, "clients": 0})
+    };
+    let message = "No agent is attached: see the agent's pod on node a, and its log.";
+    for (message, written) in [(message, 0), ("Of another version.", 1)] {
+        let status = stored(message);
+        let mut case = case(move |asked| {
+            let (code, mut body) = fine(asked);
+            if asked.what == HEAD {
+                body["status"] = status.clone();
+            }
+            (code, body)
+        });
+        let asked = case.look().await;
+        let times: Vec<&Value> = asked
+            .iter()
+            .filter(|asked| asked.what == NODE)
+            .map(|asked| &asked.body["status"]["conditions"][0]["lastTransitionTime"])
+            .collect();
+        assert_eq!(times, vec!["2025-01-01T00:00:00Z"; written]);
+        assert_eq!(case.look().await, []);
+    }
+}
+
+#[tokio::test]
+async fn a_new_leader_does_not_say_of_agents_that_are_on_their_way_that_they_are_missing() {
+    let mut case = case(fine);
+    case.writer.serving_since = "2026-01-01T00:00:00Z".parse().unwrap();
+    assert_eq!(case.look().await.iter().map(|asked| asked.what.as_str()).collect::<Vec<_>>(), [SERVICE]);
+    case.writer.hub.change(|fleet| fleet.attach("a", 1, pb::Hello::default(), Timestamp::UNIX_EPOCH));
+    let asked = case.look().await;
+    assert_eq!(asked.iter().map(|asked| asked.what.as_str()).collect::<Vec<_>>(), [NODE, HEAD]);
+    assert_eq!(asked[0].body["status"]["conditions"][0]["reason"], "Converging");
 }
 
 #[tokio::test]
@@ -166,7 +221,7 @@ async fn calls_of_a_node_that_is_lost_for_long_are_counted_no_more() {
 #[tokio::test]
 async fn an_object_that_is_deleted_meanwhile_is_no_error() {
     let mut case = case(|asked| if asked.what == SERVICE { failure(404, "NotFound") } else { fine(asked) });
-    assert_eq!(case.look().await.len(), 2);
+    assert_eq!(case.look().await.len(), 3);
 }
 
 #[tokio::test]
@@ -179,5 +234,5 @@ async fn an_object_made_anew_since_the_compile_gets_nothing_of_its_predecessor()
         }
     });
     let asked = case.look().await;
-    assert_eq!(asked.iter().map(|asked| asked.what.as_str()).collect::<Vec<_>>(), [NODE]);
+    assert_eq!(asked.iter().map(|asked| asked.what.as_str()).collect::<Vec<_>>(), [NODE, HEAD]);
 }
