@@ -12,6 +12,7 @@ use std::net::Ipv4Addr;
 use super::call::{Call, CallData, PnsId};
 use super::hash::{FlatMap, Seeded};
 use super::slab::Slab;
+use crate::types::Side;
 
 /// Two addresses and a Call ID, packed so that hashing takes two multiplications.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -164,6 +165,16 @@ impl Calls {
     pub(crate) fn with_pac(&self, external: Ipv4Addr, server: Ipv4Addr, pac: u16) -> impl Iterator<Item = u32> + '_ {
         let key = Key::new(external, server, pac);
         self.outer.range((key, 0)..=(key, u32::MAX)).map(|&(_, index)| index)
+    }
+
+    /// Whether there is a call between these ends of a packet from that side.
+    pub(crate) fn between(&self, from: Side, src: Ipv4Addr, dst: Ipv4Addr) -> bool {
+        let (table, near, server) = match from {
+            Side::Client => (&self.inner, src, dst),
+            Side::Server => (&self.outer, dst, src),
+        };
+        let (first, last) = (Key::new(near, server, 0), Key::new(near, server, u16::MAX));
+        table.range((first, 0)..=(last, u32::MAX)).next().is_some()
     }
 
     /// The calls of a connection.

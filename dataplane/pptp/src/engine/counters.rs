@@ -48,7 +48,7 @@ counters! {
         drop_fragment_tcp,
         /// Dropped: TTL would reach 0.
         drop_ttl,
-        /// Dropped: broken IPv4 header or length.
+        /// Dropped: broken IPv4 header or length, or, from a server, a wrong checksum of the header.
         drop_ip_malformed,
         /// Dropped: an IP protocol that is none of TCP, GRE, ICMP.
         drop_ip_protocol,

@@ -46,11 +46,17 @@ struct Known {
     until: Now,
 }
 
+/// A fragment that came before its first one, from this side, and until when it waits.
+type Early = (FragmentKey, Side, Now, Vec<u8>);
+
+/// One source has this part of the room for them.
+const SHARE: usize = 4;
+
 /// Ways of packets under way in fragments, and fragments that came before their first one.
 #[derive(Debug, Default)]
 pub(super) struct Fragments {
     known: BTreeMap<FragmentKey, Known>,
-    early: Vec<(FragmentKey, Side, Now, Vec<u8>)>,
+    early: Vec<Early>,
     armed: Option<Now>,
     last_id: u16,
 }
@@ -123,7 +129,10 @@ impl Engine {
             known.apply(packet);
             return Verdict::Forward(known.way.to);
         }
-        if self.fragments.early.len() >= self.limits.fragment_held as usize {
+        let room = self.limits.fragment_held as usize;
+        let (early, of_source) = (&self.fragments.early, |early: &&Early| early.0.src == key.src);
+        let full = early.len() >= room || early.iter().filter(of_source).count() >= room.div_ceil(SHARE);
+        if full || !self.calls.between(from, key.src, key.dst) {
             self.counters.drop_fragment_unknown += 1;
             return Verdict::Consumed;
         }

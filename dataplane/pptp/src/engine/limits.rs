@@ -54,7 +54,7 @@ pub struct Limits {
     pub fragment_entries: u32,
     /// How long it is remembered (Linux's own reassembly time-out is 30 s).
     pub fragment_ms: u64,
-    /// Later fragments held until the first one arrives.
+    /// Later fragments held until the first one arrives; of one source a quarter of these.
     pub fragment_held: u32,
     /// After `restore` no time-out strikes earlier than this, so that nobody pays for our absence.
     pub restore_grace_ms: u64,

@@ -152,7 +152,10 @@ impl Engine {
             ControlType::IncomingCallRequest => self.incoming_request(index, bytes, now),
             ControlType::IncomingCallConnected => match self.translate_back(index, bytes) {
                 Some(call) => {
-                    self.up(call);
+                    // An outgoing call is up with its reply, which says the PAC's id.
+                    if self.calls.get(call).is_some_and(|call| call.data.pac.is_some()) {
+                        self.up(call);
+                    }
                     Fate::Pass
                 }
                 None => self.about_no_call(),
@@ -252,7 +255,7 @@ impl Engine {
         let Some(call) = self.call_of_translated_id(index, field14(bytes)) else { return self.about_no_call() };
         set_field14(bytes, self.client_id(call));
         if self.calls.get(call).is_none_or(|call| call.data.state != CallState::Requested) {
-            // Said before: the call has its PAC id.
+            // Said before: the call has its PAC id, and clients keep to the first one (pptp-linux).
             return Fate::Pass;
         }
         let (result, error) = outcome(bytes);
@@ -320,7 +323,10 @@ impl Engine {
             Err(why) => {
                 self.refuse(index, pns, why);
                 // The server hears "general error, no resource"; the client that its call is over.
+                let length = bytes.len() as u16;
                 put(bytes, 0, &incoming_refusal(pac, IncomingResult::GeneralError));
+                // Without strict validation it may be longer than its type.
+                put(bytes, 0, &length.to_be_bytes());
                 let notify = disconnect(pac, DisconnectResult::GeneralError, GeneralError::NoResource);
                 self.inject(Side::Client, index, notify, now);
                 self.end_call(call, CallEnd::NotAccepted { result: 2, error: 4 }, now);

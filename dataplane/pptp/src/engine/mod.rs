@@ -128,7 +128,7 @@ impl Engine {
     /// An IPv4 packet from the pods' side (TCP to a service with an ALG, GRE, ICMP errors). Rewritten in place when
     /// the verdict is `Forward(Side::Server)`. `packet` is exactly one packet, from its IPv4 header on.
     pub fn from_client(&mut self, packet: &mut [u8], admit: &mut dyn Admit, now: Now) -> Verdict {
-        let Some((protocol, is_fragment)) = self.accept(packet) else { return Verdict::Consumed };
+        let Some((protocol, is_fragment)) = self.accept(Side::Client, packet) else { return Verdict::Consumed };
         match protocol {
             ipv4::PROTOCOL_GRE => self.gre(Side::Client, packet, now),
             ipv4::PROTOCOL_TCP if !is_fragment => self.tcp_from_client(packet, admit, now),
@@ -140,7 +140,7 @@ impl Engine {
     /// An IPv4 packet from outside, addressed to an external address. Rewritten in place when the verdict is
     /// `Forward(Side::Client)`.
     pub fn from_server(&mut self, packet: &mut [u8], now: Now) -> Verdict {
-        let Some((protocol, is_fragment)) = self.accept(packet) else { return Verdict::Consumed };
+        let Some((protocol, is_fragment)) = self.accept(Side::Server, packet) else { return Verdict::Consumed };
         match protocol {
             ipv4::PROTOCOL_GRE => self.gre(Side::Server, packet, now),
             ipv4::PROTOCOL_TCP if !is_fragment => self.tcp_from_server(packet, now),
@@ -170,8 +170,10 @@ impl Engine {
     }
 
     /// Protocol of a sound packet that may travel on, and whether it is a fragment.
-    fn accept(&mut self, packet: &[u8]) -> Option<(u8, bool)> {
-        let Ok(ip) = ipv4::Packet::new_checked(packet) else {
+    fn accept(&mut self, from: Side, packet: &[u8]) -> Option<(u8, bool)> {
+        // What comes from outside was read before the kernel has looked at it; what comes from a client, the kernel has routed.
+        let sound = |ip: &ipv4::Packet<&[u8]>| from == Side::Client || ip.verify_checksum();
+        let Some(ip) = ipv4::Packet::new_checked(packet).ok().filter(sound) else {
             self.counters.drop_ip_malformed += 1;
             return None;
         };

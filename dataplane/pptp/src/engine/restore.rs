@@ -53,7 +53,10 @@ impl Engine {
         let connection =
             Connection { id, flow, external, external_port, data, grace, ended: None, armed: None, half_open: false };
         let index = self.enter(connection);
-        for call in calls {
+        for mut call in calls {
+            // Much may have passed since it was saved.
+            call.up.forget_sequence();
+            call.down.forget_sequence();
             if let Some(pns) = call.pns {
                 self.allocator.take_call_id(pair, pns.translated);
                 self.allocator.count_call_id(flow.client);

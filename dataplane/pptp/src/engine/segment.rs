@@ -257,6 +257,10 @@ impl Engine {
             return Verdict::Consumed;
         }
         connection.heard(from, &segment, ip.tos(), now);
+        if connection.data.server.timestamps.is_none() {
+            // Offered and not taken (RFC 7323 §3.2): segments of our own have none either.
+            connection.data.client.timestamps = None;
+        }
         if connection.data.down.is_none() {
             connection.data.down = Some(Stream::new(segment.seq() + 1));
             self.persist_before(start, index);

@@ -115,7 +115,8 @@ impl Engine {
         let connection = self.connections.get(call.connection)?;
         let idle = connection.data.policy.idle_timeout_ms;
         if let Some(clearing) = call.data.clearing {
-            return Some((clearing.after(self.limits.linger_ms), CallEnd::Cleared(Side::Client)));
+            let at = clearing.after(self.limits.linger_ms);
+            return Some((at.max(connection.grace), CallEnd::Cleared(Side::Client)));
         }
         match call.data.state {
             CallState::Requested | CallState::Accepted => {

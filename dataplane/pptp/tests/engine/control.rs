@@ -1,6 +1,6 @@
 //! What each control message does to calls, with the habits and faults of real peers.
 
-use callgate_pptp::{CallEnd, CallState, Change, Event};
+use callgate_pptp::{CallEnd, CallState, Change, Event, Limits};
 
 use super::messages::{self, gre, read_gre};
 use super::pair::{EXTERNAL, Link, Pair, SERVER, client_addr};
@@ -111,6 +111,33 @@ fn a_second_reply_with_another_pac_id_does_not_move_the_call() {
     assert_eq!(pair.at_server.len(), 0);
     pair.up(gre(client_addr(0), SERVER, 100, 0, b"to the call"));
     assert_eq!(read_gre(&pair.at_server[0]), (EXTERNAL, SERVER, 100, b"to the call".to_vec()));
+}
+
+#[test]
+fn an_outgoing_call_is_not_up_before_the_reply_that_says_its_pac_id() {
+    let mut pair = Pair::new();
+    let link = pair.start(client_addr(0), 40_000);
+    pair.client_says(link, &messages::outgoing_request(5));
+    let translated = id(&pair.at_server(link).pop().unwrap(), 12);
+    pair.server_says(link, &messages::incoming_connected(translated));
+    assert_eq!(pair.at_client(link).pop(), Some(messages::incoming_connected(5)));
+    assert_eq!(pair.engine.calls()[0].state, CallState::Requested);
+    pair.server_says(link, &messages::outgoing_reply(100, translated, 1));
+    assert_eq!((pair.engine.calls()[0].state, pair.engine.calls()[0].pac_id), (CallState::Up, Some(100)));
+    pair.up(gre(client_addr(0), SERVER, 100, 0, b"to the call"));
+    assert_eq!(read_gre(&pair.at_server[0]), (EXTERNAL, SERVER, 100, b"to the call".to_vec()));
+}
+
+#[test]
+fn an_incoming_reply_that_is_longer_than_its_type_stays_as_long_when_it_becomes_a_refusal() {
+    let mut pair = Pair::with_limits(Limits { call_ids_per_client: 0, ..Limits::default() });
+    pair.policy.strict = false;
+    let link = pair.start(client_addr(0), 40_000);
+    pair.server_says(link, &messages::incoming_request(9));
+    let longer = messages::message(10, 28, &[(12, &[0, 3, 0, 9, 1])]);
+    pair.client_says(link, &[longer, messages::echo_request()].concat());
+    let got = pair.at_server(link);
+    assert_eq!(got[1..], [messages::message(10, 28, &[(14, &[0, 9, 2, 4])]), messages::echo_request()]);
 }
 
 #[test]
@@ -250,6 +277,38 @@ fn the_call_id_of_an_ended_call_is_not_given_out_while_it_rests() {
         pair.clients.get_mut(&link.client).unwrap().got.clear();
         pair.servers.get_mut(&link.server).unwrap().got.clear();
     }
+}
+
+#[test]
+fn what_passed_between_the_last_record_and_a_restart_was_not_lost() {
+    let mut pair = Pair::new();
+    let link = pair.start(client_addr(0), 40_000);
+    let translated = pair.call(link, 5, 100);
+    let both = |pair: &mut Pair, seq| {
+        pair.up(gre(client_addr(0), SERVER, 100, seq, b"x"));
+        pair.down(gre(SERVER, EXTERNAL, translated, seq, b"x"));
+    };
+    (0..3).for_each(|seq| both(&mut pair, seq));
+    pair.client_says(link, &messages::echo_request());
+    (3..50).for_each(|seq| both(&mut pair, seq));
+    pair.restart();
+    [50, 52].into_iter().for_each(|seq| both(&mut pair, seq));
+    let call = &pair.engine.calls()[0];
+    assert_eq!((call.up.lost, call.down.lost), (1, 1));
+}
+
+#[test]
+fn a_call_that_is_being_cleared_at_a_restart_has_its_time_anew() {
+    let mut pair = Pair::new();
+    let link = pair.start(client_addr(0), 40_000);
+    pair.call(link, 5, 100);
+    pair.client_says(link, &messages::call_clear(5));
+    pair.now = pair.now.after(100_000);
+    pair.restart();
+    pair.wait(59_000);
+    pair.server_says(link, &messages::disconnect_notify(100));
+    assert_eq!(pair.at_client(link).pop(), Some(messages::disconnect_notify(100)));
+    assert_eq!(pair.engine.calls(), []);
 }
 
 #[test]

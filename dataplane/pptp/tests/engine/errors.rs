@@ -292,12 +292,18 @@ fn packets_that_make_no_sense_are_dropped_and_counted() {
         pair.down(packet);
     }
     pair.down(good[..30].to_vec());
-    pair.down(changed(8, 1));
-    pair.down(changed(9, 17));
+    let whole = |mut packet: Vec<u8>| {
+        ipv4::Packet::new_unchecked(&mut packet[..]).fill_checksum();
+        packet
+    };
+    pair.down(whole(changed(8, 1)));
+    pair.down(whole(changed(9, 17)));
+    // What was damaged on the way: a bit of its time to live.
+    pair.down(changed(8, good[8] ^ 1));
     let counters = pair.engine.counters();
     assert_eq!(pair.at_client.len(), 0);
     assert_eq!(
         (counters.drop_gre_malformed, counters.drop_ip_malformed, counters.drop_ttl, counters.drop_ip_protocol),
-        (4, 1, 1, 1)
+        (4, 2, 1, 1)
     );
 }

@@ -5,7 +5,7 @@ use callgate_pptp::{CloseReason, ConnectionState, Event, Now, Side, Verdict};
 
 use super::ends::End;
 use super::messages::{echo_request, outgoing_request, start_request};
-use super::pair::{Pair, SERVER, client_addr};
+use super::pair::{Link, Pair, SERVER, client_addr};
 
 const SYN: tcp::Flags = tcp::Flags::SYN;
 
@@ -52,6 +52,23 @@ fn of_the_options_those_stay_that_a_cut_stream_can_keep_to() {
     let mut expected = options.to_vec();
     expected[20..34].fill(1);
     assert_eq!(segment.options(), expected);
+}
+
+#[test]
+fn timestamps_that_the_server_does_not_take_are_in_no_segment_to_it() {
+    let mut pair = Pair::new();
+    let mut end = End::new(client_addr(0), 40_000, SERVER, 1723, 1);
+    end.syn();
+    pair.clients.insert((client_addr(0), 40_000), end);
+    pair.up(syn(1, SYN, &[1, 1, 8, 10, 0, 0, 0, 7, 0, 0, 0, 0], &[]));
+    let link = Link { client: (client_addr(0), 40_000), server: pair.newest() };
+    let ack = pair.clients[&link.client].ack();
+    pair.up(ack);
+    pair.client_says(link, &start_request());
+    let got = pair.servers[&link.server].packets.last().unwrap();
+    let ip = ipv4::Packet::new_unchecked(&got[..]);
+    let segment = tcp::Packet::new_unchecked(ip.payload());
+    assert_eq!((segment.payload(), segment.options()), (&start_request()[..], &[][..]));
 }
 
 #[test]

@@ -25,3 +25,4 @@ mod roughly;
 mod scale;
 mod segmentation;
 mod segments;
+mod shares;
