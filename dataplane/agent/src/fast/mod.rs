@@ -12,6 +12,7 @@
 
 mod attacher;
 mod decide;
+mod home;
 mod layout;
 mod pins;
 mod program;
@@ -30,6 +31,7 @@ use callgate_pptp::{CallPath, Now};
 use clap::ValueEnum;
 
 pub use decide::{Adoption, adopt, keys, rules, superfluous};
+pub(crate) use home::Home;
 pub use layout::{Entry, Key, LAYOUT, LEFT, Meter, Replaced, Rule};
 pub use pins::{Hook, Pins};
 pub use status::{State, Status};
@@ -290,6 +292,11 @@ impl On {
         let ways = Ways::open(setup.mark)?;
         let pins = Pins::of(&setup.root, &setup.table).map_err(|error| error.to_string())?.with_layout(setup.layout);
         let unpinned = pins.make().err().unwrap_or_default();
+        if !unpinned.is_empty() && !pins.links().is_empty() {
+            // They would come before ours, with a map that nobody looks after.
+            remove(&setup.root, &setup.table)
+                .map_err(|error| format!("{unpinned}; what a run before has left there cannot be removed: {error}"))?;
+        }
         let pins = unpinned.is_empty().then_some(pins);
         let inherited = pins.as_ref().is_some_and(|pins| pins.map().exists());
         let (mut program, table) = program::load(pins.as_ref(), setup.entries, setup.seed)?;
