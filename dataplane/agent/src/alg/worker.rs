@@ -278,7 +278,7 @@ impl Worker {
     /// connections are heard on the devices that lead to their servers now.
     fn refresh(&mut self) {
         if let Some(index) = self.core.gate.outlets.index_of(&self.tap_link)
-            && index != self.pods.ifindex()
+            && (index != self.pods.ifindex() || !self.pods.is_bound())
         {
             match Tap::open(index, &filter::pod_side()) {
                 Ok(tap) => {
