@@ -290,8 +290,9 @@ impl Worker {
         }
         self.core.reclaim();
         self.core.beside.refresh();
-        if let Some(shortcuts) = &mut self.core.shortcuts {
-            shortcuts.forget();
+        let Core { shortcuts, beside, .. } = &mut self.core;
+        if let Some(shortcuts) = shortcuts {
+            shortcuts.forget(beside.ways());
         }
     }
 
