@@ -352,7 +352,8 @@ SEC("classifier") int callgate_gre(struct __sk_buff *skb)
 		key = LEFT_MALFORMED;
 		goto leave;
 	}
-	if (unlikely(length > path->mtu || skb->gso_size)) {
+	/* What is behind the packet goes out too: a short frame's padding is below every MTU. */
+	if (unlikely(skb->len - sizeof(struct ethernet) > path->mtu || skb->gso_size)) {
 		key = LEFT_TOO_BIG;
 		goto leave;
 	}

@@ -9,6 +9,7 @@ use anyhow::{Context, Error, Result};
 
 use crate::alg::node::Shared;
 use crate::args::Cleanup;
+use crate::fast::Home;
 use crate::kernel::{Keep, Kernel, Options, Record, permitted};
 use crate::run::{SharedKernel, Ways, alone, farewell, take_over};
 use crate::shared::Place;
@@ -36,13 +37,18 @@ pub fn run(args: &Cleanup) -> Result<()> {
     let mut record = kernel_record(&state);
     let used = record.as_ref().and_then(|record| record.options.clone()).unwrap_or_else(|| options.clone());
     let _alone = alone(&used)?;
+    let home = Home::of(&state).unwrap_or_else(|| Home::here(&args.bpf_dir, &used.nft_table));
     if record.is_some() {
-        if let Err(error) = end_all(&used, record, &state, &args.bpf_dir) {
+        if let Err(error) = end_all(&used, record, &state, &home.bpf_dir) {
             tracing::warn!("nobody can be told that connections end: {error:#}");
         }
         record = kernel_record(&state);
     }
-    let removed = fast::remove(&args.bpf_dir, &used.nft_table).map_err(Error::msg).context("removing the fast path");
+    // Where it was, and where it should be.
+    let removed = fast::remove(&home.bpf_dir, &home.nft_table)
+        .and_then(|()| fast::remove(&args.bpf_dir, &used.nft_table))
+        .map_err(Error::msg)
+        .context("removing the fast path");
     Kernel::clean(options, record, keep(&state)).context("putting the host back as it was")?;
     removed?;
     let _ = std::fs::remove_file(&args.api);

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use callgate_pptp::{CallPath, CallState, CallView, Engine, Event, Flow, IdPair, Now, Seen};
 
 use crate::clock;
-use crate::fast::{Both, Fast, Passed, Setup};
+use crate::fast::{Both, Fast, Passed, Setup, Ways};
 
 /// The fast path of the ALG.
 pub(super) struct Beside {
@@ -96,6 +96,11 @@ impl Beside {
     /// Links, addresses or routes have changed.
     pub(super) fn refresh(&mut self) {
         self.fast.refresh();
+    }
+
+    /// The ways of the fast path, where there is one.
+    pub(super) fn ways(&self) -> Option<&Ways> {
+        self.fast.ways()
     }
 
     /// When `work` has something to do.

@@ -43,10 +43,6 @@ impl Node for Fake {
     fn index_of(&mut self, _: &str) -> Option<u32> {
         None
     }
-
-    fn exists(&mut self, _: u32) -> bool {
-        true
-    }
 }
 
 fn gate(node: &Fake) -> Gate {

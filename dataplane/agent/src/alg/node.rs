@@ -37,8 +37,9 @@ impl Host {
 
 impl Node for Host {
     fn way(&mut self, server: Ipv4Addr) -> io::Result<Option<Way>> {
-        let route = self.routes.route_to(server, self.mark).map_err(io::Error::other)?;
-        Ok(route.map(|route| Way { source: self.external.unwrap_or(route.source), ifindex: route.ifindex }))
+        // Nothing is asked that waits for who changes links: a program is put on one for 10 ms and more.
+        let hop = self.routes.hop_to(server, self.mark).map_err(io::Error::other)?;
+        Ok(hop.map(|hop| Way { source: self.external.unwrap_or(hop.source), ifindex: hop.ifindex }))
     }
 
     fn claim(&mut self, addresses: &[Ipv4Addr], servers: &Peers) -> io::Result<()> {
@@ -52,10 +53,5 @@ impl Node for Host {
 
     fn index_of(&mut self, name: &str) -> Option<u32> {
         nix::net::if_::if_nametoindex(name).ok()
-    }
-
-    fn exists(&mut self, ifindex: u32) -> bool {
-        std::fs::read_dir("/sys/class/net").is_err()
-            || nix::net::if_::if_nameindex().is_ok_and(|all| all.iter().any(|link| link.index() == ifindex))
     }
 }

@@ -9,7 +9,7 @@ use callgate_proto::model::PortRange;
 
 use crate::kernel::Peers;
 use crate::sockets::Tap;
-use crate::sockets::filter::Outside;
+use crate::sockets::filter::{Instruction, Outside};
 
 /// Routes remembered before the memory is cleared; a lookup is about 10 us.
 const ROUTES: usize = 4096;
@@ -34,8 +34,6 @@ pub trait Node: Send {
     fn claim(&mut self, addresses: &[Ipv4Addr], servers: &Peers) -> io::Result<()>;
     /// Index of a device by name, `None` when there is none.
     fn index_of(&mut self, name: &str) -> Option<u32>;
-    /// Whether there is such a device.
-    fn exists(&mut self, ifindex: u32) -> bool;
 }
 
 /// The node's outlets, as far as connections have used them.
@@ -73,16 +71,18 @@ impl Outlets {
         }
     }
 
-    /// Taps on the devices of `--interface` that exist, and off devices that are gone. Routes are asked for anew.
+    /// Taps on the devices of `--interface` that exist, and off devices that are gone, or were away. Routes are asked for anew.
     pub(super) fn refresh(&mut self) {
         self.ways.clear();
-        let node = &mut self.node;
-        let lost = &mut self.lost;
+        let (lost, before) = (&mut self.lost, self.taps.len());
         self.taps.retain(|tap| {
-            let stays = node.exists(tap.ifindex());
+            let stays = tap.is_bound();
             *lost += if stays { 0 } else { tap.drops() };
             stays
         });
+        if self.taps.len() < before {
+            self.renew_filters();
+        }
         for name in self.interfaces.clone() {
             match self.node.index_of(&name) {
                 Some(ifindex) => {
@@ -209,14 +209,21 @@ impl Outlets {
         if self.taps.len() >= TAPS {
             return Err(io::Error::other("64 external devices are read already; name those to read with --interface"));
         }
-        self.taps.push(Arc::new(Tap::open(ifindex, &self.filter.program())?));
+        self.taps.push(Arc::new(Tap::open(ifindex, &self.program(ifindex))?));
+        self.renew_filters();
         Ok(())
     }
 
+    /// What the tap on this device lets through. Only what another one reads is left to that: `--interface` may name the port of a
+    /// bond, and then nobody else does.
+    fn program(&self, ifindex: u32) -> Vec<Instruction> {
+        let elsewhere = self.taps.iter().map(|tap| tap.ifindex()).filter(|other| *other != ifindex).collect();
+        Outside { elsewhere, ..self.filter.clone() }.program()
+    }
+
     fn renew_filters(&self) {
-        let program = self.filter.program();
         for tap in &self.taps {
-            if let Err(e) = tap.set_filter(&program) {
+            if let Err(e) = tap.set_filter(&self.program(tap.ifindex())) {
                 tracing::error!(ifindex = tap.ifindex(), "cannot change the packet filter: {e}");
             }
         }

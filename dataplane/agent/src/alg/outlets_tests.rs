@@ -1,30 +1,7 @@
 //! What taps count, over their whole life and after it.
 
-use std::net::UdpSocket;
-
 use super::*;
 use crate::own_network::in_a_network_of_its_own;
-
-/// A host whose only device may vanish.
-struct Vanishing(Arc<std::sync::atomic::AtomicBool>);
-
-impl Node for Vanishing {
-    fn way(&mut self, _: Ipv4Addr) -> io::Result<Option<Way>> {
-        Ok(None)
-    }
-
-    fn claim(&mut self, _: &[Ipv4Addr], _: &Peers) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn index_of(&mut self, _: &str) -> Option<u32> {
-        None
-    }
-
-    fn exists(&mut self, _: u32) -> bool {
-        !self.0.load(std::sync::atomic::Ordering::Relaxed)
-    }
-}
 
 /// A host that writes down what is claimed, and refuses it if told so.
 #[derive(Clone, Default)]
@@ -46,11 +23,7 @@ impl Node for Claims {
     }
 
     fn index_of(&mut self, name: &str) -> Option<u32> {
-        (name == "lo").then_some(1)
-    }
-
-    fn exists(&mut self, _: u32) -> bool {
-        true
+        nix::net::if_::if_nametoindex(name).ok()
     }
 }
 
@@ -105,24 +78,126 @@ fn at_rest_the_devices_of_the_command_line_stay_read() {
     });
 }
 
+/// A veth pair, both ends up: their numbers.
+fn pair(near: &str, far: &str) -> [u32; 2] {
+    sh(&format!("ip link add {near} type veth peer name {far} && ip link set {near} up && ip link set {far} up"));
+    [near, far].map(|name| nix::net::if_::if_nametoindex(name).unwrap())
+}
+
+fn sh(line: &str) -> String {
+    let output = std::process::Command::new("sh").arg("-c").arg(line).output().unwrap();
+    assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Sends GRE version 1 to `to` by this device, in a frame to this MAC address.
+fn send(device: u32, mac: &str, to: Ipv4Addr) {
+    send_many(1, device, mac, to);
+}
+
+fn send_many(count: usize, device: u32, mac: &str, to: Ipv4Addr) {
+    let mut packet = [0; 32];
+    packet[..10].copy_from_slice(&[0x45, 0, 0, 32, 0, 0, 0, 0, 64, 47]);
+    packet[12..20].copy_from_slice(&[[203, 0, 113, 7], to.octets()].concat());
+    packet[20..24].copy_from_slice(&[0x30, 1, 0x88, 0x0b]);
+    let mut address = [0; 6];
+    for (octet, text) in address.iter_mut().zip(mac.trim().split(':')) {
+        *octet = u8::from_str_radix(text, 16).unwrap();
+    }
+    let neighbour = crate::sockets::Neighbour { link: device, address };
+    let mut socket = crate::sockets::Straight::open(0).unwrap();
+    for _ in 0..count {
+        assert_eq!(socket.send(&[&packet], &[neighbour]), crate::sockets::Sent::Taken(1));
+    }
+}
+
+fn mac(device: &str) -> String {
+    let told = sh(&format!("ip -o link show {device}"));
+    told.split("link/ether ").nth(1).unwrap()[..17].to_owned()
+}
+
+/// Destinations of what waits at this tap, at least so many.
+fn read(tap: &Tap, at_least: usize) -> Vec<Ipv4Addr> {
+    let (mut reader, mut seen) = (crate::sockets::Reader::default(), Vec::new());
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    let mut frames = 1;
+    while frames > 0 || seen.len() < at_least {
+        assert!(std::time::Instant::now() < deadline, "{seen:?}");
+        let each = |packet: &mut [u8], _: &mut Vec<(crate::sockets::Place, ())>| {
+            seen.extend(crate::alg::core::destination(packet));
+            None
+        };
+        frames = reader.read(tap, &mut Vec::new(), each).unwrap();
+    }
+    seen
+}
+
 #[test]
 fn what_a_tap_lost_still_counts_when_its_device_is_gone() {
     in_a_network_of_its_own(|| {
-        let gone = Arc::new(std::sync::atomic::AtomicBool::new(false));
-        let mut outlets = Outlets::new(Box::new(Vanishing(Arc::clone(&gone))), Vec::new(), Vec::new());
-        // Everything on the loopback, and nobody who reads it.
-        let all = [crate::sockets::filter::Instruction { code: 0x06, yes: 0, no: 0, k: u32::MAX }];
-        outlets.taps.push(Arc::new(Tap::open(1, &all).unwrap()));
-        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let [near, far] = pair("cg-near", "cg-far");
+        let mut outlets = Outlets::new(Box::new(Claims::default()), Vec::new(), Vec::new());
+        // Everything that comes, and nobody who reads it.
+        let all = [Instruction { code: 0x06, yes: 0, no: 0, k: u32::MAX }];
+        outlets.taps.push(Arc::new(Tap::open(far, &all).unwrap()));
+        let mac = mac("cg-far");
         while outlets.overflow() == 0 {
-            for _ in 0..1000 {
-                // Nobody listens there: the ICMP errors that come back are no failure of the test.
-                let _ = socket.send_to(&[0; 1400], "127.0.0.1:9");
-            }
+            send_many(1_000, near, &mac, Ipv4Addr::new(192, 0, 2, 1));
         }
         let lost = outlets.overflow();
-        gone.store(true, std::sync::atomic::Ordering::Relaxed);
+        sh("ip link del cg-near");
         outlets.refresh();
         assert_eq!((outlets.taps().len(), outlets.overflow() >= lost), (0, true), "{lost} before");
+    });
+}
+
+#[test]
+fn a_device_that_was_away_and_is_back_with_its_number_is_read_again() {
+    in_a_network_of_its_own(|| {
+        let [near, far] = pair("cg-near", "cg-far");
+        let own = Ipv4Addr::new(192, 0, 2, 1);
+        let mut outlets = Outlets::new(Box::new(Claims::default()), vec!["cg-far".to_owned()], Vec::new());
+        outlets.refresh();
+        outlets.ready(own, far).unwrap();
+        let before = Arc::clone(&outlets.taps()[0]);
+        outlets.refresh();
+        assert!(Arc::ptr_eq(&before, &outlets.taps()[0]), "a tap that reads stays");
+        let here = format!("/proc/{}/task/{}/ns/net", std::process::id(), nix::unistd::gettid());
+        sh(&format!(
+            "unshare -n sh -c 'nsenter --net={here} ip link set cg-far netns $$ && ip link set cg-far netns {here}'"
+        ));
+        sh("ip link set cg-far up");
+        assert_eq!(nix::net::if_::if_nametoindex("cg-far"), Ok(far), "else nothing is seen here");
+        outlets.refresh();
+        send(near, &mac("cg-far"), own);
+        assert_eq!(read(&outlets.taps()[0], 1), [own]);
+    });
+}
+
+#[test]
+fn what_comes_by_a_device_on_top_of_another_is_read_once_and_below_it_where_only_that_one_is() {
+    in_a_network_of_its_own(|| {
+        let [near, lower] = pair("cg-near", "cg-low");
+        sh("ip link add link cg-low name cg-mac type macvlan mode bridge && ip link set cg-mac up");
+        let upper = nix::net::if_::if_nametoindex("cg-mac").unwrap();
+        let (first, last) = (Ipv4Addr::new(192, 0, 2, 1), Ipv4Addr::new(192, 0, 2, 2));
+        let mut outlets = Outlets::new(Box::new(Claims::default()), Vec::new(), Vec::new());
+        outlets.ready(first, lower).unwrap();
+        outlets.ready(last, lower).unwrap();
+        let both = || {
+            send(near, &mac("cg-mac"), first);
+            send(near, &mac("cg-low"), last);
+        };
+        both();
+        assert_eq!(read(&outlets.taps()[0], 2), [first, last]);
+        outlets.ready(first, upper).unwrap();
+        both();
+        assert_eq!(read(&outlets.taps()[0], 1), [last]);
+        assert_eq!(read(&outlets.taps()[1], 1), [first]);
+        sh("ip link del cg-mac");
+        outlets.refresh();
+        assert_eq!(outlets.taps().len(), 1);
+        send(near, &mac("cg-low"), last);
+        assert_eq!(read(&outlets.taps()[0], 1), [last]);
     });
 }

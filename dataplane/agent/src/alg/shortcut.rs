@@ -86,11 +86,16 @@ impl Shortcuts {
         Ok(Self { socket, ways: Ways::open(mark)?, known: HashMap::new() })
     }
 
-    /// Links, addresses or routes have changed.
-    pub(super) fn forget(&mut self) {
+    /// Links, addresses or routes have changed; `seen` knows the links already.
+    pub(super) fn forget(&mut self, seen: Option<&Ways>) {
         self.known.clear();
-        if let Err(error) = self.ways.forget() {
-            tracing::error!("GRE is not sent straight to neighbours until the next change: {error}");
+        match seen {
+            Some(seen) => self.ways.forget_like(seen),
+            None => {
+                if let Err(error) = self.ways.forget() {
+                    tracing::error!("GRE is not sent straight to neighbours until the next change: {error}");
+                }
+            }
         }
     }
 

@@ -278,7 +278,7 @@ impl Worker {
     /// connections are heard on the devices that lead to their servers now.
     fn refresh(&mut self) {
         if let Some(index) = self.core.gate.outlets.index_of(&self.tap_link)
-            && index != self.pods.ifindex()
+            && (index != self.pods.ifindex() || !self.pods.is_bound())
         {
             match Tap::open(index, &filter::pod_side()) {
                 Ok(tap) => {
@@ -290,8 +290,9 @@ impl Worker {
         }
         self.core.reclaim();
         self.core.beside.refresh();
-        if let Some(shortcuts) = &mut self.core.shortcuts {
-            shortcuts.forget();
+        let Core { shortcuts, beside, .. } = &mut self.core;
+        if let Some(shortcuts) = shortcuts {
+            shortcuts.forget(beside.ways());
         }
     }
 

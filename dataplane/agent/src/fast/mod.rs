@@ -12,6 +12,7 @@
 
 mod attacher;
 mod decide;
+mod home;
 mod layout;
 mod pins;
 mod program;
@@ -30,6 +31,7 @@ use callgate_pptp::{CallPath, Now};
 use clap::ValueEnum;
 
 pub use decide::{Adoption, adopt, keys, rules, superfluous};
+pub(crate) use home::Home;
 pub use layout::{Entry, Key, LAYOUT, LEFT, Meter, Replaced, Rule};
 pub use pins::{Hook, Pins};
 pub use status::{State, Status};
@@ -185,7 +187,9 @@ impl Fast {
             return;
         }
         on.drop_dead_links();
-        on.todo = on.paths.all().collect();
+        // Where routes change all the time, those at the end have their turn too.
+        let next = on.todo.front().copied();
+        on.todo = on.paths.all_from(next).collect();
         self.tell();
     }
 
@@ -222,7 +226,7 @@ impl Fast {
         spare.chain(on.again).chain(on.look).min()
     }
 
-    /// Whether nothing is under way: no call is to be placed, no link to get the program.
+    /// Whether nothing is under way: no call is to be placed, no link to get the program or to lose it.
     #[must_use]
     pub fn is_settled(&self) -> bool {
         self.on.as_ref().is_none_or(|on| on.todo.is_empty() && on.attacher.is_idle())
@@ -253,6 +257,11 @@ impl Fast {
         counters.extend(on.paths.counters());
         counters.push(("fast_links", on.attached.len() as u64));
         counters
+    }
+
+    /// The ways it knows, where there is one.
+    pub(crate) fn ways(&self) -> Option<&Ways> {
+        self.on.as_ref().map(|on| &on.ways)
     }
 
     /// Says how it is.
@@ -290,6 +299,11 @@ impl On {
         let ways = Ways::open(setup.mark)?;
         let pins = Pins::of(&setup.root, &setup.table).map_err(|error| error.to_string())?.with_layout(setup.layout);
         let unpinned = pins.make().err().unwrap_or_default();
+        if !unpinned.is_empty() && !pins.links().is_empty() {
+            // They would come before ours, with a map that nobody looks after.
+            remove(&setup.root, &setup.table)
+                .map_err(|error| format!("{unpinned}; what a run before has left there cannot be removed: {error}"))?;
+        }
         let pins = unpinned.is_empty().then_some(pins);
         let inherited = pins.as_ref().is_some_and(|pins| pins.map().exists());
         let (mut program, table) = program::load(pins.as_ref(), setup.entries, setup.seed)?;
@@ -377,7 +391,7 @@ impl On {
         if let Some(why) = self.refused.get(&link) {
             return Err(Slow::Refused(why.clone()));
         }
-        self.attacher.ask(link);
+        self.attacher.put(link);
         self.look.get_or_insert(now.after(LOOK));
         Err(Slow::Attaching(self.name(link)))
     }
@@ -403,7 +417,7 @@ impl On {
         if some {
             self.todo.extend(self.paths.attaching());
         }
-        self.look = (!self.attacher.is_idle()).then(|| now.after(LOOK));
+        self.look = (!self.attacher.is_answered()).then(|| now.after(LOOK));
     }
 
     fn name(&self, link: u32) -> String {
@@ -420,7 +434,7 @@ impl On {
             self.attached.iter().filter(|(link, attached)| dead(link, attached)).map(|(link, _)| *link).collect();
         for link in dead {
             if let Some(attached) = self.attached.remove(&link) {
-                self.forget_link(link, attached.hook);
+                self.attacher.take(link, attached);
             }
             self.unused.remove(&link);
         }
@@ -449,9 +463,8 @@ impl On {
         let spared = self.unused.iter().filter(|(_, since)| since.after(SPARE) > now).map(|(link, _)| *link).collect();
         for link in superfluous(&wanted, &attached, &spared) {
             self.unused.remove(&link);
-            let Some(attached) = self.attached.remove(&link) else { continue };
-            if let Err(error) = program::detach(link, attached, self.pins.as_ref(), self.ways.routes()) {
-                tracing::warn!(link, "the fast path cannot be taken from it: {error}");
+            if let Some(attached) = self.attached.remove(&link) {
+                self.attacher.take(link, attached);
             }
         }
     }

@@ -1,6 +1,7 @@
 //! Which call is where in the map: who owns which key, what was counted so far, which links are used.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Bound;
 
 use callgate_pptp::{CallPath, Traffic};
 
@@ -170,8 +171,11 @@ impl Paths {
         Both { up, down }
     }
 
-    pub(super) fn all(&self) -> impl Iterator<Item = CallPath> + '_ {
-        self.open.keys().copied()
+    /// All of them, those from `next` on first.
+    pub(super) fn all_from(&self, next: Option<CallPath>) -> impl Iterator<Item = CallPath> + '_ {
+        let from = next.map_or(Bound::Unbounded, Bound::Included);
+        let before = next.map(|next| self.open.range(..next)).into_iter().flatten();
+        self.open.range((from, Bound::Unbounded)).chain(before).map(|(path, _)| *path)
     }
 
     pub(super) fn placed(&self) -> impl Iterator<Item = CallPath> + '_ {

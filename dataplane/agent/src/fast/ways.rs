@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use super::decide::Way;
 use crate::netlink::{Hop, Link, NextHop, Routes};
@@ -48,7 +49,7 @@ pub(crate) struct Ways {
     routes: Routes,
     /// Packet mark of what the ALG sends: the fast path goes where that would go.
     mark: u32,
-    links: BTreeMap<u32, Link>,
+    links: Arc<BTreeMap<u32, Link>>,
     known: HashMap<Ipv4Addr, Result<Way, Slow>>,
 }
 
@@ -59,7 +60,7 @@ impl Ways {
     /// When no netlink socket can be opened, or links not be listed.
     pub(crate) fn open(mark: u32) -> Result<Self, String> {
         let routes = Routes::open().map_err(|error| format!("opening a route netlink socket: {error}"))?;
-        let mut ways = Self { routes, mark, links: BTreeMap::new(), known: HashMap::new() };
+        let mut ways = Self { routes, mark, links: Arc::default(), known: HashMap::new() };
         ways.forget()?;
         Ok(ways)
     }
@@ -71,8 +72,14 @@ impl Ways {
     pub(crate) fn forget(&mut self) -> Result<(), String> {
         self.known.clear();
         let links = self.routes.links().map_err(|error| format!("listing links: {error}"))?;
-        self.links = links.into_iter().map(|link| (link.index, link)).collect();
+        self.links = Arc::new(links.into_iter().map(|link| (link.index, link)).collect());
         Ok(())
+    }
+
+    /// The same where another has just listed them: that waits for whoever changes links.
+    pub(crate) fn forget_like(&mut self, other: &Self) {
+        self.known.clear();
+        self.links = Arc::clone(&other.links);
     }
 
     /// The way to this address.

@@ -36,6 +36,7 @@ pub(crate) use tenants::Tenant;
 
 use crate::alg::node::Shared;
 use crate::args::Common;
+use crate::fast::Home;
 use crate::kernel::{Kernel, Options, Record};
 use crate::netlink::{Changes, Doors, Tables};
 use crate::shared::Place;
@@ -102,12 +103,13 @@ async fn serve<S: Source>(
         None
     });
     let mut worth_keeping = record.is_some();
-    let before = record.as_ref().and_then(|record| record.options.as_ref());
-    if let Some(before) = before.filter(|before| before.nft_table != options.nft_table) {
-        fast::remove(&args.bpf_dir, &before.nft_table)
-            .map_err(Error::msg)
-            .context("removing the fast path of the run before")?;
-    }
+    let before = Home::of(&state).or_else(|| {
+        let options = record.as_ref()?.options.as_ref()?;
+        Some(Home::here(&args.bpf_dir, &options.nft_table))
+    });
+    Home::move_in(&Home::here(&args.bpf_dir, &options.nft_table), before, &state)
+        .map_err(Error::msg)
+        .context("removing the fast path of the run before")?;
     let kept = state.kernel_record();
     let save = Box::new(move |record: &Record| write_whole(&kept, &serde_json::to_vec(record)?));
     let mut kernel = match Kernel::start(options.clone(), record, save) {

@@ -28,7 +28,7 @@ pub struct Instruction {
 
 /// What the tap on an external device lets through: packets addressed to this host that are
 /// TCP from `server_ports` to `external_ports`, enhanced GRE (RFC 2637 section 4.1) and its later fragments, or an ICMP error
-/// (types 3 and 11) about GRE or about TCP from `external_ports`; and all of it only to `addresses`.
+/// (types 3 and 11) about GRE or about TCP from `external_ports`; and all of it only to `addresses`, and not by a link of `elsewhere`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Outside {
     /// External addresses, sorted.
@@ -37,6 +37,8 @@ pub struct Outside {
     pub server_ports: Vec<PortRange>,
     /// Our own ports of control connections, sorted and disjoint.
     pub external_ports: Vec<PortRange>,
+    /// Links that are read by taps of their own. What comes by a VLAN, macvlan or bond is shown to a tap on the link below it too.
+    pub elsewhere: Vec<u32>,
 }
 
 impl Outside {
@@ -44,6 +46,16 @@ impl Outside {
     #[must_use]
     pub fn program(&self) -> Vec<Instruction> {
         let mut p = Program::default();
+        if !self.elsewhere.is_empty() {
+            p.op(LD_W_ABS, (libc::SKF_AD_OFF + libc::SKF_AD_IFINDEX) as u32);
+            for link in &self.elsewhere {
+                p.jump(JEQ, *link, Elsewhere, Next);
+            }
+            p.go(Here);
+            p.place(Elsewhere);
+            p.op(RET, 0);
+            p.place(Here);
+        }
         p.op(LD_W_ABS, (libc::SKF_AD_OFF + libc::SKF_AD_PKTTYPE) as u32);
         p.jump(JEQ, u32::from(libc::PACKET_HOST), Next, Drop);
         protocol_switch(&mut p);
@@ -180,6 +192,8 @@ const fn net(offset: i32) -> u32 {
 enum Label {
     Next,
     Skip(u8),
+    Elsewhere,
+    Here,
     Gre,
     Tcp,
     Icmp,
@@ -188,7 +202,7 @@ enum Label {
     Drop,
     Accept,
 }
-use Label::{Accept, Destination, Drop, Gre, Icmp, IcmpInner, Next, Skip, Tcp};
+use Label::{Accept, Destination, Drop, Elsewhere, Gre, Here, Icmp, IcmpInner, Next, Skip, Tcp};
 
 #[derive(Default)]
 struct Program {
@@ -242,7 +256,7 @@ impl Program {
             match label {
                 Next => 0,
                 Skip(n) => usize::from(n),
-                Gre | Tcp | Icmp | IcmpInner | Destination | Drop | Accept => self
+                Elsewhere | Here | Gre | Tcp | Icmp | IcmpInner | Destination | Drop | Accept => self
                     .places
                     .iter()
                     .filter(|(l, to)| *l == label && *to > at)

@@ -15,6 +15,7 @@ fn outside() -> Outside {
         addresses: vec![Ipv4Addr::from(EXTERNAL)],
         server_ports: vec![PortRange { first: 1723, last: 1723 }, PortRange { first: 2000, last: 2010 }],
         external_ports: vec![PortRange { first: 10_000, last: 29_999 }, PortRange { first: 61_000, last: 65_535 }],
+        elsewhere: vec![],
     }
 }
 
@@ -157,6 +158,7 @@ fn lists_at_their_caps_still_assemble_and_beyond_them_the_check_is_left_out() {
         addresses: hosts(MAX_ADDRESSES as u32),
         server_ports: many(MAX_RANGES as u16),
         external_ports: many(MAX_RANGES as u16),
+        elsewhere: vec![],
     };
     let last = [10, 0, 0, MAX_ADDRESSES as u8 - 1];
     let beyond = [10, 0, 0, MAX_ADDRESSES as u8];
@@ -164,7 +166,10 @@ fn lists_at_their_caps_still_assemble_and_beyond_them_the_check_is_left_out() {
     assert!(passes(&p, &ipv4(6, SERVER, last, 0, 0, &ports(2 * MAX_RANGES as u16 - 1, 1))));
     assert!(!passes(&p, &ipv4(6, SERVER, last, 0, 0, &ports(2 * MAX_RANGES as u16 - 2, 1))));
     assert!(!passes(&p, &ipv4(6, SERVER, beyond, 0, 0, &ports(1, 1))));
-    let more = Outside { addresses: hosts(201), server_ports: many(25), external_ports: many(25) }.program();
+    let elsewhere: Vec<u32> = (1..=64).collect();
+    assert_eq!(Outside { elsewhere, ..caps }.program().len(), p.len() + 64 + 3);
+    let more = Outside { addresses: hosts(201), server_ports: many(25), external_ports: many(25), elsewhere: vec![] }
+        .program();
     assert!(passes(&more, &ipv4(6, SERVER, beyond, 0, 0, &ports(2, 2))));
 }
 

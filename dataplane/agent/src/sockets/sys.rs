@@ -50,6 +50,16 @@ pub(super) fn bind_ipv4(fd: &OwnedFd, ifindex: u32) -> io::Result<()> {
     if r == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Index of the interface a packet socket reads; -1 once that has been taken away (net/packet/af_packet.c, `packet_notifier`).
+pub(super) fn bound_to(fd: &OwnedFd) -> io::Result<i32> {
+    // SAFETY: sockaddr_ll is plain data; all zeroes is a value of it.
+    let mut address: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
+    let mut length = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
+    // SAFETY: address has the length given, and the kernel writes no more than that.
+    let r = unsafe { libc::getsockname(fd.as_raw_fd(), (&raw mut address).cast(), &raw mut length) };
+    if r == 0 { Ok(address.sll_ifindex) } else { Err(io::Error::last_os_error()) }
+}
+
 /// Sets an option of level SOL_PACKET, whose value is plain data.
 pub(super) fn set_packet_option<T: Copy>(fd: &OwnedFd, option: i32, value: T) -> io::Result<()> {
     // SAFETY: the value has the length given, and is only read.

@@ -62,6 +62,13 @@ impl Tap {
         self.ifindex
     }
 
+    /// Whether it reads its interface. One that was removed, or was in another network namespace, is read no more, also when it is
+    /// there again with the same number. Asks nothing that waits for who changes links.
+    #[must_use]
+    pub fn is_bound(&self) -> bool {
+        sys::bound_to(&self.fd).is_ok_and(|ifindex| ifindex == self.ifindex as i32)
+    }
+
     /// Packets the kernel has dropped since `open` because the socket's buffer was full.
     pub fn drops(&self) -> u64 {
         // Reading resets the kernel's count.

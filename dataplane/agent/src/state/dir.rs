@@ -17,10 +17,21 @@ const KERNEL: &str = "kernel.json";
 pub(crate) const TENANTS: &str = "tenants.json";
 pub(crate) const SERVERS: &str = "servers.json";
 pub(crate) const HANDOVER: &str = "handover.json";
+pub(crate) const FAST: &str = "fast.json";
 
 /// Every file that is ever here, beside those of the journal.
-const OURS: [&str; 9] =
-    ["lock", "boot-id", KERNEL, TENANTS, SERVERS, HANDOVER, "config.snapshot", "manifests.json", "last-good.json"];
+const OURS: [&str; 10] = [
+    "lock",
+    "boot-id",
+    KERNEL,
+    TENANTS,
+    SERVERS,
+    HANDOVER,
+    FAST,
+    "config.snapshot",
+    "manifests.json",
+    "last-good.json",
+];
 
 /// Why the state directory cannot be used.
 #[derive(Debug, Error)]
@@ -162,7 +173,7 @@ fn remove_boot_state(path: &Path) -> io::Result<()> {
         let entry = entry?;
         let name = entry.file_name();
         let name = name.to_string_lossy();
-        let of_the_kernel = [KERNEL, TENANTS, SERVERS, HANDOVER].contains(&&*name);
+        let of_the_kernel = [KERNEL, TENANTS, SERVERS, HANDOVER, FAST].contains(&&*name);
         if of_the_kernel || name.starts_with("calls.") {
             fs::remove_file(entry.path())?;
         }
@@ -201,7 +212,8 @@ mod tests {
     fn state_of_another_boot_is_discarded_and_manifests_are_kept() {
         let dir = tempfile::tempdir().unwrap();
         let fill = || {
-            for name in ["kernel.json", "calls.snapshot", "calls.log.0", "handover.json", "manifests.json"] {
+            for name in ["kernel.json", "calls.snapshot", "calls.log.0", "handover.json", "fast.json", "manifests.json"]
+            {
                 fs::write(dir.path().join(name), "1").unwrap();
             }
         };
@@ -211,8 +223,16 @@ mod tests {
         let same_boot = names(dir.path());
         assert!(StateDir::open(dir.path(), "boot-2").unwrap().discarded());
         let other_boot = names(dir.path());
-        let kept =
-            ["boot-id", "calls.log.0", "calls.snapshot", "handover.json", "kernel.json", "lock", "manifests.json"];
+        let kept = [
+            "boot-id",
+            "calls.log.0",
+            "calls.snapshot",
+            "fast.json",
+            "handover.json",
+            "kernel.json",
+            "lock",
+            "manifests.json",
+        ];
         assert_eq!(same_boot, kept);
         assert_eq!(other_boot, ["boot-id", "lock", "manifests.json"]);
     }

@@ -46,6 +46,8 @@ pub struct Journal {
     log: File,
     /// Lines in the current log.
     lines: usize,
+    /// Bytes of them: whatever is behind these was written only in part.
+    length: u64,
     /// Entries of the last snapshot.
     snapshot: usize,
     pending: Vec<u8>,
@@ -53,6 +55,8 @@ pub struct Journal {
     /// Something could not be written: only a new snapshot makes the files whole again.
     incomplete: bool,
     compaction: Option<JoinHandle<io::Result<()>>>,
+    /// How a compaction has ended that nobody was told of yet.
+    failed: Option<io::Error>,
 }
 
 impl Journal {
@@ -78,16 +82,19 @@ impl Journal {
             }
         }
         let log = open_log(dir, number)?;
+        let length = log.metadata()?.len();
         let journal = Self {
             dir: dir.to_owned(),
             number,
             log,
             lines,
+            length,
             snapshot,
             pending: Vec::new(),
             pending_lines: 0,
             incomplete: false,
             compaction: None,
+            failed: None,
         };
         Ok((journal, entries, damages))
     }
@@ -113,6 +120,11 @@ impl Journal {
         }
         let result = self.log.write_all(&self.pending);
         self.lines += self.pending_lines;
+        match &result {
+            Ok(()) => self.length += self.pending.len() as u64,
+            // The next entry must not be read as the end of this one.
+            Err(_) => drop(self.log.set_len(self.length)),
+        }
         self.pending.clear();
         self.pending_lines = 0;
         self.incomplete |= result.is_err();
@@ -121,9 +133,13 @@ impl Journal {
 
     /// Whether a snapshot would shorten the journal much, or is needed to repair it.
     #[must_use]
-    pub fn wants_compaction(&self) -> bool {
-        let idle = self.compaction.as_ref().is_none_or(JoinHandle::is_finished);
-        idle && (self.incomplete || self.lines > SHORT.max(4 * self.snapshot))
+    pub fn wants_compaction(&mut self) -> bool {
+        if self.compaction.as_ref().is_some_and(JoinHandle::is_finished)
+            && let Err(error) = self.finish_compaction()
+        {
+            self.failed = Some(error);
+        }
+        self.compaction.is_none() && (self.incomplete || self.lines > SHORT.max(4 * self.snapshot))
     }
 
     /// Begins a new log and, in the background, replaces everything before it by a snapshot of `entries`, which must be the state
@@ -132,13 +148,13 @@ impl Journal {
     /// # Errors
     /// When the new log cannot be opened, or the earlier snapshot could not be written; the journal stays whole.
     pub fn compact<T: Serialize + Send + 'static>(&mut self, entries: Vec<T>) -> io::Result<()> {
-        let earlier = self.finish_compaction();
+        let earlier = self.finish_compaction().and(self.failed.take().map_or(Ok(()), Err));
         let written = self.flush();
         let number = self.number + 1;
         // A rest of a run that died during its own compaction.
         self.log = create(&self.dir.join(format!("{LOG}{number}"))).and_then(|_| open_log(&self.dir, number))?;
         self.number = number;
-        self.lines = 0;
+        (self.lines, self.length) = (0, 0);
         self.snapshot = entries.len();
         let dir = self.dir.clone();
         let thread = std::thread::Builder::new().name("compaction".into());

@@ -128,6 +128,60 @@ fn a_failed_write_asks_for_the_snapshot_that_makes_up_for_it() {
     assert_eq!(open(dir.path()).1, [1]);
 }
 
+#[test]
+fn a_snapshot_that_failed_is_asked_for_until_one_has_made_up_for_what_was_not_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut journal, ..) = open(dir.path());
+    journal.log = OpenOptions::new().write(true).open("/dev/full").unwrap();
+    journal.append(&1u32);
+    assert!(journal.flush().is_err());
+    // Where the snapshot is to be written there is something else.
+    let hindrance = dir.path().join("calls.snapshot.new");
+    fs::create_dir(&hindrance).unwrap();
+    let ended = |journal: &Journal| {
+        while journal.compaction.as_ref().is_some_and(|thread| !thread.is_finished()) {
+            std::thread::yield_now();
+        }
+    };
+    journal.compact(vec![1u32]).unwrap();
+    ended(&journal);
+    assert!(journal.wants_compaction() && journal.wants_compaction());
+    assert!(journal.compact(vec![1u32]).is_err(), "what the earlier one ended with");
+    ended(&journal);
+    assert!(journal.wants_compaction());
+    fs::remove_dir(hindrance).unwrap();
+    assert!(journal.compact(vec![1u32]).is_err());
+    ended(&journal);
+    assert!(!journal.wants_compaction());
+    drop(journal);
+    assert_eq!(open(dir.path()).1, [1]);
+}
+
+#[test]
+fn a_write_that_failed_halfway_leaves_no_line_that_the_next_one_would_continue() {
+    if !nix::unistd::geteuid().is_root() {
+        return crate::skipped::skipped("needs root");
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().to_owned();
+    let body = move || {
+        // A file system of two pages, seen by this thread alone.
+        use nix::mount::{MsFlags, mount};
+        let none: Option<&str> = None;
+        nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).unwrap();
+        mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).unwrap();
+        mount(Some("tmpfs"), &path, Some("tmpfs"), MsFlags::empty(), Some("size=8k")).unwrap();
+        let (mut journal, ..) = Journal::open::<String>(&path).unwrap();
+        for entry in ["first".to_owned(), "x".repeat(9_000), "last".to_owned()] {
+            journal.append(&entry);
+            assert_eq!(journal.flush().is_ok(), entry.len() < 9_000);
+        }
+        assert_eq!(fs::read_to_string(path.join("calls.log.0")).unwrap(), "\"first\"\n\"last\"\n");
+        assert!(journal.wants_compaction());
+    };
+    std::thread::spawn(body).join().unwrap();
+}
+
 proptest::proptest! {
     #[test]
     fn no_content_makes_opening_panic(log in proptest::collection::vec(proptest::num::u8::ANY, 0..200),

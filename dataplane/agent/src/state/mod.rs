@@ -7,6 +7,7 @@
 //!            config.snapshot  last good snapshot of the operator        (cluster)
 //!            tenants.json     links by which pods' addresses are reached (cluster)
 //!            servers.json     what Auto has learned about servers      (shared)
+//!            fast.json        where the fast path has its names           (fast)
 //!            handover.json    connections and calls of Shared, between two processes (shared)
 //!            manifests.json   last good text of each manifest           (standalone)
 //!            last-good.json   what each object last resolved to         (callgate_compile::LastGood)
@@ -20,6 +21,6 @@ mod file;
 mod journal;
 
 pub use dir::{Error, StateDir};
-pub(crate) use dir::{HANDOVER, SERVERS, TENANTS};
+pub(crate) use dir::{FAST, HANDOVER, SERVERS, TENANTS};
 pub use file::write_whole;
 pub use journal::{Damage, Journal};

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use callgate_agent::fast::{Hook, LAYOUT, Mode, Pins, Setup, remove};
 use callgate_pptp::CallPath;
+use nix::mount::{MsFlags, mount};
 
 use super::lab::{Lab, Sender, call, opened, root, sh, skipped};
 use super::packets::Gre;
@@ -168,6 +169,38 @@ fn a_start_without_the_fast_path_removes_what_a_run_before_has_left() {
         comes_to_the_alg(&lab, &Gre::up(&call(1)).bytes());
         assert_eq!((surface(), lab.root.join("callgate").exists()), (before, false));
     }
+}
+
+#[test]
+fn where_no_name_can_be_given_any_more_what_has_one_is_removed_or_nothing_begins() {
+    if !root() {
+        return;
+    }
+    let lab = Lab::new();
+    let up = Gre::up(&call(1)).bytes();
+    let begun = || drop(lab.start(Mode::Auto, &calls(2)));
+    begun();
+    // Something else has the name of the next map's directory.
+    let other = Setup { layout: LAYOUT + 1, ..lab.setup() };
+    let hindrance = Pins::of(&lab.root, "callgate").unwrap().with_layout(LAYOUT + 1).map();
+    std::os::unix::fs::symlink("nowhere", hindrance.parent().unwrap()).unwrap();
+    let (fast, status) = lab.start_with(other.clone(), &calls(2));
+    assert!(!status.get().unwrap_or_default().unpinned.is_empty());
+    assert_eq!(Pins::of(&lab.root, "callgate").unwrap().links(), []);
+    passes(&lab, &call(1));
+    assert_eq!(fast.passed(&call(1)).unwrap().up.traffic.packets, 1, "by the new one");
+    drop(fast);
+    comes_to_the_alg(&lab, &up);
+    begun();
+    let none: Option<&str> = None;
+    mount(none, &lab.root, none, MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY, none).unwrap();
+    let (fast, status) = lab.start_with(other, &calls(2));
+    let off = status.get().unwrap_or_default().off;
+    assert!(off.contains("what a run before has left there cannot be removed"), "{off}");
+    drop(fast);
+    mount(none, &lab.root, none, MsFlags::MS_REMOUNT, none).unwrap();
+    remove(&lab.root, "callgate").unwrap();
+    comes_to_the_alg(&lab, &up);
 }
 
 #[test]

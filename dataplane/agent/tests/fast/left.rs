@@ -112,6 +112,26 @@ fn what_does_not_fit_the_way_out_comes_to_the_alg_which_tells_the_sender_or_cuts
 }
 
 #[test]
+fn a_frame_counts_with_what_is_behind_its_packet() {
+    if !root() {
+        return;
+    }
+    let (lab, mut fast, _) = Lab::with_call(Mode::Auto);
+    sh("ip link set cg-out mtu 1300");
+    fast.refresh();
+    fast.work(NOW);
+    let up = Gre::up(&call(1)).length(100);
+    let followed = |packet: &Gre, length: usize| [packet.bytes(), vec![0; length - 100]].concat();
+    lab.client_sends().send(&followed(&up, 1_300));
+    assert_eq!(lab.at_server.wait(1), [followed(&up.beyond(&call(1)), 1_300)]);
+    // The link would drop it, and nobody would hear of it.
+    let large = followed(&up, 1_301);
+    lab.client_sends().send(&large);
+    assert_eq!(lab.at_gateway.wait(1), [large]);
+    assert_eq!(counters(&fast), [("fast_left_too_big", 1)]);
+}
+
+#[test]
 fn a_packet_by_another_link_than_its_calls_is_left_to_the_alg() {
     if !root() {
         return;

@@ -1,5 +1,7 @@
 //! What passes, as what it comes out, and what is counted of it.
 
+use std::time::{Duration, Instant};
+
 use callgate_agent::fast::{Both, Fast, Mode, Setup, Slow, Status};
 use callgate_pptp::{CallPath, IdPair, Traffic};
 
@@ -295,4 +297,22 @@ fn a_route_whose_next_hop_has_no_ipv4_address_keeps_its_calls_with_the_alg() {
     }
     pass(&lab, &path, &[Gre::up(&path)], &[Gre::down(&path)]);
     assert_eq!(slow(&status), None);
+}
+
+#[test]
+fn calls_at_the_end_of_the_list_have_their_turn_however_often_routes_change() {
+    if !root() {
+        return;
+    }
+    let lab = Lab::new();
+    let paths: Vec<CallPath> = (0..20_000).map(call).collect();
+    let (mut fast, _) = lab.start_with(Setup { entries: 40_000, ..lab.setup() }, &paths);
+    assert_eq!(fast.placed().count(), paths.len());
+    sh("ip route del default");
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while fast.placed().next().is_some() {
+        assert!(Instant::now() < deadline, "{} calls have the way they had", fast.placed().count());
+        fast.refresh();
+        fast.work(NOW);
+    }
 }
