@@ -31,7 +31,7 @@ pub(crate) async fn farewell(handle: &Handle) {
     }
 }
 
-/// `None` when the ALG has ended.
+/// Those of clients, and those of the shared mode to servers; `None` when the ALG has ended.
 async fn connections(handle: &Handle) -> Option<usize> {
-    handle.totals().await.map(|totals| totals.connections)
+    handle.totals().await.map(|totals| totals.connections + totals.tunnels.len())
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use callgate_pptp::wire::{ipv4, tcp};
-use callgate_pptp::{Admission, Flow, Now};
+use callgate_pptp::{Admission, Flow, Now, Policy};
 use serde::{Deserialize, Serialize};
 
 /// How long a connection that is over still gets its segments, ms: a little longer than Linux's TIME_WAIT of 60 s.
@@ -71,6 +71,8 @@ pub(super) struct Segment {
 pub(super) struct Ends {
     states: HashMap<End, State>,
     deadlines: BTreeSet<(Now, End)>,
+    /// Of clients, not accepted yet.
+    awaited: BTreeSet<Flow>,
     /// Those to servers.
     outers: BTreeSet<Outer>,
 }
@@ -128,6 +130,32 @@ impl Ends {
         self.set(End::Client(flow), State::Awaited(Box::new(awaited), until), Some(until));
     }
 
+    /// Connections of this client whose SYN was let through and that are not accepted yet.
+    pub(super) fn awaited_of(&self, client: Ipv4Addr) -> u32 {
+        let first = Flow { client, client_port: 0, server: Ipv4Addr::UNSPECIFIED, server_port: 0 };
+        let last = Flow { client, client_port: u16::MAX, server: Ipv4Addr::BROADCAST, server_port: u16::MAX };
+        self.awaited.range(first..=last).count() as u32
+    }
+
+    /// After a change of configuration: what is awaited may be opened as `look_up` says now, or not at all any more.
+    pub(super) fn renew(&mut self, look_up: &mut dyn FnMut(&Policy) -> Option<Policy>) {
+        for end in self.awaited.iter().copied().map(End::Client).collect::<Vec<_>>() {
+            let Some(State::Awaited(awaited, _)) = self.states.get_mut(&end) else { continue };
+            match look_up(&awaited.admission.policy) {
+                Some(policy) => awaited.admission.policy = policy,
+                None => self.disown(end),
+            }
+        }
+    }
+
+    /// From now on its segments are others'.
+    pub(super) fn disown(&mut self, end: End) {
+        if let Some(State::Awaited(_, at) | State::Leaving(at)) = self.states.remove(&end) {
+            self.deadlines.remove(&(at, end));
+        }
+        self.unlist(end);
+    }
+
     /// The connection was accepted: how it may be opened; `None` when nobody has let it through.
     pub(super) fn accepted(&mut self, flow: Flow) -> Option<Awaited> {
         let State::Awaited(awaited, _) = self.states.get(&End::Client(flow))?.clone() else { return None };
@@ -168,10 +196,15 @@ impl Ends {
         while let Some(&(at, end)) = self.deadlines.first().filter(|(at, _)| *at <= now) {
             self.deadlines.remove(&(at, end));
             self.states.remove(&end);
-            if let End::Server(outer) = end {
-                self.outers.remove(&outer);
-            }
+            self.unlist(end);
         }
+    }
+
+    fn unlist(&mut self, end: End) {
+        match end {
+            End::Client(flow) => self.awaited.remove(&flow),
+            End::Server(outer) => self.outers.remove(&outer),
+        };
     }
 
     /// External addresses and servers of connections to servers.
@@ -190,10 +223,12 @@ impl Ends {
     }
 
     fn set(&mut self, end: End, state: State, deadline: Option<Now>) {
+        match (end, &state) {
+            (End::Server(outer), _) => self.outers.insert(outer),
+            (End::Client(flow), State::Awaited(..)) => self.awaited.insert(flow),
+            (End::Client(flow), State::Live | State::Leaving(_)) => self.awaited.remove(&flow),
+        };
         let old = self.states.insert(end, state);
-        if let End::Server(outer) = end {
-            self.outers.insert(outer);
-        }
         if let Some(State::Awaited(_, at) | State::Leaving(at)) = old {
             self.deadlines.remove(&(at, end));
         }

@@ -1,7 +1,5 @@
 //! Whose a segment is, through the life of a connection.
 
-use callgate_pptp::Policy;
-
 use super::*;
 
 const FLOW: Flow = Flow {
@@ -63,6 +61,44 @@ fn a_handshake_that_is_never_completed_is_forgotten() {
     ends.awaits(FLOW, awaited(), Now(5));
     ends.forget(Now(5 + HANDSHAKE));
     assert_eq!(ends.accepted(FLOW), None);
+}
+
+#[test]
+fn what_a_client_has_awaited_is_counted_until_it_is_accepted_or_forgotten() {
+    let (mut ends, flow) = (Ends::default(), |client_port| Flow { client_port, ..FLOW });
+    let another = Flow { client: Ipv4Addr::new(10, 0, 0, 3), ..FLOW };
+    for flow in [flow(1), flow(2), flow(u16::MAX), another] {
+        ends.awaits(flow, awaited(), Now(5));
+    }
+    ends.awaits(flow(1), awaited(), Now(6));
+    assert_eq!((ends.awaited_of(FLOW.client), ends.awaited_of(another.client)), (3, 1));
+    ends.accepted(flow(1)).unwrap();
+    assert_eq!(ends.awaited_of(FLOW.client), 2);
+    ends.over(End::Client(flow(1)), Now(7));
+    ends.forget(Now(5 + HANDSHAKE));
+    assert_eq!((ends.awaited_of(FLOW.client), ends.awaited_of(another.client)), (0, 0));
+}
+
+#[test]
+fn what_is_awaited_follows_the_rules_and_is_forgotten_with_its_own() {
+    let (mut ends, stays, goes) = (Ends::default(), FLOW, Flow { client_port: 1, ..FLOW });
+    ends.awaits(stays, awaited(), Now(5));
+    let mut other = awaited();
+    other.admission.policy.rule = "pos/other".into();
+    ends.awaits(goes, other, Now(5));
+    ends.renew(&mut |old| (old.rule == "pos/tills").then(|| Policy { max_calls: 7, ..old.clone() }));
+    assert_eq!((ends.has(End::Client(goes)), ends.accepted(goes)), (false, None));
+    assert_eq!(ends.accepted(stays).unwrap().admission.policy.max_calls, 7);
+    assert_eq!(ends.next(), None);
+}
+
+#[test]
+fn what_another_mode_opens_anew_is_not_taken_for_what_is_over() {
+    let (mut ends, end) = (Ends::default(), End::Client(FLOW));
+    ends.live(end);
+    ends.over(end, Now(1_000));
+    ends.disown(end);
+    assert!(ends.is_empty() && ends.next().is_none());
 }
 
 #[test]

@@ -16,11 +16,14 @@ pub(super) struct Leaving {
 }
 
 impl Leaving {
-    /// This one has time until then; the one of the same client that has had its time, since they are too many.
-    pub(super) fn add(&mut self, token: u64, client: Option<Ipv4Addr>, until: Now) -> Option<u64> {
+    /// This one has time until then.
+    pub(super) fn add(&mut self, token: u64, client: Option<Ipv4Addr>, until: Now) {
         self.by_time.insert((until, token));
-        let client = client?;
-        self.by_client.insert((client, until, token));
+        self.by_client.extend(client.map(|client| (client, until, token)));
+    }
+
+    /// The oldest of this client, if they are too many.
+    pub(super) fn too_many(&self, client: Ipv4Addr) -> Option<u64> {
         let mut own = self.by_client.range((client, Now(0), 0)..=(client, Now(u64::MAX), u64::MAX));
         let &(_, _, oldest) = own.next()?;
         (own.count() >= PER_CLIENT).then_some(oldest)
@@ -54,22 +57,18 @@ mod tests {
 
     #[test]
     fn who_closes_ever_more_loses_the_oldest_and_nobody_elses() {
-        let mut leaving = Leaving::default();
-        assert_eq!(leaving.add(1, B, Now(5)), None);
-        for token in 2..10 {
-            assert_eq!(leaving.add(token, A, Now(10 + token)), None, "{token}");
-        }
-        assert_eq!(leaving.add(10, A, Now(20)), Some(2));
+        let (mut leaving, [a, b]) = (Leaving::default(), [A, B].map(Option::unwrap));
+        leaving.add(1, B, Now(5));
+        (2..10).for_each(|token| leaving.add(token, A, Now(10 + token)));
+        assert_eq!((leaving.too_many(a), leaving.too_many(b)), (None, None), "eight");
+        leaving.add(10, A, Now(20));
+        assert_eq!((leaving.too_many(a), leaving.too_many(b)), (Some(2), None));
         leaving.remove(2, A, Now(12));
-        assert_eq!(leaving.add(11, A, Now(21)), Some(3));
-        assert_eq!(leaving.add(12, B, Now(21)), None);
-        for token in 13..100 {
-            assert_eq!(
-                leaving.add(token, None, Now(22)),
-                None,
-                "connections to servers are as many as there are calls"
-            );
-        }
+        assert_eq!(leaving.too_many(a), None);
+        leaving.add(11, A, Now(21));
+        assert_eq!(leaving.too_many(a), Some(3));
+        leaving.remove(11, A, Now(21));
+        assert_eq!(leaving.too_many(a), None, "whoever closes at once costs nobody else");
     }
 
     #[test]

@@ -124,9 +124,9 @@ impl Legs {
         Ok(())
     }
 
-    /// How many connections there may be, when there is no room for a client and a server more.
-    pub(super) fn full(&self) -> Option<u32> {
-        (self.lines.len() + 2 > self.room).then(|| u32::try_from(self.room).unwrap_or(u32::MAX))
+    /// How many connections there may be, when there is no room for so many more.
+    pub(super) fn full(&self, more: usize) -> Option<u32> {
+        (self.lines.len() + more > self.room).then(|| u32::try_from(self.room).unwrap_or(u32::MAX))
     }
 
     /// Begins a connection to a server.
@@ -193,14 +193,12 @@ impl Legs {
     /// Closes behind what is to be written; the core has forgotten it.
     pub(super) fn close(&mut self, leg: Leg, now: Now, heard: &mut Vec<Heard>) {
         let Some(token) = self.by_leg.remove(&leg) else { return };
-        let mut too_many = None;
-        if let Some(line) = self.lines.get_mut(&token) {
-            let until = now.after(FAREWELL);
-            (line.leg, line.until) = (None, Some(until));
-            too_many = self.leaving.add(token, line.end.client(), until);
-        }
+        let Some(line) = self.lines.get_mut(&token) else { return };
+        let (client, until) = (line.end.client(), now.after(FAREWELL));
+        (line.leg, line.until) = (None, Some(until));
+        self.leaving.add(token, client, until);
         self.push(token, heard);
-        if let Some(oldest) = too_many {
+        if let Some(oldest) = client.and_then(|client| self.leaving.too_many(client)) {
             self.drop_line(oldest, heard);
         }
     }

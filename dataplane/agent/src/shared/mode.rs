@@ -125,12 +125,16 @@ impl Mode {
             Side::Client => End::Client(segment.flow()),
             Side::Server => End::Server(segment.outer()),
         };
-        if from == Side::Client
-            && segment.opens
-            && self.ends.is_new(end)
-            && !self.opens(segment.flow(), packet, with)?
-        {
-            return Some(Passed::Done);
+        if from == Side::Client && segment.opens && self.ends.is_new(end) {
+            match self.opens(segment.flow(), packet, with) {
+                Some(true) => {}
+                Some(false) => return Some(Passed::Done),
+                None => {
+                    // Neither is what follows the SYN, though a connection between the same ends was ours a moment ago.
+                    self.ends.disown(end);
+                    return None;
+                }
+            }
         }
         if !self.ends.has(end) {
             return None;
@@ -157,8 +161,12 @@ impl Mode {
             ControlConnection::Auto => true,
             ControlConnection::PerClient => return None,
         };
-        if let Some(most) = self.legs.full() {
-            self.refuse(flow, packet, OpenRefusal::MaxConnections(most), with);
+        // A client and a server more.
+        let full = self.legs.full(2).map(OpenRefusal::MaxConnections);
+        let awaited = self.ends.awaited_of(flow.client);
+        let many = awaited >= with.engine.limits().half_open_per_client;
+        if let Some(why) = full.or_else(|| many.then_some(OpenRefusal::HalfOpenClient(awaited))) {
+            self.refuse(flow, packet, why, with);
             return Some(false);
         }
         let external = match with.gate.open_way(flow.server, external) {
@@ -209,6 +217,12 @@ impl Mode {
                         // Nobody has let it through: the socket is reset by being dropped.
                         continue;
                     };
+                    if let Some(most) = self.legs.full(1) {
+                        drop(socket);
+                        self.ends.over(End::Client(flow), now);
+                        self.events.push(Event::Refused { flow, why: OpenRefusal::MaxConnections(most) });
+                        continue;
+                    }
                     match core.client_connected(flow, admission, with.engine, now) {
                         Ok(id) => {
                             let leg = Leg::Client(id);
@@ -315,6 +329,12 @@ impl Mode {
         if with.gate.open_way(*server.ip(), External::Address(external)).is_err() {
             return heard.push(Heard::Failed(upstream, ConnectError::Unreachable));
         }
+        if let Some(most) = self.legs.full(1) {
+            if let Some(held) = self.unopened.due(with.now) {
+                tracing::warn!(%server, %external, held, "cannot open a connection to a server: there are {most} already");
+            }
+            return heard.push(Heard::Failed(upstream, ConnectError::Local));
+        }
         let mut tried = Vec::new();
         let mut why = ConnectError::Local;
         while tried.len() < PORTS {
@@ -367,7 +387,12 @@ impl Mode {
     /// Rules are these from now on; `with.gate` has them already.
     pub(crate) fn configure(&mut self, config: &NodeConfig, with: &mut With<'_>) {
         self.wanted = crate::nft::shared(config);
+        self.ends.renew(&mut |old| policy::renew(config, old).filter(|new| new.alg == old.alg));
         self.core.set_policies(&mut |old| policy::renew(config, old), with.engine, with.now);
+        if config.rules.is_empty() {
+            // Nobody can ever use the connections to servers again: an end of the gateway, or of its configuration.
+            self.core.shut_down(with.engine, with.now);
+        }
     }
 
     /// Clients that are gone: their connections are reset, their calls cleared at their servers.

@@ -314,8 +314,8 @@ impl Shared {
             UpstreamEnd::Stopped(_)
             | UpstreamEnd::EchoTimeout
             | UpstreamEnd::Malformed(_)
-            | UpstreamEnd::SlowReader
-            | UpstreamEnd::Shutdown => true,
+            | UpstreamEnd::SlowReader => channels > 1,
+            UpstreamEnd::Shutdown => true,
             UpstreamEnd::Gone(_) => channels > 1 && !lost.is_empty(),
             UpstreamEnd::Idle => false,
         };

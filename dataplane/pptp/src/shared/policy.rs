@@ -64,7 +64,11 @@ impl Shared {
         let cx = &mut Cx { engine, now };
         let ids: Vec<SessionId> = self.sessions.keys().copied().collect();
         for id in ids {
-            self.leave(id, SessionEnd::Shutdown, cx);
+            // Who is told already has its time.
+            let leaving = self.sessions.get(&id).is_some_and(|of| matches!(of.state, SessionState::Leaving(_)));
+            if !leaving {
+                self.leave(id, SessionEnd::Shutdown, cx);
+            }
         }
         let ids: Vec<(UpstreamId, UpstreamState)> = self.upstreams.iter().map(|(&id, of)| (id, of.state)).collect();
         for (id, state) in ids {

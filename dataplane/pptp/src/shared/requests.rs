@@ -30,15 +30,24 @@ impl Shared {
             // The client has started it anew.
             self.drop_client_side(old, CallEnd::Restarted, cx);
         }
-        let waiting = self.groups.get(&group).map_or(0, |group| group.waiting.len());
-        let refused = self.no_call_for(&policy.alg, flow.client, policy.max_calls, cx).or_else(|| {
-            (waiting >= self.config.max_waiting as usize).then_some(Refusal::TooManyWaiting(self.config.max_waiting))
-        });
-        if let Some(why) = refused {
+        if let Some(why) = self.no_call_for(&policy.alg, flow.client, policy.max_calls, cx) {
             self.refuse(id, pns, why, cx);
             return;
         }
         let rank = self.share_of(&policy.alg, flow.client);
+        let max = self.config.max_waiting;
+        let of = self.groups.get(&group).filter(|of| of.waiting.len() >= max as usize);
+        match of.map(|of| of.waiting.last()) {
+            None => {}
+            // Whose turn would come last makes room for a client with fewer calls.
+            Some(Some(&(last, _, index))) if last > rank => {
+                self.refuse_waiting(index, Refusal::TooManyWaiting(max), cx);
+            }
+            Some(_) => {
+                self.refuse(id, pns, Refusal::TooManyWaiting(max), cx);
+                return;
+            }
+        }
         let mut call = Call::new(group, (external, flow.server), policy, cx.now);
         call.request = Some(Box::new(request));
         call.rank = rank;

@@ -1,6 +1,6 @@
 //! maxCalls, and who gets a call when they are scarce.
 
-use callgate_pptp::shared::{Event, Gone, Refusal};
+use callgate_pptp::shared::{Config, Event, Gone, Refusal};
 
 use super::lab::{Lab, client_addr, id};
 use super::messages;
@@ -95,6 +95,27 @@ fn calls_that_waited_are_served_in_turns_not_by_who_asked_for_most() {
     let told: Vec<_> = lab.clients[&greedy].got.iter().filter(|m| m[9] == 8).map(|m| (m[16], m[17])).collect();
     assert_eq!(told.iter().filter(|codes| **codes == (2, 4)).count(), 9);
     lab.assert_all_calls_live(3);
+}
+
+#[test]
+fn when_too_many_calls_wait_the_last_of_who_has_most_makes_room_for_a_client_with_fewer() {
+    let mut lab = Lab::with_config(65_535, Config { max_waiting: 4, ..Config::default() });
+    lab.server.dead = true;
+    let greedy = lab.start(0);
+    let upstream = lab.live_upstreams()[0];
+    (0..5).for_each(|pns| lab.says(greedy, &messages::outgoing_request(pns)));
+    let modest: Vec<_> = (1..5).map(|number| lab.start_with_call(number, 0)).collect();
+    assert_eq!(refusals(&lab), [Refusal::TooManyWaiting(4); 5]);
+    lab.server.dead = false;
+    let reply = lab.server.hear_first_again(upstream);
+    lab.server_does(upstream, reply);
+    // Its first call was before theirs; the last of them has as few as those who wait.
+    assert_eq!(lab.calls_of(greedy).iter().map(|call| call.pns_id).collect::<Vec<_>>(), [Some(0)]);
+    let served: Vec<usize> = modest.iter().map(|session| lab.calls_of(*session).len()).collect();
+    assert_eq!(served, [1, 1, 1, 0]);
+    let refused: Vec<u16> =
+        lab.clients[&greedy].got.iter().filter(|m| m[9] == 8 && m[16] == 2).map(|m| id(m, 14)).collect();
+    assert_eq!(refused, [4, 3, 2, 1]);
 }
 
 #[test]

@@ -131,6 +131,21 @@ fn the_end_of_one_of_several_connections_is_told_to_its_own_clients_only() {
 }
 
 #[test]
+fn where_a_tunnel_carries_one_call_its_end_is_told_to_its_own_client_only_however_it_ends() {
+    let stops = Back::Says(messages::stop_request());
+    for how in [stops, Back::Says(vec![0xff; 2]), Back::Ends(Gone::Finished), Back::Ends(Gone::Reset)] {
+        let mut lab = Lab::new(1);
+        let (calls, idle) = (lab.start_with_call(0, 0), lab.start(1));
+        let upstream = lab.live_upstreams()[0];
+        lab.server_does(upstream, how);
+        assert_eq!((lab.kinds(calls), lab.kinds(idle)), (vec![2, 8, 13, 3], vec![2]));
+        // It calls over a tunnel of its own.
+        lab.says(idle, &messages::outgoing_request(0));
+        lab.assert_all_calls_live(1);
+    }
+}
+
+#[test]
 fn a_client_with_calls_in_several_connections_goes_on_with_those_it_has() {
     let mut lab = Lab::new(1);
     let session = lab.start(0);
@@ -168,6 +183,22 @@ fn when_the_gateway_stops_all_are_told() {
     }
     assert_eq!(lab.clients[&half].cut, Some(Cut::Reset));
     assert_eq!(lab.live_upstreams(), []);
+    lab.assert_nothing_left();
+}
+
+#[test]
+fn when_the_last_rule_goes_and_then_the_gateway_clients_still_have_their_time_and_servers_are_told() {
+    let (mut lab, sessions) = ten(4);
+    lab.shared.set_policies(&mut |_| None, &mut lab.engine, lab.now);
+    lab.shared.shut_down(&mut lab.engine, lab.now);
+    let upstreams = lab.live_upstreams();
+    lab.settle();
+    for &session in &sessions {
+        assert_eq!((lab.kinds(session), lab.clients[&session].cut), (vec![2, 8, 13, 3], None));
+    }
+    assert!(upstreams.iter().all(|upstream| lab.server_kinds(*upstream).last() == Some(&3)));
+    lab.says(sessions[0], &messages::stop_reply());
+    assert_eq!(lab.clients[&sessions[0]].cut, Some(Cut::Closed));
     lab.assert_nothing_left();
 }
 
