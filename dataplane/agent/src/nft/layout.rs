@@ -45,8 +45,8 @@ pub(crate) fn ruleset(config: &NodeConfig, live: &Live, tags: &Tags, options: &O
     }
     externals(&mut ruleset, config, options);
     // An empty chain whose name says which structure this is: what a later process finds, it can adopt.
-    let digest = names::digest(&Batch::structure(&ruleset.structure()));
-    ruleset.chain(format!("structure_{digest:016x}"), Vec::new());
+    let name = names::structure(&Batch::structure(&ruleset.structure()));
+    ruleset.chain(name, Vec::new());
     ruleset
 }
 
