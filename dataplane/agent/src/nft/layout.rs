@@ -124,12 +124,13 @@ fn tag_maps(ruleset: &mut Ruleset, config: &NodeConfig, tags: &Tags, options: &O
         }
         let kernel = matches!(key.via, Via::Kernel | Via::KernelQuiet);
         if let Some(rule) = rules.get(&key.rule).filter(|_| kernel) {
-            nat.single(&mark, Some(Verdict::Goto(external_name(rule))));
+            nat.single(&mark, Some(external(rule)));
         }
     }
-    // Until its flows are deleted from conntrack nothing of a rule that is gone may pass on.
+    // Until its flows are deleted from conntrack nothing of a rule that is gone may pass on, nor begin if it was under way just now.
     for tag in tags.retired() {
         by_tag.single(&options.tag_mark(tag).to_ne_bytes(), Some(Verdict::Drop));
+        nat.single(&options.tag_mark(tag).to_ne_bytes(), Some(Verdict::Drop));
     }
     if uses >= Uses::Alg {
         // GRE of a call, and a connection first seen in a packet of ours to the pod (after conntrack -F): what the pod says is for
@@ -142,12 +143,14 @@ fn tag_maps(ruleset: &mut Ruleset, config: &NodeConfig, tags: &Tags, options: &O
     ruleset.sets.insert("quiet_tags".into(), quiet);
 }
 
-/// The chain that gives a rule's flows their source address.
-fn external_name(rule: &Rule) -> String {
+/// What gives a rule's flows their source address. Where it lets none begin any more, this is a first packet that was under way
+/// when the rule was edited: it would leave as it is.
+fn external(rule: &Rule) -> Verdict {
     match (rule.action, rule.external) {
-        (Action::Nat, External::NodeAddress) => "masquerade_node".into(),
-        (Action::Nat, External::Address(address)) => format!("snat_{address}"),
-        (Action::Allow | Action::Drop | Action::Reject, _) => "keep_source".into(),
+        (Action::Nat, External::NodeAddress) => Verdict::Goto("masquerade_node".into()),
+        (Action::Nat, External::Address(address)) => Verdict::Goto(format!("snat_{address}")),
+        (Action::Allow, _) => Verdict::Goto("keep_source".into()),
+        (Action::Drop | Action::Reject, _) => Verdict::Drop,
     }
 }
 
