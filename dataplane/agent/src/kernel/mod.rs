@@ -58,8 +58,8 @@ pub struct Kernel {
     applied: bool,
     /// The most of the ALG's way that was needed since the ALG last had nothing to do: its connections may outlive their rule.
     uses: Uses,
-    /// Where the ALG's connections lead to, as it said last.
-    servers: Peers,
+    /// Ends of the ALG's connections beside the rules, as it said last.
+    peers: Peers,
     /// Ends of the connections that the ALG of a previous run had; `None` once this one's ALG has said which it has.
     inherited: Option<Live>,
 }
@@ -118,7 +118,7 @@ impl Kernel {
             config: NodeConfig::default(),
             applied: false,
             uses: Uses::default(),
-            servers: Peers::default(),
+            peers: Peers::default(),
             inherited: Some(Live::default()),
         }
     }
@@ -233,8 +233,9 @@ impl Kernel {
     fn live(&self, own_addresses: &[Ipv4Addr]) -> Live {
         let mut live = self.inherited.clone().unwrap_or_default();
         live.own.extend(own_addresses);
-        live.servers.extend(self.servers.addresses.iter().copied().map(Ipv4Net::from));
-        live.ports.extend(self.servers.ports.iter().map(|port| PortRange { first: *port, last: *port }));
+        live.clients.extend(&self.peers.clients);
+        live.servers.extend(self.peers.servers.iter().copied().map(Ipv4Net::from));
+        live.ports.extend(self.peers.ports.iter().map(|port| PortRange { first: *port, last: *port }));
         live
     }
 
@@ -271,14 +272,14 @@ impl Kernel {
         Ok(applied)
     }
 
-    /// Changes only the set of external addresses of the ALG and those of its servers: for the moment before a connection is opened
-    /// from a new address, for the one when it has none left, and before rules change. Connections to `servers` live on whatever
-    /// the rules say of their servers, so no kernel resets them, until they are set anew. Where somebody has changed or removed the
+    /// Changes only the set of external addresses of the ALG and those of its `peers`: for the moment before a connection is opened
+    /// from a new address, for the one when it has none left, and before rules change. Connections between `peers` live on whatever
+    /// the rules say of them, until they are set anew. Where somebody has changed or removed the
     /// table, it is made anew. Before the first `apply` nothing is done.
-    pub fn set_own_addresses(&mut self, own_addresses: &[Ipv4Addr], servers: &Peers) -> Result<Applied, Error> {
-        let before = std::mem::replace(&mut self.servers, servers.clone());
+    pub fn set_own_addresses(&mut self, own_addresses: &[Ipv4Addr], peers: &Peers) -> Result<Applied, Error> {
+        let before = std::mem::replace(&mut self.peers, peers.clone());
         self.inherited = None;
-        self.keep_off(own_addresses).inspect_err(|_| self.servers = before)
+        self.keep_off(own_addresses).inspect_err(|_| self.peers = before)
     }
 
     /// The kernel's own TCP and GRE are kept off these addresses.

@@ -3,6 +3,9 @@
 //! See docs/dataplane.md for the picture. Everything is written from typed values in a fixed order, so equal
 //! configurations give equal rulesets.
 
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+
 use callgate_proto::model::{Action, External, NodeConfig, PortRange, Rule};
 
 use super::chains;
@@ -19,7 +22,7 @@ use crate::kernel::{Options, SENT_TAG, Tags, Via};
 /// `uses` says.
 pub(crate) fn ruleset(config: &NodeConfig, live: &Live, tags: &Tags, options: &Options, uses: Uses) -> Ruleset {
     let mut ruleset = Ruleset::default();
-    let source_chains = chains::sources(&mut ruleset, config, options);
+    let source_chains = chains::sources(&mut ruleset, config);
     let ways: Vec<Via> = tags.live().map(|(key, _)| key.via).collect();
     // Not where a packet of a flow may have to be steered, or must not pass any more.
     let settled = uses == Uses::Ordinary && tags.retired().next().is_none();
@@ -66,8 +69,8 @@ fn sets(ruleset: &mut Ruleset, config: &NodeConfig, options: &Options) {
 }
 
 /// The ALG's own addresses, where its servers may be, and on which ports they listen: of the rules, and of connections that live on
-/// whatever the rules say now.
-pub(crate) fn alg_sets(config: &NodeConfig, live: &Live) -> [(&'static str, Set); 3] {
+/// whatever the rules say now, with their clients.
+pub(crate) fn alg_sets(config: &NodeConfig, live: &Live) -> [(&'static str, Set); 4] {
     let (mut nets, mut ranges) = (live.servers.clone(), live.ports.clone());
     for rule in &config.rules {
         for service in config.alg_services_of(rule) {
@@ -80,13 +83,21 @@ pub(crate) fn alg_sets(config: &NodeConfig, live: &Live) -> [(&'static str, Set)
             }
         }
     }
-    let mut own = Set::singles(Key::Address);
-    live.own.iter().for_each(|address| own.single(&address.octets(), None));
+    let addresses = |addresses: &BTreeSet<Ipv4Addr>| {
+        let mut set = Set::singles(Key::Address);
+        addresses.iter().for_each(|address| set.single(&address.octets(), None));
+        set
+    };
     let mut ports = Set::ranges(Key::Port);
     PortRange::merged(ranges).into_iter().for_each(|range| ports.ports(range.first, range.last));
     let mut servers = Set::ranges(Key::Address);
     ipnet::Ipv4Net::aggregate(&nets).into_iter().for_each(|net| servers.block(net, None));
-    [("own_addresses", own), ("alg_server_ports", ports), ("alg_servers", servers)]
+    [
+        ("own_addresses", addresses(&live.own)),
+        ("alg_clients", addresses(&live.clients)),
+        ("alg_server_ports", ports),
+        ("alg_servers", servers),
+    ]
 }
 
 /// Which chain judges which source; `names` are the chains of `config.chains`.
