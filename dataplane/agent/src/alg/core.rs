@@ -43,7 +43,7 @@ pub(super) struct Core {
     repair: Now,
     /// No rule brings connections any more; the kernel is told when the last one is over.
     ending: bool,
-    /// A connection has ended that the rules may not have known any more.
+    /// A connection has ended whose ends the rules may not have known any more.
     ended: bool,
 }
 
@@ -324,8 +324,8 @@ impl Core {
         self.shared.configure(&config, &mut With { engine: &mut self.engine, gate: &mut self.gate, now });
     }
 
-    /// Where neither rule nor connection is left, no packet of the host has to pass anything of ours; and a server that only a
-    /// connection knew is forgotten with it. For the end of every turn.
+    /// Where neither rule nor connection is left, no packet of the host has to pass anything of ours; and ends that only a
+    /// connection knew are forgotten with it. For the end of every turn.
     pub(super) fn rest(&mut self) {
         if std::mem::take(&mut self.ended) && self.gate.outlets.goes_beyond_the_rules() {
             self.listen();
@@ -339,29 +339,31 @@ impl Core {
         }
     }
 
-    /// Taps read the ports of services with an ALG, and those of live connections whatever the rules say now; the kernel is kept off
-    /// both.
+    /// Taps read the ports of services with an ALG, and those of live connections whatever the rules say now; the kernel leaves
+    /// both to us.
     fn listen(&mut self) {
-        let servers = self.servers();
+        let live = self.peers();
         let mut ports = policy::server_ports(&self.gate.config);
-        ports.extend(servers.ports.iter().map(|port| PortRange { first: *port, last: *port }));
+        ports.extend(live.ports.iter().map(|port| PortRange { first: *port, last: *port }));
         self.gate.outlets.set_server_ports(PortRange::merged(ports));
         // All at once: the first claim replaces what the previous run left in the kernel.
-        let beyond = policy::beyond(&self.gate.config, servers);
+        let beyond = policy::beyond(&self.gate.config, live);
         if let Err(error) = self.gate.outlets.claim_also(&self.external_addresses(), &beyond) {
             tracing::error!("cannot keep the kernel off the addresses of live connections: {error}");
         }
     }
 
-    /// Where live connections of both modes lead to.
-    fn servers(&self) -> Peers {
-        let mut servers = Peers { addresses: BTreeSet::new(), ports: self.shared.server_ports() };
-        servers.addresses.extend(self.shared.ways().into_iter().map(|(_, server)| server));
+    /// Ends of live connections of both modes.
+    fn peers(&self) -> Peers {
+        let mut peers = Peers { ports: self.shared.server_ports(), ..Peers::default() };
+        peers.clients.extend(self.shared.core().sessions().iter().map(|session| session.flow.client));
+        peers.servers.extend(self.shared.ways().into_iter().map(|(_, server)| server));
         for (_, flow) in self.engine.connection_ends() {
-            servers.addresses.insert(flow.server);
-            servers.ports.insert(flow.server_port);
+            peers.clients.insert(flow.client);
+            peers.servers.insert(flow.server);
+            peers.ports.insert(flow.server_port);
         }
-        servers
+        peers
     }
 
     /// Live connections and calls, and every counter.

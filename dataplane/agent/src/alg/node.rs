@@ -42,11 +42,11 @@ impl Node for Host {
         Ok(hop.map(|hop| Way { source: self.external.unwrap_or(hop.source), ifindex: hop.ifindex }))
     }
 
-    fn claim(&mut self, addresses: &[Ipv4Addr], servers: &Peers) -> io::Result<()> {
+    fn claim(&mut self, addresses: &[Ipv4Addr], peers: &Peers) -> io::Result<()> {
         let mut guard = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
         // Being stopped: nothing is opened any more.
         let Some(shared) = guard.as_mut() else { return Err(io::Error::other("the agent is stopping")) };
-        shared.kernel.set_own_addresses(addresses, servers).map_err(io::Error::other)?;
+        shared.kernel.set_own_addresses(addresses, peers).map_err(io::Error::other)?;
         shared.own = addresses.to_vec();
         Ok(())
     }

@@ -29,9 +29,9 @@ pub struct Way {
 pub trait Node: Send {
     /// The way to a server; `None` when there is none.
     fn way(&mut self, server: Ipv4Addr) -> io::Result<Option<Way>>;
-    /// Tells the kernel to keep its own TCP and GRE off exactly these addresses, and off connections to these servers whatever the
-    /// rules say of them.
-    fn claim(&mut self, addresses: &[Ipv4Addr], servers: &Peers) -> io::Result<()>;
+    /// Tells the kernel to keep its own TCP and GRE off exactly these addresses, and to leave connections between these peers alone
+    /// whatever the rules say of them.
+    fn claim(&mut self, addresses: &[Ipv4Addr], peers: &Peers) -> io::Result<()>;
     /// Index of a device by name, `None` when there is none.
     fn index_of(&mut self, name: &str) -> Option<u32>;
 }
@@ -47,8 +47,8 @@ pub(crate) struct Outlets {
     lost: u64,
     ways: HashMap<Ipv4Addr, Option<Way>>,
     claimed: BTreeSet<Ipv4Addr>,
-    /// Those that live connections have beside the rules, as the kernel was told.
-    servers: Peers,
+    /// Ends of live connections beside the rules, as the kernel was told.
+    peers: Peers,
     /// The kernel knows that nothing is expected.
     at_rest: bool,
 }
@@ -66,7 +66,7 @@ impl Outlets {
             lost: 0,
             ways: HashMap::new(),
             claimed: BTreeSet::new(),
-            servers: Peers::default(),
+            peers: Peers::default(),
             at_rest: false,
         }
     }
@@ -124,20 +124,20 @@ impl Outlets {
     /// # Errors
     /// When the kernel refuses; the connection must then not be opened.
     pub(super) fn ready(&mut self, external: Ipv4Addr, ifindex: u32) -> io::Result<()> {
-        self.claim_also(&BTreeSet::from([external]), &self.servers.clone())?;
+        self.claim_also(&BTreeSet::from([external]), &self.peers.clone())?;
         if self.interfaces.is_empty() { self.tap(ifindex) } else { Ok(()) }
     }
 
-    /// Claims these addresses beside those claimed before, and of servers these alone.
+    /// Claims these addresses beside those claimed before, and of peers these alone.
     ///
     /// # Errors
     /// When the kernel refuses; the claim is then as before.
-    pub(super) fn claim_also(&mut self, addresses: &BTreeSet<Ipv4Addr>, servers: &Peers) -> io::Result<()> {
+    pub(super) fn claim_also(&mut self, addresses: &BTreeSet<Ipv4Addr>, peers: &Peers) -> io::Result<()> {
         let more = !addresses.is_subset(&self.claimed);
-        if more || *servers != self.servers {
+        if more || *peers != self.peers {
             let all: BTreeSet<Ipv4Addr> = self.claimed.union(addresses).copied().collect();
-            self.node.claim(&all.iter().copied().collect::<Vec<_>>(), servers)?;
-            self.servers = servers.clone();
+            self.node.claim(&all.iter().copied().collect::<Vec<_>>(), peers)?;
+            self.peers = peers.clone();
             self.at_rest = false;
         }
         if more {
@@ -162,7 +162,7 @@ impl Outlets {
             return Ok(());
         }
         self.node.claim(&[], &Peers::default())?;
-        self.servers = Peers::default();
+        self.peers = Peers::default();
         self.at_rest = true;
         self.claimed.clear();
         self.filter.addresses.clear();
@@ -174,10 +174,10 @@ impl Outlets {
         Ok(())
     }
 
-    /// Whether connections live to servers that no rule knows.
+    /// Whether connections live whose ends no rule knows.
     #[must_use]
     pub(super) fn goes_beyond_the_rules(&self) -> bool {
-        self.servers != Peers::default()
+        self.peers != Peers::default()
     }
 
     /// Whether this is one of our external addresses.

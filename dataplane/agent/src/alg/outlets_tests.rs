@@ -7,7 +7,7 @@ use crate::own_network::in_a_network_of_its_own;
 #[derive(Clone, Default)]
 struct Claims(Arc<std::sync::Mutex<Heard>>);
 
-/// Addresses, whether they are refused, servers.
+/// Addresses, whether they are refused, peers.
 type Heard = (Vec<Vec<Ipv4Addr>>, bool, Vec<Peers>);
 
 impl Node for Claims {
@@ -15,10 +15,10 @@ impl Node for Claims {
         Ok(None)
     }
 
-    fn claim(&mut self, addresses: &[Ipv4Addr], servers: &Peers) -> io::Result<()> {
+    fn claim(&mut self, addresses: &[Ipv4Addr], peers: &Peers) -> io::Result<()> {
         let mut claims = self.0.lock().unwrap();
         claims.0.push(addresses.to_vec());
-        claims.2.push(servers.clone());
+        claims.2.push(peers.clone());
         if claims.1 { Err(io::Error::other("no")) } else { Ok(()) }
     }
 
@@ -56,7 +56,7 @@ fn servers_of_live_connections_are_claimed_when_they_change_and_stay_claimed_wit
     let own = [1, 2].map(|last| Ipv4Addr::new(192, 0, 2, last));
     let claims = Claims::default();
     let mut outlets = Outlets::new(Box::new(claims.clone()), vec!["cg-none".to_owned()], Vec::new());
-    let server = Peers { addresses: [Ipv4Addr::new(203, 0, 113, 7)].into(), ports: [1723].into() };
+    let server = Peers { servers: [Ipv4Addr::new(203, 0, 113, 7)].into(), ports: [1723].into(), ..Peers::default() };
     outlets.claim_also(&BTreeSet::new(), &Peers::default()).unwrap();
     outlets.claim_also(&[own[0]].into(), &server).unwrap();
     outlets.claim_also(&[own[0]].into(), &server).unwrap();

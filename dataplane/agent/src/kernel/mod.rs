@@ -58,8 +58,8 @@ pub struct Kernel {
     applied: bool,
     /// The most of the ALG's way that was needed since the ALG last had nothing to do: its connections may outlive their rule.
     uses: Uses,
-    /// Where the ALG's connections lead to, as it said last.
-    servers: Peers,
+    /// Ends of the ALG's connections beside the rules, as it said last.
+    peers: Peers,
     /// Ends of the connections that the ALG of a previous run had; `None` once this one's ALG has said which it has.
     inherited: Option<Live>,
 }
@@ -118,7 +118,7 @@ impl Kernel {
             config: NodeConfig::default(),
             applied: false,
             uses: Uses::default(),
-            servers: Peers::default(),
+            peers: Peers::default(),
             inherited: Some(Live::default()),
         }
     }
@@ -203,7 +203,7 @@ impl Kernel {
             self.save(Record { tags, ..before.clone() })?;
         }
         let wanted = ruleset(config, &live, &self.record.tags, &self.options, self.uses);
-        let mut applied = match self.bring(wanted) {
+        let mut applied = match self.bring(wanted, config) {
             Ok(applied) => applied,
             Err(error) => {
                 // Tags of the new configuration are in no packet; those of the old one are still in use.
@@ -219,9 +219,11 @@ impl Kernel {
         if !retired.is_empty() {
             let kept = self.record.tags.live().map(|(_, tag)| tag).chain([SENT_TAG]).collect();
             self.flush(&self.options.clone(), &retired, &kept)?;
-            self.save(Record { tags: self.record.tags.flushed(), ..self.record.clone() })?;
+            // Rules for which there was no number until now get theirs.
+            let tags = self.record.tags.flushed().assign(config)?;
+            self.save(Record { tags, ..self.record.clone() })?;
             let wanted = ruleset(config, &live, &self.record.tags, &self.options, self.uses);
-            applied += self.bring(wanted)?;
+            applied += self.bring(wanted, config)?;
         }
         applied += self.rest(needed)?;
         Ok(applied)
@@ -231,8 +233,9 @@ impl Kernel {
     fn live(&self, own_addresses: &[Ipv4Addr]) -> Live {
         let mut live = self.inherited.clone().unwrap_or_default();
         live.own.extend(own_addresses);
-        live.servers.extend(self.servers.addresses.iter().copied().map(Ipv4Net::from));
-        live.ports.extend(self.servers.ports.iter().map(|port| PortRange { first: *port, last: *port }));
+        live.clients.extend(&self.peers.clients);
+        live.servers.extend(self.peers.servers.iter().copied().map(Ipv4Net::from));
+        live.ports.extend(self.peers.ports.iter().map(|port| PortRange { first: *port, last: *port }));
         live
     }
 
@@ -264,19 +267,19 @@ impl Kernel {
         self.flush(&self.options.clone(), &BTreeSet::from([SENT_TAG]), &live)?;
         let before = std::mem::replace(&mut self.uses, needed);
         let wanted = ruleset(&self.config, &Live::default(), &self.record.tags, &self.options, needed);
-        let applied = self.bring(wanted).inspect_err(|_| self.uses = before)?;
+        let applied = self.bring(wanted, &NodeConfig::default()).inspect_err(|_| self.uses = before)?;
         setup::spare(&self.route, &self.options, needed)?;
         Ok(applied)
     }
 
-    /// Changes only the set of external addresses of the ALG and those of its servers: for the moment before a connection is opened
-    /// from a new address, for the one when it has none left, and before rules change. Connections to `servers` live on whatever
-    /// the rules say of their servers, so no kernel resets them, until they are set anew. Where somebody has changed or removed the
+    /// Changes only the set of external addresses of the ALG and those of its `peers`: for the moment before a connection is opened
+    /// from a new address, for the one when it has none left, and before rules change. Connections between `peers` live on whatever
+    /// the rules say of them, until they are set anew. Where somebody has changed or removed the
     /// table, it is made anew. Before the first `apply` nothing is done.
-    pub fn set_own_addresses(&mut self, own_addresses: &[Ipv4Addr], servers: &Peers) -> Result<Applied, Error> {
-        let before = std::mem::replace(&mut self.servers, servers.clone());
+    pub fn set_own_addresses(&mut self, own_addresses: &[Ipv4Addr], peers: &Peers) -> Result<Applied, Error> {
+        let before = std::mem::replace(&mut self.peers, peers.clone());
         self.inherited = None;
-        self.keep_off(own_addresses).inspect_err(|_| self.servers = before)
+        self.keep_off(own_addresses).inspect_err(|_| self.peers = before)
     }
 
     /// The kernel's own TCP and GRE are kept off these addresses.
@@ -292,7 +295,7 @@ impl Kernel {
             Some(_) | None => ruleset(&self.config, &live, &self.record.tags, &self.options, self.uses),
         };
         wanted.sets.extend(nft::alg_sets(&self.config, &live).map(|(name, set)| (name.to_owned(), set)));
-        let mut applied = self.bring(wanted)?;
+        let mut applied = self.bring(wanted, &NodeConfig::default())?;
         applied += self.rest(needed)?;
         Ok(applied)
     }
@@ -359,26 +362,27 @@ impl Kernel {
         }
         let mut batch = Batch::new(&options.nft_table);
         batch.remove();
-        transaction::commit(&mut self.netfilter, batch.finish(), &options.nft_table)
+        transaction::commit(&mut self.netfilter, batch.finish(), &options.nft_table, &self.config)
     }
 
     /// From what is in force to `wanted`, in one transaction. Where the kernel refuses it because it is not as we left it (a source
-    /// was withdrawn meanwhile), once more from what there is.
-    fn bring(&mut self, wanted: Ruleset) -> Result<Applied, Error> {
+    /// was withdrawn meanwhile), once more from what there is. Objects of `config` are blamed for what it refuses.
+    fn bring(&mut self, wanted: Ruleset, config: &NodeConfig) -> Result<Applied, Error> {
         let before = match self.running.take() {
             Some(running) => Some(running),
             None => self.adopted(&wanted)?,
         };
         let table = &self.options.nft_table;
-        let applied = match transaction::bring(&mut self.netfilter, table, before.as_ref(), &wanted) {
+        let applied = match transaction::bring(&mut self.netfilter, table, before.as_ref(), &wanted, config) {
             Ok(applied) => applied,
             Err(error) => {
-                let found = self.adopted(&wanted)?;
-                if found == before {
-                    self.running = before;
+                let Some(before) = before else { return Err(error) };
+                let found = self.adopted(&before)?;
+                if found.as_ref() == Some(&before) {
+                    self.running = found;
                     return Err(error);
                 }
-                transaction::bring(&mut self.netfilter, &self.options.nft_table, found.as_ref(), &wanted)?
+                transaction::bring(&mut self.netfilter, &self.options.nft_table, found.as_ref(), &wanted, config)?
             }
         };
         self.running = Some(wanted);

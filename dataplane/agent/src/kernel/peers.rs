@@ -1,13 +1,15 @@
-//! Where the ALG's connections lead to: they live on whatever the rules say now.
+//! Both sides of the ALG's connections, which live on whatever the rules say now.
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
-/// Servers of live connections.
+/// Ends of live connections.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Peers {
-    /// Their addresses.
-    pub addresses: BTreeSet<Ipv4Addr>,
-    /// The TCP ports they are reached at.
+    /// Addresses of clients.
+    pub clients: BTreeSet<Ipv4Addr>,
+    /// Addresses of servers.
+    pub servers: BTreeSet<Ipv4Addr>,
+    /// The TCP ports servers are reached at.
     pub ports: BTreeSet<u16>,
 }

@@ -55,13 +55,11 @@ struct Entry {
 /// More rules than tags.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error(
-    "the rules of this node need {needed} connection tags, {free} are free of 2046: merge rules, or remove old ones in one step and add new ones in the next"
+    "the rules of this node need {needed} connection tags, and there are 2046: merge rules that differ only in source, destination or service"
 )]
 pub struct TagsExhausted {
-    /// New tags wanted.
+    /// Tags wanted.
     pub needed: usize,
-    /// Tags neither in use nor waiting to be flushed.
-    pub free: usize,
 }
 
 impl Tags {
@@ -81,27 +79,59 @@ impl Tags {
     }
 
     /// The tags `config` needs: those of rules that stay are kept (also ways no longer used, for flows that still
-    /// carry them), those of rules that are gone are retired, new ones get the lowest free numbers in rule order.
+    /// carry them), those of rules that are gone are retired, new ones get the lowest free numbers in rule order. Those for
+    /// which no number is free before retired ones are flushed get theirs from the next `assign` after that.
     pub fn assign(&self, config: &NodeConfig) -> Result<Self, TagsExhausted> {
         let rules: BTreeSet<&ObjectKey> = config.rules.iter().map(|rule| &rule.key).collect();
+        let wanted = wanted(config);
+        if wanted.len() > usize::from(LAST_TAG) {
+            return Err(TagsExhausted { needed: wanted.len() });
+        }
+        let used: BTreeSet<&TagKey> = wanted.iter().collect();
         let mut next = Self { live: BTreeMap::new(), retired: self.retired.clone() };
         for (key, tag) in &self.live {
-            match rules.contains(&key.rule) {
+            // What is rejected has no flow that could live on.
+            match rules.contains(&key.rule) && (key.via != Via::Reject || used.contains(key)) {
                 true => drop(next.live.insert(key.clone(), *tag)),
                 false => drop(next.retired.insert(*tag)),
             }
         }
-        let used: BTreeSet<u16> = next.live.values().copied().chain(next.retired.iter().copied()).collect();
-        let mut free = (1..=LAST_TAG).filter(|tag| !used.contains(tag));
-        let wanted: Vec<TagKey> = wanted(config).into_iter().filter(|key| !next.live.contains_key(key)).collect();
-        let needed = wanted.len();
-        for key in wanted {
-            let Some(tag) = free.next() else {
-                return Err(TagsExhausted { needed, free: usize::from(LAST_TAG) - used.len() });
-            };
-            next.live.insert(key, tag);
-        }
+        next.make_room(&wanted, &used);
+        let taken: BTreeSet<u16> = next.live.values().copied().chain(next.retired.iter().copied()).collect();
+        let free = (1..=LAST_TAG).filter(|tag| !taken.contains(tag));
+        let new: Vec<TagKey> = wanted.into_iter().filter(|key| !next.live.contains_key(key)).collect();
+        next.live.extend(new.into_iter().zip(free));
         Ok(next)
+    }
+
+    /// Where old ways of edited rules leave too few numbers, as many of them as are missing go. First those whose flows can obey the
+    /// rule's new way and live on; then the kernel's; the ALG's last, since a call hangs on each.
+    fn make_room(&mut self, wanted: &[TagKey], used: &BTreeSet<&TagKey>) {
+        let new: Vec<&TagKey> = wanted.iter().filter(|key| !self.live.contains_key(key)).collect();
+        let mut missing = (self.live.len() + new.len()).saturating_sub(usize::from(LAST_TAG));
+        for key in new {
+            let other = match key.via {
+                Via::Kernel => Via::KernelQuiet,
+                Via::KernelQuiet => Via::Kernel,
+                Via::Alg | Via::Reject => continue,
+            };
+            let old = TagKey { rule: key.rule.clone(), via: other };
+            if missing == 0 || used.contains(&old) {
+                continue;
+            }
+            if let Some(tag) = self.live.remove(&old) {
+                self.live.insert(key.clone(), tag);
+                missing -= 1;
+            }
+        }
+        let unused = self.live.iter().filter(|(key, _)| !used.contains(key));
+        let mut unused: Vec<(bool, u16, TagKey)> =
+            unused.map(|(key, tag)| (key.via == Via::Alg, *tag, key.clone())).collect();
+        unused.sort();
+        for (_, tag, key) in unused.into_iter().take(missing) {
+            self.live.remove(&key);
+            self.retired.insert(tag);
+        }
     }
 
     /// The same once the flows of all retired tags are flushed.

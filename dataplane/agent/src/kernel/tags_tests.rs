@@ -24,6 +24,25 @@ fn config(rules: &[(&str, Action)]) -> NodeConfig {
     NodeConfig { services: vec![service], rules: rules.iter().map(rule).collect(), ..NodeConfig::default() }
 }
 
+/// The same configuration with another service: with an ALG, or without ICMP errors.
+fn with(config: &NodeConfig, alg: Option<u32>, forward_icmp_errors: bool) -> NodeConfig {
+    let mut other = config.clone();
+    (other.services[0].alg, other.services[0].forward_icmp_errors) = (alg, forward_icmp_errors);
+    other
+}
+
+/// So many rules with NAT, the names of which begin so.
+fn many(number: usize, prefix: &str) -> NodeConfig {
+    let names: Vec<String> = (0..number).map(|n| format!("{prefix}{n:04}")).collect();
+    config(&names.iter().map(|name| (name.as_str(), Action::Nat)).collect::<Vec<_>>())
+}
+
+/// How many tags are live in each way, and how many are retired.
+fn counts(tags: &Tags) -> ([usize; 3], usize) {
+    let of = |via| tags.live().filter(|(key, _)| key.via == via).count();
+    ([Via::Kernel, Via::KernelQuiet, Via::Alg].map(of), tags.retired().count())
+}
+
 fn live(tags: &Tags) -> Vec<(String, Via, u16)> {
     tags.live().map(|(key, tag)| (key.rule.name.clone(), key.via, tag)).collect()
 }
@@ -58,7 +77,7 @@ fn a_tag_is_given_again_only_after_its_flows_are_flushed() {
 fn more_rules_than_tags_are_refused_with_what_to_do() {
     let names: Vec<String> = (0..2047).map(|n| format!("r{n}")).collect();
     let rules: Vec<(&str, Action)> = names.iter().map(|name| (name.as_str(), Action::Nat)).collect();
-    assert_eq!(Tags::default().assign(&config(&rules)), Err(TagsExhausted { needed: 2047, free: 2046 }));
+    assert_eq!(Tags::default().assign(&config(&rules)), Err(TagsExhausted { needed: 2047 }));
     assert_eq!(Tags::default().assign(&config(&rules[1..])).map(|tags| tags.live().count()), Ok(2046));
 }
 
@@ -69,4 +88,46 @@ fn tags_survive_being_written_down() {
     let text = serde_json::to_string(&tags).unwrap();
     assert_eq!(text, r#"[{"tag":1},{"tag":2,"key":{"rule":{"namespace":"n","name":"b"},"via":"Reject"}}]"#);
     assert_eq!(serde_json::from_str::<Tags>(&text).unwrap(), tags);
+}
+
+#[test]
+fn a_way_that_rejects_has_no_flow_to_keep_its_tag_for() {
+    let tags = Tags::default().assign(&config(&[("a", Action::Reject)])).unwrap();
+    let tags = tags.assign(&config(&[("a", Action::Nat)])).unwrap();
+    assert_eq!((live(&tags), tags.retired().collect()), (vec![("a".into(), Via::Kernel, 2)], vec![1]));
+}
+
+#[test]
+fn rules_renamed_all_at_once_get_the_numbers_that_are_free_and_the_rest_after_the_flush() {
+    let old = Tags::default().assign(&many(1500, "old")).unwrap();
+    let new = many(1500, "new");
+    let tags = old.assign(&new).unwrap();
+    assert_eq!(counts(&tags), ([546, 0, 0], 1500));
+    let tags = tags.flushed().assign(&new).unwrap();
+    assert_eq!(counts(&tags), ([1500, 0, 0], 0));
+}
+
+#[test]
+fn where_numbers_run_short_flows_obey_what_their_rule_says_of_icmp_errors_now() {
+    let loud = many(1500, "r");
+    let first = Tags::default().assign(&loud).unwrap();
+    let quiet = with(&loud, None, false);
+    let tags = first.assign(&quiet).unwrap();
+    assert_eq!(counts(&tags), ([546, 1500, 0], 0));
+    let numbers: BTreeSet<u16> = tags.live().map(|(_, tag)| tag).collect();
+    assert_eq!(numbers, (1..=LAST_TAG).collect());
+    assert_eq!(tags.assign(&quiet).unwrap(), tags);
+}
+
+#[test]
+fn where_numbers_run_short_as_many_old_ways_as_are_missing_end_and_calls_last() {
+    let plain = many(1000, "r");
+    let piped = with(&plain, Some(0), true);
+    let both = Tags::default().assign(&piped).unwrap().assign(&plain).unwrap();
+    assert_eq!(counts(&both), ([1000, 0, 1000], 0));
+    // 46 are free; the kernel's 1,000 could not all be quiet in numbers of their own.
+    let more = NodeConfig { rules: many(1100, "r").rules, ..plain };
+    let tags = both.assign(&more).unwrap();
+    assert_eq!(counts(&tags), ([1046, 0, 946], 54));
+    assert_eq!(counts(&tags.flushed().assign(&more).unwrap()), ([1100, 0, 946], 0));
 }

@@ -2,6 +2,7 @@
 
 use std::ops::AddAssign;
 
+use callgate_proto::model::NodeConfig;
 use nix::errno::Errno;
 
 use super::Error;
@@ -34,12 +35,13 @@ impl AddAssign for Applied {
     }
 }
 
-/// Brings the table from `running` (`None` if that is not known) to `wanted`.
+/// Brings the table from `running` (`None` if that is not known) to `wanted`, which comes from `config`.
 pub(super) fn bring(
     socket: &mut Socket,
     table: &str,
     running: Option<&Ruleset>,
     wanted: &Ruleset,
+    config: &NodeConfig,
 ) -> Result<Applied, Error> {
     if running == Some(wanted) {
         return Ok(Applied::default());
@@ -60,16 +62,17 @@ pub(super) fn bring(
     }
     let batch = batch.finish();
     (applied.messages_sent, applied.bytes) = (batch.messages, batch.bytes.len());
-    commit(socket, batch, table)?;
+    commit(socket, batch, table, config)?;
     Ok(applied)
 }
 
-/// Sends a batch.
-pub(super) fn commit(socket: &mut Socket, batch: Finished, table: &str) -> Result<(), Error> {
+/// Sends a batch; the objects of `config` are blamed for what is refused.
+pub(super) fn commit(socket: &mut Socket, batch: Finished, table: &str, config: &NodeConfig) -> Result<(), Error> {
     socket.batch(&batch.bytes, batch.last).map_err(|refused| {
-        let object = batch.about(refused.sequence).and_then(|(_, name)| names::object(name));
-        let error = explained(refused, &batch, table);
-        match object {
+        let about = batch.about(refused.sequence);
+        let objects = about.map(|(_, name)| names::objects(name, config)).unwrap_or_default();
+        let error = explained(refused, &batch, table, &objects);
+        match objects.into_iter().next() {
             Some(object) => Error::Of { object, source: Box::new(error) },
             None => error,
         }
@@ -77,7 +80,7 @@ pub(super) fn commit(socket: &mut Socket, batch: Finished, table: &str) -> Resul
 }
 
 /// What the kernel refused, and what this kernel may lack.
-fn explained(Refused { sequence, error }: Refused, batch: &Finished, table: &str) -> Error {
+fn explained(Refused { sequence, error }: Refused, batch: &Finished, table: &str, objects: &[String]) -> Error {
     let Some((kind, name)) = batch.about(sequence) else {
         return Error::Netlink { what: format!("changing nftables table ip {table}"), source: error };
     };
@@ -85,8 +88,13 @@ fn explained(Refused { sequence, error }: Refused, batch: &Finished, table: &str
     match kind {
         "time-outs" if missing => Error::Unsupported(format!(
             "this kernel has no conntrack time-out objects ({name}: {error}): load modules nft_ct and nfnetlink_cttimeout \
-             (CONFIG_NF_CONNTRACK_TIMEOUT), or remove the field timeouts from the Services"
+             (CONFIG_NF_CONNTRACK_TIMEOUT), or remove the field timeouts from {}",
+            if objects.is_empty() { "the Services".to_owned() } else { objects.join(", ") }
         )),
+        "time-outs" if !objects.is_empty() => Error::Netlink {
+            what: format!("nftables table ip {table}, {kind} {name} of {}", objects.join(", ")),
+            source: error,
+        },
         "a rule of chain" if missing && name == "prerouting" => Error::Unsupported(format!(
             "this kernel cannot give packets to sockets in others' names ({name}: {error}): load modules nft_socket and nft_tproxy \
              (CONFIG_NFT_SOCKET, CONFIG_NFT_TPROXY), or set controlConnection to PerClient in the PptpAlgs"

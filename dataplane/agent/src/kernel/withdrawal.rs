@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
+use callgate_proto::model::NodeConfig;
 use nix::errno::Errno;
 
 use super::{Error, Options, transaction};
@@ -49,7 +50,7 @@ pub(super) fn take_out(netfilter: &mut Socket, table: &str, sources: &BTreeSet<I
     for source in sources {
         let mut batch = Batch::new(table);
         batch.without_source(*source);
-        match transaction::commit(netfilter, batch.finish(), table) {
+        match transaction::commit(netfilter, batch.finish(), table, &NodeConfig::default()) {
             Ok(()) => {}
             Err(Error::Netlink { source: netlink::Error::Kernel { errno: Errno::ENOENT, .. }, .. }) => {}
             Err(error) => return Err(error),

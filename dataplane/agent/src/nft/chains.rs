@@ -43,6 +43,10 @@ pub(super) fn go_to(chain: &str) -> Expr {
     Expr::Then(Verdict::Goto(chain.into()))
 }
 
+pub(super) fn jump(chain: &str) -> Expr {
+    Expr::Then(Verdict::Jump(chain.into()))
+}
+
 pub(super) fn is(bytes: &[u8]) -> Expr {
     Expr::If(Compare::Is, bytes.to_vec())
 }
@@ -150,13 +154,13 @@ fn refuse() -> Vec<Vec<Expr>> {
 }
 
 /// The chains of all distinct lists of rules; their names in the order of `config.chains`.
-pub(super) fn sources(ruleset: &mut Ruleset, config: &NodeConfig, options: &Options) -> Vec<String> {
+pub(super) fn sources(ruleset: &mut Ruleset, config: &NodeConfig) -> Vec<String> {
     let mut chain_names = Vec::new();
     for list in &config.chains {
         let name = source_name(config, list);
         let of = list.iter().filter_map(|index| config.rules.get(*index as usize));
         let has_alg = of.clone().any(|rule| config.alg_services_of(rule).next().is_some());
-        let mut body = if has_alg { steering::from_source(options) } else { Vec::new() };
+        let mut body = if has_alg { steering::from_source() } else { Vec::new() };
         // What was let through, or left alone, when it began is not judged again.
         body.push(begun());
         // The host itself, broadcast and multicast are not outside.

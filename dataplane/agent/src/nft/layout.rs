@@ -3,6 +3,9 @@
 //! See docs/dataplane.md for the picture. Everything is written from typed values in a fixed order, so equal
 //! configurations give equal rulesets.
 
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+
 use callgate_proto::model::{Action, External, NodeConfig, PortRange, Rule};
 
 use super::chains;
@@ -19,7 +22,7 @@ use crate::kernel::{Options, SENT_TAG, Tags, Via};
 /// `uses` says.
 pub(crate) fn ruleset(config: &NodeConfig, live: &Live, tags: &Tags, options: &Options, uses: Uses) -> Ruleset {
     let mut ruleset = Ruleset::default();
-    let source_chains = chains::sources(&mut ruleset, config, options);
+    let source_chains = chains::sources(&mut ruleset, config);
     let ways: Vec<Via> = tags.live().map(|(key, _)| key.via).collect();
     // Not where a packet of a flow may have to be steered, or must not pass any more.
     let settled = uses == Uses::Ordinary && tags.retired().next().is_none();
@@ -45,8 +48,8 @@ pub(crate) fn ruleset(config: &NodeConfig, live: &Live, tags: &Tags, options: &O
     }
     externals(&mut ruleset, config, options);
     // An empty chain whose name says which structure this is: what a later process finds, it can adopt.
-    let digest = names::digest(&Batch::structure(&ruleset.structure()));
-    ruleset.chain(format!("structure_{digest:016x}"), Vec::new());
+    let name = names::structure(&Batch::structure(&ruleset.structure()));
+    ruleset.chain(name, Vec::new());
     ruleset
 }
 
@@ -66,8 +69,8 @@ fn sets(ruleset: &mut Ruleset, config: &NodeConfig, options: &Options) {
 }
 
 /// The ALG's own addresses, where its servers may be, and on which ports they listen: of the rules, and of connections that live on
-/// whatever the rules say now.
-pub(crate) fn alg_sets(config: &NodeConfig, live: &Live) -> [(&'static str, Set); 3] {
+/// whatever the rules say now, with their clients.
+pub(crate) fn alg_sets(config: &NodeConfig, live: &Live) -> [(&'static str, Set); 4] {
     let (mut nets, mut ranges) = (live.servers.clone(), live.ports.clone());
     for rule in &config.rules {
         for service in config.alg_services_of(rule) {
@@ -80,13 +83,21 @@ pub(crate) fn alg_sets(config: &NodeConfig, live: &Live) -> [(&'static str, Set)
             }
         }
     }
-    let mut own = Set::singles(Key::Address);
-    live.own.iter().for_each(|address| own.single(&address.octets(), None));
+    let addresses = |addresses: &BTreeSet<Ipv4Addr>| {
+        let mut set = Set::singles(Key::Address);
+        addresses.iter().for_each(|address| set.single(&address.octets(), None));
+        set
+    };
     let mut ports = Set::ranges(Key::Port);
     PortRange::merged(ranges).into_iter().for_each(|range| ports.ports(range.first, range.last));
     let mut servers = Set::ranges(Key::Address);
     ipnet::Ipv4Net::aggregate(&nets).into_iter().for_each(|net| servers.block(net, None));
-    [("own_addresses", own), ("alg_server_ports", ports), ("alg_servers", servers)]
+    [
+        ("own_addresses", addresses(&live.own)),
+        ("alg_clients", addresses(&live.clients)),
+        ("alg_server_ports", ports),
+        ("alg_servers", servers),
+    ]
 }
 
 /// Which chain judges which source; `names` are the chains of `config.chains`.
@@ -124,12 +135,13 @@ fn tag_maps(ruleset: &mut Ruleset, config: &NodeConfig, tags: &Tags, options: &O
         }
         let kernel = matches!(key.via, Via::Kernel | Via::KernelQuiet);
         if let Some(rule) = rules.get(&key.rule).filter(|_| kernel) {
-            nat.single(&mark, Some(Verdict::Goto(external_name(rule))));
+            nat.single(&mark, Some(external(rule)));
         }
     }
-    // Until its flows are deleted from conntrack nothing of a rule that is gone may pass on.
+    // Until its flows are deleted from conntrack nothing of a rule that is gone may pass on, nor begin if it was under way just now.
     for tag in tags.retired() {
         by_tag.single(&options.tag_mark(tag).to_ne_bytes(), Some(Verdict::Drop));
+        nat.single(&options.tag_mark(tag).to_ne_bytes(), Some(Verdict::Drop));
     }
     if uses >= Uses::Alg {
         // GRE of a call, and a connection first seen in a packet of ours to the pod (after conntrack -F): what the pod says is for
@@ -142,12 +154,14 @@ fn tag_maps(ruleset: &mut Ruleset, config: &NodeConfig, tags: &Tags, options: &O
     ruleset.sets.insert("quiet_tags".into(), quiet);
 }
 
-/// The chain that gives a rule's flows their source address.
-fn external_name(rule: &Rule) -> String {
+/// What gives a rule's flows their source address. Where it lets none begin any more, this is a first packet that was under way
+/// when the rule was edited: it would leave as it is.
+fn external(rule: &Rule) -> Verdict {
     match (rule.action, rule.external) {
-        (Action::Nat, External::NodeAddress) => "masquerade_node".into(),
-        (Action::Nat, External::Address(address)) => format!("snat_{address}"),
-        (Action::Allow | Action::Drop | Action::Reject, _) => "keep_source".into(),
+        (Action::Nat, External::NodeAddress) => Verdict::Goto("masquerade_node".into()),
+        (Action::Nat, External::Address(address)) => Verdict::Goto(format!("snat_{address}")),
+        (Action::Allow, _) => Verdict::Goto("keep_source".into()),
+        (Action::Drop | Action::Reject, _) => Verdict::Drop,
     }
 }
 

@@ -13,6 +13,8 @@ use super::ruleset::Element;
 pub(crate) struct Live {
     /// External addresses.
     pub(crate) own: BTreeSet<Ipv4Addr>,
+    /// Clients that no rule with an ALG need know.
+    pub(crate) clients: BTreeSet<Ipv4Addr>,
     /// Where servers are.
     pub(crate) servers: Vec<Ipv4Net>,
     /// Their TCP ports.

@@ -64,11 +64,16 @@ pub(crate) fn live(socket: &mut Socket, table: &str) -> Result<Live, Error> {
         Err(Error::Kernel { errno: Errno::ENOENT, .. }) => Ok(BTreeMap::new()),
         found => found,
     };
-    let own = of("own_addresses", &Set::singles(Key::Address))?;
+    let mut addresses = |name| {
+        let found = of(name, &Set::singles(Key::Address))?;
+        Ok(found.into_keys().filter_map(|key| <[u8; 4]>::try_from(key).ok()).map(Ipv4Addr::from).collect())
+    };
+    let (own, clients) = (addresses("own_addresses")?, addresses("alg_clients")?);
     let servers = of("alg_servers", &Set::ranges(Key::Address))?;
     let ports = of("alg_server_ports", &Set::ranges(Key::Port))?;
     Ok(Live {
-        own: own.into_keys().filter_map(|key| <[u8; 4]>::try_from(key).ok()).map(Ipv4Addr::from).collect(),
+        own,
+        clients,
         servers: servers.iter().filter_map(|(first, element)| live::blocks(first, element)).flatten().collect(),
         ports: ports.iter().filter_map(|(first, element)| live::range(first, element)).collect(),
     })

@@ -52,6 +52,12 @@ pub(super) fn rule(ruleset: &mut Ruleset, config: &NodeConfig, rule: &Rule, tags
 
 /// What is done with the first packet of a flow.
 fn actions(rule: &Rule, service: &Service, tags: &Tags, options: &Options) -> Vec<Vec<Expr>> {
+    let via = via(rule.action, service.alg.is_some(), service.forward_icmp_errors);
+    let tag = via.and_then(|via| tags.get(&rule.key, via));
+    if via.is_some() && tag.is_none() {
+        // It waits until the flows of another one are deleted: without a tag nothing would be translated.
+        return vec![DROP.to_vec()];
+    }
     let mut rules = Vec::new();
     let steered = rule.action == Action::Nat && service.alg.is_some();
     match rule.action {
@@ -70,8 +76,7 @@ fn actions(rule: &Rule, service: &Service, tags: &Tags, options: &Options) -> Ve
     if rule.log {
         rules.push(join(&[&state(NEW), &[LOG_LIMIT, Expr::Log(log_prefix(rule))]]));
     }
-    let via = via(rule.action, service.alg.is_some(), service.forward_icmp_errors);
-    if let Some(tag) = via.and_then(|via| tags.get(&rule.key, via)) {
+    if let Some(tag) = tag {
         // A rule of its own: it ends early for a packet without connection, which must be steered all the same.
         rules.push(set_tag(tag, options).to_vec());
     }

@@ -6,8 +6,8 @@
 //! ```
 
 use super::chains::{
-    DESTINATION, DROP, FORWARD, GRE, ICMP, NEW, SOURCE, TCP, go_to, is, link, link_name, masked, not_link, protocol,
-    rule, set_tag, state, under,
+    DESTINATION, DROP, FORWARD, GRE, ICMP, NEW, SOURCE, TCP, go_to, is, jump, link, link_name, masked, not_link,
+    protocol, rule, set_tag, state, under,
 };
 use super::expr::{Compare, Expr, Load, Verdict};
 use super::ruleset::{Hook, Ruleset};
@@ -34,6 +34,13 @@ pub(super) fn chains(ruleset: &mut Ruleset, options: &Options) {
         rule(&[&sent, &[Expr::SnatToItself]]),
     ];
     ruleset.first("postrouting", as_it_is);
+    // Of a client whose rules have no ALG any more: its live connection has, and conntrack forgets a call that is silent.
+    let of_client = rule(&[&pptp_gre(), &[SOURCE, Expr::In("alg_clients".into()), jump("calls")]]);
+    ruleset.first("prerouting", vec![of_client]);
+    let to_server = [DESTINATION, Expr::In("alg_servers".into())];
+    // A rule of its own: it ends early for a packet without connection, which must be steered all the same.
+    let tagged = rule(&[&to_server, &set_tag(SENT_TAG, options)]);
+    ruleset.chain("calls", vec![tagged, rule(&[&to_server, &[go_to("steer")]])]);
     ruleset.chain("copies", copies());
     ruleset.chain("steer", vec![steer(options)]);
     let original = [Expr::Load(Load::CtDirection), is(&[0]), go_to("steer")];
@@ -101,17 +108,14 @@ fn steer(options: &Options) -> Vec<Expr> {
 
 /// What a source with an ALG rule sends beside its control connections. GRE never takes the CNI's way, call or no call:
 /// behind the same address it could hit another client's call. A call's GRE keeps its way whatever becomes of the rules, by its tag.
-pub(super) fn from_source(options: &Options) -> Vec<Vec<Expr>> {
+pub(super) fn from_source() -> Vec<Vec<Expr>> {
     let steer = [go_to("steer")];
-    let to_server = [DESTINATION, Expr::In("alg_servers".into())];
     let error = rule(&[&protocol(ICMP), &[Expr::Load(Load::Transport(0, 1)), Expr::In("icmp_errors".into())]]);
     // The quoted IPv4 header begins at 8: its protocol is at 17, the source port behind it at 28.
     let about = |number| [Expr::Load(Load::Transport(17, 1)), is(&[number])];
     let server_port = [Expr::Load(Load::Transport(28, 2)), Expr::In("alg_server_ports".into())];
     vec![
-        // A rule of its own: it ends early for a packet without connection, which must be steered all the same.
-        rule(&[&pptp_gre(), &to_server, &set_tag(SENT_TAG, options)]),
-        rule(&[&pptp_gre(), &to_server, &steer]),
+        rule(&[&pptp_gre(), &[jump("calls")]]),
         rule(&[&error, &about(GRE), &steer]),
         rule(&[&error, &about(TCP), &server_port, &steer]),
     ]

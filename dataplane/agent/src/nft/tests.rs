@@ -6,11 +6,12 @@ use callgate_proto::model::{
 };
 
 use super::diff::Difference;
+use super::expr::{Expr, Verdict};
 use super::layout::ruleset;
 use super::live::Live;
 use super::ruleset::{Key, Ruleset, Set};
 use super::uses::Uses;
-use crate::kernel::{Options, Tags};
+use crate::kernel::{Options, Tags, Via};
 
 fn key(name: &str) -> ObjectKey {
     ObjectKey::new("pos", name)
@@ -192,10 +193,11 @@ fn what_has_begun_passes_at_once_unless_it_may_have_to_be_steered_or_its_rule_ha
         found.chains["prerouting"].rules.clone()
     };
     let steering = rules(&tags, Uses::Alg);
-    assert_eq!(rules(&tags, Uses::Ordinary)[1..], steering[..]);
+    // The first is for clients of the ALG.
+    assert_eq!(rules(&tags, Uses::Ordinary)[1..], steering[1..]);
     let gone = tags.assign(&NodeConfig { rules: vec![], ..ordinary.clone() }).unwrap();
-    assert_eq!(rules(&gone, Uses::Ordinary), steering);
-    assert_eq!(rules(&gone.flushed(), Uses::Ordinary)[1..], steering[..]);
+    assert_eq!(rules(&gone, Uses::Ordinary), steering[1..]);
+    assert_eq!(rules(&gone.flushed(), Uses::Ordinary)[1..], steering[1..]);
 }
 
 #[test]
@@ -240,4 +242,36 @@ fn where_servers_of_live_connections_are_is_known_beside_what_the_rules_say() {
     ports.ports(1723, 1724);
     ports.ports(2000, 2000);
     assert_eq!((&sets["alg_servers"], &sets["alg_server_ports"]), (&servers, &ports));
+}
+
+#[test]
+fn an_opening_packet_that_is_under_way_while_its_rule_goes_or_is_closed_does_not_leave_as_it_is() {
+    let tags = Tags::default().assign(&config()).unwrap();
+    let web = tags.get(&key("web"), Via::Kernel).unwrap();
+    let options = Options::default();
+    let verdict = |config: &NodeConfig, tags: &Tags| {
+        let sets = ruleset(config, &none(), tags, &options, Uses::Alg).sets;
+        let mark = options.tag_mark(web).to_ne_bytes();
+        sets["nat_by_tag"].elements.get(&mark[..]).and_then(|element| element.verdict.clone())
+    };
+    let with = |action| {
+        let mut config = config();
+        config.rules[1].action = action;
+        let tags = tags.assign(&config).unwrap();
+        verdict(&config, &tags)
+    };
+    assert_eq!(with(Action::Nat), Some(Verdict::Goto("masquerade_node".into())));
+    assert_eq!(with(Action::Allow), Some(Verdict::Goto("keep_source".into())));
+    assert_eq!([with(Action::Drop), with(Action::Reject)], [const { Some(Verdict::Drop) }; 2]);
+    let mut gone = config();
+    gone.rules.pop();
+    gone.chains = vec![vec![0]; 2];
+    assert_eq!(verdict(&gone, &tags.assign(&gone).unwrap()), Some(Verdict::Drop));
+}
+
+#[test]
+fn a_rule_that_has_no_tag_yet_lets_nothing_pass() {
+    let found = ruleset(&config(), &none(), &Tags::default(), &Options::default(), Uses::Alg);
+    let dropped = vec![vec![Expr::Counter, Expr::Then(Verdict::Drop)]];
+    assert_eq!([&found.chains["v/pos/tills/pos/pptp"].rules, &found.chains["v/pos/web/pos/http"].rules], [&dropped; 2]);
 }

@@ -16,7 +16,7 @@ const SERVER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 10);
 
 /// What the ALG says before rules change while it has a connection to the server.
 fn one() -> Peers {
-    Peers { addresses: [SERVER].into(), ports: [1723].into() }
+    Peers { clients: [A].into(), servers: [SERVER].into(), ports: [1723].into() }
 }
 
 /// What may become of the rule of a live connection, or of what leads to it.
@@ -88,17 +88,20 @@ fn gre_of_a_call_keeps_its_way_whatever_becomes_of_its_rule_and_is_forgotten_wit
             nft 'add rule ip cni post oifname cg-out masquerade'");
         let mut kernel = lab.start();
         let mut inside = Inside::open();
-        let gre = |kernel: &mut Kernel, inside: &mut Inside| {
-            kernel.set_own_addresses(&[OWN], &one()).unwrap();
+        let gre = |kernel: &mut Kernel, inside: &mut Inside, peers: &Peers| {
+            kernel.set_own_addresses(&[OWN], peers).unwrap();
             assert_eq!(raw(&lab.a, &lab.server, "192.0.2.10", 47, PPTP_GRE), Seen::Nothing, "{edit}");
             assert_eq!(inside.next().ends(), (A, SERVER, 47), "{edit}");
         };
         kernel.apply(&config(), &[OWN]).unwrap();
-        gre(&mut kernel, &mut inside);
+        gre(&mut kernel, &mut inside, &Peers::default());
         kernel.apply(&edited, &[OWN]).unwrap();
-        gre(&mut kernel, &mut inside);
+        // By its tag alone; by its ends alone, when it was silent for longer than conntrack remembers.
+        gre(&mut kernel, &mut inside, &Peers::default());
+        sh("conntrack -D -p gre >/dev/null 2>&1");
+        gre(&mut kernel, &mut inside, &one());
         kernel.apply(&Config::new().build(), &[OWN]).unwrap();
-        gre(&mut kernel, &mut inside);
+        gre(&mut kernel, &mut inside, &one());
         kernel.set_own_addresses(&[], &Peers::default()).unwrap();
         assert_eq!(raw(&lab.a, &lab.server, "192.0.2.10", 47, PPTP_GRE), NODE, "{edit}: as the CNI has it");
         kernel.stop().unwrap();

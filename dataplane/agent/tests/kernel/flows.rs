@@ -230,3 +230,28 @@ fn a_nat_flow_that_conntrack_cannot_follow_does_not_leave_untranslated() {
     assert_eq!(capture.stop(), "");
     kernel.stop().unwrap();
 }
+
+#[test]
+fn more_rules_than_there_are_numbers_for_both_are_renamed_in_one_step_and_everything_is_in_force_then() {
+    if !root() {
+        return;
+    }
+    let (lab, _servers) = lab();
+    let mut kernel = lab.start();
+    let web = [tcp_to("http", "80")];
+    let named = |prefix: &str| {
+        let others = (0..1100).fold(Config::new(), |config, n| {
+            config.rule(&format!("{prefix}-{n}"), Action::Nat, &["10.244.1.99/32"], ANYWHERE, &web)
+        });
+        others.rule(&format!("{prefix}-web"), Action::Nat, &[POD_A], ANYWHERE, &web).build()
+    };
+    kernel.apply(&named("old"), &[]).unwrap();
+    let mut old = open(&lab, "192.0.2.10:80");
+    assert_eq!(old.still(), NODE);
+    kernel.apply(&named("new"), &[]).unwrap();
+    assert_eq!((tcp(&lab.a, "192.0.2.10:80"), kernel.record().tags.retired().count()), (NODE, 0));
+    assert_eq!(kernel.record().tags.live().count(), 1101);
+    let flows = sh("conntrack -L -p tcp --orig-src 10.244.1.2 2>/dev/null | grep -c . || true");
+    assert_eq!(flows.trim(), "1", "that of the old rule has ended");
+    kernel.stop().unwrap();
+}

@@ -250,9 +250,15 @@ fn a_configuration_the_kernel_refuses_leaves_the_old_one_in_force() {
     bad.sources.insert(0, wide);
     let error = kernel.apply(&bad, &[]).unwrap_err().to_string();
     assert!(error.contains("nftables table ip callgate, elements of set src_nets"), "{error}");
+    assert!(kernel.intact().unwrap(), "nobody else has changed it");
     assert_eq!((kernel.record().tags.clone(), sh("nft -s list ruleset")), (tags, table));
     assert_eq!(ask(&lab.a, "192.0.2.10:80"), NODE);
     assert!(kernel.apply(&good, &[]).unwrap() == Applied::default());
+    // The next change is one, and no table in place of another.
+    let more = Config::new().rule("web", Action::Nat, &[POD_A], ANYWHERE, &[tcp("http", "80"), tcp("mail", "25")]);
+    assert!(kernel.apply(&bad, &[]).is_err());
+    let applied = kernel.apply(&more.build(), &[]).unwrap();
+    assert!(applied.messages_sent < 20, "{applied:?}");
     kernel.stop().unwrap();
 }
 
