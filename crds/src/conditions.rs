@@ -133,7 +133,6 @@ reasons! {
     Programmed false LastGoodRuns: "What runs is its last good version, not this generation.", "See the conditions Accepted and ResolvedRefs of the same object.";
     Programmed false ApplyFailed: "A node could not put it into effect.", "The message has the node and the kernel's error.";
     Programmed false NodeUnreachable: "A node that must run it has not answered.", "See the agent on the node named in the message.";
-    Programmed false AlgUnavailable: "The ALG cannot work on a node, for example because a kernel helper already treats PPTP there.", "Do what the message says on that node.";
     Ready true AgentReady: "Its agent is attached and runs what it should.", "";
     Ready true Degraded: "Its agent is attached and runs what it should, but the kernel lacks something.", "The message says what is missing and what that costs.";
     Ready false AgentMissing: "No agent of this node is attached to the operator.", "See the agent's pod on that node, and its log.";

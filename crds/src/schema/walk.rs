@@ -49,6 +49,9 @@ fn wrong_type(schema: &Value, value: &Value) -> Option<String> {
     let is = describe::value(value);
     let wanted = describe::wanted(schema);
     Some(match value {
+        Value::Number(_) if is_duration(schema) && (shape::DURATION.holds)(&Value::String(format!("{value}s"))) => {
+            format!("is {is} and has no unit: write {value}s")
+        }
         Value::Number(_) | Value::Bool(_) if schema["type"] == "string" && schema.get("enum").is_none() => {
             format!("is {is} and must be text: put it in quotes, \"{value}\"")
         }
@@ -59,6 +62,12 @@ fn wrong_type(schema: &Value, value: &Value) -> Option<String> {
             format!("is {is}: write {wanted}")
         }
     })
+}
+
+/// Whether it is the schema of a length of time.
+fn is_duration(schema: &Value) -> bool {
+    let rules = schema["x-kubernetes-validations"].as_array();
+    rules.into_iter().flatten().any(|rule| rule["rule"] == shape::DURATION.cel)
 }
 
 /// What is wrong with the value itself: not listed, too small, too long.

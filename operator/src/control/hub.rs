@@ -111,7 +111,12 @@ impl Hub {
         self.change(|fleet| fleet.detach(node, stream, Timestamp::now()));
     }
 
-    /// Ends every session.
+    /// Whether a stream of this node is there, whichever.
+    pub(super) fn has_stream(&self, node: &str) -> bool {
+        self.lines().contains_key(node)
+    }
+
+    /// Ends every session: the operator is stopping.
     pub fn hang_up(&self) {
         self.lines().clear();
     }

@@ -78,7 +78,10 @@ impl Session {
                 }
                 ask = self.asks.recv() => {
                     let Some(Ask { question, reply }) = ask else {
-                        return Status::aborted("another stream of this node took its place");
+                        return match self.hub.has_stream(&self.node) {
+                            true => Status::aborted("another stream of this node took its place"),
+                            false => Status::unavailable("the operator is stopping"),
+                        };
                     };
                     waiting.retain(|_, reply| !reply.is_closed());
                     if waiting.len() < MOST_QUESTIONS {

@@ -268,6 +268,17 @@ async fn a_second_stream_of_a_node_ends_the_first() {
 }
 
 #[tokio::test]
+async fn an_operator_that_ends_tells_agents_so() {
+    let operator = operator().await;
+    operator.publish("a", "10.0.0.0/8");
+    let mut agent = operator.attach("a", Some("token-of-a")).await.unwrap();
+    agent.snapshot().await;
+    operator.hub.hang_up();
+    let end = agent.hear().await.unwrap_err();
+    assert_eq!((end.code(), end.message()), (Code::Unavailable, "the operator is stopping"));
+}
+
+#[tokio::test]
 async fn a_token_is_shown_to_the_api_server_once_and_not_for_every_stream() {
     let operator = operator().await;
     for _ in 0..3 {

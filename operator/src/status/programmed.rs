@@ -24,8 +24,8 @@ pub struct Progress {
 /// Why a node does not run an object yet.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Lack {
-    /// It could not: with the reason and the message of the agent.
-    Refused(Reason, String),
+    /// It could not: with the message of the agent.
+    Refused(String),
     /// It is not there.
     Absent(String),
     /// It has not answered.
@@ -68,7 +68,7 @@ fn decide(status: &Status, ran_before: bool, lacks: &[(&String, Lack)]) -> (Reas
         more => format!(" {more} more nodes do not run it either."),
     };
     match first {
-        Lack::Refused(reason, message) => (*reason, format!("Node {node}: {message}.{others}")),
+        Lack::Refused(message) => (Reason::ApplyFailed, format!("Node {node}: {message}.{others}")),
         Lack::Absent(why) => (Reason::NodeUnreachable, format!("Node {node}: {why}.{others}")),
         Lack::Waiting => (Reason::Pending, format!("Node {node} has not yet put it into effect.{others}")),
         Lack::Leaving => (Reason::Pending, format!("Node {node} still does what an earlier version said.{others}")),
@@ -99,15 +99,11 @@ fn lack(object: &ObjectRef, node: &str, view: View<'_>) -> Option<Lack> {
     }
     let refused = agent.refused.as_ref().filter(|(hash, _)| *hash == wanted.hash);
     Some(refused.map_or(Lack::Waiting, |(_, failure)| {
-        let reason = match failure.reason == Reason::AlgUnavailable.name() {
-            true => Reason::AlgUnavailable,
-            false => Reason::ApplyFailed,
-        };
         let because = match failure.object.is_empty() || failure.object == object.to_string() {
             true => String::new(),
             false => format!(" (because of {})", failure.object),
         };
         let goes_on = if agent.broken { "what runs is not whole" } else { "what ran before goes on" };
-        Lack::Refused(reason, format!("{}{because}; {goes_on}", failure.message.trim_end_matches('.')))
+        Lack::Refused(format!("{}{because}; {goes_on}", failure.message.trim_end_matches('.')))
     }))
 }

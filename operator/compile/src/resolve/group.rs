@@ -50,8 +50,18 @@ pub(super) fn find(world: &World, namespace: &str, named: &ServiceRef) -> Result
 
 /// That a service does not exist, with the nearest name that does.
 pub(super) fn not_found(world: &World, namespace: &str, named: &ServiceRef, places: &str) -> String {
-    let hint = lookup::hint(world, &world.services, namespace, &named.name);
-    format!("there is no Service {} in {places}{hint}: create it, or correct the name", named.name)
+    let name = &named.name;
+    let looked_in = match &named.namespace {
+        None => [namespace, &world.operator_namespace],
+        Some(elsewhere) => {
+            if let Ok(found) = lookup::find(world, &world.services, namespace, name) {
+                return format!("there is no Service {name} in {places}: leave out namespace to name Service {found}");
+            }
+            [elsewhere.as_str(), elsewhere.as_str()]
+        }
+    };
+    let hint = lookup::hint(&world.services, looked_in, name);
+    format!("there is no Service {name} in {places}{hint}: create it, or correct the name")
 }
 
 fn is_group(spec: &ServiceSpec) -> bool {

@@ -40,7 +40,7 @@ pub(super) fn leaf(world: &World, algs: &Algs, key: &ObjectKey, spec: &ServiceSp
                 Some(found)
             }
             Err(places) => {
-                let hint = lookup::hint(world, algs, &key.namespace, &named.name);
+                let hint = lookup::hint(algs, [&key.namespace, &world.operator_namespace], &named.name);
                 let message =
                     format!("there is no PptpAlg {} in {places}{hint}: create it, or correct the name", named.name);
                 report.add(Reason::AlgNotFound, field, message);

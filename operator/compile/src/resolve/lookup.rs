@@ -26,10 +26,9 @@ pub(super) fn find<T>(
     Err(format!("namespace {namespace} or {}", world.operator_namespace))
 }
 
-/// A `did you mean` about the nearest name that could have been found, or nothing.
-pub(super) fn hint<T>(world: &World, objects: &BTreeMap<ObjectKey, T>, namespace: &str, name: &str) -> String {
-    let reachable =
-        objects.keys().filter(|key| key.namespace == namespace || key.namespace == world.operator_namespace);
+/// A `did you mean` about the nearest name in either of these namespaces, where it was looked for, or nothing.
+pub(super) fn hint<T>(objects: &BTreeMap<ObjectKey, T>, [own, shared]: [&str; 2], name: &str) -> String {
+    let reachable = objects.keys().filter(|key| key.namespace == own || key.namespace == shared);
     let nearest = reachable.map(|key| (distance(&key.name, name), &key.name)).min();
     match nearest {
         Some((steps, near)) if steps <= 2 && steps < name.chars().count() => format!(" (did you mean {near}?)"),

@@ -92,12 +92,12 @@ impl Case {
         assert!(self.fleet.outcome(node, 1, pb::Outcome { hash: wanted.hash.clone(), failure: None, sequence: 0 }));
     }
 
-    fn refused(&mut self, node: &str, reason: &str) {
+    fn refused(&mut self, node: &str) {
         let wanted = self.wanted(node);
         self.fleet.sent(node, 1, &wanted);
         let failure = pb::Failure {
             object: "IpRule pos/other".to_owned(),
-            reason: reason.to_owned(),
+            reason: "ApplyFailed".to_owned(),
             message: "the kernel says no.".to_owned(),
             broken: false,
         };
@@ -216,13 +216,11 @@ fn a_refusal_names_node_object_and_reason() {
     case.attach("a");
     case.attach("b");
     case.applied("a");
-    case.refused("b", "ApplyFailed");
+    case.refused("b");
     assert_eq!(case.told(), "False(ApplyFailed) 1/2");
     let expected = "Node b: the kernel says no (because of IpRule pos/other); what ran before goes on.";
     assert_eq!(case.before.conditions[1].message, expected);
-    case.refused("b", "AlgUnavailable");
-    assert_eq!(case.told(), "False(AlgUnavailable) 1/2");
-    assert_eq!(case.before.reason.as_deref(), Some("AlgUnavailable"));
+    assert_eq!(case.before.reason.as_deref(), Some("ApplyFailed"));
 }
 
 #[test]
@@ -233,7 +231,7 @@ fn what_runs_and_cannot_be_kept_whole_is_not_programmed_until_the_agent_says_tha
         case.applied(node);
     }
     assert_eq!((case.told().as_str(), case.before.clients), ("True(Programmed) 2/2", Some(2)));
-    case.refused("b", "ApplyFailed");
+    case.refused("b");
     assert_eq!((case.told().as_str(), case.before.clients), ("False(ApplyFailed) 1/2", Some(1)));
     let expected = "Node b: the kernel says no (because of IpRule pos/other); what runs is not whole.";
     assert_eq!(case.before.conditions[1].message, expected);
