@@ -35,7 +35,9 @@ pub(super) fn chains(ruleset: &mut Ruleset, options: &Options) {
     ];
     ruleset.first("postrouting", as_it_is);
     // Of a client whose rules have no ALG any more: its live connection has, and conntrack forgets a call that is silent.
-    let of_client = rule(&[&pptp_gre(), &[SOURCE, Expr::In("alg_clients".into()), jump("calls")]]);
+    let of_client =
+        [SOURCE, Expr::In("alg_clients".into()), DESTINATION, Expr::NotIn("cluster_nets".into()), jump("calls")];
+    let of_client = rule(&[&pptp_gre(), &of_client]);
     ruleset.first("prerouting", vec![of_client]);
     let to_server = [DESTINATION, Expr::In("alg_servers".into())];
     // A rule of its own: it ends early for a packet without connection, which must be steered all the same.

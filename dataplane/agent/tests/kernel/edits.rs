@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 
 use callgate_agent::kernel::{Kernel, Peers};
-use callgate_proto::model::{Action, NodeConfig};
+use callgate_proto::model::{Action, NodeConfig, Service};
 
 use super::configs::{ANYWHERE, Config, POD_A, POD_B, pptp, tcp as tcp_to, udp as udp_to};
 use super::lab::{Lab, root, sh};
@@ -21,15 +21,16 @@ fn one() -> Peers {
 
 /// What may become of the rule of a live connection, or of what leads to it.
 fn edits() -> Vec<(&'static str, NodeConfig)> {
-    let with = |action, from: &[&str], to: &[&str], service| {
-        let others = Config::new().rule("others", Action::Nat, &[POD_B], &["198.51.100.0/24"], &[pptp()]);
-        others.rule("tills", action, from, to, &[service]).build()
+    let other_port = Service { alg: Some(0), ..tcp_to("pptp-ctl", "1724") };
+    let others = || {
+        let service = std::slice::from_ref(&other_port);
+        Config::new().rule("others", Action::Nat, &[POD_B], &["198.51.100.0/24"], service)
     };
-    let other_port = callgate_proto::model::Service { alg: Some(0), ..tcp_to("pptp-ctl", "1724") };
-    let without =
-        Config::new().rule("others", Action::Nat, &[POD_B], &["198.51.100.0/24"], std::slice::from_ref(&other_port));
+    let with = |action, from: &[&str], to: &[&str], service: Service| {
+        others().rule("tills", action, from, to, &[service]).build()
+    };
     vec![
-        ("another port", with(Action::Nat, &[POD_A], ANYWHERE, other_port)),
+        ("another port", with(Action::Nat, &[POD_A], ANYWHERE, other_port.clone())),
         ("another server", with(Action::Nat, &[POD_A], &["198.51.100.0/24"], pptp())),
         ("another source", with(Action::Nat, &["10.244.1.99/32"], ANYWHERE, pptp())),
         ("no ALG", with(Action::Nat, &[POD_A], ANYWHERE, tcp_to("pptp-ctl", "1723"))),
@@ -37,7 +38,7 @@ fn edits() -> Vec<(&'static str, NodeConfig)> {
         ("Allow", with(Action::Allow, &[POD_A], ANYWHERE, pptp())),
         ("Drop", with(Action::Drop, &[POD_A], ANYWHERE, pptp())),
         ("Reject", with(Action::Reject, &[POD_A], ANYWHERE, pptp())),
-        ("no rule, others stay", without.build()),
+        ("no rule, others stay", others().build()),
         ("no rule at all", Config::new().build()),
     ]
 }
