@@ -40,7 +40,7 @@ pub enum OpenRefusal {
     MaxSessions(u32),
     /// `Limits::max_connections` is reached.
     MaxConnections(u32),
-    /// Too many connections of this client wait for their first message, or did a moment ago.
+    /// Too many connections of this client wait for their first message.
     HalfOpenClient(u32),
     /// Too many connections to this server wait for their first message.
     HalfOpenServer(u32),
@@ -293,12 +293,7 @@ impl fmt::Display for OpenRefusal {
             Self::NotAdmitted(Refusal::NoRoute) => f.write_str("no route to the server, or no address on it"),
             Self::MaxSessions(n) => write!(f, "the service's maxSessions of {n} is reached"),
             Self::MaxConnections(n) => write!(f, "this node carries {n} control connections, its limit"),
-            Self::HalfOpenClient(n) => {
-                write!(
-                    f,
-                    "{n} connections of this client wait for their first message, or ended without it a moment ago"
-                )
-            }
+            Self::HalfOpenClient(n) => write!(f, "{n} connections of this client wait for their first message"),
             Self::HalfOpenServer(n) => write!(f, "{n} connections to this server wait for their first message"),
             Self::PortsOfClient(n) => write!(f, "this client has {n} external ports, in use or resting, its limit"),
             Self::NoPort => f.write_str("every external port towards this server is in use or was a moment ago"),

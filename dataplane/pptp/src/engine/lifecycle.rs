@@ -188,6 +188,7 @@ impl Engine {
         for call in calls {
             self.end_call(call, CallEnd::ConnectionClosed(reason), now);
         }
+        self.leave_half_open(index);
         self.counters.connections_closed += 1;
         self.live_connections = self.live_connections.saturating_sub(1);
         let Some(connection) = self.connections.get_mut(index) else { return };
@@ -199,13 +200,6 @@ impl Engine {
         let service = connection.data.policy.service.clone();
         // The server has nothing of a connection whose SYN it has refused: nothing of it can come late.
         let refused = reason == CloseReason::Reset(Side::Server) && connection.data.down.is_none();
-        if refused || reason == CloseReason::ClientGone {
-            self.leave_half_open(index);
-        } else if connection.half_open {
-            // It burdens the server no more; its client it does until it is forgotten, or opening and resetting would
-            // count for nothing.
-            super::ids::one_less(&mut self.half_open_servers, &(flow.server, flow.server_port));
-        }
         super::ids::one_less(&mut self.sessions, &service);
         self.note(Event::Closed { flow, reason, calls: count });
         self.commands.push_back(Command::Persist(Change::Remove(id)));
@@ -225,9 +219,6 @@ impl Engine {
     pub(super) fn forget(&mut self, index: u32) {
         let Some(connection) = self.connections.remove(index) else { return };
         let flow = connection.flow;
-        if connection.half_open {
-            super::ids::one_less(&mut self.half_open_clients, &flow.client);
-        }
         let outer = (connection.external, connection.external_port, flow.server, flow.server_port);
         if self.by_flow.get(&flow) == Some(&index) {
             self.by_flow.remove(&flow);

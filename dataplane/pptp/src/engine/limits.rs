@@ -13,8 +13,7 @@ pub struct Limits {
     /// A connection whose TCP handshake is not complete by then is given up. A busy server lets SYNs be lost, and a
     /// client repeats them after 1, 3, 7 and 15 s.
     pub handshake_timeout_ms: u64,
-    /// Connections of one client that may be waiting for their first message, or have ended without it less than
-    /// `linger_ms` ago; the next SYN gets RST.
+    /// Connections of one client that may be waiting for their first message; the next SYN gets RST.
     pub half_open_per_client: u32,
     /// Connections to one server (address and port) that may be waiting for their first message.
     pub half_open_per_server: u32,

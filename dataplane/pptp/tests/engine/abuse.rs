@@ -96,12 +96,8 @@ fn connections_without_a_first_message_are_limited_per_client_and_per_server() {
     }
     assert_eq!(reset, [false, false, true, false, true]);
     assert_eq!(pair.engine.counters().connections_refused, 2);
-    // What has ended without its first message burdens the server no more, but its client for as long as it may say something.
+    // Once the first ones are over, others may come.
     pair.wait(6_000);
-    assert!(pair.start(client_addr(2), 1).server.1 > 0);
-    pair.connect(client_addr(0), 8);
-    assert!(pair.clients[&(client_addr(0), 8)].reset);
-    pair.wait(10_000);
     let link = pair.start(client_addr(0), 9);
     assert_eq!(pair.at_server(link), [start_request()]);
 }

@@ -23,13 +23,14 @@ fn refusals(pair: &Pair) -> Vec<OpenRefusal> {
 
 #[test]
 fn a_client_that_opens_and_resets_without_end_leaves_ports_and_places_to_others() {
-    let limits = Limits { port_ranges: vec![(20_000, 20_019)], max_connections: 4, ..Limits::default() };
+    let limits =
+        Limits { port_ranges: vec![(20_000, 20_019)], ports_per_client: 10, max_connections: 2, ..Limits::default() };
     let mut pair = Pair::with_limits(limits);
     for port in 0..100 {
         let link = pair.connect(client_addr(0), port);
         pair.client_resets(link);
     }
-    assert_eq!(refusals(&pair), [OpenRefusal::HalfOpenClient(8)]);
+    assert_eq!(refusals(&pair), [OpenRefusal::PortsOfClient(10)]);
     let other = pair.start(client_addr(1), 40_000);
     assert_eq!(pair.at_server(other), [start_request()]);
     // What never began rests as long as it is remembered, and no longer.
