@@ -45,6 +45,8 @@ pub(super) struct Core {
     ending: bool,
     /// A connection has ended whose ends the rules may not have known any more.
     ended: bool,
+    /// Ways of the shared mode's connections when the kernel was told of live ends: theirs end a while after they are closed.
+    ways: usize,
 }
 
 impl Core {
@@ -71,6 +73,7 @@ impl Core {
             repair: Now(0),
             ending: false,
             ended: false,
+            ways: 0,
         }
     }
 
@@ -327,9 +330,10 @@ impl Core {
     /// Where neither rule nor connection is left, no packet of the host has to pass anything of ours; and ends that only a
     /// connection knew are forgotten with it. For the end of every turn.
     pub(super) fn rest(&mut self) {
-        if std::mem::take(&mut self.ended) && self.gate.outlets.goes_beyond_the_rules() {
+        if self.gate.outlets.goes_beyond_the_rules() && (self.ended || self.shared.ways().len() != self.ways) {
             self.listen();
         }
+        self.ended = false;
         if !self.ending || !self.engine.is_idle() || !self.shared.is_idle() {
             return;
         }
@@ -343,6 +347,7 @@ impl Core {
     /// both to us.
     fn listen(&mut self) {
         let live = self.peers();
+        self.ways = self.shared.ways().len();
         let mut ports = policy::server_ports(&self.gate.config);
         ports.extend(live.ports.iter().map(|port| PortRange { first: *port, last: *port }));
         self.gate.outlets.set_server_ports(PortRange::merged(ports));
