@@ -79,9 +79,9 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     tally.skips(&skips, ci);
     let _ = std::fs::remove_file(&skips);
 
-    println!("\n{:<24} seconds", "step");
+    println!("\n{:<29} seconds", "step");
     for (name, seconds) in &steps.times {
-        println!("{name:<24} {seconds:>7.1}");
+        println!("{name:<29} {seconds:>7.1}");
     }
     for failure in &tally.failures {
         println!("FAILED: {failure}");
