@@ -8,6 +8,7 @@ mod bad_input;
 mod baselines;
 mod bench;
 mod chaos;
+mod edits;
 mod fast_path;
 mod labs;
 mod lives;
