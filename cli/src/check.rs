@@ -26,8 +26,7 @@ pub struct CheckView {
 /// # Errors
 /// Files that cannot be read, or an output that cannot be written.
 pub fn run(args: &CheckArgs, io: &mut Io<'_>) -> Result<u8, Error> {
-    let manifests =
-        if args.cluster { manifests::load_for_cluster(&args.files)? } else { manifests::load(&args.files)? };
+    let manifests = manifests::load(&args.files, !args.cluster)?;
     let view = CheckView { objects: manifests.objects, problems: manifests.problems, notes: manifests.notes };
     match args.output {
         Format::Json => output::json(io.out, &view)?,

@@ -30,20 +30,12 @@ pub struct Manifests {
 /// File and line of each object.
 type Places = BTreeMap<ObjectRef, (String, u32)>;
 
-/// Reads and compiles what is at `path`, as a standalone agent would with no configuration before.
+/// Reads and compiles what is at `path` with no configuration before: as a `standalone` agent would, or as a cluster.
 ///
 /// # Errors
 /// Files that cannot be read.
-pub fn load(path: &Path) -> Result<Manifests, Error> {
-    Ok(from_texts(&files::read(path)?, true))
-}
-
-/// As `load`, but as a cluster would take them.
-///
-/// # Errors
-/// Files that cannot be read.
-pub fn load_for_cluster(path: &Path) -> Result<Manifests, Error> {
-    Ok(from_texts(&files::read(path)?, false))
+pub fn load(path: &Path, standalone: bool) -> Result<Manifests, Error> {
+    Ok(from_texts(&files::read(path)?, standalone))
 }
 
 /// The same for texts in memory, as (name, text).

@@ -21,7 +21,7 @@ use crate::target::Origin;
 /// # Errors
 /// Files that cannot be read, or a pod that is not among them.
 pub(super) fn explain(path: &Path, args: &ExplainArgs, io: &mut Io<'_>) -> Result<pb::ExplainReply, Error> {
-    let manifests = manifests::load(path)?;
+    let manifests = manifests::load(path, true)?;
     if !manifests.problems.is_empty() {
         let number = crate::human::count(manifests.problems.len() as u64, "problem");
         let path = path.display();

@@ -11,14 +11,61 @@ use super::ground::Ground;
 use super::prometheus;
 use super::shared::{POD, SOON};
 
-/// The Prometheus operator's kinds, as far as the chart uses them. What they do not know, the API server would take away.
-const MONITORING: &str = "
+/// The Prometheus operator's kinds, with the schema of `spec` as far as the chart uses it. What they do not know, the API server would
+/// take away.
+const MONITORING: [(&str, &str); 2] = [
+    (
+        "PodMonitor",
+        "
+type: object
+required: [selector]
+properties:
+  selector: {type: object, properties: {matchLabels: {type: object, additionalProperties: {type: string}}}}
+  podMetricsEndpoints:
+    type: array
+    items: {type: object, properties: {port: {type: string}, path: {type: string}, interval: {type: string}, honorLabels: {type: boolean}}}
+",
+    ),
+    (
+        "PrometheusRule",
+        "
+type: object
+properties:
+  groups:
+    type: array
+    items:
+      type: object
+      required: [name]
+      properties:
+        name: {type: string, minLength: 1}
+        rules:
+          type: array
+          items:
+            type: object
+            required: [expr]
+            properties:
+              alert: {type: string}
+              expr: {type: string}
+              for: {type: string, pattern: '^[0-9]+[smh]$'}
+              labels: {type: object, additionalProperties: {type: string}}
+              annotations: {type: object, additionalProperties: {type: string}}
+",
+    ),
+];
+
+/// Its name at the API server, and its definition.
+fn kind((kind, spec): (&str, &str)) -> (String, String) {
+    let singular = kind.to_lowercase();
+    let name = format!("{singular}s.monitoring.coreos.com");
+    let spec = spec.replace('\n', "\n            ");
+    let definition = format!(
+        "
 apiVersion: apiextensions.k8s.io/v1
 kind: CustomResourceDefinition
-metadata: {name: podmonitors.monitoring.coreos.com}
+metadata: {{name: {name}}}
 spec:
   group: monitoring.coreos.com
-  names: {kind: PodMonitor, plural: podmonitors, singular: podmonitor, listKind: PodMonitorList}
+  names: {{kind: {kind}, plural: {singular}s, singular: {singular}, listKind: {kind}List}}
   scope: Namespaced
   versions:
   - name: v1
@@ -28,52 +75,11 @@ spec:
       openAPIV3Schema:
         type: object
         properties:
-          spec:
-            type: object
-            required: [selector]
-            properties:
-              selector: {type: object, properties: {matchLabels: {type: object, additionalProperties: {type: string}}}}
-              podMetricsEndpoints:
-                type: array
-                items: {type: object, properties: {port: {type: string}, path: {type: string}, interval: {type: string}, honorLabels: {type: boolean}}}
----
-apiVersion: apiextensions.k8s.io/v1
-kind: CustomResourceDefinition
-metadata: {name: prometheusrules.monitoring.coreos.com}
-spec:
-  group: monitoring.coreos.com
-  names: {kind: PrometheusRule, plural: prometheusrules, singular: prometheusrule, listKind: PrometheusRuleList}
-  scope: Namespaced
-  versions:
-  - name: v1
-    served: true
-    storage: true
-    schema:
-      openAPIV3Schema:
-        type: object
-        properties:
-          spec:
-            type: object
-            properties:
-              groups:
-                type: array
-                items:
-                  type: object
-                  required: [name]
-                  properties:
-                    name: {type: string, minLength: 1}
-                    rules:
-                      type: array
-                      items:
-                        type: object
-                        required: [expr]
-                        properties:
-                          alert: {type: string}
-                          expr: {type: string}
-                          for: {type: string, pattern: '^[0-9]+[smh]$'}
-                          labels: {type: object, additionalProperties: {type: string}}
-                          annotations: {type: object, additionalProperties: {type: string}}
-";
+          spec:{spec}
+"
+    );
+    (name, definition)
+}
 
 /// Everything that can be had, and so little patience that a `helm test` that has to fail does so soon.
 const VALUES: &[&str] = &[
@@ -204,9 +210,10 @@ fn every_option_of_the_chart_is_taken_by_the_api_server_and_helm_test_tells_righ
     let test = "every_option_of_the_chart_is_taken_by_the_api_server_and_helm_test_tells_right_from_wrong";
     let Some(ground) = Ground::get(test, "options") else { return };
     let scene = Scene(ground);
-    scene.0.apply(MONITORING);
-    for kind in ["podmonitors", "prometheusrules"] {
-        scene.0.shared.k(&format!("wait --for=condition=Established crd/{kind}.monitoring.coreos.com {POD}"));
+    let kinds = MONITORING.map(kind);
+    for (name, definition) in &kinds {
+        scene.0.apply(definition);
+        scene.0.shared.k(&format!("wait --for=condition=Established crd/{name} {POD}"));
     }
     scene.values(VALUES);
     scene.monitor_and_dashboard();
@@ -228,6 +235,6 @@ fn every_option_of_the_chart_is_taken_by_the_api_server_and_helm_test_tells_righ
     scene.values(&[]);
     scene.k(&format!("rollout status daemonset/callgate-dataplane {POD}"));
     scene.test().unwrap();
-    scene.0.shared.k("delete crd podmonitors.monitoring.coreos.com prometheusrules.monitoring.coreos.com");
+    scene.0.shared.k(&format!("delete crd {} {}", kinds[0].0, kinds[1].0));
     scene.0.end();
 }

@@ -6,6 +6,7 @@ use std::net::Ipv4Addr;
 use super::chains::TCP;
 use super::encode::Batch;
 use super::expr::{Expr, Load};
+use super::rules::LOG_LIMIT;
 use super::ruleset::{Base, Chain, Hook, Ruleset, Timeouts};
 use crate::netlink::Error;
 use crate::netlink::socket::Socket;
@@ -88,12 +89,7 @@ fn sample(parts: impl Iterator<Item = Part>) -> Ruleset {
         let (kind, hook, priority, rules) = match part {
             Part::Connlimit => ("filter", Hook::Forward, -5, vec![vec![Expr::CountOver(1)]]),
             Part::Fib => ("filter", Hook::Prerouting, -145, vec![vec![Expr::Load(Load::DestinationType)]]),
-            Part::Log => (
-                "filter",
-                Hook::Forward,
-                -5,
-                vec![vec![Expr::Limit { per_second: 10, burst: 100 }, Expr::Log("sample".into())]],
-            ),
+            Part::Log => ("filter", Hook::Forward, -5, vec![vec![LOG_LIMIT, Expr::Log("sample".into())]]),
             Part::Nat => {
                 let address = Ipv4Addr::new(192, 0, 2, 1);
                 ("nat", Hook::Postrouting, 90, vec![vec![Expr::Snat(address, None)], vec![Expr::Masquerade(None)]])

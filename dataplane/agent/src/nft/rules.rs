@@ -14,7 +14,7 @@ use crate::kernel::{Options, Tags, via};
 const WITH_PORTS: [u8; 5] = [TCP, UDP, 33, 132, 136];
 
 /// Every packet of a dropped flow is its first one: without a limit one pod could fill the node's log.
-const LOG_LIMIT: Expr = Expr::Limit { per_second: 10, burst: 100 };
+pub(super) const LOG_LIMIT: Expr = Expr::Limit { per_second: 10, burst: 100 };
 
 /// The chain that counts a service's sessions over all rules that use it. The ALG counts its own, and answers.
 pub(super) fn limit(ruleset: &mut Ruleset, service: &Service) {

@@ -10,7 +10,7 @@ use callgate_proto::model::NodeConfig;
 use super::SharedKernel;
 use super::guests::{Ends, Guests};
 use super::ready::Ready;
-use super::report::{Report, Runs};
+use super::report::{Report, Runs, goes_on};
 use super::source::{Refused, Source, Wanted};
 use crate::alg::Handle;
 use crate::alg::node::Shared;
@@ -155,8 +155,7 @@ impl<S: Source> Programme<S> {
             self.report.broken(message.clone());
         }
         let broken = self.report.is_broken();
-        let goes_on = if broken { "what runs is not whole" } else { "what ran before goes on" };
-        tracing::error!("the configuration could not be put into the kernel; {goes_on}: {message}");
+        tracing::error!("the configuration could not be put into the kernel; {}: {message}", goes_on(broken));
         self.report.update(&wanted.statuses, wanted.problems.clone(), Err(message.clone()));
         self.ready.set(false);
         self.source.outcome(wanted, Err(Refused { object, message, broken }));

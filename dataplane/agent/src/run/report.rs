@@ -172,8 +172,7 @@ impl Report {
             inner.applies += 1;
         }
         inner.problems = problems;
-        let goes_on = if inner.broken { "what runs is not whole" } else { "what ran before goes on" };
-        let failure = (!value).then(|| format!("{}; {goes_on}", inner.programmed.message));
+        let failure = (!value).then(|| format!("{}; {}", inner.programmed.message, goes_on(inner.broken)));
         let mut since = BTreeMap::new();
         inner.objects = statuses
             .iter()
@@ -264,6 +263,11 @@ impl Report {
             ..pb::StatusReply::default()
         }
     }
+}
+
+/// What people are told of what runs when something else could not be put in its place.
+pub(super) fn goes_on(broken: bool) -> &'static str {
+    if broken { "what runs is not whole" } else { "what ran before goes on" }
 }
 
 /// The condition `Programmed` of one object.

@@ -142,19 +142,23 @@ fn small_messages(count: u32) -> Vec<Vec<u8>> {
     (0..count).map(message).collect()
 }
 
+/// A connection without a socket, on which we have said this and nobody has acknowledged it; and its other end.
+fn lifted_with(messages: &[Vec<u8>]) -> (Lifted, TcpStream) {
+    nobody_answers_without_a_socket();
+    let (ours, theirs) = connection();
+    hush(&ours).unwrap();
+    // The kernel's buffer has grown with the connection.
+    set_at(&ours, libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, &(4 << 20)).unwrap();
+    messages.iter().for_each(|message| write(&ours, message).unwrap());
+    (lift(&ours).unwrap(), theirs)
+}
+
 #[test]
 fn hundreds_of_the_smallest_messages_that_nobody_has_acknowledged_go_on_too() {
     in_a_network_of_its_own(|| {
-        nobody_answers_without_a_socket();
-        let (ours, mut theirs) = connection();
-        hush(&ours).unwrap();
         let messages = small_messages(400);
-        // The kernel's buffer has grown with the connection.
-        set_at(&ours, libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, &(4 << 20)).unwrap();
-        messages.iter().for_each(|message| write(&ours, message).unwrap());
-        let lifted = lift(&ours).unwrap();
+        let (lifted, mut theirs) = lifted_with(&messages);
         assert!(lifted.unsent > 0, "the window of a new connection is ten segments");
-        drop(ours);
         // As if all had been sent, as on a connection that is not new.
         let again = set_down(&Lifted { unsent: 0, ..lifted }, 0, 0).unwrap();
         assert_eq!(again.unsent, Vec::<Vec<u8>>::new());
@@ -169,14 +173,8 @@ fn hundreds_of_the_smallest_messages_that_nobody_has_acknowledged_go_on_too() {
 #[test]
 fn what_the_new_socket_does_not_take_is_given_back_in_order() {
     in_a_network_of_its_own(|| {
-        nobody_answers_without_a_socket();
-        let (ours, mut theirs) = connection();
-        hush(&ours).unwrap();
         let messages = small_messages(400);
-        set_at(&ours, libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, &(4 << 20)).unwrap();
-        messages.iter().for_each(|message| write(&ours, message).unwrap());
-        let lifted = lift(&ours).unwrap();
-        drop(ours);
+        let (lifted, mut theirs) = lifted_with(&messages);
         let again = set_down(&lifted, 0, 0).unwrap();
         again.socket.set_send_buffer_size(4_608).unwrap();
         let Released { socket: again, left } = again.release().unwrap();

@@ -115,13 +115,18 @@ fn a_long_log_wants_compaction_and_a_fresh_snapshot_does_not() {
     assert!(!journal.wants_compaction());
 }
 
+/// The disk is full.
+fn fails_to_write_1(journal: &mut Journal) {
+    journal.log = OpenOptions::new().write(true).open("/dev/full").unwrap();
+    journal.append(&1u32);
+    assert!(journal.flush().is_err());
+}
+
 #[test]
 fn a_failed_write_asks_for_the_snapshot_that_makes_up_for_it() {
     let dir = tempfile::tempdir().unwrap();
     let (mut journal, ..) = open(dir.path());
-    journal.log = OpenOptions::new().write(true).open("/dev/full").unwrap();
-    journal.append(&1u32);
-    assert!(journal.flush().is_err());
+    fails_to_write_1(&mut journal);
     assert!(journal.wants_compaction());
     journal.compact(vec![1u32]).unwrap();
     drop(journal);
@@ -132,9 +137,7 @@ fn a_failed_write_asks_for_the_snapshot_that_makes_up_for_it() {
 fn a_snapshot_that_failed_is_asked_for_until_one_has_made_up_for_what_was_not_written() {
     let dir = tempfile::tempdir().unwrap();
     let (mut journal, ..) = open(dir.path());
-    journal.log = OpenOptions::new().write(true).open("/dev/full").unwrap();
-    journal.append(&1u32);
-    assert!(journal.flush().is_err());
+    fails_to_write_1(&mut journal);
     // Where the snapshot is to be written there is something else.
     let hindrance = dir.path().join("calls.snapshot.new");
     fs::create_dir(&hindrance).unwrap();
