@@ -20,6 +20,9 @@ pub(crate) struct Args {
     /// Only tests whose name contains this; leaves out the checks on the tree
     #[arg(long, value_name = "NAME")]
     only: Option<String>,
+    /// All of it with the fast path switched off, but for the tests that are about it
+    #[arg(long)]
+    without_fast_path: bool,
 }
 
 /// Longest run of the tests without a lab.
@@ -152,14 +155,24 @@ fn unit(args: &Args, skips: &PathBuf, tally: &mut Tally) -> Result<()> {
 }
 
 fn labs(args: &Args, skips: &PathBuf, tally: &mut Tally) -> Result<()> {
+    let command = end_to_end(args, skips, &["--lib", "--bins", "--test", "e2e"]);
+    libtest("labs", command, if args.long { LONG_LIMIT } else { E2E_LIMIT }, tally)
+}
+
+/// The tests of these targets of `e2e`, one at a time.
+fn end_to_end(args: &Args, skips: &PathBuf, targets: &[&str]) -> Command {
     let mut command = Command::new("cargo");
-    command.args(["test", "--locked", "-p", "callgate-e2e", "--lib", "--bins", "--test", "e2e", "--no-fail-fast"]);
+    command.args(["test", "--locked", "-p", "callgate-e2e", "--no-fail-fast"]).args(targets);
     if args.long {
         command.args(["--features", "long"]);
     }
     command.args(args.only.as_slice()).args(["--", "--test-threads=1"]);
     command.env("CALLGATE_SKIPS", skips).env("CALLGATE_BIN_DIR", bin_dir("debug")).current_dir(root());
-    libtest("labs", command, if args.long { LONG_LIMIT } else { E2E_LIMIT }, tally)
+    if args.without_fast_path {
+        // The agent's own variable, which a flag of a test goes before, and what the chart is installed with.
+        command.env("CALLGATE_FAST_PATH", "off").env("CALLGATE_HELM_VALUES", "dataplane.fastPath=off");
+    }
+    command
 }
 
 /// Whether a test on a cluster is wanted: what it needs takes minutes to build.
@@ -183,13 +196,7 @@ fn held<T>(name: &str, tally: &mut Tally, result: Result<T>) -> Option<T> {
 
 /// A real Kubernetes control plane with nodes as namespaces. Without programs and images every test that needs them skips itself.
 fn cluster(args: &Args, skips: &PathBuf, envs: [(&str, Option<OsString>); 3], tally: &mut Tally) -> Result<()> {
-    let mut command = Command::new("cargo");
-    command.args(["test", "--locked", "-p", "callgate-e2e", "--test", "cluster", "--no-fail-fast"]);
-    if args.long {
-        command.args(["--features", "long"]);
-    }
-    command.args(args.only.as_slice()).args(["--", "--test-threads=1"]);
-    command.env("CALLGATE_SKIPS", skips).env("CALLGATE_BIN_DIR", bin_dir("debug")).current_dir(root());
+    let mut command = end_to_end(args, skips, &["--test", "cluster"]);
     command.envs(envs.into_iter().filter_map(|(name, value)| Some((name, value?))));
     libtest("cluster", command, if args.long { LONG_LIMIT } else { E2E_LIMIT }, tally)
 }

@@ -22,10 +22,12 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/component: dataplane
 {{- end }}
 
-{{/* Call with (list . NAME). */}}
+{{/* Call with (list . NAME). A name with a digest says all there is to say. */}}
 {{- define "callgate.image" -}}
 {{- $root := index . 0 -}}
-{{- with $root.Values.image.registry }}{{ . }}/{{ end }}{{ index . 1 }}:{{ $root.Values.image.tag | default $root.Chart.AppVersion }}
+{{- $name := index . 1 -}}
+{{- with $root.Values.image.registry }}{{ . }}/{{ end }}{{ $name }}
+{{- if not (contains "@" $name) }}:{{ $root.Values.image.tag | default $root.Chart.AppVersion }}{{ end }}
 {{- end }}
 
 {{- define "callgate.pullSecrets" -}}
