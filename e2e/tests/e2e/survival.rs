@@ -10,15 +10,16 @@ use callgate_e2e::wait;
 
 use super::support::{LOOK, Scene, can_run};
 
+/// A lab whose GRE takes this way (`--fast-path`): only what comes through user space does the kernel track at all.
+fn scene(clients: usize, way: &str) -> Scene {
+    Scene::with_flags(clients, 1, &CLASSIC, &["--fast-path", way])
+}
+
 /// How often the agent is killed.
 const KILLS: usize = if cfg!(feature = "long") { 20 } else { 5 };
 
-#[test]
-fn ten_tunnels_outlive_the_agent_killed_again_and_again() {
-    if !can_run("ten_tunnels_outlive_the_agent_killed_again_and_again") {
-        return;
-    }
-    let mut scene = Scene::new(10, 1);
+fn killed(way: &str) {
+    let mut scene = scene(10, way);
     let links = scene.dial_all();
     let before = scene.callgate.wait_calls(&scene.lab.gw, 10).unwrap();
     let outside = Capture::start(&scene.lab.gw, OUT_IF).unwrap();
@@ -38,12 +39,8 @@ fn ten_tunnels_outlive_the_agent_killed_again_and_again() {
     assert!(scene.clients.iter_mut().all(|client| client.is_running()));
 }
 
-#[test]
-fn a_flushed_conntrack_changes_nothing() {
-    if !can_run("a_flushed_conntrack_changes_nothing") {
-        return;
-    }
-    let mut scene = Scene::new(3, 1);
+fn flushed(way: &str) {
+    let mut scene = scene(3, way);
     let links = scene.dial_all();
     for _ in 0..3 {
         scene.lab.gw.run("conntrack", &["-F"]).unwrap();
@@ -56,13 +53,9 @@ fn a_flushed_conntrack_changes_nothing() {
     scene.callgate.wait_calls(&scene.lab.gw, 0).unwrap();
 }
 
-#[test]
-fn a_silent_call_stays_and_an_idle_time_out_ends_it() {
-    if !can_run("a_silent_call_stays_and_an_idle_time_out_ends_it") {
-        return;
-    }
+fn silent(way: &str) {
     let silence = Duration::from_secs(if cfg!(feature = "long") { 600 } else { 10 });
-    let mut scene = Scene::new(1, 1);
+    let mut scene = scene(1, way);
     // The kernel's own idea of how long a GRE flow lives must not matter, shorter than any silence.
     for name in ["gre_timeout", "gre_timeout_stream"] {
         scene.lab.gw.sysctl(&format!("net/netfilter/nf_conntrack_{name}"), "2").unwrap();
@@ -76,10 +69,52 @@ fn a_silent_call_stays_and_an_idle_time_out_ends_it() {
     scene.all_live(&links, LOOK);
 
     let idle = CLASSIC.replace("idleTimeout: 0s}          # 0s: never", "idleTimeout: 2s}");
-    assert_ne!(idle, CLASSIC);
+    assert_ne!(idle, *CLASSIC);
     std::fs::write(scene.callgate.manifests.join("rules.yaml"), idle).unwrap();
     scene.callgate.wait_calls(&scene.lab.gw, 0).unwrap();
     wait::until_true("the client hears of it", Duration::from_secs(10), || Ok(!scene.clients[0].is_running())).unwrap();
     // The log has a thread of its own.
     wait::until_true("the reason in the log", LOOK, || Ok(scene.callgate.log().contains("idleTimeout"))).unwrap();
+}
+
+#[test]
+fn ten_tunnels_outlive_the_agent_killed_again_and_again() {
+    if can_run("ten_tunnels_outlive_the_agent_killed_again_and_again") {
+        killed("auto");
+    }
+}
+
+#[test]
+fn ten_tunnels_through_user_space_outlive_the_agent_killed_again_and_again() {
+    if can_run("ten_tunnels_through_user_space_outlive_the_agent_killed_again_and_again") {
+        killed("off");
+    }
+}
+
+#[test]
+fn a_flushed_conntrack_changes_nothing() {
+    if can_run("a_flushed_conntrack_changes_nothing") {
+        flushed("auto");
+    }
+}
+
+#[test]
+fn a_flushed_conntrack_changes_nothing_through_user_space() {
+    if can_run("a_flushed_conntrack_changes_nothing_through_user_space") {
+        flushed("off");
+    }
+}
+
+#[test]
+fn a_silent_call_stays_and_an_idle_time_out_ends_it() {
+    if can_run("a_silent_call_stays_and_an_idle_time_out_ends_it") {
+        silent("auto");
+    }
+}
+
+#[test]
+fn a_silent_call_through_user_space_stays_and_an_idle_time_out_ends_it() {
+    if can_run("a_silent_call_through_user_space_stays_and_an_idle_time_out_ends_it") {
+        silent("off");
+    }
 }
