@@ -97,7 +97,7 @@ fn callgate(lab: &Lab) -> anyhow::Result<bool> {
         println!("   {line}");
     }
     println!();
-    let mut callgate = Callgate::start(&lab.gw, CLASSIC)?;
+    let mut callgate = Callgate::start(&lab.gw, &CLASSIC)?;
     let mut dialled: Vec<(PptpClient, Link)> = Vec::new();
     let mut last = Vec::new();
     for (index, node) in lab.clients.iter().enumerate() {

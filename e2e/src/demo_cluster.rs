@@ -48,7 +48,7 @@ pub fn run() -> anyhow::Result<bool> {
     }
     println!();
     step("helm install", || callgate::install(&cluster, &[]))?;
-    step("kubectl apply -f classic.yaml", || cluster.kubectl().apply(callgate::CLASSIC).map(drop))?;
+    step("kubectl apply -f classic.yaml", || cluster.kubectl().apply(&callgate::CLASSIC).map(drop))?;
     let wait = ["-n", "pos", "wait", "--for=condition=Programmed", "iprule", "--all", "--timeout=60s"];
     step("kubectl wait --for=condition=Programmed iprule --all", || cluster.kubectl().run(&wait).map(drop))?;
     println!();

@@ -17,5 +17,6 @@ pub mod gateway;
 pub mod lab;
 pub mod peers;
 pub mod ppp;
+pub mod readme;
 pub mod traffic;
 pub mod wait;

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::LazyLock;
 
 use anyhow::{Context as _, bail};
 use serde_json::Value;
@@ -9,6 +10,7 @@ use serde_json::Value;
 use super::Cluster;
 use super::machine::Machine;
 use crate::peers::program;
+use crate::readme;
 
 /// Directory with the images that `cargo xtask images` has made. `cargo xtask` sets it.
 pub const IMAGES: &str = "CALLGATE_IMAGES";
@@ -19,28 +21,8 @@ pub const NAMESPACE: &str = "callgate-system";
 /// The image with a real PPTP client.
 pub const CLIENT_IMAGE: &str = concat!("localhost/callgate-test-client:", env!("CARGO_PKG_VERSION"));
 
-/// The classic set-up for pods with `app: till` in namespace `pos`.
-pub const CLASSIC: &str = r#"
-apiVersion: callgate.io/v1alpha1
-kind: PptpAlg
-metadata: {name: pptp, namespace: pos}
-spec: {echoTimeout: 180s, idleTimeout: 0s}
----
-apiVersion: callgate.io/v1alpha1
-kind: Service
-metadata: {name: pptp-service, namespace: pos}
-spec: {protocol: TCP, sourcePorts: "0-65535", destinationPorts: "1723", algRef: {kind: PptpAlg, name: pptp}}
----
-apiVersion: callgate.io/v1alpha1
-kind: IpRule
-metadata: {name: tills-to-head-office, namespace: pos}
-spec:
-  order: 100
-  action: NAT
-  source: {podSelector: {matchLabels: {app: till}}}
-  destination: {cidrs: [0.0.0.0/0]}
-  services: [{name: pptp-service}]
-"#;
+/// The classic set-up of README.md: for pods with `app: till` in namespace `pos`.
+pub static CLASSIC: LazyLock<&str> = LazyLock::new(readme::classic);
 
 /// Why Callgate cannot be installed; `None` when it can.
 pub fn missing() -> Option<String> {
@@ -123,6 +105,22 @@ pub fn ensure(cluster: &Cluster) -> anyhow::Result<()> {
         cluster.kubectl().run(&["-n", NAMESPACE, "rollout", "status", workload, "--timeout=90s"])?;
     }
     Ok(())
+}
+
+/// Puts right what somebody has changed of what is installed: its workloads are made anew, with the chart's own values. Nothing where it is not
+/// installed.
+///
+/// # Errors
+/// As `install`.
+pub fn mend(cluster: &Cluster) -> anyhow::Result<()> {
+    if helm(cluster, &["status", "callgate", "--namespace", NAMESPACE]).is_err() {
+        return Ok(());
+    }
+    // Helm takes away nothing that others have added, such as a node selector.
+    let workloads = ["deployment/callgate-operator", "daemonset/callgate-dataplane"];
+    let delete = ["-n", NAMESPACE, "delete", "--ignore-not-found", "--wait", "--timeout=90s"];
+    cluster.kubectl().run(&[&delete[..], &workloads].concat())?;
+    install(cluster, &[])
 }
 
 /// Name of the agent's pod on a node.

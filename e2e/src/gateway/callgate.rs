@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
@@ -10,31 +11,12 @@ use serde::Deserialize;
 
 use crate::lab::node::Node;
 use crate::lab::process::Process;
+use crate::lab::topology::CLIENTS;
 use crate::peers::program;
-use crate::wait;
+use crate::{readme, wait};
 
-/// The set-up of the README: PPTP for all clients of the lab.
-pub const CLASSIC: &str = r#"
-apiVersion: callgate.io/v1alpha1
-kind: PptpAlg
-metadata: {name: pptp, namespace: pos}
-spec: {echoTimeout: 180s, idleTimeout: 0s}          # 0s: never
----
-apiVersion: callgate.io/v1alpha1
-kind: Service
-metadata: {name: pptp-service, namespace: pos}
-spec: {protocol: TCP, sourcePorts: "0-65535", destinationPorts: "1723", maxSessions: 0, algRef: {kind: PptpAlg, name: pptp}}
----
-apiVersion: callgate.io/v1alpha1
-kind: IpRule
-metadata: {name: tills-to-head-office, namespace: pos}
-spec:
-  order: 100
-  action: NAT
-  source: {cidrs: [10.10.0.0/16]}
-  destination: {cidrs: [0.0.0.0/0]}
-  services: [{name: pptp-service}]
-"#;
+/// The classic set-up of README.md for all clients of the lab: a host has no pods, there a rule selects networks.
+pub static CLASSIC: LazyLock<String> = LazyLock::new(|| readme::of_networks(CLIENTS));
 
 /// How long a start or a change may take.
 const LIMIT: Duration = Duration::from_secs(20);

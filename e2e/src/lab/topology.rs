@@ -14,6 +14,8 @@ use super::signals;
 
 /// The gateway's inner address.
 pub const LAN: Ipv4Addr = Ipv4Addr::new(10, 10, 0, 1);
+/// The network of all clients.
+pub const CLIENTS: &str = "10.10.0.0/16";
 /// The gateway's outer address: the one all clients share.
 pub const EXTERNAL: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 2);
 /// The router outside.

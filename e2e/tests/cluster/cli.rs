@@ -138,6 +138,8 @@ fn the_cluster_answers_status_calls_and_explain_and_says_what_is_in_the_way() {
     );
     let explained = answer(&ground, &format!("explain --from cli/other --to {to}"));
     assert_eq!(of(&explained), [json!("NotSelected"), Value::Null, Value::Null]);
+    let considered = explained["considered"].as_array().unwrap().iter().find(|rule| rule["rule"] == "cli/tills");
+    assert_eq!(considered.unwrap()["reason"], "labels {app: kiosk} do not match {app: till}");
 
     // Without rights, and without an operator.
     let nobody = of_nobody(&ground);

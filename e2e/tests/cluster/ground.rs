@@ -95,3 +95,28 @@ pub(crate) fn sleeper(namespace: &str, name: &str, node: &str, app: &str) -> Str
         image::BUSYBOX
     )
 }
+
+#[test]
+fn what_a_failed_test_has_left_otherwise_is_put_right_for_the_next() {
+    let test = "what_a_failed_test_has_left_otherwise_is_put_right_for_the_next";
+    let Some(ground) = Ground::get(test, "failed") else { return };
+    let failed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || {
+        let k = |words: &str| ground.shared.k(&format!("-n {} {words}", callgate::NAMESPACE));
+        k("scale deployment/callgate-operator --replicas=0");
+        k(
+            "patch daemonset callgate-dataplane --type=merge -p {\"spec\":{\"template\":{\"spec\":{\"nodeSelector\":{\"no\":\"where\"}}}}}",
+        );
+        k(&format!("wait --for=delete pod -l app.kubernetes.io/instance=callgate {POD}"));
+        panic!("as a test that fails here");
+    }));
+    assert!(failed.is_err());
+    let Some(ground) = Ground::get(test, "failed") else { return };
+    let ready = |workload: &str, field: &str| {
+        let words = format!("-n {} get {workload} -o jsonpath={{.status.{field}}}", callgate::NAMESPACE);
+        ground.shared.k(&words).trim().to_owned()
+    };
+    let ready =
+        [ready("deployment/callgate-operator", "readyReplicas"), ready("daemonset/callgate-dataplane", "numberReady")];
+    assert_eq!(ready, ["2", "2"]);
+    ground.end();
+}

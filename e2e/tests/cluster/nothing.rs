@@ -58,7 +58,7 @@ fn as_they_were(cluster: &Cluster, before: &[Traces]) {
 
 fn classic(cluster: &Cluster, table: &mut Table) {
     table.step("helm install --wait", || callgate::install(cluster, &[]).unwrap());
-    table.step("kubectl apply of the classic set-up", || cluster.kubectl().apply(callgate::CLASSIC).unwrap());
+    table.step("kubectl apply of the classic set-up", || cluster.kubectl().apply(&callgate::CLASSIC).unwrap());
     let wait = format!("-n pos wait --for=condition=Programmed iprule/tills-to-head-office {POD}");
     table.step("kubectl wait --for=condition=Programmed", || k(cluster, &wait));
 }

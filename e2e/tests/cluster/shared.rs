@@ -1,5 +1,6 @@
 //! One cluster for all tests of the run: built by the first that asks, removed when the process ends.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -16,6 +17,9 @@ pub(crate) const SOON: Duration = Duration::from_secs(60);
 
 static SHARED: Mutex<Option<Cluster>> = Mutex::new(None);
 
+/// A test has ended in between, and may have left Callgate otherwise than it found it.
+static FAILED: AtomicBool = AtomicBool::new(false);
+
 /// The cluster, for one test alone; its logs are shown when that fails.
 pub(crate) struct Shared(MutexGuard<'static, Option<Cluster>>);
 
@@ -31,7 +35,7 @@ impl Shared {
 
     /// Callgate is installed, `pods` are ready in namespace `pos`, the classic set-up is Programmed. `None`: cannot run here.
     pub(crate) fn classic<'a>(test: &str, pods: impl IntoIterator<Item = &'a Till>) -> Option<Self> {
-        Self::with(test, pods, callgate::CLASSIC)
+        Self::with(test, pods, &callgate::CLASSIC)
     }
 
     /// The same with `manifests` in the place of the classic set-up.
@@ -49,7 +53,11 @@ impl Shared {
 
     /// As `get`, for tests that install Callgate.
     pub(crate) fn get_for_callgate(test: &str) -> Option<Self> {
-        run_unless(callgate::missing(), test).then(Self::build)
+        let shared = run_unless(callgate::missing(), test).then(Self::build)?;
+        if FAILED.swap(false, Ordering::SeqCst) {
+            callgate::mend(shared.cluster()).unwrap();
+        }
+        Some(shared)
     }
 
     fn build() -> Self {
@@ -97,6 +105,7 @@ impl Drop for Shared {
         if std::thread::panicking()
             && let Some(cluster) = self.0.as_ref()
         {
+            FAILED.store(true, Ordering::SeqCst);
             cluster.tell();
             for what in ["get pods -A -o wide", "get events -A --sort-by=.lastTimestamp"] {
                 let words: Vec<&str> = what.split(' ').collect();

@@ -58,7 +58,7 @@ pub(crate) fn till(name: &str, node: &str, app: &str) -> Till {
 impl Tunnels {
     /// All tunnels are up. `None`: cannot run here.
     pub(crate) fn get(test: &str) -> Option<Self> {
-        Self::with(test, callgate::CLASSIC)
+        Self::with(test, &callgate::CLASSIC)
     }
 
     /// The same with `manifests` in the place of the classic set-up.
@@ -232,6 +232,11 @@ impl Noticed {
     /// How often each tunnel was without answers for a time.
     pub(crate) fn gaps(&self) -> Vec<usize> {
         self.pings.iter().map(|gaps| gaps.gaps.len()).collect()
+    }
+
+    /// Pings that each tunnel has lost.
+    pub(crate) fn lost(&self) -> Vec<u32> {
+        self.pings.iter().map(Gaps::lost).collect()
     }
 }
 

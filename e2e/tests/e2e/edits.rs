@@ -14,7 +14,7 @@ const EDITS: [(&str, &str, &str); 4] = [
 ];
 
 fn lives_through_edits(way: &str) {
-    let mut scene = Scene::with_flags(2, 1, CLASSIC, &["--fast-path", way]);
+    let mut scene = Scene::with_flags(2, 1, &CLASSIC, &["--fast-path", way]);
     let links = scene.dial_all();
     let ids = |scene: &Scene| {
         let calls = scene.callgate.wait_calls(&scene.lab.gw, 2).unwrap();
@@ -23,7 +23,7 @@ fn lives_through_edits(way: &str) {
         ids
     };
     let before = ids(&scene);
-    let mut manifests = CLASSIC.to_owned();
+    let mut manifests = CLASSIC.clone();
     for (what, old, new) in EDITS {
         assert!(manifests.contains(old), "{what}");
         manifests = manifests.replacen(old, new, 1);

@@ -17,7 +17,7 @@ use super::support::{LOOK, Scene, can_run};
 const MESSAGES: u64 = 12;
 
 fn scene(lab: Lab, flags: &[&str]) -> Scene {
-    let callgate = Callgate::start_with(&lab.gw, CLASSIC, flags).unwrap();
+    let callgate = Callgate::start_with(&lab.gw, &CLASSIC, flags).unwrap();
     let servers = vec![Pptpd::start(&lab.servers[0], 0).unwrap()];
     Scene { clients: Vec::new(), servers, callgate, lab }
 }

@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
+use callgate_e2e::gateway::callgate::{CLASSIC, Callgate};
 use callgate_e2e::lab::capture::{Capture, write_pcap};
-use callgate_e2e::lab::topology::{LAN_IF, OUT_IF};
+use callgate_e2e::lab::topology::{LAN_IF, Lab, OUT_IF};
 
 use super::agreement;
+use super::shared::client::{Client, give_addresses};
+use super::shared::server::{Second, Server};
 use super::support::{Scene, can_run};
 
 /// Dials all, pings, and compares `calls` with captures on both sides.
@@ -68,4 +71,26 @@ fn fifty_clients_with_their_own_call_ids_are_all_live() {
     if can_run("fifty_clients_with_their_own_call_ids_are_all_live") {
         all_live(50, false, Duration::from_secs(20));
     }
+}
+
+#[test]
+fn the_classic_set_up_refuses_nobody_after_the_200th_client() {
+    if !can_run("the_classic_set_up_refuses_nobody_after_the_200th_client") {
+        return;
+    }
+    // More than a Service takes that says nothing of maxSessions.
+    let count = 205;
+    let lab = Lab::new(1, 1).unwrap();
+    give_addresses(&lab.clients[0], count);
+    let callgate = Callgate::start(&lab.gw, &CLASSIC).unwrap();
+    let server = Server::start(&lab.servers[0], 1, Second::Serve);
+    let clients: Vec<Client> =
+        (0..count).map_while(|number| Client::connect(&lab.clients[0], number).ok()).map_while(started).collect();
+    assert_eq!((clients.len(), server.connections()), (count, (count, count)), "{}", callgate.log());
+    assert_eq!(callgate.counter(&lab.gw, "connections_refused").unwrap(), 0);
+}
+
+/// A client that the server has answered.
+fn started(mut client: Client) -> Option<Client> {
+    matches!(client.start(), Ok(1)).then_some(client)
 }

@@ -14,7 +14,7 @@ fn three_clients_with_mppe_128_are_all_live() {
         return;
     }
     let lab = Lab::build(Plan { clients: 3, servers: 1, guests: true }).unwrap();
-    let callgate = Callgate::start(&lab.gw, CLASSIC).unwrap();
+    let callgate = Callgate::start(&lab.gw, &CLASSIC).unwrap();
     let inner = Capture::start(&lab.gw, LAN_IF).unwrap();
     let outer = Capture::start(&lab.gw, OUT_IF).unwrap();
     // 100 pings, five a second: 20 s.

@@ -33,7 +33,7 @@ struct Pair {
 impl Stage {
     fn new(extra: &[&str]) -> Self {
         let lab = Lab::new(2, 1).unwrap();
-        let callgate = Callgate::start_with(&lab.gw, CLASSIC, extra).unwrap();
+        let callgate = Callgate::start_with(&lab.gw, &CLASSIC, extra).unwrap();
         let listener = lab.servers[0].within(|| TcpListener::bind("0.0.0.0:1723")).unwrap().unwrap();
         Self { callgate, listener, lab }
     }

@@ -65,7 +65,7 @@ fn requests_in_two_segments_make_calls_as_any_others() {
         return;
     }
     let (lab, _server) = lab();
-    let callgate = Callgate::start(&lab.gw, CLASSIC).unwrap();
+    let callgate = Callgate::start(&lab.gw, &CLASSIC).unwrap();
     for node in &lab.clients {
         node.force_call_id(4_711).unwrap();
     }

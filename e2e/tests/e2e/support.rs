@@ -33,7 +33,7 @@ pub(crate) struct Scene {
 
 impl Scene {
     pub(crate) fn new(clients: usize, servers: usize) -> Self {
-        Self::with(clients, servers, CLASSIC)
+        Self::with(clients, servers, &CLASSIC)
     }
 
     pub(crate) fn with(clients: usize, servers: usize, manifests: &str) -> Self {

@@ -17,7 +17,8 @@ fn a_cni_with_masquerade_default_drop_and_a_forbidden_pod_keeps_its_say() {
     if !kernel::has_br_netfilter() {
         skip(
             "a_cni_with_masquerade_default_drop_and_a_forbidden_pod_keeps_its_say",
-            "needs the module br_netfilter in the kernel: modprobe br_netfilter",
+            "needs the module br_netfilter in the kernel: modprobe br_netfilter; bridges of this machine then pass netfilter \
+             unless sysctl net.bridge.bridge-nf-call-iptables=0 says no",
         );
         return;
     }
@@ -38,7 +39,7 @@ fn a_cni_with_masquerade_default_drop_and_a_forbidden_pod_keeps_its_say() {
     // The client side is a bridge, so its packets are seen by the IPv4 hooks twice.
     lab.gw.sysctl(kernel::BRIDGE_CALLS_IPTABLES, "1").unwrap();
     let _server = Pptpd::start(&lab.servers[0], 0).unwrap();
-    let callgate = Callgate::start(&lab.gw, CLASSIC).unwrap();
+    let callgate = Callgate::start(&lab.gw, &CLASSIC).unwrap();
     let clients: Vec<PptpClient> =
         lab.clients.iter().map(|node| PptpClient::dial(node, server_address(0)).unwrap()).collect();
     let links: Vec<_> = (0..2).map(|index| clients[index].wait_up(&lab.clients[index], UP).unwrap()).collect();

@@ -25,7 +25,7 @@ fn after_sigterm_the_host_is_as_it_was() {
     let lab = Lab::new(1, 1).unwrap();
     lab.gw.sysctl("net/ipv4/ip_forward", "0").unwrap();
     let before = surface::of(&lab.gw).unwrap();
-    let mut callgate = Callgate::start(&lab.gw, CLASSIC).unwrap();
+    let mut callgate = Callgate::start(&lab.gw, &CLASSIC).unwrap();
     assert_ne!(surface::of(&lab.gw).unwrap(), before);
     callgate.kill9();
     callgate.run(&lab.gw).unwrap();
@@ -65,7 +65,7 @@ fn cleanup_after_a_killed_agent_tells_both_sides_of_its_tunnels_and_leaves_nothi
     }
     let lab = Lab::new(2, 1).unwrap();
     let before = surface::of(&lab.gw).unwrap();
-    let callgate = Callgate::start(&lab.gw, CLASSIC).unwrap();
+    let callgate = Callgate::start(&lab.gw, &CLASSIC).unwrap();
     let servers = vec![Pptpd::start(&lab.servers[0], 0).unwrap()];
     let mut scene = Scene { clients: Vec::new(), servers, callgate, lab };
     let idle = scene.lab.servers[0].pids().len();
@@ -126,7 +126,7 @@ fn after_the_last_pptp_rule_and_its_last_call_no_packet_of_the_host_passes_anyth
         lines.join("\n")
     };
     let before = looks(&scene);
-    put(&scene.callgate, &scene.lab.gw, "pptp.yaml", CLASSIC).unwrap();
+    put(&scene.callgate, &scene.lab.gw, "pptp.yaml", &CLASSIC).unwrap();
     scene.dial_all();
     assert_ne!(surface::difference(&before, &looks(&scene)), "");
     remove(&scene.callgate, &scene.lab.gw, "pptp.yaml").unwrap();
@@ -138,7 +138,7 @@ fn after_the_last_pptp_rule_and_its_last_call_no_packet_of_the_host_passes_anyth
     })
     .unwrap_or_else(|error| panic!("{error:#}\n{left}\n{}", scene.callgate.log()));
     // And a rule that comes again finds everything anew.
-    put(&scene.callgate, &scene.lab.gw, "pptp.yaml", CLASSIC).unwrap();
+    put(&scene.callgate, &scene.lab.gw, "pptp.yaml", &CLASSIC).unwrap();
     let links = scene.dial_all();
     scene.all_live(&links, LOOK);
 }
@@ -149,7 +149,7 @@ fn without_rights_or_with_a_second_agent_the_error_says_what_to_do() {
         return;
     }
     let lab = Lab::new(1, 1).unwrap();
-    let callgate = Callgate::start(&lab.gw, CLASSIC).unwrap();
+    let callgate = Callgate::start(&lab.gw, &CLASSIC).unwrap();
     let dir = lab.gw.dir.join("callgate");
     let agent = program("callgate-dataplane").unwrap();
     let said = |mut command: std::process::Command, state: &str| {

@@ -25,7 +25,7 @@ fn manifests() -> String {
         });
         text.replace("order: 100", &format!("order: {order}")).replace("0.0.0.0/0", &format!("{server}/32"))
     };
-    format!("{}---{}", of("all", "Shared", 100, server(0)), of("each", "PerClient", 101, server(1)))
+    format!("{}---\n{}", of("all", "Shared", 100, server(0)), of("each", "PerClient", 101, server(1)))
 }
 
 /// GRE of a call of the client with this number reaches this server, under its ids and with this text.

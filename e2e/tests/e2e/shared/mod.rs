@@ -8,13 +8,13 @@
 
 mod auto;
 mod beside;
-mod client;
+pub(crate) mod client;
 mod crowd;
 mod cuts;
 mod figures;
 mod real;
 mod restart;
-mod server;
+pub(crate) mod server;
 
 use callgate_e2e::gateway::callgate::CLASSIC;
 
