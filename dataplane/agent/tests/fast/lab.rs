@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 
 use callgate_agent::fast::{Fast, Mode, Setup, Status};
 use callgate_pptp::{CallPath, IdPair, Now};
-use nix::mount::{MsFlags, mount};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, CpuSet, sched_getcpu, sched_setaffinity, unshare};
 use nix::sys::socket::{LinkAddr, recvfrom};
 use socket2::{Domain, Protocol, SockAddr, SockAddrStorage, Socket, Type};
 
-pub(crate) use super::namespace::{Namespace, index, root, sh, skipped};
+pub(crate) use super::namespace::{Namespace, index, root, sh};
 
 pub(crate) const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
 pub(crate) const EXTERNAL: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
@@ -195,6 +195,13 @@ impl Lab {
     pub(crate) fn server_sends(&self) -> Sender {
         let mac = mac("cg-out");
         self.server.run(move || Sender::here("eth0", &mac))
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        // Or the directory, which is removed next, is busy.
+        let _ = umount2(&self.root, MntFlags::MNT_DETACH);
     }
 }
 

@@ -11,7 +11,10 @@ pub(crate) use super::namespace::{Namespace, index, root, sh, skipped};
 pub(crate) fn root_and_br_netfilter() -> bool {
     let there = std::path::Path::new("/proc/sys/net/bridge/bridge-nf-call-iptables").exists();
     if !there {
-        skipped("needs the module br_netfilter in the kernel: modprobe br_netfilter");
+        skipped(
+            "needs the module br_netfilter in the kernel: modprobe br_netfilter; bridges of this machine then pass netfilter \
+             unless sysctl net.bridge.bridge-nf-call-iptables=0 says no",
+        );
     }
     there && root()
 }
