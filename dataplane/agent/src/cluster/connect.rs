@@ -49,7 +49,7 @@ impl Address {
             .and_then(|(host, port)| port.parse::<u16>().ok().filter(|_| !host.is_empty()));
         if port.is_none() {
             bail!(
-                "--operator {}: is not HOST:PORT; write for instance callgate-operator.callgate.svc:9740",
+                "--operator {}: is not HOST:PORT; write for instance callgate-operator.callgate-system.svc:9443",
                 self.operator
             );
         }
