@@ -1,13 +1,16 @@
 //! Manifests read and compiled offline, with everything that is wrong with them and where.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
 use std::path::Path;
+use std::sync::Arc;
 
-use callgate_compile::manifests::{Parsed, Problem, parse};
+use callgate_compile::manifests::{Parsed, Problem, parse, parse_of_cluster};
 use callgate_compile::status::{Finding, ObjectRef, Status};
 use callgate_compile::world::World;
 use callgate_compile::{Compiled, compile};
 use callgate_crds::predefined;
+use callgate_proto::model::ObjectKey;
 
 use crate::error::Error;
 use crate::files;
@@ -40,11 +43,11 @@ pub fn load(path: &Path, standalone: bool) -> Result<Manifests, Error> {
 
 /// The same for texts in memory, as (name, text).
 pub fn from_texts(texts: &[(String, String)], standalone: bool) -> Manifests {
-    let Parsed { mut world, problems, places, refused, .. } = parse(texts, predefined());
-    world.standalone = standalone;
+    let parse = if standalone { parse } else { parse_of_cluster };
+    let Parsed { world, problems, foreign, places, refused, .. } = parse(texts, predefined());
     let compiled = compile(&world, None);
     let mut bad: BTreeSet<Problem> = problems.into_iter().collect();
-    let mut notes = BTreeSet::new();
+    let mut notes: BTreeSet<Problem> = foreign.into_iter().collect();
     for (object, status) in &compiled.statuses {
         bad.extend(findings(status, false).map(|finding| view(&places, object, finding)));
         notes.extend(findings(status, true).map(|finding| view(&places, object, finding)));
@@ -52,6 +55,16 @@ pub fn from_texts(texts: &[(String, String)], standalone: bool) -> Manifests {
     let named: BTreeSet<&ObjectRef> = compiled.statuses.keys().chain(&refused).collect();
     let objects = named.len() as u64;
     Manifests { world, objects, problems: bad.into_iter().collect(), notes: notes.into_iter().collect(), compiled }
+}
+
+impl Manifests {
+    /// Gives a pod that has no address in the manifests this one, and compiles again.
+    pub fn assume_address(&mut self, pod: &ObjectKey, address: Ipv4Addr) {
+        if let Some(pod) = self.world.pods.get_mut(pod) {
+            Arc::make_mut(pod).addresses = vec![address];
+            self.compiled = compile(&self.world, None);
+        }
+    }
 }
 
 /// Findings of the conditions with this status. One that fails without any counts with its message.

@@ -97,3 +97,50 @@ async fn a_directory_without_manifests_does_not_pass_for_a_good_one() {
     let err = "error: DIR: has no *.yaml or *.yml file; pass the directory that holds the manifests\n".into();
     assert_eq!(done, Finished { code: 2, out: String::new(), err });
 }
+
+#[tokio::test]
+async fn for_a_cluster_objects_of_others_are_notes_and_what_is_meant_as_ours_is_a_problem() {
+    let others = "apiVersion: v1
+kind: List
+items:
+- apiVersion: apps/v1
+  kind: Deployment
+  metadata: {name: till, namespace: pos}
+- apiVersion: v1
+  kind: Service
+  metadata: {name: till, namespace: pos}
+  spec: {selector: {app: till}, ports: [{port: 80}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: pptp-ctl, namespace: pos}
+spec: {protocol: TCP, destinationPorts: \"1723\"}
+";
+    let kustomization = "resources: [till.yaml]\n";
+    let done = check(&[("kustomization.yaml", kustomization), ("till.yaml", others)], " --cluster").await;
+    insta::assert_snapshot!(done.out, @r#"
+    FILE:LINE     OBJECT                FIELD       MESSAGE
+    till.yaml:12  Service pos/pptp-ctl  apiVersion  is "v1": write apiVersion: callgate.io/v1alpha1
+
+    notes:
+      kustomization.yaml:1  Kustomization        -  is none of Callgate's kinds: left alone
+      till.yaml:4           Deployment pos/till  -  is none of Callgate's kinds: left alone
+      till.yaml:7           Service pos/till     -  is none of Callgate's kinds: left alone
+
+    1 object, 1 problem
+    "#);
+    assert_eq!(done.code, 1);
+}
+
+#[tokio::test]
+async fn for_a_cluster_nobody_knows_offline_which_pods_there_are() {
+    let rule = "apiVersion: callgate.io/v1alpha1
+kind: IpRule
+metadata: {name: tills, namespace: pos}
+spec: {order: 1, action: NAT, source: {podSelector: {matchLabels: {app: till}}}, services: [{name: pptp-ctl}]}
+";
+    let of_cluster = check(&[("till.yaml", rule)], " --cluster").await;
+    assert_eq!(of_cluster, Finished { code: 0, out: "1 object, no problems\n".into(), err: String::new() });
+    let of_host = check(&[("till.yaml", rule)], "").await;
+    assert!(of_host.out.contains("selects pods, and a host has none"), "{}", of_host.out);
+}

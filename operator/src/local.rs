@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use callgate_compile::explain::{meant, tell_missing};
 use callgate_proto::pb::local_server::{Local, LocalServer};
 use callgate_proto::pb::{answer, question};
 use callgate_proto::{LEADER_METADATA, pb};
@@ -145,7 +146,12 @@ impl Local for Desk {
     async fn explain(&self, request: Request<pb::ExplainRequest>) -> Result<Response<pb::ExplainReply>, Status> {
         let published = self.published()?;
         let mut request = request.into_inner();
-        let origin = explain::origin(&published.world.read(), &request.from)?;
+        let (origin, meant) = {
+            let world = published.world.read();
+            let origin = explain::origin(&world, &request.from)?;
+            let meant = meant(&world, &published.compiled.statuses, Some(&origin.pod), origin.address);
+            (origin, meant)
+        };
         request.from = Ipv4Addr::to_string(&origin.address);
         let asked = self.hub.ask(&origin.node, question::Kind::Explain(request.clone())).await;
         let mut reply = match asked {
@@ -161,7 +167,8 @@ impl Local for Desk {
             }
             Err(error) => return Err(error),
         };
-        (reply.node, reply.from_pod) = (origin.node, origin.pod);
+        tell_missing(&mut reply, meant);
+        (reply.node, reply.from_pod) = (origin.node, origin.pod.to_string());
         Ok(Response::new(reply))
     }
 }

@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 use std::path::Path;
 
-use callgate_compile::explain::{Explanation, Packet, explain as explain_packet};
+use callgate_compile::explain::{Explanation, Packet, explain as explain_packet, meant, tell_missing};
 use callgate_compile::world::STANDALONE_NODE;
 use callgate_crds::DEFAULT_NAMESPACE;
 use callgate_proto::model::{External, NodeConfig, ObjectKey};
@@ -15,13 +15,16 @@ use crate::manifests::{self, Manifests};
 use crate::run::Io;
 use crate::target::Origin;
 
+/// Of a pod whose manifest has none: one for documentation (RFC 5737).
+const ASSUMED_ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+
 /// What an agent that runs the manifests at `path` would answer. Problems of the manifests go to `io.err`: the answer
 /// holds for what is left of them.
 ///
 /// # Errors
 /// Files that cannot be read, or a pod that is not among them.
 pub(super) fn explain(path: &Path, args: &ExplainArgs, io: &mut Io<'_>) -> Result<pb::ExplainReply, Error> {
-    let manifests = manifests::load(path, true)?;
+    let mut manifests = manifests::load(path, true)?;
     if !manifests.problems.is_empty() {
         let number = crate::human::count(manifests.problems.len() as u64, "problem");
         let path = path.display();
@@ -30,7 +33,7 @@ pub(super) fn explain(path: &Path, args: &ExplainArgs, io: &mut Io<'_>) -> Resul
             "warning: {number} in these manifests, left out of the answer; see `kubectl-callgate check -f {path}`"
         )?;
     }
-    let (source, port, pod) = origin(&manifests, path, args)?;
+    let Source { address: source, port, pod, assumed } = origin(&mut manifests, path, args)?;
     let packet = Packet {
         src: source,
         src_port: port.unwrap_or(ASSUMED_SOURCE_PORT),
@@ -42,25 +45,37 @@ pub(super) fn explain(path: &Path, args: &ExplainArgs, io: &mut Io<'_>) -> Resul
     let config = manifests.compiled.nodes.get(STANDALONE_NODE).map_or(&empty, AsRef::as_ref);
     let explanation = explain_packet(config, &packet);
     let (external_address, note) = external(&explanation);
-    Ok(pb::ExplainReply {
+    let notes = [assumed.unwrap_or_default(), note];
+    let notes: Vec<String> = notes.into_iter().filter(|note| !note.is_empty()).collect();
+    let mut reply = pb::ExplainReply {
         external_address,
-        from_pod: pod.map(|pod| pod.to_string()).unwrap_or_default(),
-        note,
+        from_pod: pod.as_ref().map(ToString::to_string).unwrap_or_default(),
+        note: notes.join("; "),
         ..pb::ExplainReply::from(&explanation)
-    })
+    };
+    tell_missing(&mut reply, meant(&manifests.world, &manifests.compiled.statuses, pod.as_ref(), source));
+    Ok(reply)
 }
 
-/// The source address, its port if given, and the pod that has it if there is one.
-fn origin(
-    manifests: &Manifests,
-    path: &Path,
-    args: &ExplainArgs,
-) -> Result<(Ipv4Addr, Option<u16>, Option<ObjectKey>), Error> {
+/// Where the packet comes from.
+struct Source {
+    address: Ipv4Addr,
+    /// The port, if one was given.
+    port: Option<u16>,
+    /// The pod that has the address, if there is one.
+    pod: Option<ObjectKey>,
+    /// That the address is not the manifests'.
+    assumed: Option<String>,
+}
+
+/// The pod or the address that was asked about.
+fn origin(manifests: &mut Manifests, path: &Path, args: &ExplainArgs) -> Result<Source, Error> {
     let pods = &manifests.world.pods;
     match &args.from {
         Origin::Address(address, port) => {
             let holder = pods.iter().find(|(_, pod)| !pod.finished && pod.addresses.contains(address));
-            Ok((*address, *port, holder.map(|(key, _)| key.clone())))
+            let pod = holder.map(|(key, _)| key.clone());
+            Ok(Source { address: *address, port: *port, pod, assumed: None })
         }
         Origin::Pod(namespace, name) => {
             let key = ObjectKey::new(args.namespace_of(namespace.as_deref(), DEFAULT_NAMESPACE), name);
@@ -70,10 +85,13 @@ fn origin(
                     "--from: there is no Pod {key} in {path}; pass its IP, or -n NAMESPACE if it is in another"
                 ))
             })?;
-            let address = pod.addresses.first().ok_or_else(|| {
-                Error::Usage(format!("--from: Pod {key} in {path} has no IPv4 address in status.podIP; pass an IP"))
-            })?;
-            Ok((*address, None, Some(key)))
+            let address = pod.addresses.first().copied();
+            let assumed = address.is_none().then(|| {
+                // Written by hand, a Pod has no status.
+                manifests.assume_address(&key, ASSUMED_ADDRESS);
+                format!("Pod {key} has no IPv4 address in status.podIP; {ASSUMED_ADDRESS} is assumed")
+            });
+            Ok(Source { address: address.unwrap_or(ASSUMED_ADDRESS), port: None, pod: Some(key), assumed })
         }
     }
 }

@@ -63,6 +63,17 @@ fn range(minimum: &Value, maximum: &Value) -> String {
     }
 }
 
+/// The message for a label that stands beside `matchLabels` where it belongs into it. Without it the selector would select everything.
+pub(super) fn misplaced_label(schema: &Value, name: &str, is: &Value) -> Option<String> {
+    let text = match is {
+        Value::String(text) => text.clone(),
+        Value::Number(_) | Value::Bool(_) => format!("\"{is}\""),
+        Value::Null | Value::Array(_) | Value::Object(_) => return None,
+    };
+    let of_selector = schema["properties"].get("matchLabels").is_some();
+    of_selector.then(|| format!("labels stand in matchLabels: write matchLabels: {{{name}: {text}}}"))
+}
+
 /// The message for a field that does not exist here.
 pub(super) fn unknown<'a>(nearest: Option<&str>, known: impl IntoIterator<Item = &'a str>) -> String {
     match nearest {

@@ -143,7 +143,9 @@ fn check_fields(schema: &Value, fields: &Map<String, Value>, path: &str, problem
         } else {
             let names = || known.into_iter().flat_map(|known| known.keys().map(String::as_str));
             let names = || names().filter(|name| !(path.is_empty() && *name == "status"));
-            problems.push(Problem { path: place(name), message: describe::unknown(nearest(name, names()), names()) });
+            let message = describe::misplaced_label(schema, name, value)
+                .unwrap_or_else(|| describe::unknown(nearest(name, names()), names()));
+            problems.push(Problem { path: place(name), message });
         }
     }
 }

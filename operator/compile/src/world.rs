@@ -9,6 +9,8 @@ use ipnet::Ipv4Net;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1 as core;
 
+use crate::status::ObjectRef;
+
 /// Name of the only node of a host without a cluster.
 pub const STANDALONE_NODE: &str = "standalone";
 
@@ -40,6 +42,8 @@ pub struct World {
     pub services: BTreeMap<ObjectKey, Object<ServiceSpec>>,
     /// Rules by namespace and name.
     pub rules: BTreeMap<ObjectKey, Object<IpRuleSpec>>,
+    /// Objects that are there, are refused as they stand, and of which nothing runs. Only of files: an API server does not take such.
+    pub refused: BTreeSet<ObjectRef>,
 }
 
 impl World {
@@ -60,6 +64,7 @@ impl World {
             algs: BTreeMap::new(),
             services: BTreeMap::new(),
             rules: BTreeMap::new(),
+            refused: BTreeSet::new(),
         }
     }
 

@@ -14,8 +14,7 @@ use crate::facts::Holders;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Origin {
     pub(super) address: Ipv4Addr,
-    /// "namespace/name".
-    pub(super) pod: String,
+    pub(super) pod: ObjectKey,
     pub(super) node: String,
 }
 
@@ -52,7 +51,7 @@ pub(super) fn origin(world: &World, from: &str) -> Result<Origin, Status> {
     };
     let node = pod.node.clone();
     let node = node.ok_or_else(|| Status::failed_precondition(format!("--from {from}: the pod is on no node yet")))?;
-    Ok(Origin { address, pod: key.to_string(), node })
+    Ok(Origin { address, pod: key, node })
 }
 
 /// What the node's configuration says, without its agent, and `why` without: the external address is not known then.

@@ -2,6 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use callgate_compile::compile;
+use callgate_compile::explain::{meant, tell_missing};
+use callgate_compile::manifests::parse_of_cluster;
 use callgate_compile::world::{Pod, World};
 use callgate_proto::model::{NodeConfig, ObjectKey};
 use callgate_proto::pb;
@@ -77,7 +80,8 @@ fn a_watcher_hears_of_calls_and_not_of_their_counters() {
 
 #[test]
 fn a_pod_is_found_by_name_and_by_address_and_what_is_none_says_why() {
-    let expected = Origin { address: "10.0.0.2".parse().unwrap(), pod: "pos/till".to_owned(), node: "a".to_owned() };
+    let expected =
+        Origin { address: "10.0.0.2".parse().unwrap(), pod: ObjectKey::new("pos", "till"), node: "a".to_owned() };
     assert_eq!(origin(&world(), "pos/till").unwrap(), expected);
     assert_eq!(origin(&world(), "10.0.0.2").unwrap(), expected);
     let codes = ["till", "pos/gone", "192.0.2.1", "pos/host", "pos/new", "pos/pending"]
@@ -174,4 +178,38 @@ fn an_operator_that_does_not_lead_names_the_one_that_does_for_people_and_for_pro
     );
     assert_eq!(status.metadata().get(callgate_proto::LEADER_METADATA).unwrap(), "callgate-operator-b");
     assert_eq!(super::elsewhere("").code(), Code::Unavailable);
+}
+
+#[test]
+fn a_pod_hears_of_rules_that_are_not_on_its_node_and_of_no_other_namespaces() {
+    let rule = |namespace: &str, name: &str, order: u32, source: &str, service: &str| {
+        let spec = format!("{{order: {order}, action: NAT, source: {source}, services: [{{name: {service}}}]}}");
+        let meta = format!("metadata: {{name: {name}, namespace: {namespace}}}");
+        ("rule.yaml".to_owned(), format!("apiVersion: callgate.io/v1alpha1\nkind: IpRule\n{meta}\nspec: {spec}\n"))
+    };
+    let tills = "{podSelector: {matchLabels: {app: till}}}";
+    let rules = [
+        rule("pos", "tills", 1, tills, "pptp-ctl"),
+        rule("pos", "wrong", 2, "{podSelector: {}}", "pptp-clt"),
+        rule("callgate-system", "everybody", 3, "{cidrs: [192.0.2.0/24]}", "pptp-ctl"),
+        rule("shop", "tills", 4, tills, "pptp-ctl"),
+    ];
+    let mut objects = parse_of_cluster(&rules, callgate_crds::predefined()).world;
+    objects.pods = world().pods;
+    objects.nodes = ["a".to_owned()].into();
+    let compiled = compile(&objects, None);
+    let pod = ObjectKey::new("pos", "till");
+    let mut reply = pb::ExplainReply { verdict: pb::Verdict::NotSelected.into(), ..pb::ExplainReply::default() };
+    tell_missing(&mut reply, meant(&objects, &compiled.statuses, Some(&pod), "10.0.0.2".parse().unwrap()));
+    let told: Vec<(&str, &str)> =
+        reply.considered.iter().map(|one| (one.rule.as_str(), one.reason.split(" (did").next().unwrap())).collect();
+    let expected = [
+        ("pos/tills", "none of the labels that {app: till} asks for is there"),
+        (
+            "pos/wrong",
+            "not accepted: spec.services[0].name: there is no Service pptp-clt in namespace pos or callgate-system",
+        ),
+        ("callgate-system/everybody", "10.0.0.2 is not in 192.0.2.0/24"),
+    ];
+    assert_eq!(told, expected);
 }

@@ -157,7 +157,7 @@ impl Memory {
         }
         let counts = self.selecting.counts();
         for (candidate, counts) in candidates.iter().zip(&counts) {
-            let notes = notes::notes(&candidate.rule, *counts);
+            let notes = notes::notes(world, &candidate.rule, *counts);
             if !notes.is_empty() {
                 issues.entry(candidate.key.clone()).or_default().extend(notes);
             }

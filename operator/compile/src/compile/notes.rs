@@ -5,9 +5,10 @@ use super::contest::passed_over;
 use super::issue;
 use super::select::Counts;
 use crate::resolve::{GoodRule, Issue};
+use crate::world::World;
 
-/// Everything worth knowing about `rule`, which selects `counts`.
-pub(crate) fn notes(rule: &GoodRule, counts: Counts) -> Vec<Issue> {
+/// Everything worth knowing about `rule` of `world`, which selects `counts`.
+pub(crate) fn notes(world: &World, rule: &GoodRule, counts: Counts) -> Vec<Issue> {
     let mut notes = Vec::new();
     let field = "spec.source.podSelector";
     if counts.host_network > 0 {
@@ -21,9 +22,10 @@ pub(crate) fn notes(rule: &GoodRule, counts: Counts) -> Vec<Issue> {
         let message = format!("{} of the selected pods have no IPv4 address: only IPv4 is treated", counts.only_ipv6);
         notes.push(issue(Reason::SourcesExcluded, field, message));
     }
-    if counts == Counts::default() {
-        let message = "selects no running pod at present: compare it with the labels of the pods".to_owned();
-        notes.push(issue(Reason::NoSources, field, message));
+    if counts == Counts::default()
+        && let Some(message) = nobody(world)
+    {
+        notes.push(issue(Reason::NoSources, field, message.to_owned()));
     }
     if let Some((service, before)) = passed_over(rule) {
         let message = format!(
@@ -32,4 +34,13 @@ pub(crate) fn notes(rule: &GoodRule, counts: Counts) -> Vec<Issue> {
         notes.push(issue(Reason::Accepted, "spec.services", message));
     }
     notes
+}
+
+/// What a rule that selects nobody is told; nothing where pods are not known, as of a cluster of which only manifests are read.
+fn nobody(world: &World) -> Option<&'static str> {
+    if world.standalone && world.pods.is_empty() {
+        return Some("selects pods, and a host has none: select networks with source.cidrs");
+    }
+    let known = world.standalone || !world.nodes.is_empty();
+    known.then_some("selects no running pod at present: compare it with the labels of the pods")
 }

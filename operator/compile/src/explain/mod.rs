@@ -8,6 +8,7 @@
 //! `first_match` is the same walk without the telling: no allocation, for every new control connection.
 //! What only a running node knows (is the destination one of the node's own addresses, which address NAT gives) is not
 //! looked at here.
+mod missed;
 mod reply;
 mod text;
 mod walk;
@@ -17,6 +18,7 @@ use std::net::Ipv4Addr;
 use callgate_proto::model::{Action, External, NodeConfig, ObjectKey};
 use serde::Serialize;
 
+pub use missed::{Meant, meant, tell_missing};
 pub use text::{PROTOCOLS, protocol_name};
 pub use walk::{chain_of, first_match, service_matches};
 

@@ -5,6 +5,8 @@ use serde_json::Value;
 /// One document: its first line (1-based) and what it holds; null where it is empty.
 pub(super) struct Document {
     pub(super) line: u32,
+    /// Where it is a list in block style: the line on which each of its items begins.
+    pub(super) items: Vec<u32>,
     pub(super) value: Result<Value, (u32, String)>,
 }
 
@@ -47,7 +49,24 @@ fn document(line: u32, part: &str) -> Document {
     });
     // The first line that says something, so that an editor lands on the object.
     let skip = part.lines().take_while(|line| says_nothing(line)).count();
-    Document { line: line + skip as u32, value }
+    let items = match &value {
+        Ok(Value::Object(fields)) => items(line, part, fields.get("items")),
+        Ok(_) | Err(_) => Vec::new(),
+    };
+    Document { line: line + skip as u32, items, value }
+}
+
+/// Lines on which `items` begin in the document that begins on `line`; none where they cannot be told, as in flow style.
+fn items(line: u32, part: &str, items: Option<&Value>) -> Vec<u32> {
+    let begins = |text: &str| text.trim_start().starts_with("- ");
+    let indent = |text: &str| text.len() - text.trim_start().len();
+    let after = (line..).zip(part.lines()).skip_while(|(_, text)| text.trim_end() != "items:").skip(1);
+    let after = after.skip_while(|(_, text)| says_nothing(text));
+    let mut level = None;
+    let found = after.filter(|(_, text)| begins(text) && indent(text) == *level.get_or_insert(indent(text)));
+    let found: Vec<u32> = found.map(|(number, _)| number).collect();
+    let count = items.and_then(Value::as_array).map_or(0, Vec::len);
+    if found.len() == count { found } else { Vec::new() }
 }
 
 /// The first line of the parser's message without its place, which counts from the document's first line and not the
@@ -98,5 +117,17 @@ mod tests {
         let [(line, message)] = &found[..] else { panic!("{found:?}") };
         assert_eq!(*line, 4);
         assert!(!message.contains("line") && !message.starts_with("error"), "{message}");
+    }
+
+    #[test]
+    fn the_items_of_a_list_know_their_lines_where_each_has_one() {
+        let lines = |text: &str| documents(text).remove(0).items;
+        let kubectl = "apiVersion: v1\nitems:\n- kind: A\n  spec:\n    names:\n    - x\n- kind: B\nkind: List\n";
+        assert_eq!(lines(kubectl), [3, 7]);
+        assert_eq!(
+            lines("# two\nkind: List\nitems:\n  # one\n  - kind: A\n    names:\n      - x\n  - kind: B\n"),
+            [5, 8]
+        );
+        assert_eq!(lines("kind: List\nitems: [{kind: A}, {kind: B}]\n"), Vec::<u32>::new());
     }
 }

@@ -38,6 +38,8 @@ pub struct Parsed {
     pub world: World,
     /// What is wrong, sorted by file and line.
     pub problems: Vec<Problem>,
+    /// Objects of other kinds among manifests of a cluster: somebody else's, and left alone.
+    pub foreign: Vec<Problem>,
     /// File and line (1-based) of each well-formed object of ours. Predefined ones are not in it.
     pub places: BTreeMap<ObjectRef, (String, u32)>,
     /// Objects that were there but are refused.
@@ -49,7 +51,16 @@ pub struct Parsed {
 /// Reads manifests of one host without a cluster. `files` are (name, text); `predefined` likewise, and may be replaced
 /// by an object of the same name in `files`.
 pub fn parse(files: &[(String, String)], predefined: &[(&str, &str)]) -> Parsed {
-    let mut reader = read::Reader::new();
+    parsed(files, predefined, true)
+}
+
+/// The same for manifests of a cluster, where other kinds stand beside ours: Deployments, a Kustomization, Kubernetes' own Services.
+pub fn parse_of_cluster(files: &[(String, String)], predefined: &[(&str, &str)]) -> Parsed {
+    parsed(files, predefined, false)
+}
+
+fn parsed(files: &[(String, String)], predefined: &[(&str, &str)], standalone: bool) -> Parsed {
+    let mut reader = read::Reader::new(standalone);
     for (name, text) in predefined {
         reader.file(name, text, true);
     }
@@ -73,6 +84,7 @@ impl Parsed {
                 Kind::IpRule => put_back(&mut self.world.rules, &previous.rules, key),
             };
             if put_back {
+                self.world.refused.remove(refused);
                 kept.insert(refused.clone());
             }
         }

@@ -18,6 +18,7 @@ use crate::world::{Meta, Object, Pod, World};
 pub(super) struct Reader {
     world: World,
     problems: Vec<Problem>,
+    foreign: Vec<Problem>,
     refused: BTreeSet<ObjectRef>,
     broken_files: BTreeSet<String>,
     /// Where each object was read: file and line. Predefined ones are not in it.
@@ -32,10 +33,11 @@ struct At<'a> {
 }
 
 impl Reader {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(standalone: bool) -> Self {
         Self {
-            world: World::standalone(),
+            world: if standalone { World::standalone() } else { World::cluster() },
             problems: Vec::new(),
+            foreign: Vec::new(),
             refused: BTreeSet::new(),
             broken_files: BTreeSet::new(),
             places: BTreeMap::new(),
@@ -47,7 +49,7 @@ impl Reader {
             let at = At { file, line: document.line, predefined };
             match document.value {
                 Ok(Value::Null) => {}
-                Ok(value) => self.document(&at, value),
+                Ok(value) => self.document(&at, value, &document.items),
                 Err((line, error)) => {
                     self.broken_files.insert(file.to_owned());
                     let message = format!("is not YAML: {error}; mend it at this line (indentation, quotes, brackets)");
@@ -60,6 +62,8 @@ impl Reader {
     pub(super) fn finish(mut self) -> Parsed {
         self.problems.sort();
         self.problems.dedup();
+        self.foreign.sort();
+        self.world.refused.clone_from(&self.refused);
         let ours = self
             .places
             .into_iter()
@@ -67,6 +71,7 @@ impl Reader {
         Parsed {
             world: self.world,
             problems: self.problems,
+            foreign: self.foreign,
             places: ours.collect(),
             refused: self.refused,
             broken_files: self.broken_files,
@@ -83,14 +88,28 @@ impl Reader {
         });
     }
 
-    fn document(&mut self, at: &At<'_>, value: Value) {
+    /// `items`: the lines on which the items of a list begin, where they are known.
+    fn document(&mut self, at: &At<'_>, value: Value, items: &[u32]) {
         let text = |field: &str| value.get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
-        let (version, kind) = (text("apiVersion"), text("kind"));
+        let (mut version, mut kind) = (text("apiVersion"), text("kind"));
+        // The one file that kustomize takes without them.
+        if kind.is_empty() && matches!(at.file, "kustomization.yaml" | "kustomization.yml") {
+            (version, kind) = ("kustomize.config.k8s.io/v1beta1".to_owned(), "Kustomization".to_owned());
+        }
         if version == "v1" && kind == "List" {
-            for item in value.get("items").and_then(Value::as_array).into_iter().flatten() {
-                self.document(at, item.clone());
+            let all = value.get("items").and_then(Value::as_array).into_iter().flatten();
+            for (index, item) in all.enumerate() {
+                let line = items.get(index).copied().unwrap_or(at.line);
+                self.document(&At { line, ..*at }, item.clone(), &[]);
             }
             return;
+        }
+        if !self.world.standalone && is_foreign(&version, &kind, &value) {
+            let message = "is none of Callgate's kinds: left alone".to_owned();
+            let key = key(&value);
+            let object = if key.name.is_empty() { kind } else { format!("{kind} {key}") };
+            let file = at.file.to_owned();
+            return self.foreign.push(Problem { file, line: at.line, object, field: String::new(), message });
         }
         match (version.as_str(), kind.as_str()) {
             ("v1", "Pod") => self.pod(at, value),
@@ -197,6 +216,24 @@ impl Reader {
             },
             Err(error) => self.problem(at, "Namespace", "", format!("is not a Namespace: {error}")),
         }
+    }
+}
+
+/// Whether it is an object of somebody else: of another group, of no kind of ours nor of a name like one of theirs. A Service is
+/// ours by its fields: those of others have none that ours have.
+fn is_foreign(version: &str, kind: &str, value: &Value) -> bool {
+    let group = |version: &str| version.split_once('/').map(|(group, _)| group.to_owned());
+    if version.is_empty() || kind.is_empty() || group(version) == group(API_VERSION) {
+        return false;
+    }
+    match Kind::from_name(kind) {
+        Some(Kind::PptpAlg | Kind::IpRule) => false,
+        Some(Kind::Service) => {
+            let fields = schema::of(Kind::Service)["properties"]["spec"]["properties"].as_object();
+            let is = |name: &String| value["spec"].get(name).is_some();
+            !fields.is_some_and(|fields| fields.keys().any(is))
+        }
+        None => !matches!(kind, "Pod" | "Namespace") && schema::nearest(kind, ["PptpAlg", "IpRule"]).is_none(),
     }
 }
 

@@ -7,6 +7,9 @@ use callgate_proto::model::{self, ObjectKey};
 use super::{Algs, Report};
 use crate::world::World;
 
+/// After so much silence an end of a control connection sends an Echo-Request, milliseconds (RFC 2637 §3.1.4).
+const ECHO_AFTER_MS: u64 = 60_000;
+
 /// Every PptpAlg with its report; the value is there only where the report is good.
 pub(crate) fn algs(world: &World) -> Algs {
     world.algs.iter().map(|(key, object)| (key.clone(), alg(key, &object.spec))).collect()
@@ -15,6 +18,11 @@ pub(crate) fn algs(world: &World) -> Algs {
 fn alg(key: &ObjectKey, spec: &PptpAlgSpec) -> (Option<model::PptpAlg>, Report) {
     let mut report = Report::default();
     let echo_timeout_ms = millis(&spec.echo_timeout, "spec.echoTimeout", &mut report);
+    if (1..=ECHO_AFTER_MS).contains(&echo_timeout_ms) {
+        let message = "an end sends an Echo-Request only after 60 s of silence (RFC 2637), so that connections end that are merely \
+                       silent: write more than 60s, such as 180s, or 0s for never";
+        report.add(Reason::Accepted, "spec.echoTimeout", message);
+    }
     let idle_timeout_ms = millis(&spec.idle_timeout, "spec.idleTimeout", &mut report);
     let control_connection = match spec.control_connection {
         ControlConnection::PerClient => model::ControlConnection::PerClient,

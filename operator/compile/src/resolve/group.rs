@@ -7,6 +7,7 @@ use callgate_proto::model::ObjectKey;
 
 use super::leaf::{Leaf, leaf};
 use super::{Algs, Report, Services, lookup};
+use crate::status::Kind;
 use crate::world::World;
 
 /// Levels of groups in groups; deeper ones are nobody's intention.
@@ -60,6 +61,9 @@ pub(super) fn not_found(world: &World, namespace: &str, named: &ServiceRef, plac
             [elsewhere.as_str(), elsewhere.as_str()]
         }
     };
+    if let Some(refused) = lookup::refused(world, Kind::Service, looked_in, name) {
+        return refused;
+    }
     let hint = lookup::hint(&world.services, looked_in, name);
     format!("there is no Service {name} in {places}{hint}: create it, or correct the name")
 }

@@ -6,6 +6,7 @@ use callgate_proto::model::{self, Match, ObjectKey};
 use serde::{Deserialize, Serialize};
 
 use super::{Algs, Report, lookup};
+use crate::status::Kind;
 use crate::world::World;
 
 /// IP protocol numbers.
@@ -40,9 +41,12 @@ pub(super) fn leaf(world: &World, algs: &Algs, key: &ObjectKey, spec: &ServiceSp
                 Some(found)
             }
             Err(places) => {
-                let hint = lookup::hint(algs, [&key.namespace, &world.operator_namespace], &named.name);
-                let message =
-                    format!("there is no PptpAlg {} in {places}{hint}: create it, or correct the name", named.name);
+                let looked_in = [key.namespace.as_str(), &world.operator_namespace];
+                let refused = lookup::refused(world, Kind::PptpAlg, looked_in, &named.name);
+                let message = refused.unwrap_or_else(|| {
+                    let hint = lookup::hint(algs, looked_in, &named.name);
+                    format!("there is no PptpAlg {} in {places}{hint}: create it, or correct the name", named.name)
+                });
                 report.add(Reason::AlgNotFound, field, message);
                 None
             }

@@ -3,6 +3,7 @@ use std::collections::BTreeMap;
 
 use callgate_proto::model::ObjectKey;
 
+use crate::status::{Kind, ObjectRef};
 use crate::world::World;
 
 /// The object called `name` from `namespace`, or the places where it was looked for, as words.
@@ -34,6 +35,19 @@ pub(super) fn hint<T>(objects: &BTreeMap<ObjectKey, T>, [own, shared]: [&str; 2]
         Some((steps, near)) if steps <= 2 && steps < name.chars().count() => format!(" (did you mean {near}?)"),
         Some(_) | None => String::new(),
     }
+}
+
+/// That an object of this name is there, in one of these namespaces, and has to be mended; `None` where there is none.
+pub(super) fn refused<'a>(
+    world: &World,
+    kind: Kind,
+    namespaces: impl IntoIterator<Item = &'a str>,
+    name: &str,
+) -> Option<String> {
+    let mut there = namespaces.into_iter().map(|namespace| ObjectRef { kind, key: ObjectKey::new(namespace, name) });
+    there
+        .find(|object| world.refused.contains(object))
+        .map(|object| format!("{object} is refused as it stands: mend it first"))
 }
 
 /// Levenshtein distance, in characters.
