@@ -1,20 +1,25 @@
 //! Many agents' answers as one, and questions that find their node.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use callgate_compile::compile;
-use callgate_compile::explain::{meant, tell_missing};
 use callgate_compile::manifests::parse_of_cluster;
 use callgate_compile::world::{Pod, World};
+use callgate_compile::{Since, compile};
 use callgate_proto::model::{NodeConfig, ObjectKey};
 use callgate_proto::pb;
-use tonic::Code;
+use callgate_proto::pb::local_server::Local as _;
+use tokio::sync::watch;
+use tonic::{Code, Request};
 
 use super::explain::{Origin, from_wanted, origin};
-use super::merge;
-use crate::facts::ClusterNet;
+use super::{Desk, merge};
+use crate::control::Hub;
+use crate::facts::{ClusterNet, Settings};
 use crate::fleet::Fleet;
+use crate::publish::{Published, SharedWorld};
 use crate::snapshot::Snapshot;
+use crate::watch::Watched;
 
 fn pod(node: Option<&str>, address: &str, host_network: bool) -> Pod {
     Pod {
@@ -180,8 +185,8 @@ fn an_operator_that_does_not_lead_names_the_one_that_does_for_people_and_for_pro
     assert_eq!(super::elsewhere("").code(), Code::Unavailable);
 }
 
-#[test]
-fn a_pod_hears_of_rules_that_are_not_on_its_node_and_of_no_other_namespaces() {
+#[tokio::test]
+async fn a_pod_hears_of_rules_that_are_not_on_its_node_and_of_no_other_namespaces() {
     let rule = |namespace: &str, name: &str, order: u32, source: &str, service: &str| {
         let spec = format!("{{order: {order}, action: NAT, source: {source}, services: [{{name: {service}}}]}}");
         let meta = format!("metadata: {{name: {name}, namespace: {namespace}}}");
@@ -197,10 +202,26 @@ fn a_pod_hears_of_rules_that_are_not_on_its_node_and_of_no_other_namespaces() {
     let mut objects = parse_of_cluster(&rules, callgate_crds::predefined()).world;
     objects.pods = world().pods;
     objects.nodes = ["a".to_owned()].into();
-    let compiled = compile(&objects, None);
-    let pod = ObjectKey::new("pos", "till");
-    let mut reply = pb::ExplainReply { verdict: pb::Verdict::NotSelected.into(), ..pb::ExplainReply::default() };
-    tell_missing(&mut reply, meant(&objects, &compiled.statuses, Some(&pod), "10.0.0.2".parse().unwrap()));
+    let compiled = Arc::new(compile(&objects, None));
+    let hub = Arc::new(Hub::new(Arc::default()));
+    hub.board.publish(&objects, &compiled.nodes, &Since::Everything);
+    let published = Published { world: SharedWorld::new(objects), compiled, uids: Arc::default() };
+    let desk = Desk {
+        hub,
+        published: watch::channel(Some(Arc::new(published))).1,
+        settings: Settings { namespace: "callgate-system".to_owned(), cluster_cidrs: Vec::new() },
+        watched: Watched::empty(),
+        leader: watch::channel(String::new()).1,
+    };
+    let request = pb::ExplainRequest {
+        from: "pos/till".to_owned(),
+        to: "203.0.113.9".to_owned(),
+        protocol: 6,
+        to_port: Some(1723),
+        from_port: None,
+    };
+    let reply = desk.explain(Request::new(request)).await.unwrap().into_inner();
+    assert_eq!((reply.verdict(), reply.from_pod.as_str()), (pb::Verdict::NotSelected, "pos/till"));
     let told: Vec<(&str, &str)> =
         reply.considered.iter().map(|one| (one.rule.as_str(), one.reason.split(" (did").next().unwrap())).collect();
     let expected = [
