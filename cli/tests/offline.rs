@@ -113,6 +113,7 @@ async fn a_pod_that_is_not_touched_hears_of_each_rule_what_it_asks_for_and_the_p
         rule("zones", 2, "{podSelector: {matchExpressions: [{key: zone, operator: In, values: [a, b]}]}}", "pptp-ctl"),
         rule("networks", 3, "{cidrs: [10.20.0.0/16]}", "pptp-ctl"),
         rule("team", 4, "{namespaceSelector: {matchLabels: {team: shops}}}", "pptp-ctl"),
+        rule("text", 0, "texts", "pptp-ctl"),
         rule("wrong", 5, "{podSelector: {matchLabels: {app: scale}}}", "pptp-clt"),
     ];
     let pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: scale, namespace: pos, labels: {app: scale, shop: '7'}}\n";
@@ -128,7 +129,9 @@ async fn a_pod_that_is_not_touched_hears_of_each_rule_what_it_asks_for_and_the_p
     3  pos/networks  NAT       192.0.2.1 is not in 10.20.0.0/16
     4  pos/team      NAT       namespace pos: none of the labels that {team: shops} asks for is there
     5  pos/wrong     NAT       not accepted: spec.services[0].name: there is no Service pptp-clt in namespace pos or callgate-system (did you mean pptp-ctl?): create it, or correct the name
+    6  pos/text      -         not accepted: its manifest is wrong, `kubectl-callgate check` says where
     "#);
-    let warned = "warning: 1 problem in these manifests, left out of the answer; see `kubectl-callgate check -f DIR`\n";
+    let warned =
+        "warning: 2 problems in these manifests, left out of the answer; see `kubectl-callgate check -f DIR`\n";
     assert_eq!((done.code, done.err.as_str()), (0, warned));
 }

@@ -46,7 +46,14 @@ pub fn meant(world: &World, statuses: &Statuses, pod: Option<&ObjectKey>, source
         };
         Meant { rule: key.clone(), action: action(&object.spec), missing }
     });
-    told.collect()
+    // Of what is refused as a manifest nobody knows the order.
+    let refused = world.refused.iter().filter(|object| object.kind == Kind::IpRule && near(&object.key));
+    let refused = refused.map(|object| Meant {
+        rule: object.key.clone(),
+        action: pb::Action::Unspecified,
+        missing: Some("not accepted: its manifest is wrong, `kubectl-callgate check` says where".to_owned()),
+    });
+    told.chain(refused).collect()
 }
 
 /// Completes an answer that was made of a node's configuration alone. One about the cluster's own networks stays as it is: no rule was asked.
