@@ -37,6 +37,8 @@ pub(super) enum Heard {
     Connected(UpstreamId),
     /// TCP to a server did not come about.
     Failed(UpstreamId, ConnectError),
+    /// The server has refused TCP from here: there is no socket any more, and the server has nothing of it.
+    Refused(Outer),
     /// Octets.
     Bytes(Leg, Vec<u8>),
     /// The other end has closed or reset it.
@@ -45,6 +47,14 @@ pub(super) enum Heard {
     Written(Leg, usize),
     /// There is no socket for it any more.
     Over(End),
+}
+
+/// A connection to a server was not begun, and why.
+#[derive(Debug)]
+pub(super) struct NotBegun {
+    pub(super) error: io::Error,
+    /// Its SYN may be under way all the same.
+    pub(super) sent: bool,
 }
 
 /// One connection.
@@ -132,10 +142,11 @@ impl Legs {
     /// Begins a connection to a server.
     ///
     /// # Errors
-    /// What bind and connect give.
-    pub(super) fn connect(&mut self, upstream: UpstreamId, outer: Outer) -> io::Result<()> {
-        let socket = socket::connect(outer.external, outer.server, self.mark)?;
-        self.put(Leg::Upstream(upstream), End::Server(outer), socket, true)
+    /// What bind and connect give, or when the kernel cannot look after it.
+    pub(super) fn connect(&mut self, upstream: UpstreamId, outer: Outer) -> Result<(), NotBegun> {
+        let not = |sent| move |error| NotBegun { error, sent };
+        let socket = socket::connect(outer.external, outer.server, self.mark).map_err(not(false))?;
+        self.put(Leg::Upstream(upstream), End::Server(outer), socket, true).map_err(not(true))
     }
 
     /// An accepted connection is this leg's.
@@ -324,7 +335,13 @@ impl Legs {
                 self.look_for(token);
             }
             Ok(Some(error)) | Err(error) => {
-                self.drop_line(token, heard);
+                match self.take_line(token) {
+                    Some(End::Server(outer)) if error.raw_os_error() == Some(libc::ECONNREFUSED) => {
+                        heard.push(Heard::Refused(outer));
+                    }
+                    Some(end) => heard.push(Heard::Over(end)),
+                    None => {}
+                }
                 heard.push(Heard::Failed(upstream, socket::connect_error(&error)));
             }
         }
@@ -417,14 +434,18 @@ impl Legs {
     }
 
     fn drop_line(&mut self, token: u64, heard: &mut Vec<Heard>) {
-        let Some(line) = self.lines.remove(&token) else { return };
+        heard.extend(self.take_line(token).map(Heard::Over));
+    }
+
+    fn take_line(&mut self, token: u64) -> Option<End> {
+        let line = self.lines.remove(&token)?;
         if let Some(leg) = line.leg {
             self.by_leg.remove(&leg);
         }
         if let Some(until) = line.until {
             self.leaving.remove(token, line.end.client(), until);
         }
-        heard.push(Heard::Over(line.end));
+        Some(line.end)
     }
 
     fn look_for(&mut self, token: u64) {

@@ -18,6 +18,7 @@ mod leaving;
 mod legs;
 mod memory;
 mod mode;
+mod opening;
 mod pieces;
 mod repair;
 mod resume;
