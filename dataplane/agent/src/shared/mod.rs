@@ -19,6 +19,7 @@ mod legs;
 mod memory;
 mod mode;
 mod opening;
+mod outbox;
 mod pieces;
 mod repair;
 mod resume;

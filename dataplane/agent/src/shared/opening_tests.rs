@@ -109,7 +109,7 @@ fn the_port_of_a_connection_the_server_has_refused_is_anybodys_at_once_and_that_
 #[test]
 fn a_port_that_another_program_has_is_given_back_and_another_is_tried() {
     in_a_network_of_its_own(|| {
-        let mut lab = Lab::new(1, 1);
+        let mut lab = Lab::new(1, 9);
         let ((_server, port), other) = (listener(), TcpListener::bind((OURS, 10_001)).unwrap());
         assert_eq!(lab.open(port, Some(CLIENTS[0])).0, Err(ConnectError::Local));
         drop(other);
