@@ -208,7 +208,7 @@ pub enum ControlConnection {
     PerClient,
     /// All clients over as few as the server allows.
     Shared,
-    /// PerClient until a server refuses a second one.
+    /// One a client, but never in the path, until a server refuses a second one; all over that from then on.
     Auto,
 }
 

@@ -45,8 +45,9 @@ pub(super) struct Core {
     ending: bool,
     /// A connection has ended whose ends the rules may not have known any more.
     ended: bool,
-    /// Ways of the shared mode's connections when the kernel was told of live ends: theirs end a while after they are closed.
-    ways: usize,
+    /// What `Mode::changes` was when the kernel was told of live ends: connections of the shared mode end a while after they are
+    /// closed.
+    changes: u64,
 }
 
 impl Core {
@@ -73,7 +74,7 @@ impl Core {
             repair: Now(0),
             ending: false,
             ended: false,
-            ways: 0,
+            changes: 0,
         }
     }
 
@@ -156,8 +157,9 @@ impl Core {
 
     /// Clients that are gone end in both modes.
     pub(super) fn end_clients(&mut self, gone: &BTreeSet<Ipv4Addr>, now: Now) {
-        self.engine.end_clients(gone, now);
         self.shared.end_clients(gone, &mut With { engine: &mut self.engine, gate: &mut self.gate, now });
+        // Behind it: what rests of theirs now is nobody's.
+        self.engine.end_clients(gone, now);
     }
 
     /// All calls of both modes, sorted.
@@ -213,7 +215,9 @@ impl Core {
     }
 
     fn note(&mut self, note: Note) {
-        self.ended |= note.ends_a_connection();
+        if let Note::InPath(Event::Closed { flow, .. }) = &note {
+            self.ended |= self.gate.outlets.knows_beyond_the_rules(*flow);
+        }
         if self.log.try_send(note).is_err() {
             self.counters.events_unlogged += 1;
         }
@@ -330,7 +334,7 @@ impl Core {
     /// Where neither rule nor connection is left, no packet of the host has to pass anything of ours; and ends that only a
     /// connection knew are forgotten with it. For the end of every turn.
     pub(super) fn rest(&mut self) {
-        if self.gate.outlets.goes_beyond_the_rules() && (self.ended || self.shared.ways().len() != self.ways) {
+        if self.gate.outlets.goes_beyond_the_rules() && (self.ended || self.shared.changes() != self.changes) {
             self.listen();
         }
         self.ended = false;
@@ -347,7 +351,7 @@ impl Core {
     /// both to us.
     fn listen(&mut self) {
         let live = self.peers();
-        self.ways = self.shared.ways().len();
+        self.changes = self.shared.changes();
         let mut ports = policy::server_ports(&self.gate.config);
         ports.extend(live.ports.iter().map(|port| PortRange { first: *port, last: *port }));
         self.gate.outlets.set_server_ports(PortRange::merged(ports));
@@ -361,7 +365,7 @@ impl Core {
     /// Ends of live connections of both modes.
     fn peers(&self) -> Peers {
         let mut peers = Peers { ports: self.shared.server_ports(), ..Peers::default() };
-        peers.clients.extend(self.shared.core().sessions().iter().map(|session| session.flow.client));
+        peers.clients.extend(self.shared.core().flows().map(|flow| flow.client));
         peers.servers.extend(self.shared.ways().into_iter().map(|(_, server)| server));
         for (_, flow) in self.engine.connection_ends() {
             peers.clients.insert(flow.client);
@@ -388,7 +392,7 @@ impl Core {
         let at = clock::now();
         Totals {
             connections,
-            calls: self.engine.call_count() + self.shared.calls().len(),
+            calls: self.engine.call_count() + core.client_call_count(),
             counters,
             by,
             tunnels: self.shared.tunnels(),
@@ -419,3 +423,7 @@ pub(super) fn destination(packet: &[u8]) -> Option<Ipv4Addr> {
     let octets: [u8; 4] = packet.get(16..20)?.try_into().ok()?;
     Some(octets.into())
 }
+
+#[cfg(test)]
+#[path = "core_tests.rs"]
+mod tests;

@@ -23,13 +23,6 @@ pub(crate) enum Note {
     Shared(shared::Event),
 }
 
-impl Note {
-    /// Whether there is a control connection less.
-    pub(super) fn ends_a_connection(&self) -> bool {
-        matches!(self, Self::InPath(Event::Closed { .. }) | Self::Shared(shared::Event::UpstreamClosed { .. }))
-    }
-}
-
 /// Starts the thread; it ends when the sender is dropped and everything is logged.
 ///
 /// # Errors

@@ -5,6 +5,7 @@ use std::io;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
+use callgate_pptp::Flow;
 use callgate_proto::model::PortRange;
 
 use crate::kernel::Peers;
@@ -124,7 +125,9 @@ impl Outlets {
     /// # Errors
     /// When the kernel refuses; the connection must then not be opened.
     pub(super) fn ready(&mut self, external: Ipv4Addr, ifindex: u32) -> io::Result<()> {
-        self.claim_also(&BTreeSet::from([external]), &self.peers.clone())?;
+        if !self.is_ours(external) {
+            self.claim_also(&BTreeSet::from([external]), &self.peers.clone())?;
+        }
         if self.interfaces.is_empty() { self.tap(ifindex) } else { Ok(()) }
     }
 
@@ -178,6 +181,13 @@ impl Outlets {
     #[must_use]
     pub(super) fn goes_beyond_the_rules(&self) -> bool {
         self.peers != Peers::default()
+    }
+
+    /// Whether an end of this connection is one of theirs.
+    #[must_use]
+    pub(super) fn knows_beyond_the_rules(&self, flow: Flow) -> bool {
+        let Peers { clients, servers, ports } = &self.peers;
+        clients.contains(&flow.client) || servers.contains(&flow.server) || ports.contains(&flow.server_port)
     }
 
     /// Whether this is one of our external addresses.

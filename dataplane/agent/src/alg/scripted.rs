@@ -1,8 +1,38 @@
-//! An ALG without sockets for tests of those who ask it: one call, which is gone from the fourth list on.
+//! For tests: an ALG without sockets for those who ask it, with one call, which is gone from the fourth list on; and a host without
+//! devices for those who admit connections.
+
+use std::sync::Mutex;
 
 use callgate_pptp::{CallDirection, CallState, Flow, Now, Traffic};
 
+use super::outlets::Outlets;
 use super::*;
+use crate::kernel::Peers;
+
+/// A host that reaches every server, and writes down which peers it is told of.
+#[derive(Clone, Default)]
+pub(crate) struct Host(pub(crate) Arc<Mutex<Vec<Peers>>>);
+
+impl Node for Host {
+    fn way(&mut self, _: Ipv4Addr) -> io::Result<Option<Way>> {
+        Ok(Some(Way { source: Ipv4Addr::new(192, 0, 2, 1), ifindex: 7 }))
+    }
+
+    fn claim(&mut self, _: &[Ipv4Addr], peers: &Peers) -> io::Result<()> {
+        self.0.lock().unwrap().push(peers.clone());
+        Ok(())
+    }
+
+    fn index_of(&mut self, _: &str) -> Option<u32> {
+        None
+    }
+}
+
+/// Admission on this host, by no rules yet. `--interface` names a device that is not there, so that nothing is tapped.
+pub(crate) fn gate(host: &Host) -> gate::Gate {
+    let outlets = Outlets::new(Box::new(host.clone()), vec!["cg-none".into()], vec![]);
+    gate::Gate::new(Arc::default(), outlets)
+}
 
 /// The way to it. It ends with the last handle.
 pub(crate) fn handle() -> Handle {

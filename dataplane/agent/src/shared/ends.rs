@@ -75,6 +75,8 @@ pub(super) struct Ends {
     awaited: BTreeSet<Flow>,
     /// Those to servers.
     outers: BTreeSet<Outer>,
+    /// How often one was added to those, or taken away.
+    changes: u64,
 }
 
 impl Segment {
@@ -202,14 +204,21 @@ impl Ends {
 
     fn unlist(&mut self, end: End) {
         match end {
-            End::Client(flow) => self.awaited.remove(&flow),
-            End::Server(outer) => self.outers.remove(&outer),
-        };
+            End::Client(flow) => {
+                self.awaited.remove(&flow);
+            }
+            End::Server(outer) => self.changes += u64::from(self.outers.remove(&outer)),
+        }
     }
 
     /// External addresses and servers of connections to servers.
     pub(super) fn outers(&self) -> impl Iterator<Item = Outer> + '_ {
         self.outers.iter().copied()
+    }
+
+    /// A number that changes with `outers`.
+    pub(super) fn changes(&self) -> u64 {
+        self.changes
     }
 
     /// Ports that servers of ours are reached at.
@@ -224,10 +233,14 @@ impl Ends {
 
     fn set(&mut self, end: End, state: State, deadline: Option<Now>) {
         match (end, &state) {
-            (End::Server(outer), _) => self.outers.insert(outer),
-            (End::Client(flow), State::Awaited(..)) => self.awaited.insert(flow),
-            (End::Client(flow), State::Live | State::Leaving(_)) => self.awaited.remove(&flow),
-        };
+            (End::Server(outer), _) => self.changes += u64::from(self.outers.insert(outer)),
+            (End::Client(flow), State::Awaited(..)) => {
+                self.awaited.insert(flow);
+            }
+            (End::Client(flow), State::Live | State::Leaving(_)) => {
+                self.awaited.remove(&flow);
+            }
+        }
         let old = self.states.insert(end, state);
         if let Some(State::Awaited(_, at) | State::Leaving(at)) = old {
             self.deadlines.remove(&(at, end));

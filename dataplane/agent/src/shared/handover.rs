@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::ends::End;
+use super::outbox::Outbox;
 use super::repair::Lifted;
 use crate::state::{HANDOVER, write_whole};
 
@@ -26,29 +27,12 @@ pub(super) struct Kept {
     pub(super) leg: Leg,
     pub(super) end: End,
     pub(super) tcp: Lifted,
-    /// Messages the kernel has not taken, and how many octets of the first it has.
-    pub(super) waiting: Vec<Vec<u8>>,
-    pub(super) taken: usize,
-    /// How many of the octets that wait the core has been told of as written: an earlier socket's kernel had them.
-    #[serde(default)]
-    pub(super) told: usize,
+    /// Beside the rest in the file.
+    #[serde(flatten)]
+    pub(super) outbox: Outbox,
 }
 
 impl Kept {
-    /// The kernel has not taken this again of what it had before: it comes before all that waits.
-    pub(super) fn put_in_front(&mut self, mut left: Vec<Vec<u8>>) {
-        self.told += left.iter().map(Vec::len).sum::<usize>();
-        let Some(last) = left.last_mut() else { return };
-        if self.taken > 0 && !self.waiting.is_empty() {
-            // It is the beginning of the first message that waits.
-            let first = self.waiting.remove(0);
-            last.extend_from_slice(first.get(self.taken..).unwrap_or_default());
-            self.taken = 0;
-        }
-        left.append(&mut self.waiting);
-        self.waiting = left;
-    }
-
     /// Whether the connection's ends are those it was for.
     pub(super) fn is_sound(&self) -> bool {
         let ends = match self.end {
@@ -170,20 +154,13 @@ mod tests {
 
     #[test]
     fn what_an_agent_before_has_written_of_a_connection_can_be_read() {
-        let kept: Kept = serde_json::from_value(kept()).unwrap();
-        assert_eq!((kept.told, kept.is_sound()), (0, true));
-    }
-
-    #[test]
-    fn what_the_kernel_had_and_has_not_again_comes_first_in_whole_messages() {
-        let mut kept: Kept = serde_json::from_value(kept()).unwrap();
-        kept.put_in_front(vec![vec![8, 9], vec![1, 2]]);
-        assert_eq!((&kept.waiting, kept.taken, kept.told), (&vec![vec![8, 9], vec![1, 2, 3], vec![4]], 0, 4));
-        // Once more, before any of it was written.
-        kept.put_in_front(vec![vec![7]]);
-        assert_eq!((kept.waiting.len(), kept.taken, kept.told), (4, 0, 5));
-        kept.put_in_front(vec![]);
-        assert_eq!((kept.waiting.len(), kept.told), (4, 5));
+        let text = kept();
+        let kept: Kept = serde_json::from_value(text.clone()).unwrap();
+        assert_eq!((kept.outbox.next(), kept.is_sound()), (Some(&[3][..]), true));
+        // And it could read what is written now, which says one thing more.
+        let mut written = serde_json::to_value(kept).unwrap();
+        assert_eq!(written.as_object_mut().unwrap().remove("told"), Some(0.into()));
+        assert_eq!(written, text);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The sockets: reads what comes, writes one message after the other, closes behind the last one.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::{self, Read as _};
 use std::net::{Shutdown, SocketAddr, SocketAddrV4};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -14,6 +14,7 @@ use socket2::Socket;
 use super::ends::{End, Outer};
 use super::handover::Kept;
 use super::leaving::Leaving;
+use super::outbox::Outbox;
 use super::repair::Released;
 use super::{repair, socket};
 use crate::nft::sockets::LISTENER;
@@ -37,6 +38,8 @@ pub(super) enum Heard {
     Connected(UpstreamId),
     /// TCP to a server did not come about.
     Failed(UpstreamId, ConnectError),
+    /// The server has refused TCP from here: there is no socket any more, and the server has nothing of it.
+    Refused(Outer),
     /// Octets.
     Bytes(Leg, Vec<u8>),
     /// The other end has closed or reset it.
@@ -47,27 +50,45 @@ pub(super) enum Heard {
     Over(End),
 }
 
+/// A connection to a server was not begun, and why.
+#[derive(Debug)]
+pub(super) struct NotBegun {
+    pub(super) error: io::Error,
+    /// Its SYN may be under way all the same.
+    pub(super) sent: bool,
+}
+
+/// Whose a connection is.
+#[derive(Debug, Clone, Copy)]
+enum Owner {
+    /// The core's, under this name.
+    Core(Leg),
+    /// Told to close, and forgotten by the core: reset if it is not closed by then. `shut`: FIN is said, behind all that waited.
+    Closing { until: Now, shut: bool },
+}
+
 /// One connection.
 #[derive(Debug)]
 struct Line {
-    /// `None` once the core has forgotten it.
-    leg: Option<Leg>,
+    owner: Owner,
     end: End,
     socket: Socket,
     connecting: bool,
     /// The other end has said FIN.
     finished: bool,
-    /// Messages, and how many octets of the first the kernel has.
-    waiting: VecDeque<Vec<u8>>,
-    taken: usize,
-    /// Octets of those that wait which the core knows as written: an earlier socket's kernel had them.
-    told: usize,
-    /// Told to close: reset if it is not closed by then.
-    until: Option<Now>,
-    /// FIN is said.
-    shut: bool,
+    outbox: Outbox,
     /// What the kernel was last told to look for.
     interest: EpollFlags,
+}
+
+impl Line {
+    /// What the core knows it as, if it still does.
+    fn leg(&self) -> Option<Leg> {
+        match self.owner {
+            Owner::Core(leg) => Some(leg),
+            Owner::Closing { .. } => None,
+        }
+    }
 }
 
 /// All sockets.
@@ -132,10 +153,11 @@ impl Legs {
     /// Begins a connection to a server.
     ///
     /// # Errors
-    /// What bind and connect give.
-    pub(super) fn connect(&mut self, upstream: UpstreamId, outer: Outer) -> io::Result<()> {
-        let socket = socket::connect(outer.external, outer.server, self.mark)?;
-        self.put(Leg::Upstream(upstream), End::Server(outer), socket, true)
+    /// What bind and connect give, or when the kernel cannot look after it.
+    pub(super) fn connect(&mut self, upstream: UpstreamId, outer: Outer) -> Result<(), NotBegun> {
+        let not = |sent| move |error| NotBegun { error, sent };
+        let socket = socket::connect(outer.external, outer.server, self.mark).map_err(not(false))?;
+        self.put(Leg::Upstream(upstream), End::Server(outer), socket, true).map_err(not(true))
     }
 
     /// An accepted connection is this leg's.
@@ -151,16 +173,12 @@ impl Legs {
         let interest = if connecting { EpollFlags::EPOLLOUT } else { EpollFlags::EPOLLIN };
         self.epoll.add(&socket, EpollEvent::new(interest, token))?;
         let line = Line {
-            leg: Some(leg),
+            owner: Owner::Core(leg),
             end,
             socket,
             connecting,
             finished: false,
-            waiting: VecDeque::new(),
-            taken: 0,
-            told: 0,
-            until: None,
-            shut: false,
+            outbox: Outbox::default(),
             interest,
         };
         self.lines.insert(token, line);
@@ -185,7 +203,7 @@ impl Legs {
     pub(super) fn write(&mut self, leg: Leg, message: Vec<u8>, heard: &mut Vec<Heard>) {
         let Some(&token) = self.by_leg.get(&leg) else { return };
         if let Some(line) = self.lines.get_mut(&token) {
-            line.waiting.push_back(message);
+            line.outbox.push(message);
         }
         self.push(token, heard);
     }
@@ -195,7 +213,7 @@ impl Legs {
         let Some(token) = self.by_leg.remove(&leg) else { return };
         let Some(line) = self.lines.get_mut(&token) else { return };
         let (client, until) = (line.end.client(), now.after(FAREWELL));
-        (line.leg, line.until) = (None, Some(until));
+        line.owner = Owner::Closing { until, shut: false };
         self.leaving.add(token, client, until);
         self.push(token, heard);
         if let Some(oldest) = client.and_then(|client| self.leaving.too_many(client)) {
@@ -219,7 +237,7 @@ impl Legs {
 
     /// From now on the kernel drops what comes for any leg, without an answer: its other end sends it again.
     pub(super) fn hush(&mut self) {
-        for line in self.lines.values().filter(|line| line.leg.is_some()) {
+        for line in self.lines.values().filter(|line| line.leg().is_some()) {
             if let Err(error) = repair::hush(&line.socket) {
                 tracing::warn!(connection = ?line.end, "what comes for it cannot be held up: {error}");
             }
@@ -233,22 +251,25 @@ impl Legs {
         let tokens: Vec<u64> = self.lines.keys().copied().collect();
         for token in tokens {
             let Some(line) = self.lines.get(&token) else { continue };
-            let Some(leg) = line.leg else {
-                // The kernel says the last words by itself, if they are all written.
-                let _ = line.socket.detach_filter();
-                if line.shut {
-                    self.done(token, heard)
-                } else {
-                    self.drop_line(token, heard)
+            let leg = match line.owner {
+                Owner::Core(leg) => leg,
+                Owner::Closing { shut, .. } => {
+                    // The kernel says the last words by itself, if they are all written.
+                    let _ = line.socket.detach_filter();
+                    if shut {
+                        self.done(token, heard)
+                    } else {
+                        self.drop_line(token, heard)
+                    }
+                    continue;
                 }
-                continue;
             };
             let lifted = if line.connecting { None } else { Some(repair::lift(&line.socket)) };
             match lifted {
                 Some(Ok(tcp)) => {
                     self.by_leg.remove(&leg);
-                    if let Some(Line { end, socket, waiting, taken, told, .. }) = self.lines.remove(&token) {
-                        kept.push((Kept { leg, end, tcp, waiting: waiting.into(), taken, told }, socket));
+                    if let Some(Line { end, socket, outbox, .. }) = self.lines.remove(&token) {
+                        kept.push((Kept { leg, end, tcp, outbox }, socket));
                     }
                 }
                 Some(Err(error)) => {
@@ -267,11 +288,11 @@ impl Legs {
     /// When the kernel cannot look after it.
     pub(super) fn put_back(&mut self, mut kept: Kept, released: Released, heard: &mut Vec<Heard>) -> io::Result<()> {
         let Released { socket, left } = released;
-        kept.put_in_front(left);
+        kept.outbox.put_in_front(left);
         self.put(kept.leg, kept.end, socket, false)?;
         let Some(&token) = self.by_leg.get(&kept.leg) else { return Ok(()) };
         if let Some(line) = self.lines.get_mut(&token) {
-            (line.waiting, line.taken, line.told) = (kept.waiting.into(), kept.taken, kept.told);
+            line.outbox = kept.outbox;
         }
         self.push(token, heard);
         Ok(())
@@ -316,7 +337,7 @@ impl Legs {
 
     fn connected(&mut self, token: u64, heard: &mut Vec<Heard>) {
         let Some(line) = self.lines.get_mut(&token) else { return };
-        let Some(Leg::Upstream(upstream)) = line.leg else { return self.drop_line(token, heard) };
+        let Some(Leg::Upstream(upstream)) = line.leg() else { return self.drop_line(token, heard) };
         match line.socket.take_error() {
             Ok(None) => {
                 line.connecting = false;
@@ -324,7 +345,13 @@ impl Legs {
                 self.look_for(token);
             }
             Ok(Some(error)) | Err(error) => {
-                self.drop_line(token, heard);
+                match self.take_line(token) {
+                    Some(End::Server(outer)) if error.raw_os_error() == Some(libc::ECONNREFUSED) => {
+                        heard.push(Heard::Refused(outer));
+                    }
+                    Some(end) => heard.push(Heard::Over(end)),
+                    None => {}
+                }
                 heard.push(Heard::Failed(upstream, socket::connect_error(&error)));
             }
         }
@@ -349,7 +376,7 @@ impl Legs {
                 Err(_) => end = Some(Gone::Reset),
             }
         }
-        let leg = line.leg;
+        let leg = line.leg();
         if let (Some(leg), false) = (leg, bytes.is_empty()) {
             heard.push(Heard::Bytes(leg, bytes));
         }
@@ -360,7 +387,7 @@ impl Legs {
         line.finished = true;
         match gone {
             Gone::Reset => self.drop_line(token, heard),
-            Gone::Finished if line.shut => self.done(token, heard),
+            Gone::Finished if matches!(line.owner, Owner::Closing { shut: true, .. }) => self.done(token, heard),
             Gone::Finished => self.look_for(token),
         }
     }
@@ -370,17 +397,12 @@ impl Legs {
         let Some(line) = self.lines.get_mut(&token) else { return };
         let mut taken = 0;
         let mut broken = false;
-        while let Some(message) = line.waiting.front() {
-            let rest = message.get(line.taken..).unwrap_or_default();
+        while let Some(rest) = line.outbox.next() {
             // MSG_EOR: the kernel joins no later message to this one, not even when it has to send it again.
             match line.socket.send_with_flags(rest, libc::MSG_EOR | libc::MSG_NOSIGNAL) {
                 Ok(n) => {
                     taken += n;
-                    line.taken += n;
-                    if n == rest.len() {
-                        line.waiting.pop_front();
-                        line.taken = 0;
-                    }
+                    line.outbox.took(n);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
@@ -389,18 +411,18 @@ impl Legs {
                 }
             }
         }
-        if let (Some(leg), true) = (line.leg, taken > 0) {
-            let known = taken.min(line.told);
-            line.told -= known;
-            heard.push(Heard::Written(leg, taken - known));
+        if let (Some(leg), true) = (line.leg(), taken > 0) {
+            heard.push(Heard::Written(leg, line.outbox.news(taken)));
         }
         if broken {
             // Reading tells why, and ends it.
-            line.waiting.clear();
+            line.outbox.clear();
             return self.read(token, heard);
         }
-        if line.until.is_some() && line.waiting.is_empty() && !line.shut {
-            line.shut = true;
+        if let Owner::Closing { shut: shut @ false, .. } = &mut line.owner
+            && line.outbox.is_empty()
+        {
+            *shut = true;
             if line.socket.shutdown(Shutdown::Write).is_err() || line.finished {
                 return self.done(token, heard);
             }
@@ -417,21 +439,25 @@ impl Legs {
     }
 
     fn drop_line(&mut self, token: u64, heard: &mut Vec<Heard>) {
-        let Some(line) = self.lines.remove(&token) else { return };
-        if let Some(leg) = line.leg {
-            self.by_leg.remove(&leg);
+        heard.extend(self.take_line(token).map(Heard::Over));
+    }
+
+    fn take_line(&mut self, token: u64) -> Option<End> {
+        let line = self.lines.remove(&token)?;
+        match line.owner {
+            Owner::Core(leg) => {
+                self.by_leg.remove(&leg);
+            }
+            Owner::Closing { until, .. } => self.leaving.remove(token, line.end.client(), until),
         }
-        if let Some(until) = line.until {
-            self.leaving.remove(token, line.end.client(), until);
-        }
-        heard.push(Heard::Over(line.end));
+        Some(line.end)
     }
 
     fn look_for(&mut self, token: u64) {
         let Some(line) = self.lines.get_mut(&token) else { return };
         let mut interest = EpollFlags::empty();
         interest.set(EpollFlags::EPOLLIN, !line.finished && !line.connecting);
-        interest.set(EpollFlags::EPOLLOUT, line.connecting || !line.waiting.is_empty());
+        interest.set(EpollFlags::EPOLLOUT, line.connecting || !line.outbox.is_empty());
         if interest != line.interest && self.epoll.modify(&line.socket, &mut EpollEvent::new(interest, token)).is_ok() {
             line.interest = interest;
         }

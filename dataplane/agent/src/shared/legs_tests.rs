@@ -68,8 +68,10 @@ fn what_a_new_socket_gave_back_is_written_before_the_rest_and_told_to_nobody_aga
         let Released { socket, .. } = repair::set_down(&tcp, 0, 0).unwrap().release().unwrap();
         let leg = Leg::Upstream(UpstreamId(1));
         // The kernel had the first message and the first three octets of the second.
-        let waiting = vec![b"second".to_vec(), b"third".to_vec()];
-        let kept = Kept { leg, end: End::Server(outer), tcp, waiting, taken: 3, told: 0 };
+        let mut outbox = Outbox::default();
+        [b"second".to_vec(), b"third".to_vec()].into_iter().for_each(|message| outbox.push(message));
+        outbox.took(3);
+        let kept = Kept { leg, end: End::Server(outer), tcp, outbox };
         let left = vec![b"first".to_vec(), b"sec".to_vec()];
         legs.put_back(kept, Released { socket, left }, &mut heard).unwrap();
         assert!(matches!(heard.as_slice(), [Heard::Written(of, 8)] if *of == leg), "{heard:?}");

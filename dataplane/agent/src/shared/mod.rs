@@ -18,6 +18,8 @@ mod leaving;
 mod legs;
 mod memory;
 mod mode;
+mod opening;
+mod outbox;
 mod pieces;
 mod repair;
 mod resume;

@@ -1,13 +1,13 @@
 //! The shared mode's core with its sockets: what the ALG's thread asks and tells it.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::BorrowedFd;
 
-use callgate_pptp::shared::{Command, ConnectError, Event as SharedEvent, Gone, Leg, Shared, TunnelView, UpstreamId};
+use callgate_pptp::shared::{Command, Event as SharedEvent, Gone, Leg, Shared, TunnelView};
 use callgate_pptp::{Admission, Change, Engine, Event, Flow, Now, OpenRefusal, Side, Verdict};
-use callgate_proto::model::{ControlConnection, External, NodeConfig};
+use callgate_proto::model::{ControlConnection, NodeConfig};
 
 use super::ends::{Awaited, End, Ends, Outer, Segment};
 use super::handover::Place;
@@ -17,9 +17,6 @@ use crate::alg::gate::Gate;
 use crate::alg::policy;
 use crate::alg::seldom::Seldom;
 use crate::sockets::{Emitter, Sent};
-
-/// Ports tried for one connection to a server, where others of this host have some of ours.
-const PORTS: usize = 8;
 
 callgate_pptp::counters! {
     /// What the sockets of the shared mode count, since the thread started.
@@ -63,14 +60,16 @@ pub(crate) struct Mode {
     inward: Emitter,
     /// What is to be done with sockets, once the journal has what came before.
     actions: VecDeque<Command>,
+    /// Auto: the clients whose alone connections to servers are, and to whom their ports are counted.
+    pub(super) owners: HashMap<Outer, Ipv4Addr>,
     /// What the journal has to hear of beside the core's.
     pub(super) changes: Vec<Change>,
     events: Vec<Event>,
     /// The configuration has a PptpAlg that may use it.
     wanted: bool,
-    counters: Counters,
+    pub(super) counters: Counters,
     unheard: Seldom,
-    unopened: Seldom,
+    pub(super) unopened: Seldom,
 }
 
 impl Mode {
@@ -92,6 +91,7 @@ impl Mode {
             sent,
             inward: Emitter::open_to("lo", inward)?,
             actions: VecDeque::new(),
+            owners: HashMap::new(),
             changes: Vec::new(),
             events: Vec::new(),
             wanted: false,
@@ -207,7 +207,6 @@ impl Mode {
     }
 
     pub(super) fn take(&mut self, heard: Vec<Heard>, with: &mut With<'_>) {
-        let mut more = Vec::new();
         for heard in heard {
             let (core, now) = (&mut self.core, with.now);
             match heard {
@@ -249,16 +248,10 @@ impl Mode {
                 Heard::Gone(Leg::Client(id), gone) => core.client_closed(id, gone, with.engine, now),
                 Heard::Gone(Leg::Upstream(id), gone) => core.upstream_closed(id, gone, with.engine, now),
                 Heard::Written(leg, octets) => core.written(leg, octets, with.engine, now),
-                Heard::Over(end) => {
-                    self.ends.over(end, now);
-                    if let End::Server(outer) = end {
-                        more.push(outer);
-                    }
-                }
+                Heard::Refused(outer) => self.gives_back(outer, with),
+                Heard::Over(End::Server(outer)) => self.rests(outer, with),
+                Heard::Over(end @ End::Client(_)) => self.ends.over(end, now),
             }
-        }
-        for outer in more {
-            self.changes.push(rest(outer, with));
         }
     }
 
@@ -303,8 +296,9 @@ impl Mode {
         let mut heard = Vec::new();
         while let Some(action) = self.actions.pop_front() {
             match action {
-                Command::Open { upstream, external, server, server_port } => {
-                    self.open(upstream, external, SocketAddrV4::new(server, server_port), &mut heard, with);
+                Command::Open { upstream, external, server, server_port, client } => {
+                    let ends = (external, SocketAddrV4::new(server, server_port));
+                    self.open(upstream, ends, client, &mut heard, with);
                 }
                 Command::Write { leg, message } => self.legs.write(leg, message, &mut heard),
                 Command::Close { leg } => self.legs.close(leg, with.now, &mut heard),
@@ -314,58 +308,6 @@ impl Mode {
         }
         self.take(heard, with);
         true
-    }
-
-    fn open(
-        &mut self,
-        upstream: UpstreamId,
-        external: Ipv4Addr,
-        server: SocketAddrV4,
-        heard: &mut Vec<Heard>,
-        with: &mut With<'_>,
-    ) {
-        self.counters.shared_connects += 1;
-        // The route may be another than when the session was let through.
-        if with.gate.open_way(*server.ip(), External::Address(external)).is_err() {
-            return heard.push(Heard::Failed(upstream, ConnectError::Unreachable));
-        }
-        if let Some(most) = self.legs.full(1) {
-            if let Some(held) = self.unopened.due(with.now) {
-                tracing::warn!(%server, %external, held, "cannot open a connection to a server: there are {most} already");
-            }
-            return heard.push(Heard::Failed(upstream, ConnectError::Local));
-        }
-        let mut tried = Vec::new();
-        let mut why = ConnectError::Local;
-        while tried.len() < PORTS {
-            let Some(port) = with.engine.lend_port(external, *server.ip(), server.port(), with.now) else { break };
-            let outer = Outer { external: SocketAddrV4::new(external, port), server };
-            // Before the SYN leaves: its answer must find its way here.
-            self.ends.live(End::Server(outer));
-            match self.legs.connect(upstream, outer) {
-                Ok(()) => {
-                    for outer in tried {
-                        self.changes.push(rest(outer, with));
-                    }
-                    return;
-                }
-                Err(error) => {
-                    self.ends.over(End::Server(outer), with.now);
-                    tried.push(outer);
-                    why = super::socket::connect_error(&error);
-                    if error.kind() != io::ErrorKind::AddrInUse {
-                        if let Some(held) = self.unopened.due(with.now) {
-                            tracing::warn!(%server, %external, held, "cannot open a connection to a server: {error}");
-                        }
-                        break;
-                    }
-                }
-            }
-        }
-        for outer in tried {
-            self.changes.push(rest(outer, with));
-        }
-        heard.push(Heard::Failed(upstream, why));
     }
 
     /// When `handle_timeout` has to be called next.
@@ -404,6 +346,8 @@ impl Mode {
             self.core.client_closed(session.session, Gone::Reset, with.engine, with.now);
         }
         self.take(heard, with);
+        self.core.disown(gone);
+        self.owners.retain(|_, client| !gone.contains(client));
     }
 
     /// Packet `packet` (as rewritten) was too large for the way to `to`; false when it is not of this mode.
@@ -414,6 +358,11 @@ impl Mode {
     /// External addresses of connections to servers, with the servers: answers have to reach us.
     pub(crate) fn ways(&self) -> BTreeSet<(Ipv4Addr, Ipv4Addr)> {
         self.ends.outers().map(|outer| (*outer.external.ip(), *outer.server.ip())).collect()
+    }
+
+    /// A number that changes with the clients and servers whose connections there are.
+    pub(crate) fn changes(&self) -> u64 {
+        self.ends.changes() + self.core.sessions_gone()
     }
 
     /// Whether there is no connection of either leg, not even one whose other end may still be owed something.
@@ -431,6 +380,12 @@ impl Mode {
         self.ends.server_ports()
     }
 
+    /// The core, for tests without sockets.
+    #[cfg(test)]
+    pub(crate) fn core_mut(&mut self) -> &mut Shared {
+        &mut self.core
+    }
+
     /// The core, for those who list.
     pub(crate) fn core(&self) -> &Shared {
         &self.core
@@ -444,7 +399,7 @@ impl Mode {
 
     /// Calls clients have, in the words of the in-path mode's list.
     pub(crate) fn calls(&self) -> Vec<callgate_pptp::CallView> {
-        self.core.listed(&|upstream| self.legs.outer(upstream).map_or(0, |outer| outer.external.port()))
+        self.core.calls(&|upstream| self.legs.outer(upstream).map_or(0, |outer| outer.external.port()))
     }
 
     /// Every counter under its name.
@@ -453,10 +408,4 @@ impl Mode {
         let named = core.iter().map(|(name, value)| (format!("shared_{name}"), value));
         named.chain(self.counters.iter().map(|(name, value)| (name.to_owned(), value))).collect()
     }
-}
-
-/// The port of a connection to a server that is over rests.
-pub(super) fn rest(outer: Outer, with: &mut With<'_>) -> Change {
-    let (external, server) = (outer.external, outer.server);
-    with.engine.rest_port((*external.ip(), external.port()), (*server.ip(), server.port()), with.now)
 }

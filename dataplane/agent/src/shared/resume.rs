@@ -15,7 +15,7 @@ use socket2::Socket;
 use super::ends::End;
 use super::handover::{Found, Handover, Kept, LIMIT};
 use super::legs::Heard;
-use super::mode::{Mode, With, rest};
+use super::mode::{Mode, With};
 use super::repair::{self, Hushed};
 
 /// Connections that have a socket again, by what they are for.
@@ -77,7 +77,7 @@ impl Mode {
                 let connections = set_down.len();
                 tracing::error!(connections, "{path}: calls of Shared and Auto end, both ends are reset: {why}");
                 for (kept, hushed) in set_down.into_values() {
-                    self.rests(kept.end, with);
+                    self.ends_here(kept.end, with);
                     hushed.reset();
                 }
             }
@@ -97,7 +97,7 @@ impl Mode {
                 Ok(hushed) => drop(set_down.insert(kept.leg, (kept, hushed))),
                 Err(error) => {
                     tracing::warn!(connection = ?kept.end, "it cannot be gone on with: {error}");
-                    self.rests(kept.end, with);
+                    self.ends_here(kept.end, with);
                 }
             }
         }
@@ -121,7 +121,7 @@ impl Mode {
             }
         }
         for (kept, hushed) in set_down.into_values() {
-            self.rests(kept.end, with);
+            self.ends_here(kept.end, with);
             hushed.reset();
         }
         for leg in gone {
@@ -144,31 +144,30 @@ impl Mode {
         with: &mut With<'_>,
     ) -> std::io::Result<()> {
         let end = kept.end;
-        if let End::Server(outer) = end {
-            let (external, server) = (outer.external, outer.server);
-            if !with.engine.lend_this_port(*external.ip(), *server.ip(), server.port(), external.port()) {
+        if let (End::Server(outer), Leg::Upstream(upstream)) = (end, kept.leg) {
+            let client = self.core.owner(upstream);
+            if !self.goes_on_from(outer, client, with) {
                 hushed.reset();
-                return Err(std::io::Error::other(format!("port {} is in use by something else", external.port())));
+                let port = outer.external.port();
+                return Err(std::io::Error::other(format!("port {port} is in use by something else")));
             }
         }
         // Before it is heard of: what is answered must find its way here.
         self.ends.live(end);
         let result = hushed.release().and_then(|released| self.legs.put_back(kept, released, heard));
-        if result.is_err() {
-            self.ends.over(end, with.now);
-            if let End::Server(outer) = end {
-                self.changes.push(rest(outer, with));
-            }
+        match (&result, end) {
+            (Ok(()), _) => {}
+            (Err(_), End::Server(outer)) => self.rests(outer, with),
+            (Err(_), End::Client(_)) => self.ends.over(end, with.now),
         }
         result
     }
 
     /// The port of a connection that is not gone on with is not given to another at once.
-    fn rests(&mut self, end: End, with: &mut With<'_>) {
+    fn ends_here(&mut self, end: End, with: &mut With<'_>) {
         let End::Server(outer) = end else { return };
-        let (external, server) = (outer.external, outer.server);
-        if with.engine.lend_this_port(*external.ip(), *server.ip(), server.port(), external.port()) {
-            self.changes.push(rest(outer, with));
+        if self.goes_on_from(outer, None, with) {
+            self.rests(outer, with);
         }
     }
 }

@@ -24,7 +24,7 @@ pub(crate) struct Allocator {
     call_id_range: Arc<Range>,
     ports: BTreeMap<(Pair, u16), Pool>,
     call_ids: BTreeMap<Pair, Pool>,
-    /// With the client whose it was; `None` for the shared mode's, and for those of before a restart.
+    /// With the client whose it was; `None` for ports many share, and for those of before a restart.
     quarantine: BTreeMap<(Now, Quarantined), Option<Ipv4Addr>>,
     /// Ports and Call IDs of each client, live and in quarantine, towards all servers.
     ports_of: BTreeMap<Ipv4Addr, u32>,

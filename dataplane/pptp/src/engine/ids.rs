@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use super::Engine;
-use super::allocator::Pair;
 use super::event::CallRefusal;
 use crate::types::Now;
 
@@ -31,13 +30,7 @@ impl Engine {
     /// A translated Call ID for one more call of this connection.
     pub(super) fn allocate_call_id(&mut self, index: u32, now: Now) -> Result<u16, CallRefusal> {
         let connection = self.connections.get(index).ok_or(CallRefusal::NoCallId)?;
-        let pair = Pair { external: connection.external, server: connection.flow.server };
-        let (client, most) = (connection.flow.client, self.limits.call_ids_per_client);
-        if self.allocator.call_ids_of(client, now) >= most {
-            return Err(CallRefusal::CallIdsOfClient(most));
-        }
-        let id = self.allocator.call_id(pair, now).ok_or(CallRefusal::NoCallId)?;
-        self.allocator.count_call_id(client);
-        Ok(id)
+        let (pair, client) = ((connection.external, connection.flow.server), connection.flow.client);
+        self.lend_call_id(pair, client, now)
     }
 }

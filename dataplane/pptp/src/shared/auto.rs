@@ -12,7 +12,7 @@ use super::event::{Event, StartFailure};
 use super::group::{GroupId, GroupKey};
 use super::time::Owner;
 use super::types::{Gone, SessionId};
-use super::{Learned, Mode, Shared, Why};
+use super::{Learned, Shared, Why};
 use crate::types::{Flow, Now};
 
 impl Shared {
@@ -36,7 +36,7 @@ impl Shared {
 
     pub(super) fn is_apart(&self, id: SessionId, flow: Flow, now: Now) -> bool {
         let apart = self.sessions.get(&id).is_some_and(|session| session.apart);
-        apart && self.learner.mode(flow.server, flow.server_port, now) == Mode::PerClient
+        apart && !self.learner.shares(flow.server, flow.server_port, now)
     }
 
     /// After a connection of one session has failed: if that shows that the server takes one connection only, all sessions

@@ -66,6 +66,8 @@ pub(super) struct Call {
     pub(super) client_pac: Option<u16>,
     pub(super) server_pns: Option<u16>,
     pub(super) server_pac: Option<u16>,
+    /// The client to which `server_pns` is counted, also when it has nothing to do with the call any more.
+    pub(super) lent_to: Option<Ipv4Addr>,
     /// What the client has asked for, until it is answered.
     pub(super) request: Option<Box<OutgoingCallRequest>>,
     /// Its place in the queue of its group.
@@ -99,6 +101,7 @@ impl Call {
             client_pac: None,
             server_pns: None,
             server_pac: None,
+            lent_to: None,
             request: None,
             rank: 0,
             retried: false,
@@ -111,6 +114,11 @@ impl Call {
             held: Vec::new(),
             armed: None,
         }
+    }
+
+    /// Its Call ID towards the server, with the client it is counted to.
+    pub(super) fn lent(&self) -> Option<(u16, Option<Ipv4Addr>)> {
+        Some((self.server_pns?, self.lent_to))
     }
 
     /// GRE packets held for it.
@@ -149,6 +157,21 @@ impl Call {
     fn outer(&self) -> Option<Key> {
         Some(Key::new(self.external, self.server, self.server_pac?))
     }
+}
+
+/// Entries in each table of the calls.
+#[doc(hidden)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct CallSizes {
+    pub calls: usize,
+    pub down: usize,
+    pub up: usize,
+    pub inner: usize,
+    pub outer: usize,
+    pub by_pac: usize,
+    pub sessions: usize,
+    pub upstreams: usize,
 }
 
 /// All calls.
@@ -398,17 +421,17 @@ impl Calls {
         self.slab.iter()
     }
 
-    /// Entries in each table, for tests that look for leaks.
-    pub(super) fn sizes(&self) -> [usize; 8] {
-        [
-            self.slab.len(),
-            self.down.len(),
-            self.up.len(),
-            self.inner.len(),
-            self.outer.len(),
-            self.by_pac.len(),
-            self.sessions.len(),
-            self.upstreams.len(),
-        ]
+    /// Entries in each table.
+    pub(super) fn sizes(&self) -> CallSizes {
+        CallSizes {
+            calls: self.slab.len(),
+            down: self.down.len(),
+            up: self.up.len(),
+            inner: self.inner.len(),
+            outer: self.outer.len(),
+            by_pac: self.by_pac.len(),
+            sessions: self.sessions.len(),
+            upstreams: self.upstreams.len(),
+        }
     }
 }

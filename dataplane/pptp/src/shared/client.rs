@@ -5,7 +5,7 @@ use super::ends::Farewell;
 use super::event::{Event, SessionEnd};
 use super::group::{Group, GroupId, GroupKey, Session, SessionState};
 use super::line::Line;
-use super::types::{Gone, Leg, SessionId};
+use super::types::{Command, Gone, Leg, SessionId};
 use super::{Cx, Shared};
 use crate::engine::ids::one_less;
 use crate::engine::{Engine, OpenRefusal};
@@ -120,16 +120,16 @@ impl Shared {
                 self.client_malformed(id, "not a Start-Control-Connection-Request", cx);
             }
             SessionState::AwaitingStart => self.start(id, message, cx),
-            SessionState::Leaving(_) => self.client_leaves(id, kind, cx),
+            SessionState::Leaving(_) => self.client_leaves(id, kind),
             SessionState::Pending(_) | SessionState::Open => self.request(id, kind, message, cx),
         }
     }
 
     /// After our Stop-Control-Connection-Request only its answer, or the same of the client, matters.
-    fn client_leaves(&mut self, id: SessionId, kind: ControlType, cx: &mut Cx<'_>) {
+    fn client_leaves(&mut self, id: SessionId, kind: ControlType) {
         match kind {
             ControlType::StopRequest | ControlType::StopReply => {
-                self.end_session(id, SessionEnd::Stopped, Farewell::Close, cx);
+                self.drop_session(id, Some(Command::Close { leg: Leg::Client(id) }));
             }
             ControlType::StartRequest
             | ControlType::StartReply

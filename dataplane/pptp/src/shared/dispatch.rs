@@ -10,12 +10,12 @@
 use std::net::Ipv4Addr;
 
 use super::calls::Stage;
-use super::event::Refusal;
+use super::event::{CallEnd, Refusal};
 use super::group::{GroupId, UpstreamState};
 use super::time::Owner;
 use super::types::{SessionId, UpstreamId};
 use super::{Cx, Shared};
-use crate::types::Now;
+use crate::types::{Now, Policy, Side};
 
 impl Shared {
     /// Does whatever has become possible. Ends every input.
@@ -52,9 +52,12 @@ impl Shared {
     fn place(&mut self, index: u32, upstream: UpstreamId, cx: &mut Cx<'_>) {
         let Some(call) = self.calls.get(index) else { return };
         let (group, place) = (call.group, (call.rank, call.serial, index));
-        let Some(id) = cx.engine.lend_call_id(call.external, call.server, cx.now) else {
-            self.refuse_waiting(index, Refusal::NoCallId, cx);
-            return;
+        let Some((_, client)) = call.client else {
+            return self.remove_call(index, CallEnd::Cleared(Side::Client), cx);
+        };
+        let id = match cx.engine.lend_call_id((call.external, call.server), client, cx.now) {
+            Ok(id) => id,
+            Err(why) => return self.refuse_waiting(index, why.into(), cx),
         };
         let request = call.request.clone();
         if let Some(of) = self.groups.get_mut(&group) {
@@ -62,7 +65,7 @@ impl Shared {
         }
         self.calls.change(index, |call| {
             call.upstream = Some(upstream);
-            call.server_pns = Some(id);
+            (call.server_pns, call.lent_to) = (Some(id), Some(client));
             call.stage = Stage::Requested;
         });
         self.load_more(upstream);
@@ -184,24 +187,34 @@ impl Shared {
         self.shares.get(&(alg.to_owned(), client)).copied().unwrap_or_default()
     }
 
-    /// Why this client may have no further call, if so. `maxCalls` is for all; when no more than a quarter of it is left,
-    /// no client may have more than its share, so that one that asks for many leaves some to those that ask for one.
-    pub(super) fn no_call_for(&self, alg: &str, client: Ipv4Addr, max: u32, cx: &Cx<'_>) -> Option<Refusal> {
-        if max == 0 {
-            return None;
-        }
+    /// Why this session of a client may have no further call, if so. `maxCalls` is for all; when no more than a quarter of it is
+    /// left, no client may have more than its share, so that one that asks for many leaves some to those that ask for one. And
+    /// whatever waits costs memory: of a client there are never more calls than it may have Call IDs.
+    pub(super) fn no_call_for(&self, id: SessionId, client: Ipv4Addr, policy: &Policy, cx: &Cx<'_>) -> Option<Refusal> {
+        let (alg, max, own) = (&policy.alg, policy.max_calls, self.share_of(&policy.alg, client));
         let used = cx.engine.calls_of(alg);
-        if used >= max {
+        if max != 0 && used >= max {
             return Some(Refusal::MaxCalls(max));
         }
-        let own = self.share_of(alg, client);
-        if own == 0 || max - used > max / 4 {
+        let (of_session, of_client) = (self.limits.calls_per_connection, self.limits.call_ids_per_client);
+        if own >= of_client {
+            return Some(Refusal::CallsOfClient(of_client));
+        }
+        if self.is_full(id) {
+            return Some(Refusal::CallsOfConnection(of_session));
+        }
+        if max == 0 || own == 0 || max - used > max / 4 {
             return None;
         }
-        let all = (alg.to_owned(), Ipv4Addr::UNSPECIFIED)..=(alg.to_owned(), Ipv4Addr::BROADCAST);
+        let all = (alg.clone(), Ipv4Addr::UNSPECIFIED)..=(alg.clone(), Ipv4Addr::BROADCAST);
         let clients = self.shares.range(all).count().max(1) as u32;
         let share = max.div_ceil(clients);
         (own >= share).then_some(Refusal::Share(share))
+    }
+
+    /// Whether this session has as many calls as a control connection may have.
+    pub(super) fn is_full(&self, id: SessionId) -> bool {
+        self.calls.of_session(id).count() as u64 >= u64::from(self.limits.calls_per_connection)
     }
 
     /// This call is of this client now.

@@ -50,6 +50,7 @@ impl fmt::Display for ConnectError {
             Self::TimedOut => "the server does not answer",
             Self::Unreachable => "the server cannot be reached",
             Self::Local => "no external port is free",
+            Self::PortsOfClient => "the client has as many external ports as it may have, in use or resting",
         })
     }
 }
@@ -116,6 +117,9 @@ impl fmt::Display for Refusal {
         match self {
             Self::MaxCalls(n) => write!(f, "the PptpAlg's maxCalls of {n} is reached"),
             Self::Share(n) => write!(f, "calls are scarce and the client has its share of {n}"),
+            Self::CallsOfConnection(n) => write!(f, "its control connection has {n} calls, its limit"),
+            Self::CallsOfClient(n) => write!(f, "the client has {n} calls, its limit"),
+            Self::CallIdsOfClient(n) => write!(f, "the client has {n} Call IDs, in use or resting, its limit"),
             Self::NoCallId => f.write_str("every Call ID is in use or was a moment ago"),
             Self::ServerFull => f.write_str("the server takes no further connection, and those there are full"),
             Self::TooManyWaiting(n) => write!(f, "{n} calls wait for a connection to the server"),

@@ -76,14 +76,19 @@ impl Shared {
                     session.state = SessionState::Leaving(until);
                 }
                 self.arm_session(id);
-                return;
             }
-            Farewell::Close => self.commands.push_back(Command::Close { leg }),
-            Farewell::Reset => self.commands.push_back(Command::Reset { leg }),
-            Farewell::Nothing => {}
+            Farewell::Close => self.drop_session(id, Some(Command::Close { leg })),
+            Farewell::Reset => self.drop_session(id, Some(Command::Reset { leg })),
+            Farewell::Nothing => self.drop_session(id, None),
         }
-        if let Some(armed) = self.sessions.remove(&id).and_then(|session| session.line.armed) {
-            self.timers.clear(armed, Owner::Session(id));
+    }
+
+    /// Takes a session whose end was told out of its table; `last`: what its leg still needs.
+    pub(super) fn drop_session(&mut self, id: SessionId, last: Option<Command>) {
+        self.commands.extend(last);
+        if let Some(session) = self.sessions.remove(&id) {
+            self.gone += 1;
+            session.line.armed.into_iter().for_each(|armed| self.timers.clear(armed, Owner::Session(id)));
         }
     }
 
@@ -180,17 +185,23 @@ impl Shared {
         }
     }
 
-    /// This call is over on both sides; its Call ID towards the server rests.
+    /// This call is over on both sides; its Call ID towards the server rests. Not that of a call the server has refused: it sends none
+    /// of its GRE. Unless it has been told of its end as well: a late answer to that may name it.
     pub(super) fn remove_call(&mut self, index: u32, why: CallEnd, cx: &mut Cx<'_>) {
         self.detach(index, Some(why), cx);
         let Some(call) = self.calls.remove(index) else { return };
         if let Some(armed) = call.armed {
             self.timers.clear(armed, Owner::Call(index, call.serial));
         }
-        if let Some(id) = call.server_pns {
-            let pair = (call.external, call.server);
-            let change = cx.engine.rest_call_id(pair, id, call.policy.echo_timeout_ms, cx.now);
-            self.commands.push_back(Command::Persist(change));
+        let (pair, told) = ((call.external, call.server), call.clearing.is_some_and(|clearing| clearing.sent));
+        let refused = matches!(why, CallEnd::NotAccepted { .. }) && call.stage == Stage::Requested && !told;
+        match call.lent() {
+            Some(lent) if refused => cx.engine.give_back_call_id(pair, lent),
+            Some(lent) => {
+                let change = cx.engine.rest_call_id(pair, lent, call.policy.echo_timeout_ms, cx.now);
+                self.commands.push_back(Command::Persist(change));
+            }
+            None => {}
         }
         if let Some(id) = call.upstream {
             if let Some(upstream) = self.upstreams.get_mut(&id) {
@@ -241,6 +252,13 @@ impl Shared {
         self.dirty.insert(group);
     }
 
+    /// Takes a connection whose server was told to let go out of all tables; `last`: what its leg still needs.
+    pub(super) fn drop_upstream(&mut self, id: UpstreamId, last: Command) {
+        self.commands.push_back(last);
+        self.dirty.extend(self.upstreams.get(&id).map(|upstream| upstream.group));
+        self.forget_upstream(id);
+    }
+
     /// Takes a connection to a server out of all tables.
     pub(super) fn forget_upstream(&mut self, id: UpstreamId) {
         let Some(upstream) = self.upstreams.remove(&id) else { return };
@@ -280,15 +298,16 @@ impl Shared {
     /// A server may close a connection just when a call is asked for on it: the request goes to another one, once.
     fn ask_again(&mut self, index: u32, cx: &mut Cx<'_>) {
         let Some(call) = self.calls.get(index) else { return };
-        if let (Some(id), pair) = (call.server_pns, (call.external, call.server)) {
-            let change = cx.engine.rest_call_id(pair, id, call.policy.echo_timeout_ms, cx.now);
+        if let Some(lent) = call.lent() {
+            let pair = (call.external, call.server);
+            let change = cx.engine.rest_call_id(pair, lent, call.policy.echo_timeout_ms, cx.now);
             self.commands.push_back(Command::Persist(change));
         }
         let upstream = call.upstream;
         self.counters.calls_retried += 1;
         self.calls.change(index, |call| {
             call.upstream = None;
-            call.server_pns = None;
+            (call.server_pns, call.lent_to) = (None, None);
             call.stage = Stage::Waiting;
             call.retried = true;
         });

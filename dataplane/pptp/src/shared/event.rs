@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 
 use super::types::{ConnectError, Gone, Leg, SessionId, UpstreamId};
-use crate::engine::Severity;
+use crate::engine::{CallRefusal, Severity};
 use crate::types::{Flow, Side};
 use crate::wire::control::StopReason;
 
@@ -101,6 +101,12 @@ pub enum Refusal {
     MaxCalls(u32),
     /// Calls are scarce and the client has its share of `maxCalls`.
     Share(u32),
+    /// `Limits::calls_per_connection` is reached.
+    CallsOfConnection(u32),
+    /// The client has as many calls of the PptpAlg, those included that wait, as it may have Call IDs.
+    CallsOfClient(u32),
+    /// `Limits::call_ids_per_client` is reached.
+    CallIdsOfClient(u32),
     /// Every Call ID towards this server, or of the server towards this client, is in use or was a moment ago.
     NoCallId,
     /// The server takes no further connection, and those there are full.
@@ -196,7 +202,7 @@ pub enum Event {
         /// What it has done.
         why: super::Why,
     },
-    /// It ended.
+    /// A connection to a server ended.
     UpstreamClosed {
         /// Its name.
         upstream: UpstreamId,
@@ -239,6 +245,17 @@ pub enum Event {
         /// Whether the leg is closed for it.
         closed: bool,
     },
+}
+
+impl From<CallRefusal> for Refusal {
+    fn from(why: CallRefusal) -> Self {
+        match why {
+            CallRefusal::NoCallId => Self::NoCallId,
+            CallRefusal::CallIdsOfClient(most) => Self::CallIdsOfClient(most),
+            CallRefusal::CallsOfConnection(most) => Self::CallsOfConnection(most),
+            CallRefusal::MaxCalls(max) => Self::MaxCalls(max),
+        }
+    }
 }
 
 impl Event {

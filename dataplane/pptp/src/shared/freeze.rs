@@ -114,6 +114,7 @@ impl Call {
             stage: self.stage,
             pns: (self.client_pns, self.server_pns),
             pac: (self.client_pac, self.server_pac),
+            lent_to: self.lent_to,
             asked_by: request.or_else(|| self.offer.as_ref().map(|offer| offer.to_bytes())),
             rank: self.rank,
             retried: self.retried,

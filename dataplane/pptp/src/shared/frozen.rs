@@ -114,6 +114,9 @@ pub(super) struct FrozenCall {
     pub(super) pns: (Option<u16>, Option<u16>),
     /// The PAC's.
     pub(super) pac: (Option<u16>, Option<u16>),
+    /// The client to which the Call ID towards the server is counted.
+    #[serde(default)]
+    pub(super) lent_to: Option<Ipv4Addr>,
     /// Outgoing-Call-Request of the client, or Incoming-Call-Request of the server.
     pub(super) asked_by: Option<Vec<u8>>,
     pub(super) rank: u32,

@@ -13,7 +13,7 @@
 //!                            dispatch ◄─────────┘     └─ gre, icmp: packets rewritten in place, both ways
 //! ```
 //!
-//! Call IDs, quarantine, `maxCalls` and `maxSessions` come from the in-path [`Engine`], which is lent to each input; so both
+//! Call IDs, quarantine, `maxCalls`, `maxSessions` and what one client may have come from the in-path [`Engine`], which is lent to each input; so both
 //! modes may serve the same server at once. After every call the shell drains `poll_command`. `freeze` and `thaw` carry everything
 //! over to another process.
 
@@ -38,20 +38,20 @@ mod policy;
 mod replies;
 mod requests;
 mod server;
-mod take_over;
 mod thaw;
 mod time;
 mod types;
 mod view;
 
+#[doc(hidden)]
+pub use calls::CallSizes;
 pub use config::{Config, Identity};
 pub use counters::Counters;
 pub use event::{CallEnd, CallNames, Event, Refusal, SessionEnd, StartFailure, UpstreamEnd};
 pub use frozen::{Frozen, ThawError};
-pub use learner::{Connection, Learned, Learner, Mode, Seen, Why};
-pub use take_over::{LiveCall, TakeOver};
+pub use learner::{Learned, Why};
 pub use types::{Command, ConnectError, Gone, Leg, SessionId, UpstreamId};
-pub use view::{CallView, SessionState, SessionView, TunnelState, TunnelView};
+pub use view::{SessionState, SessionView, TunnelState, TunnelView};
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::Ipv4Addr;
@@ -59,6 +59,7 @@ use std::net::Ipv4Addr;
 use calls::Calls;
 use gre::Fragments;
 use group::{Group, GroupId, GroupKey, Session, Upstream};
+use learner::Learner;
 use time::Owner;
 
 use crate::engine::policies::Policies;
@@ -74,6 +75,19 @@ struct Cx<'a> {
     now: Now,
 }
 
+/// Entries in each table.
+#[doc(hidden)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct Sizes {
+    pub calls: CallSizes,
+    pub sessions: usize,
+    pub upstreams: usize,
+    pub groups: usize,
+    pub shares: usize,
+    pub half_open: usize,
+}
+
 /// The shared mode of one node.
 #[derive(Debug)]
 pub struct Shared {
@@ -82,6 +96,8 @@ pub struct Shared {
     counters: Counters,
     commands: VecDeque<Command>,
     sessions: BTreeMap<SessionId, Session>,
+    /// Sessions that are gone.
+    gone: u64,
     upstreams: BTreeMap<UpstreamId, Upstream>,
     groups: BTreeMap<GroupId, Group>,
     by_key: BTreeMap<GroupKey, GroupId>,
@@ -107,12 +123,13 @@ impl Shared {
     /// tables are hashed.
     pub fn new(config: Config, limits: Limits, seed: u64) -> Self {
         Self {
-            learner: Learner::new(config.learned_ms, []),
+            learner: Learner::new(config.learned_ms),
             config,
             limits,
             counters: Counters::default(),
             commands: VecDeque::new(),
             sessions: BTreeMap::new(),
+            gone: 0,
             upstreams: BTreeMap::new(),
             groups: BTreeMap::new(),
             by_key: BTreeMap::new(),
@@ -207,13 +224,16 @@ impl Shared {
         self.next_id - 1
     }
 
-    /// Entries in each table, for tests that look for leaks: calls and their indices, sessions, connections, groups,
-    /// deadlines.
+    /// Entries in each table, for tests that look for leaks.
     #[doc(hidden)]
-    pub fn sizes(&self) -> ([usize; 8], [usize; 5]) {
-        (
-            self.calls.sizes(),
-            [self.sessions.len(), self.upstreams.len(), self.groups.len(), self.shares.len(), self.half_open.len()],
-        )
+    pub fn sizes(&self) -> Sizes {
+        Sizes {
+            calls: self.calls.sizes(),
+            sessions: self.sessions.len(),
+            upstreams: self.upstreams.len(),
+            groups: self.groups.len(),
+            shares: self.shares.len(),
+            half_open: self.half_open.len(),
+        }
     }
 }

@@ -1,5 +1,7 @@
 //! A connection to a server: ordered, introduced, answered or failed; the wait between tries.
 
+use std::net::Ipv4Addr;
+
 use super::ends::Farewell;
 use super::event::{Event, SessionEnd, StartFailure};
 use super::group::{GroupId, SessionState, Upstream, UpstreamState};
@@ -37,8 +39,15 @@ impl Shared {
         }
         self.counters.upstreams_opened += 1;
         self.note(Event::UpstreamOpening { upstream: id, external, server });
-        self.commands.push_back(Command::Open { upstream: id, external, server, server_port });
+        let client = self.owner(id);
+        self.commands.push_back(Command::Open { upstream: id, external, server, server_port, client });
         self.arm_upstream(id);
+    }
+
+    /// The client whose alone this connection to a server is: Auto's, as long as it shares with nobody.
+    pub fn owner(&self, id: UpstreamId) -> Option<Ipv4Addr> {
+        let own = self.groups.get(&self.upstreams.get(&id)?.group)?.key.own?;
+        self.sessions.get(&own).map(|session| session.flow.client)
     }
 
     /// TCP to a server is up.

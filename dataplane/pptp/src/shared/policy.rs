@@ -1,5 +1,10 @@
 //! What a change of configuration, or the end of the gateway, means for what lives.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use super::calls::Call;
 use super::ends::Farewell;
 use super::event::{SessionEnd, StartFailure, UpstreamEnd};
 use super::group::{SessionState, UpstreamState};
@@ -10,11 +15,17 @@ use crate::types::{Now, Policy};
 use crate::wire::control::StopReason;
 
 impl Shared {
-    /// After a change of configuration: `look_up` gives for a policy in use its new text, or `None` when the rule, service
-    /// or ALG is gone. Sessions whose rule is gone, or whose PptpAlg is another, end and are told; the connections to
+    /// After a change of configuration: `look_up` gives for a policy in use, asked once, its new text, or `None` when the rule,
+    /// service or ALG is gone. Sessions whose rule is gone, or whose PptpAlg is another, end and are told; the connections to
     /// servers stay for the others.
     pub fn set_policies(&mut self, look_up: &mut dyn FnMut(&Policy) -> Option<Policy>, engine: &mut Engine, now: Now) {
         let cx = &mut Cx { engine, now };
+        // The policy is kept beside its answer, so that its place in memory is not used for another meanwhile.
+        let mut answers: BTreeMap<*const Policy, (Arc<Policy>, Option<Policy>)> = BTreeMap::new();
+        let mut look_up = |old: &Arc<Policy>| {
+            let ask = || (Arc::clone(old), look_up(old).filter(|new| new.alg == old.alg));
+            answers.entry(Arc::as_ptr(old)).or_insert_with(ask).1.clone()
+        };
         let ids: Vec<SessionId> = self.sessions.keys().copied().collect();
         for id in ids {
             let Some(session) = self.sessions.get(&id) else { continue };
@@ -22,7 +33,7 @@ impl Shared {
                 continue;
             }
             let old = session.policy.clone();
-            match look_up(&old).filter(|new| new.alg == old.alg) {
+            match look_up(&old) {
                 Some(new) if new == *old => {}
                 Some(new) => self.replace_policy(id, &old, new, cx),
                 None => self.leave(id, SessionEnd::RuleRemoved, cx),
@@ -31,7 +42,7 @@ impl Shared {
         let ids: Vec<UpstreamId> = self.upstreams.keys().copied().collect();
         for id in ids {
             let Some(old) = self.upstreams.get(&id).map(|upstream| upstream.policy.clone()) else { continue };
-            if let Some(new) = look_up(&old).filter(|new| new.alg == old.alg && *new != *old) {
+            if let Some(new) = look_up(&old).filter(|new| *new != *old) {
                 let new = self.policies.intern(new);
                 if let Some(upstream) = self.upstreams.get_mut(&id) {
                     upstream.policy = new;
@@ -39,7 +50,20 @@ impl Shared {
                 self.arm_upstream(id);
             }
         }
+        drop(answers);
         self.settle(cx);
+    }
+
+    /// These clients are gone, and their sessions are closed: whatever is not over yet is counted to nobody, so that whoever has
+    /// such an address next does not answer for it.
+    pub fn disown(&mut self, gone: &BTreeSet<Ipv4Addr>) {
+        let theirs = |call: &Call| call.lent_to.is_some_and(|client| gone.contains(&client));
+        let of: Vec<u32> = self.calls.iter().filter(|(_, call)| theirs(call)).map(|(index, _)| index).collect();
+        for index in of {
+            if let Some(call) = self.calls.get_mut(index) {
+                call.lent_to = None;
+            }
+        }
     }
 
     fn replace_policy(&mut self, id: SessionId, old: &Policy, new: Policy, cx: &mut Cx<'_>) {

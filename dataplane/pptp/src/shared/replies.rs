@@ -124,7 +124,7 @@ impl Shared {
         let full = max != 0 && cx.engine.calls_of(&alg) >= max;
         let candidates = self.groups.get(&group).into_iter().flat_map(|of| of.sessions.difference(&of.pending));
         let next = candidates
-            .filter(|id| !call.asked.contains(id))
+            .filter(|id| !call.asked.contains(id) && !self.is_full(**id))
             .min_by_key(|&&id| (self.calls.of_session(id).count(), id))
             .copied()
             .filter(|_| !full);

@@ -30,7 +30,7 @@ impl Shared {
             // The client has started it anew.
             self.drop_client_side(old, CallEnd::Restarted, cx);
         }
-        if let Some(why) = self.no_call_for(&policy.alg, flow.client, policy.max_calls, cx) {
+        if let Some(why) = self.no_call_for(id, flow.client, &policy, cx) {
             self.refuse(id, pns, why, cx);
             return;
         }
@@ -106,16 +106,19 @@ impl Shared {
         let Some(call) = self.calls.get(index) else { return };
         let (external, server, upstream, pac) = (call.external, call.server, call.upstream, call.server_pac);
         let (Some(upstream), Some(pac)) = (upstream, pac) else { return };
-        let Some(ours) = cx.engine.lend_call_id(external, server, cx.now) else {
-            self.tell_client(index, None, (DisconnectResult::GeneralError, GeneralError::NoResource), cx);
-            let refusal = super::ends::incoming_refusal(pac, IncomingResult::GeneralError, GeneralError::NoResource);
-            self.say_to_server(upstream, refusal, cx.now);
-            self.remove_call(index, CallEnd::Refused(Refusal::NoCallId), cx);
-            return;
+        let ours = match cx.engine.lend_call_id((external, server), flow.client, cx.now) {
+            Ok(id) => id,
+            Err(why) => {
+                self.tell_client(index, None, (DisconnectResult::GeneralError, GeneralError::NoResource), cx);
+                let refusal =
+                    super::ends::incoming_refusal(pac, IncomingResult::GeneralError, GeneralError::NoResource);
+                self.say_to_server(upstream, refusal, cx.now);
+                return self.remove_call(index, CallEnd::Refused(why.into()), cx);
+            }
         };
         self.calls.change(index, |call| {
             call.client_pns = Some(pns);
-            call.server_pns = Some(ours);
+            (call.server_pns, call.lent_to) = (Some(ours), Some(flow.client));
             call.stage = Stage::Accepted;
             call.offer = None;
         });
@@ -171,9 +174,13 @@ impl Shared {
 fn codes(why: Refusal) -> (OutgoingResult, GeneralError) {
     match why {
         Refusal::MaxCalls(_) => (OutgoingResult::DoNotAccept, GeneralError::NoResource),
-        Refusal::Share(_) | Refusal::NoCallId | Refusal::ServerFull | Refusal::TooManyWaiting(_) => {
-            (OutgoingResult::GeneralError, GeneralError::NoResource)
-        }
+        Refusal::Share(_)
+        | Refusal::CallsOfConnection(_)
+        | Refusal::CallsOfClient(_)
+        | Refusal::CallIdsOfClient(_)
+        | Refusal::NoCallId
+        | Refusal::ServerFull
+        | Refusal::TooManyWaiting(_) => (OutgoingResult::GeneralError, GeneralError::NoResource),
         Refusal::NoServer(StartFailure::Refused { result: 4, error }) => {
             (OutgoingResult::DoNotAccept, GeneralError::from(error))
         }

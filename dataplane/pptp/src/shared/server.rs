@@ -4,7 +4,7 @@ use super::client::echo_reply;
 use super::ends::Farewell;
 use super::event::{Event, StartFailure, UpstreamEnd};
 use super::group::UpstreamState;
-use super::types::{Gone, Leg, UpstreamId};
+use super::types::{Command, Gone, Leg, UpstreamId};
 use super::{Cx, Shared};
 use crate::engine::Engine;
 use crate::types::Now;
@@ -104,7 +104,7 @@ impl Shared {
             Some(UpstreamState::Open) => self.server_message(id, kind, message, cx),
             Some(UpstreamState::Stopping) => {
                 if matches!(kind, ControlType::StopReply | ControlType::StopRequest) {
-                    self.end_upstream(id, UpstreamEnd::Idle, Farewell::Close, cx);
+                    self.drop_upstream(id, Command::Close { leg: Leg::Upstream(id) });
                 }
             }
         }

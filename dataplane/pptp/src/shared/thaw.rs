@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::Shared;
-use super::calls::{Call, Clearing, Stage};
+use super::calls::{Call, CallSizes, Clearing, Stage};
 use super::frozen::{Frozen, FrozenCall, FrozenGroup, FrozenLine, FrozenSession, FrozenUpstream, ThawError, VERSION};
 use super::gre::Fragments;
 use super::group::{Group, GroupId, GroupKey, Session, SessionState, Upstream, UpstreamState};
@@ -45,9 +45,10 @@ impl Shared {
         let mut next = Self::new(self.config.clone(), self.limits.clone(), frozen.random);
         next.random = Random::new(frozen.random);
         next.fragments = Fragments::after(frozen.last_fragment);
-        (next.next_id, next.next_group) = (frozen.next.0, frozen.next.1);
+        let (next_id, next_group, next_serial) = frozen.next;
+        (next.next_id, next.next_group) = (next_id, next_group);
         next.remember(self.learner.learned(now).chain(frozen.learned));
-        if frozen.next.0 > FAR || frozen.next.1 > 1 << 30 || frozen.next.2 > FAR {
+        if next_id > FAR || next_group > 1 << 30 || next_serial > FAR {
             return Err(wrong("the next number of something"));
         }
         let policies = frozen.policies.into_iter().map(|policy| next.policies.intern(policy)).collect();
@@ -55,7 +56,7 @@ impl Shared {
         frozen.groups.into_iter().try_for_each(|group| thaw.group(group))?;
         frozen.sessions.into_iter().try_for_each(|session| thaw.session(session))?;
         frozen.upstreams.into_iter().try_for_each(|upstream| thaw.upstream(upstream))?;
-        thaw.calls(frozen.calls, frozen.free, frozen.next.2)?;
+        thaw.calls(frozen.calls, frozen.free, next_serial)?;
         for rest in frozen.resting {
             thaw.next.calls.put_rest((rest.client, rest.server, rest.id), rest.until);
         }
@@ -70,16 +71,16 @@ impl Shared {
 
     /// Takes the Call IDs towards servers from the engine: all of them, or none.
     fn borrow_ids(&self, engine: &mut Engine, now: Now) -> Result<(), ThawError> {
-        let ids = self.calls.iter().filter_map(|(_, call)| Some(((call.external, call.server), call.server_pns?)));
+        let ids = self.calls.iter().filter_map(|(_, call)| Some(((call.external, call.server), call.lent()?)));
         let mut borrowed = Vec::new();
-        for ((external, server), id) in ids {
-            if !engine.lend_this_call_id(external, server, id) {
-                for (pair, id) in borrowed {
-                    engine.rest_call_id(pair, id, 0, now);
+        for (pair, (id, client)) in ids {
+            if !engine.lend_this_call_id(pair, id, client) {
+                for (pair, lent) in borrowed {
+                    engine.rest_call_id(pair, lent, 0, now);
                 }
-                return Err(ThawError::Taken(format!("Call ID {id} from {external} to {server}")));
+                return Err(ThawError::Taken(format!("Call ID {id} from {} to {}", pair.0, pair.1)));
             }
-            borrowed.push(((external, server), id));
+            borrowed.push((pair, (id, client)));
         }
         Ok(())
     }
@@ -124,7 +125,8 @@ impl Shared {
                 UpstreamState::Connecting => {
                     let Some(of) = self.groups.get(&upstream.group) else { continue };
                     let (external, server, server_port) = (of.key.external, of.key.server, of.key.server_port);
-                    self.commands.push_back(Command::Open { upstream: id, external, server, server_port });
+                    let client = self.owner(id);
+                    self.commands.push_back(Command::Open { upstream: id, external, server, server_port, client });
                 }
                 UpstreamState::Starting | UpstreamState::Open | UpstreamState::Stopping => {
                     legs.push(Leg::Upstream(id));
@@ -239,16 +241,17 @@ impl Thaw {
 
     fn calls(&mut self, frozen: Vec<FrozenCall>, free: Vec<u32>, next_serial: u64) -> Result<(), ThawError> {
         let (mut calls, mut serials) = (Vec::with_capacity(frozen.len()), BTreeSet::new());
-        let (mut down, mut up, mut by_pac) = (0, 0, 0);
+        // As many as there are ids, unless two calls have the same.
+        let mut expected = CallSizes::default();
         for of in frozen {
             let index = of.index;
             if of.serial >= next_serial || !serials.insert(of.serial) {
                 return Err(wrong(format!("the number of call {index}")));
             }
             let call = self.call(of)?;
-            down += usize::from(call.server_pns.is_some());
-            up += usize::from(call.client.is_some() && call.client_pac.is_some());
-            by_pac += usize::from(call.upstream.is_some() && call.server_pac.is_some());
+            expected.down += usize::from(call.server_pns.is_some());
+            expected.up += usize::from(call.client.is_some() && call.client_pac.is_some());
+            expected.by_pac += usize::from(call.upstream.is_some() && call.server_pac.is_some());
             if let Some(upstream) = call.upstream.and_then(|id| self.next.upstreams.get_mut(&id)) {
                 upstream.load += 1;
             }
@@ -261,8 +264,9 @@ impl Thaw {
         }
         let calls = self.next.calls.put_back(calls, free, next_serial);
         calls.ok_or_else(|| wrong("the place of a call"))?;
-        let [_, downs, ups, _, _, pacs, _, _] = self.next.calls.sizes();
-        if (downs, ups, pacs) == (down, up, by_pac) { Ok(()) } else { Err(wrong("a Call ID that two calls have")) }
+        let CallSizes { down, up, by_pac, .. } = self.next.calls.sizes();
+        let unique = (down, up, by_pac) == (expected.down, expected.up, expected.by_pac);
+        if unique { Ok(()) } else { Err(wrong("a Call ID that two calls have")) }
     }
 
     fn call(&self, of: FrozenCall) -> Result<Call, ThawError> {
@@ -295,6 +299,7 @@ impl Thaw {
         (call.client, call.upstream) = (client, of.upstream);
         (call.direction, call.stage) = (of.direction, of.stage);
         ((call.client_pns, call.server_pns), (call.client_pac, call.server_pac)) = (of.pns, of.pac);
+        call.lent_to = of.lent_to;
         let right = match (call.stage, call.direction) {
             (Stage::Waiting, _) => call.upstream.is_none() && call.client.is_some() && call.request.is_some(),
             (Stage::Requested, CallDirection::Outgoing) => call.upstream.is_some() && call.server_pns.is_some(),

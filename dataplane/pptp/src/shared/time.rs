@@ -5,7 +5,7 @@ use super::ends::{Farewell, incoming_refusal};
 use super::event::{CallEnd, SessionEnd, StartFailure, UpstreamEnd};
 use super::group::{Group, GroupId, SessionState, UpstreamState};
 use super::line::Silence;
-use super::types::{SessionId, UpstreamId};
+use super::types::{Command, Leg, SessionId, UpstreamId};
 use super::{Cx, Shared};
 use crate::engine::{CallDirection, Engine};
 use crate::types::{Now, Side};
@@ -33,6 +33,10 @@ enum Due<W> {
     Later(Option<Now>),
     /// An Echo-Request.
     Probe,
+    /// Its first message has waited for an answer for too long.
+    NotAnswered,
+    /// We have said goodbye, and it had its time.
+    FarewellOver,
     /// Its end, and why.
     End(W),
 }
@@ -82,20 +86,21 @@ impl Shared {
         if line.unwritten() > config.max_unwritten || session.early.len() > MAX_EARLY {
             return Due::End(SessionEnd::SlowReader);
         }
-        let (at, why) = match session.state {
+        let (at, due) = match session.state {
             SessionState::AwaitingStart => {
-                (session.created.after(self.limits.first_message_timeout_ms), SessionEnd::FirstMessageTimeout)
+                let at = session.created.after(self.limits.first_message_timeout_ms);
+                (at, Due::End(SessionEnd::FirstMessageTimeout))
             }
-            SessionState::Pending(since) => (since.after(config.client_start_timeout_ms), SessionEnd::StartTimeout),
-            SessionState::Leaving(until) => (until, SessionEnd::Stopped),
+            SessionState::Pending(since) => (since.after(config.client_start_timeout_ms), Due::NotAnswered),
+            SessionState::Leaving(until) => (until, Due::FarewellOver),
             SessionState::Open => {
                 let echo = session.policy.echo_timeout_ms;
                 match line.silence(echo, now) {
                     Silence::Dead => return Due::End(SessionEnd::EchoTimeout),
                     Silence::Probe => return Due::Probe,
-                    Silence::Fine(Some(at)) => (at, SessionEnd::EchoTimeout),
+                    Silence::Fine(Some(at)) => (at, Due::End(SessionEnd::EchoTimeout)),
                     Silence::Fine(None) if self.calls.of_session(id).next().is_none() => {
-                        (line.heard.after(self.limits.callless_timeout_ms), SessionEnd::Unused)
+                        (line.heard.after(self.limits.callless_timeout_ms), Due::End(SessionEnd::Unused))
                     }
                     Silence::Fine(None) => {
                         return slow(line.write_deadline(config.write_timeout_ms), now, SessionEnd::SlowReader);
@@ -104,7 +109,7 @@ impl Shared {
             }
         };
         if at <= now {
-            return Due::End(why);
+            return due;
         }
         match line.write_deadline(config.write_timeout_ms) {
             Some(slow) if slow <= now => Due::End(SessionEnd::SlowReader),
@@ -117,15 +122,16 @@ impl Shared {
         match self.session_needs(id, cx.now) {
             Due::Later(_) => {}
             Due::Probe => self.probe_session(id, cx.now),
-            Due::End(why @ SessionEnd::StartTimeout) => {
+            Due::NotAnswered => {
                 let codes = (StartResult::GeneralError, GeneralError::NotConnected);
-                self.refuse_start(id, why, codes, cx);
+                self.refuse_start(id, SessionEnd::StartTimeout, codes, cx);
             }
+            Due::FarewellOver => self.drop_session(id, Some(Command::Reset { leg: Leg::Client(id) })),
             Due::End(why @ SessionEnd::Unused) => {
                 self.end_session(id, why, Farewell::Stop(StopReason::None), cx);
             }
             Due::End(why) => {
-                self.counters.sessions_unresponsive += u64::from(why != SessionEnd::Stopped);
+                self.counters.sessions_unresponsive += 1;
                 self.end_session(id, why, Farewell::Reset, cx);
             }
         }
@@ -150,11 +156,11 @@ impl Shared {
         match upstream.state {
             UpstreamState::Connecting | UpstreamState::Starting => {
                 let at = upstream.since.after(config.start_timeout_ms);
-                return if at <= now { Due::End(UpstreamEnd::EchoTimeout) } else { Due::Later(Some(at)) };
+                return if at <= now { Due::NotAnswered } else { Due::Later(Some(at)) };
             }
             UpstreamState::Stopping => {
                 let at = upstream.since.after(config.farewell_ms);
-                return if at <= now { Due::End(UpstreamEnd::Idle) } else { Due::Later(Some(at)) };
+                return if at <= now { Due::FarewellOver } else { Due::Later(Some(at)) };
             }
             UpstreamState::Open => {
                 match line.silence(upstream.policy.echo_timeout_ms, now) {
@@ -185,7 +191,7 @@ impl Shared {
     fn upstream_due(&mut self, id: UpstreamId, cx: &mut Cx<'_>) {
         let due = self.upstream_needs(id, cx.now);
         let Some(upstream) = self.upstreams.get_mut(&id) else { return };
-        let (state, group) = (upstream.state, upstream.group);
+        let group = upstream.group;
         match due {
             Due::Later(_) => {}
             Due::Probe => {
@@ -193,10 +199,9 @@ impl Shared {
                 let identifier = self.random.next_u64() as u32;
                 self.say_to_server(id, EchoRequest { reserved0: 0, identifier }.to_bytes(), cx.now);
             }
-            Due::End(_) if matches!(state, UpstreamState::Connecting | UpstreamState::Starting) => {
-                self.start_failed(id, StartFailure::TimedOut, Farewell::Reset, cx);
-            }
-            Due::End(UpstreamEnd::Idle) if state == UpstreamState::Open => {
+            Due::NotAnswered => self.start_failed(id, StartFailure::TimedOut, Farewell::Reset, cx),
+            Due::FarewellOver => self.drop_upstream(id, Command::Reset { leg: Leg::Upstream(id) }),
+            Due::End(UpstreamEnd::Idle) => {
                 // One stays as long as there are clients: it proves to them that the server lives, and lets it call them.
                 let kept = self.groups.get(&group).is_some_and(|of| !of.sessions.is_empty() && of.open.len() == 1);
                 if kept {
@@ -269,7 +274,7 @@ impl Shared {
     fn arm_session_after(&mut self, id: SessionId, now: Now) {
         let at = match self.session_needs(id, now) {
             Due::Later(at) => at,
-            Due::Probe | Due::End(_) => Some(now),
+            Due::Probe | Due::NotAnswered | Due::FarewellOver | Due::End(_) => Some(now),
         };
         if let (Some(at), Some(session)) = (at, self.sessions.get_mut(&id)) {
             self.timers.no_later(&mut session.line.armed, at, Owner::Session(id));
@@ -283,7 +288,7 @@ impl Shared {
     fn arm_upstream_after(&mut self, id: UpstreamId, now: Now) {
         let at = match self.upstream_needs(id, now) {
             Due::Later(at) => at,
-            Due::Probe | Due::End(_) => Some(now),
+            Due::Probe | Due::NotAnswered | Due::FarewellOver | Due::End(_) => Some(now),
         };
         if let (Some(at), Some(upstream)) = (at, self.upstreams.get_mut(&id)) {
             self.timers.no_later(&mut upstream.line.armed, at, Owner::Upstream(id));

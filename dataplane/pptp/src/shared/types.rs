@@ -44,6 +44,8 @@ pub enum ConnectError {
     Unreachable,
     /// No external port is free, or the socket could not be made.
     Local,
+    /// `Limits::ports_per_client` is reached.
+    PortsOfClient,
 }
 
 /// One effect the shell has to carry out, in order.
@@ -60,6 +62,8 @@ pub enum Command {
         server: Ipv4Addr,
         /// Its port.
         server_port: u16,
+        /// Auto: whose alone it is; its port is counted to it.
+        client: Option<Ipv4Addr>,
     },
     /// One write of exactly one message, never joined with another (accel-ppp leaves a second one lying, pptpd wants the
     /// first 12 octets together). When the kernel has taken it, say `written`.

@@ -1,4 +1,4 @@
-//! Live sessions, tunnels and calls as people see them: plain values, sorted.
+//! Live sessions, tunnels and calls as people see them: plain values.
 
 use std::net::Ipv4Addr;
 
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::calls::Stage;
 use super::types::{SessionId, UpstreamId};
 use super::{Shared, group};
-use crate::engine::{CallDirection, CallState, CallsByObject, Traffic};
+use crate::engine::{CallState, CallView, CallsByObject, Traffic};
 use crate::types::{Flow, Now};
 
 /// How far a session is.
@@ -86,35 +86,6 @@ pub struct TunnelView {
     pub last_seen: Now,
 }
 
-/// One call.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CallView {
-    /// The client's control connection.
-    pub flow: Flow,
-    /// The tunnel that carries it; `None` while it waits for one.
-    pub tunnel: Option<UpstreamId>,
-    /// The gateway's address towards the server.
-    pub external: Ipv4Addr,
-    /// The PNS's Call ID as the client chose it.
-    pub pns_id: Option<u16>,
-    /// The Call ID the server knows in its place.
-    pub translated_pns_id: Option<u16>,
-    /// The PAC's Call ID as the server chose it.
-    pub pac_id: Option<u16>,
-    /// The Call ID the client knows in its place.
-    pub translated_pac_id: Option<u16>,
-    /// Who asked for it.
-    pub direction: CallDirection,
-    /// Whether GRE flows.
-    pub up_now: bool,
-    /// Client to server.
-    pub up: Traffic,
-    /// Server to client.
-    pub down: Traffic,
-    /// When it was asked for.
-    pub created: Now,
-}
-
 impl Shared {
     /// Live sessions, sorted by flow.
     pub fn sessions(&self) -> Vec<SessionView> {
@@ -172,35 +143,11 @@ impl Shared {
         self.upstreams.iter().filter_map(view).collect()
     }
 
-    /// Calls clients have, sorted by flow and Call ID.
-    pub fn calls(&self) -> Vec<CallView> {
+    /// Calls clients have, in no order; `port`: the external port of a tunnel.
+    pub fn calls(&self, port: &dyn Fn(UpstreamId) -> u16) -> Vec<CallView> {
         let view = |call: &super::calls::Call| {
             let flow = self.sessions.get(&call.session()?)?.flow;
             Some(CallView {
-                flow,
-                tunnel: call.upstream,
-                external: call.external,
-                pns_id: call.client_pns,
-                translated_pns_id: call.server_pns,
-                pac_id: call.server_pac,
-                translated_pac_id: call.client_pac,
-                direction: call.direction,
-                up_now: call.stage == Stage::Up,
-                up: call.up.traffic,
-                down: call.down.traffic,
-                created: call.created,
-            })
-        };
-        let mut views: Vec<CallView> = self.calls.iter().filter_map(|(_, call)| view(call)).collect();
-        views.sort_by_key(|view| (view.flow, view.pns_id, view.pac_id));
-        views
-    }
-
-    /// The same calls in the words of the in-path mode's list; `port`: the external port of a tunnel.
-    pub fn listed(&self, port: &dyn Fn(UpstreamId) -> u16) -> Vec<crate::CallView> {
-        let view = |call: &super::calls::Call| {
-            let flow = self.sessions.get(&call.session()?)?.flow;
-            Some(crate::CallView {
                 flow,
                 external: call.external,
                 external_port: call.upstream.map_or(0, port),
@@ -239,9 +186,24 @@ impl Shared {
         }
     }
 
+    /// The clients' control connections, in no order.
+    pub fn flows(&self) -> impl Iterator<Item = Flow> + '_ {
+        self.sessions.values().map(|session| session.flow)
+    }
+
+    /// How many sessions there were that are gone: it changes with what `flows` lacks since.
+    pub fn sessions_gone(&self) -> u64 {
+        self.gone
+    }
+
     /// How many sessions there are.
     pub fn session_count(&self) -> usize {
         self.sessions.len()
+    }
+
+    /// How many calls clients have.
+    pub fn client_call_count(&self) -> usize {
+        self.shares.values().map(|&calls| calls as usize).sum()
     }
 
     /// How many calls there are, those included whose client is gone and whose end the server has not confirmed.

@@ -1,135 +1,12 @@
-//! `Auto`: what is learned about a server, and how a living in-path connection becomes a tunnel.
+//! `Auto`: a connection a client, and what is learned about a server.
 
 use std::net::Ipv4Addr;
 
-use callgate_pptp::shared::{Connection, Gone, Learned, Learner, LiveCall, Mode, Seen, SessionId, TakeOver, Why};
-use callgate_pptp::wire::control::StartReply;
-use callgate_pptp::{Admission, CallDirection, Flow, Now};
+use callgate_pptp::shared::{Gone, SessionId, Why};
 
-use super::lab::{EXTERNAL, Lab, SERVER, client_addr, policy};
+use super::lab::{Lab, SERVER, client_addr};
 use super::messages;
 use super::peer::Surplus;
-
-const DAY: u64 = 86_400_000;
-const ALG: &str = "pos/alg";
-
-fn connection(client: u32) -> Connection {
-    let flow = Flow { client: client_addr(client), client_port: 5_000, server: SERVER, server_port: 1723 };
-    Connection { external: EXTERNAL, flow }
-}
-
-#[test]
-fn a_server_is_per_client_until_it_refuses_a_second_connection_while_another_lives() {
-    let mut learner = Learner::new(DAY, []);
-    let refused = |n| Seen::Refused { connection: connection(n), result: 3 };
-    assert_eq!(learner.see(refused(1), ALG, Now(1)), None, "nobody else has one: it may be an old one of the server's");
-    assert_eq!(learner.see(Seen::Started(connection(0)), ALG, Now(2)), None);
-    assert_eq!(learner.mode(SERVER, 1723, Now(2)), Mode::PerClient);
-    let learned = Learned {
-        server: SERVER,
-        server_port: 1723,
-        why: Why::SecondRefused,
-        alg: ALG.into(),
-        since: Now(3),
-        seen: Now(3),
-        until: Now(3 + DAY),
-    };
-    assert_eq!(learner.see(refused(1), ALG, Now(3)), Some(learned.clone()));
-    assert_eq!(learner.mode(SERVER, 1723, Now(4)), Mode::Shared);
-    assert_eq!(learner.mode(SERVER, 1724, Now(4)), Mode::PerClient);
-    assert_eq!(learner.learned(Now(4)).collect::<Vec<_>>(), [learned]);
-}
-
-#[test]
-fn a_reset_teaches_the_same_and_other_refusals_and_ended_connections_nothing() {
-    let mut learner = Learner::new(DAY, []);
-    learner.see(Seen::Started(connection(0)), ALG, Now(1));
-    for result in [2, 4, 5] {
-        assert_eq!(learner.see(Seen::Refused { connection: connection(1), result }, ALG, Now(2)), None);
-    }
-    learner.see(Seen::Ended(connection(0)), ALG, Now(3));
-    assert_eq!(learner.see(Seen::ResetAtStart(connection(1)), ALG, Now(4)), None);
-    learner.see(Seen::Started(connection(2)), ALG, Now(5));
-    assert_eq!(
-        learner.see(Seen::ResetAtStart(connection(1)), ALG, Now(6)).map(|learned| learned.why),
-        Some(Why::SecondReset)
-    );
-}
-
-#[test]
-fn a_connection_from_another_external_address_is_no_first_one() {
-    let mut learner = Learner::new(DAY, []);
-    let elsewhere = Connection { external: Ipv4Addr::new(192, 0, 2, 77), ..connection(0) };
-    learner.see(Seen::Started(elsewhere), ALG, Now(1));
-    assert_eq!(learner.see(Seen::ResetAtStart(connection(1)), ALG, Now(2)), None);
-}
-
-#[test]
-fn what_was_learned_expires_unless_it_is_seen_again_and_survives_a_restart() {
-    let mut learner = Learner::new(100, []);
-    learner.see(Seen::Started(connection(0)), ALG, Now(0));
-    let first = learner.see(Seen::ResetAtStart(connection(1)), ALG, Now(10)).unwrap();
-    let again = learner.see(Seen::ResetAtStart(connection(1)), ALG, Now(60)).unwrap();
-    assert_eq!((again.since, again.seen, again.until), (Now(10), Now(60), Now(160)));
-    assert_eq!(first.until, Now(110));
-    let text = serde_json::to_string(&again).unwrap();
-    let mut restored = Learner::new(100, [serde_json::from_str(&text).unwrap()]);
-    assert_eq!(restored.mode(SERVER, 1723, Now(159)), Mode::Shared);
-    assert_eq!(restored.mode(SERVER, 1723, Now(160)), Mode::PerClient);
-    assert_eq!(restored.learned(Now(160)).count(), 0);
-    assert!(restored.forget(SERVER, 1723));
-    assert_eq!(restored.mode(SERVER, 1723, Now(100)), Mode::PerClient);
-}
-
-fn take_over(calls: &[(u16, u16, u16)]) -> TakeOver {
-    let flow = connection(0).flow;
-    let mut reply = messages::start_reply();
-    reply[24..26].copy_from_slice(&[0xff, 0xff]);
-    TakeOver {
-        flow,
-        admission: Admission { external: EXTERNAL, policy: policy() },
-        server: StartReply::parse(&reply).unwrap(),
-        calls: calls
-            .iter()
-            .map(|&(pns_id, translated_id, pac_id)| LiveCall {
-                direction: CallDirection::Outgoing,
-                pns_id,
-                translated_id,
-                pac_id,
-            })
-            .collect(),
-    }
-}
-
-#[test]
-fn the_refused_client_is_served_at_once_over_the_first_ones_connection_whose_calls_go_on() {
-    let mut lab = Lab::new(65_535);
-    lab.server.connections = 1;
-    let (first, upstream) =
-        lab.shared.take_over(take_over(&[(0, 4_000, 128), (1, 4_001, 0)]), &mut lab.engine, lab.now).unwrap();
-    lab.adopt(first, upstream, &[(128, 4_000), (0, 4_001)]);
-    lab.settle();
-    assert_eq!(lab.log, []);
-    lab.assert_all_calls_live(2);
-    // The first message the server has refused is in our hands: it is said again, here.
-    let second = lab.start_with_call(1, 0);
-    assert_eq!(lab.kinds(second), [2, 8]);
-    assert_eq!((lab.live_upstreams(), lab.server.most), (vec![upstream], 0));
-    lab.assert_all_calls_live(3);
-    lab.says(first, &messages::call_clear(1));
-    assert_eq!(lab.last(first)[9], 13);
-    lab.assert_all_calls_live(2);
-}
-
-#[test]
-fn a_take_over_of_a_call_id_that_is_somebody_elses_is_refused() {
-    let mut lab = Lab::new(65_535);
-    lab.start_with_call(5, 0);
-    let taken = lab.shared.calls()[0].translated_pns_id.unwrap();
-    let refused = lab.shared.take_over(take_over(&[(0, taken, 128)]), &mut lab.engine, lab.now);
-    assert_eq!(refused, None);
-    lab.assert_all_calls_live(1);
-}
 
 /// A client that keeps its connection for itself as long as it can.
 fn apart(lab: &mut Lab, number: u32, pns: u16) -> SessionId {
@@ -156,7 +33,7 @@ fn a_server_that_takes_every_connection_gets_one_of_each_client_and_it_ends_with
 
 #[test]
 fn a_refused_client_is_served_at_once_over_the_connection_that_lives_and_so_is_every_later_one() {
-    for (surplus, why) in [(Surplus::Result3, Why::SecondRefused), (Surplus::Resets, Why::SecondReset)] {
+    for (surplus, why) in [(Surplus::Result(3), Why::SecondRefused), (Surplus::Resets, Why::SecondReset)] {
         let mut lab = Lab::new(65_535);
         (lab.server.connections, lab.server.surplus) = (1, surplus);
         let first = apart(&mut lab, 0, 0);
@@ -195,13 +72,55 @@ fn a_call_that_waits_when_its_connection_is_refused_goes_over_the_other() {
 }
 
 #[test]
-fn a_refusal_while_no_other_connection_lives_teaches_nothing() {
+fn a_refusal_or_reset_while_no_other_connection_lives_teaches_nothing() {
+    for surplus in [Surplus::Result(3), Surplus::Resets] {
+        let mut lab = Lab::new(65_535);
+        (lab.server.connections, lab.server.surplus) = (0, surplus);
+        let client = apart(&mut lab, 0, 0);
+        lab.wait(60_000);
+        assert_eq!(lab.kinds(client), [2], "refused after the tries");
+        assert_eq!(lab.shared.learned(lab.now).count(), 0);
+    }
+}
+
+#[test]
+fn other_refusals_and_a_close_beside_a_connection_that_lives_teach_nothing() {
+    for surplus in [2, 4, 5].map(Surplus::Result).into_iter().chain([Surplus::Closes]) {
+        let mut lab = Lab::new(65_535);
+        (lab.server.connections, lab.server.surplus) = (1, surplus);
+        apart(&mut lab, 0, 0);
+        let second = apart(&mut lab, 1, 0);
+        lab.wait(60_000);
+        assert_eq!((lab.kinds(second), lab.shared.learned(lab.now).count()), (vec![2], 0), "{surplus:?}");
+        lab.assert_all_calls_live(1);
+    }
+}
+
+#[test]
+fn a_connection_from_another_external_address_is_no_first_one() {
     let mut lab = Lab::new(65_535);
-    lab.server.connections = 0;
-    let client = apart(&mut lab, 0, 0);
+    (lab.server.connections, lab.server.surplus) = (1, Surplus::Resets);
+    apart(&mut lab, 0, 0);
+    lab.external = Ipv4Addr::new(192, 0, 2, 77);
+    let second = apart(&mut lab, 1, 0);
     lab.wait(60_000);
-    assert_eq!(lab.kinds(client), [2], "refused after the tries");
-    assert_eq!(lab.shared.learned(lab.now).count(), 0);
+    assert_eq!((lab.kinds(second), lab.shared.learned(lab.now).count()), (vec![2], 0));
+}
+
+#[test]
+fn the_port_of_a_clients_own_connection_is_counted_to_it_and_that_of_one_that_is_shared_to_nobody() {
+    let mut lab = Lab::new(65_535);
+    lab.server.connections = 1;
+    lab.start_with_call(0, 0);
+    assert_eq!(lab.owners.values().copied().collect::<Vec<_>>(), [None]);
+    let mut lab = Lab::new(65_535);
+    lab.server.connections = 1;
+    (0..3).for_each(|number| {
+        apart(&mut lab, number, 0);
+    });
+    let owners: Vec<Option<Ipv4Addr>> = lab.owners.values().copied().collect();
+    assert_eq!(owners, [Some(client_addr(0)), Some(client_addr(1))]);
+    assert_eq!(lab.shared.owner(lab.live_upstreams()[0]), None, "it is shared now");
 }
 
 #[test]

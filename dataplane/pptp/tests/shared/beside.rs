@@ -22,8 +22,8 @@ fn a_client_with_a_call_in_each_mode_to_one_server_keeps_both() {
     lab.server.first_pac = Some(7);
     let session = lab.start_with_call(0, 5);
     let call = lab.calls_of(session)[0].clone();
-    assert_eq!(call.pac_id, Some(7));
-    assert_ne!((call.translated_pac_id, call.translated_pns_id), (Some(7), Some(translated)));
+    assert_eq!(call.server_pac, Some(7));
+    assert_ne!((call.client_pac, call.server_pns), (Some(7), Some(translated)));
     lab.assert_gre_passes(&call);
     // The other one's packets are not ours.
     let mut up = gre(client_addr(0), SERVER, 7, 1, b"in the path");

@@ -88,7 +88,10 @@ fn churn(channels: u16, visits: u32) -> Lab {
         // Told nothing but answers and Echo-Requests.
         assert!(lab.kinds(*session).iter().all(|kind| [2, 8, 5].contains(kind)));
         let now = &lab.calls_of(*session)[0];
-        assert_eq!((now.pns_id, now.translated_pns_id, now.pac_id), (call.pns_id, call.translated_pns_id, call.pac_id));
+        assert_eq!(
+            (now.client_pns, now.server_pns, now.server_pac),
+            (call.client_pns, call.server_pns, call.server_pac)
+        );
         assert_eq!((now.up.packets, now.down.packets), (u64::from(visits) + 1, u64::from(visits) + 1));
         lab.leaves(*session, Gone::Finished);
     }

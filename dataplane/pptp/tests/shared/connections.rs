@@ -80,11 +80,11 @@ fn several_calls_of_one_client_and_of_one_session_are_spread_over_connections() 
     }
     assert_eq!(lab.upstreams.len(), 3);
     // The server counts anew on each connection, the client hears five different ids.
-    let calls = lab.shared.calls();
-    let mut server_ids: Vec<u16> = calls.iter().map(|call| call.pac_id.unwrap()).collect();
+    let calls = lab.calls();
+    let mut server_ids: Vec<u16> = calls.iter().map(|call| call.server_pac.unwrap()).collect();
     server_ids.sort_unstable();
     assert_eq!(server_ids, [0, 0, 0, 1, 1]);
-    let mut ids: Vec<u16> = calls.iter().map(|call| call.translated_pac_id.unwrap()).collect();
+    let mut ids: Vec<u16> = calls.iter().map(|call| call.client_pac.unwrap()).collect();
     ids.sort_unstable();
     ids.dedup();
     assert_eq!(ids.len(), 5);
@@ -178,7 +178,7 @@ fn while_there_are_clients_one_connection_stays_and_the_others_close_when_they_r
 
 #[test]
 fn a_server_that_refuses_a_second_connection_keeps_the_first_full_and_the_rest_hear_no_resource() {
-    for surplus in [Surplus::Result3, Surplus::Resets] {
+    for surplus in [Surplus::Result(3), Surplus::Resets] {
         let mut lab = Lab::new(4);
         (lab.server.connections, lab.server.surplus) = (1, surplus);
         let sessions: Vec<_> = (0..6).map(|n| lab.start_with_call(n, 5)).collect();

@@ -77,7 +77,7 @@ fn a_client_cannot_fill_what_waits_for_the_server_with_news_of_its_line_and_ends
     let mut lab = Lab::new(65_535);
     let session = lab.start_with_call(0, 5);
     let upstream = lab.live_upstreams()[0];
-    let pac = lab.calls_of(session)[0].translated_pac_id.unwrap();
+    let pac = lab.calls_of(session)[0].client_pac.unwrap();
     lab.server_reads = false;
     for _ in 0..10 {
         lab.says(session, &messages::set_link_info(pac).repeat(100));

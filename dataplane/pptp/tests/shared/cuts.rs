@@ -21,7 +21,7 @@ fn busy() -> (Lab, SessionId) {
 /// Everything a client may say in that state.
 fn sayings() -> Vec<Vec<u8>> {
     let (lab, session) = busy();
-    let pac = lab.calls_of(session)[0].translated_pac_id.unwrap();
+    let pac = lab.calls_of(session)[0].client_pac.unwrap();
     vec![
         messages::start_request(),
         messages::stop_request(),
@@ -100,8 +100,8 @@ fn the_same_calls_result_whether_the_server_answers_between_two_messages_or_afte
                     lab.says(session, &two);
                 }
                 lab.wait(100);
-                let calls = lab.shared.calls().into_iter();
-                calls.map(|call| (call.flow, call.pns_id, call.tunnel, call.up_now)).collect::<Vec<_>>()
+                let calls = lab.calls().into_iter();
+                calls.map(|call| (call.flow, call.client_pns, call.tunnel, call.is_up)).collect::<Vec<_>>()
             };
             assert_eq!(ids(true), ids(false), "{one:?} {two:?}");
         }
@@ -111,8 +111,8 @@ fn the_same_calls_result_whether_the_server_answers_between_two_messages_or_afte
 #[test]
 fn what_the_server_says_may_be_cut_and_glued_at_will_too() {
     let said = |lab: &Lab| {
-        let call = lab.shared.calls().into_iter().find(|call| call.up_now).unwrap();
-        let (pns, pac) = (call.translated_pns_id.unwrap(), call.pac_id.unwrap());
+        let call = lab.calls().into_iter().find(|call| call.is_up).unwrap();
+        let (pns, pac) = (call.server_pns.unwrap(), call.server_pac.unwrap());
         [
             messages::echo_request(),
             messages::wan_error(pns),

@@ -110,7 +110,7 @@ fn when_too_many_calls_wait_the_last_of_who_has_most_makes_room_for_a_client_wit
     let reply = lab.server.hear_first_again(upstream);
     lab.server_does(upstream, reply);
     // Its first call was before theirs; the last of them has as few as those who wait.
-    assert_eq!(lab.calls_of(greedy).iter().map(|call| call.pns_id).collect::<Vec<_>>(), [Some(0)]);
+    assert_eq!(lab.calls_of(greedy).iter().map(|call| call.client_pns).collect::<Vec<_>>(), [Some(0)]);
     let served: Vec<usize> = modest.iter().map(|session| lab.calls_of(*session).len()).collect();
     assert_eq!(served, [1, 1, 1, 0]);
     let refused: Vec<u16> =

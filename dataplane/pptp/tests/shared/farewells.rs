@@ -152,7 +152,7 @@ fn a_client_with_calls_in_several_connections_goes_on_with_those_it_has() {
     for pns in 0..3 {
         lab.says(session, &messages::outgoing_request(pns));
     }
-    let lost = lab.shared.calls()[1].tunnel.unwrap();
+    let lost = lab.calls()[1].tunnel.unwrap();
     lab.server_does(lost, Back::Ends(Gone::Finished));
     assert_eq!(lab.kinds(session), [2, 8, 8, 8, 13]);
     assert_eq!(lab.clients[&session].cut, None);

@@ -1,5 +1,6 @@
 //! Frozen and thawed: calls go on in another process; what cannot be believed is refused, and harms nobody.
 
+use callgate_pptp::shared::Sizes;
 use callgate_pptp::shared::{
     Command, Config, ConnectError, Frozen, Gone, Leg, SessionEnd, Shared, ThawError, UpstreamId,
 };
@@ -82,7 +83,7 @@ fn a_tunnel_that_was_being_opened_is_ordered_anew_under_its_name() {
     let text = serde_json::to_string(&lab.shared.freeze(lab.now)).unwrap();
     let (legs, mut shared, mut engine) = thaw(&text, lab.now.after(500));
     assert_eq!(legs, Ok(vec![Leg::Client(session)]), "there is no connection for the other one");
-    let expected = Command::Open { upstream, external: EXTERNAL, server: SERVER, server_port: 1723 };
+    let expected = Command::Open { upstream, external: EXTERNAL, server: SERVER, server_port: 1723, client: None };
     assert_eq!((shared.poll_command(), shared.poll_command()), (Some(expected), None));
     for _ in 0..limits.half_open_per_client {
         shared.upstream_failed(upstream, ConnectError::Refused, &mut engine, lab.now.after(600));
@@ -114,7 +115,7 @@ fn what_another_version_has_written_is_refused_and_says_so() {
     let error = result.unwrap_err();
     assert_eq!(error, ThawError::Version(2));
     assert_eq!(error.to_string(), "it has version 2, and this gateway reads version 1");
-    assert_eq!(shared.sizes(), ([0; 8], [0; 5]));
+    assert_eq!(shared.sizes(), Sizes::default());
 }
 
 #[test]
@@ -126,7 +127,7 @@ fn a_call_id_that_is_somebody_elses_is_not_taken_and_those_before_it_are_given_b
     let mut shared = Shared::new(Config::default(), Limits::default(), 1);
     let error = shared.thaw(serde_json::from_str(&text).unwrap(), &mut engine, lab.now).unwrap_err();
     assert!(matches!(&error, ThawError::Taken(what) if what.starts_with("Call ID ")), "{error}");
-    assert_eq!(shared.sizes(), ([0; 8], [0; 5]));
+    assert_eq!(shared.sizes(), Sizes::default());
 }
 
 #[test]
@@ -182,7 +183,7 @@ proptest! {
         let (mut engine, mut shared) = (Engine::new(limits.clone(), 1), Shared::new(Config::default(), limits, 1));
         let mut now = lab.now;
         let Ok(legs) = shared.thaw(frozen, &mut engine, now) else {
-            prop_assert_eq!(shared.sizes(), ([0; 8], [0; 5]));
+            prop_assert_eq!(shared.sizes(), Sizes::default());
             return Ok(());
         };
         for leg in legs {

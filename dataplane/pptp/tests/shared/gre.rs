@@ -1,10 +1,10 @@
 //! GRE and ICMP of the shared mode's calls.
 
-use callgate_pptp::shared::{CallView, Gone};
+use callgate_pptp::shared::Gone;
 use callgate_pptp::wire::{gre as wire_gre, icmp, ipv4};
 use callgate_pptp::{Side, Verdict};
 
-use super::lab::{EXTERNAL, Lab, SERVER, client_addr, id};
+use super::lab::{CallView, EXTERNAL, Lab, SERVER, client_addr, id};
 use super::messages::{self, gre, read_gre};
 use super::peer::Back;
 
@@ -15,7 +15,7 @@ fn two() -> (Lab, CallView, CallView) {
     let a = lab.start_with_call(0, 5);
     lab.says(a, &messages::outgoing_request(6));
     lab.start_with_call(1, 5);
-    let calls = lab.shared.calls();
+    let calls = lab.calls();
     (lab, calls[1].clone(), calls[2].clone())
 }
 
@@ -23,8 +23,8 @@ fn two() -> (Lab, CallView, CallView) {
 fn both_call_ids_are_translated_and_counted_a_tunnel() {
     let (mut lab, a, b) = two();
     // The server gave the same id to all; to its second call the first client knows another.
-    assert_eq!((a.pac_id, b.pac_id), (Some(0), Some(0)));
-    assert_ne!(a.translated_pac_id, Some(0));
+    assert_eq!((a.server_pac, b.server_pac), (Some(0), Some(0)));
+    assert_ne!(a.client_pac, Some(0));
     lab.assert_gre_passes(&a);
     lab.assert_gre_passes(&b);
     lab.assert_gre_passes(&b);
@@ -44,15 +44,15 @@ fn both_call_ids_are_translated_and_counted_a_tunnel() {
 #[test]
 fn gre_of_nobody_here_is_left_to_the_in_path_mode_and_that_of_a_dead_call_passes_no_more() {
     let (mut lab, a, _) = two();
-    let mut foreign = gre(client_addr(9), SERVER, a.translated_pac_id.unwrap(), 1, b"forged");
+    let mut foreign = gre(client_addr(9), SERVER, a.client_pac.unwrap(), 1, b"forged");
     assert_eq!(lab.shared.from_client(&mut foreign, lab.now), None);
-    let mut nobodys = gre(SERVER, EXTERNAL, a.translated_pns_id.unwrap().wrapping_add(1), 1, b"?");
+    let mut nobodys = gre(SERVER, EXTERNAL, a.server_pns.unwrap().wrapping_add(1), 1, b"?");
     assert_eq!(lab.shared.from_server(&mut nobodys, lab.now), None);
     let session = lab.shared.sessions()[0].session;
     lab.leaves(session, Gone::Reset);
-    let mut late = gre(client_addr(0), SERVER, a.translated_pac_id.unwrap(), 2, b"late");
+    let mut late = gre(client_addr(0), SERVER, a.client_pac.unwrap(), 2, b"late");
     assert_eq!(lab.shared.from_client(&mut late, lab.now), None);
-    let mut late = gre(SERVER, EXTERNAL, a.translated_pns_id.unwrap(), 2, b"late");
+    let mut late = gre(SERVER, EXTERNAL, a.server_pns.unwrap(), 2, b"late");
     assert_eq!(lab.shared.from_server(&mut late, lab.now), None);
 }
 
@@ -61,17 +61,17 @@ fn a_pac_id_a_client_knew_rests_before_it_means_another_call() {
     let mut lab = Lab::new(1);
     lab.server.first_pac = Some(7);
     let session = lab.start_with_call(0, 5);
-    assert_eq!(lab.calls_of(session)[0].translated_pac_id, Some(7));
+    assert_eq!(lab.calls_of(session)[0].client_pac, Some(7));
     lab.says(session, &messages::call_clear(5));
     lab.says(session, &messages::outgoing_request(5));
     let call = lab.calls_of(session)[0].clone();
-    assert_eq!(call.pac_id, Some(7));
-    assert_ne!(call.translated_pac_id, Some(7));
+    assert_eq!(call.server_pac, Some(7));
+    assert_ne!(call.client_pac, Some(7));
     lab.assert_gre_passes(&call);
     lab.says(session, &messages::call_clear(5));
     lab.wait(361_000);
     lab.says(session, &messages::outgoing_request(5));
-    assert_eq!(lab.calls_of(session)[0].translated_pac_id, Some(7));
+    assert_eq!(lab.calls_of(session)[0].client_pac, Some(7));
 }
 
 #[test]
@@ -150,7 +150,7 @@ fn fragments_follow_their_first_one_and_two_clients_identifications_stay_apart()
     let text: Vec<u8> = (0..100).collect();
     let mut ids = Vec::new();
     for call in [&a, &b] {
-        let [mut one, mut two] = halves(&gre(call.flow.client, SERVER, call.translated_pac_id.unwrap(), 1, &text));
+        let [mut one, mut two] = halves(&gre(call.flow.client, SERVER, call.client_pac.unwrap(), 1, &text));
         assert_eq!(lab.shared.from_client(&mut one, lab.now), Some(Verdict::Forward(Side::Server)));
         assert_eq!(lab.shared.from_server(&mut two.clone(), lab.now), None, "it came from the other side");
         assert_eq!(lab.shared.from_client(&mut two, lab.now), Some(Verdict::Forward(Side::Server)));
@@ -161,7 +161,7 @@ fn fragments_follow_their_first_one_and_two_clients_identifications_stay_apart()
         ids.push(first.id());
         let whole = [first.payload(), second.payload()].concat();
         let gre = wire_gre::Packet::new_checked(&whole[..]).unwrap();
-        assert_eq!((gre.call_id(), gre.payload()), (call.pac_id.unwrap(), &text[..]));
+        assert_eq!((gre.call_id(), gre.payload()), (call.server_pac.unwrap(), &text[..]));
     }
     assert_ne!(ids[0], ids[1]);
     let [_, mut unknown] = halves(&gre(client_addr(7), SERVER, 1, 1, &text));
@@ -204,20 +204,20 @@ fn fragmentation_needed_reaches_the_sender_as_it_knows_the_call_and_protocol_unr
     let (mut lab, a, _) = two();
     // A packet of the server that its client could not take.
     let client = a.flow.client;
-    let arrived = gre(SERVER, client, a.pns_id.unwrap(), 1, b"big");
+    let arrived = gre(SERVER, client, a.client_pns.unwrap(), 1, b"big");
     let mut packet = error(icmp::Repr::fragmentation_needed(1_400, &arrived[..28]), &arrived, None);
     assert_eq!(lab.shared.from_client(&mut packet, lab.now), Some(Verdict::Consumed));
     lab.settle();
     let (to, packet) = lab.packets.pop().unwrap();
-    assert_eq!((to, quoted(&packet)), (Side::Server, (SERVER, EXTERNAL, a.translated_pns_id.unwrap())));
+    assert_eq!((to, quoted(&packet)), (Side::Server, (SERVER, EXTERNAL, a.server_pns.unwrap())));
     // And the other way, from a router before the server: each client whose call has that id hears it.
-    let left = gre(EXTERNAL, SERVER, a.pac_id.unwrap(), 1, b"big");
+    let left = gre(EXTERNAL, SERVER, a.server_pac.unwrap(), 1, b"big");
     let mut packet = error(icmp::Repr::fragmentation_needed(1_400, &left[..28]), &left, None);
     assert_eq!(lab.shared.from_server(&mut packet, lab.now), Some(Verdict::Consumed));
     lab.settle();
     let heard: Vec<_> = lab.packets.drain(..).map(|(to, packet)| (to, quoted(&packet))).collect();
     assert_eq!(heard.len(), 3);
-    assert!(heard.contains(&(Side::Client, (client, SERVER, a.translated_pac_id.unwrap()))), "{heard:?}");
+    assert!(heard.contains(&(Side::Client, (client, SERVER, a.client_pac.unwrap()))), "{heard:?}");
     for code in [2, 3] {
         let mut packet = error(icmp::Repr::fragmentation_needed(0, &arrived[..28]), &arrived, Some(code));
         assert_eq!(lab.shared.from_client(&mut packet, lab.now), Some(Verdict::Consumed));
@@ -229,7 +229,7 @@ fn fragmentation_needed_reaches_the_sender_as_it_knows_the_call_and_protocol_unr
 #[test]
 fn a_packet_that_does_not_fit_is_told_to_its_sender() {
     let (mut lab, a, _) = two();
-    let mut packet = gre(a.flow.client, SERVER, a.translated_pac_id.unwrap(), 1, &[0; 1_000]);
+    let mut packet = gre(a.flow.client, SERVER, a.client_pac.unwrap(), 1, &[0; 1_000]);
     let mut ip = ipv4::Packet::new_unchecked(&mut packet[..]);
     ip.set_fragment(true, false, 0);
     ip.fill_checksum();
@@ -237,7 +237,7 @@ fn a_packet_that_does_not_fit_is_told_to_its_sender() {
     assert!(lab.shared.too_big(&packet, Side::Server, 576));
     lab.settle();
     let told: Vec<_> = lab.packets.drain(..).map(|(to, packet)| (to, quoted(&packet))).collect();
-    assert!(told.contains(&(Side::Client, (a.flow.client, SERVER, a.translated_pac_id.unwrap()))), "{told:?}");
+    assert!(told.contains(&(Side::Client, (a.flow.client, SERVER, a.client_pac.unwrap()))), "{told:?}");
     let foreign = gre(EXTERNAL, SERVER, 4_242, 1, b"?");
     assert!(!lab.shared.too_big(&foreign, Side::Server, 576));
 }

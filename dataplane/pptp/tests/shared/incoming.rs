@@ -15,7 +15,7 @@ fn an_incoming_call_goes_to_the_client_with_the_fewest_calls_and_carries_gre() {
     assert_eq!(lab.last(free), messages::incoming_connected(3));
     let reply = lab.server.heard[&upstream].last().unwrap().clone();
     let call = lab.calls_of(free)[0].clone();
-    assert_eq!((id(&reply, 12), id(&reply, 14)), (call.translated_pns_id.unwrap(), 900));
+    assert_eq!((id(&reply, 12), id(&reply, 14)), (call.server_pns.unwrap(), 900));
     lab.assert_all_calls_live(2);
     // And the client may end it.
     lab.says(free, &messages::call_clear(3));

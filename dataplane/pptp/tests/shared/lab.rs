@@ -3,9 +3,11 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::net::Ipv4Addr;
 
-use callgate_pptp::shared::{CallView, Command, Config, ConnectError, Event, Gone, Leg, SessionId, Shared, UpstreamId};
+use callgate_pptp::shared::{Command, Config, ConnectError, Event, Gone, Leg, SessionId, Shared, Sizes, UpstreamId};
 use callgate_pptp::wire::control::{Sender, validate};
-use callgate_pptp::{Admission, Change, Engine, Flow, Limits, Now, Policy, Side, Verdict};
+use callgate_pptp::{
+    Admission, CallDirection, CallState, Change, Engine, Flow, Limits, Now, Policy, Side, Traffic, Verdict,
+};
 
 use super::messages::{self, gre, read_gre};
 use super::peer::{Back, Server};
@@ -40,6 +42,40 @@ pub(crate) struct Client {
     pub(crate) rings: Rings,
 }
 
+/// A call a client has, with the ids it has on each leg.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct CallView {
+    pub(crate) flow: Flow,
+    pub(crate) tunnel: Option<UpstreamId>,
+    pub(crate) client_pns: Option<u16>,
+    pub(crate) client_pac: Option<u16>,
+    pub(crate) server_pns: Option<u16>,
+    pub(crate) server_pac: Option<u16>,
+    pub(crate) direction: CallDirection,
+    pub(crate) is_up: bool,
+    pub(crate) up: Traffic,
+    pub(crate) down: Traffic,
+}
+
+/// Calls clients have, sorted by flow and Call IDs.
+fn calls_of(shared: &Shared) -> Vec<CallView> {
+    let view = |call: callgate_pptp::CallView| CallView {
+        flow: call.flow,
+        tunnel: call.tunnel.map(UpstreamId),
+        client_pns: call.pns_id,
+        client_pac: call.pac_id,
+        server_pns: call.translated_id,
+        server_pac: call.pac_id_outside,
+        direction: call.direction,
+        is_up: call.state == CallState::Up,
+        up: call.up,
+        down: call.down,
+    };
+    let mut calls: Vec<CallView> = shared.calls(&|_| 0).into_iter().map(view).collect();
+    calls.sort_by_key(|call| (call.flow, call.client_pns, call.server_pac));
+    calls
+}
+
 /// Something on its way to the gateway.
 #[derive(Debug)]
 enum Input {
@@ -54,6 +90,10 @@ pub(crate) struct Lab {
     pub(crate) shared: Shared,
     pub(crate) engine: Engine,
     pub(crate) policy: Policy,
+    /// Of clients that come from now on.
+    pub(crate) external: Ipv4Addr,
+    /// To whom the port of each connection to the server is counted.
+    pub(crate) owners: BTreeMap<UpstreamId, Option<Ipv4Addr>>,
     pub(crate) server: Server,
     pub(crate) now: Now,
     pub(crate) clients: BTreeMap<SessionId, Client>,
@@ -94,11 +134,16 @@ impl Lab {
     }
 
     pub(crate) fn with_config(channels: u16, config: Config) -> Self {
-        let limits = Limits::default();
+        Self::with_limits(channels, config, Limits::default())
+    }
+
+    pub(crate) fn with_limits(channels: u16, config: Config, limits: Limits) -> Self {
         Self {
             shared: Shared::new(config, limits.clone(), 42),
             engine: Engine::new(limits, 42),
             policy: policy(),
+            external: EXTERNAL,
+            owners: BTreeMap::new(),
             server: Server::new(channels),
             now: Now(1_000_000),
             clients: BTreeMap::new(),
@@ -149,8 +194,10 @@ impl Lab {
 
     fn carry_out(&mut self, command: Command) {
         match command {
-            Command::Open { upstream, external, server, server_port } => {
-                assert_eq!((external, server, server_port), (EXTERNAL, SERVER, 1723));
+            Command::Open { upstream, external, server, server_port, client } => {
+                assert_eq!((server, server_port), (SERVER, 1723));
+                assert!([EXTERNAL, self.external].contains(&external));
+                self.owners.insert(upstream, client);
                 assert_eq!(self.upstreams.insert(upstream, None), None, "a name is used twice");
                 let input = if self.reachable { Input::Connected(upstream) } else { Input::Failed(upstream) };
                 self.inputs.push_back(input);
@@ -221,21 +268,12 @@ impl Lab {
         self.next_port = self.next_port.checked_add(1).unwrap_or(1_024);
         let addr = client_addr(number);
         let flow = Flow { client: addr, client_port: self.next_port, server: SERVER, server_port: 1723 };
-        let admission = Admission { external: EXTERNAL, policy: self.policy.clone() };
+        let admission = Admission { external: self.external, policy: self.policy.clone() };
         let id = self.shared.client_connected(flow, admission, &mut self.engine, self.now)?;
         let client = Client { got: Vec::new(), cut: None, reads: true, answers: true, rings: Rings::Ignores };
         self.clients.insert(id, client);
         self.settle();
         Ok(id)
-    }
-
-    /// Peers of a connection that was taken over: a client, and the server with these calls, PAC id and PNS id.
-    pub(crate) fn adopt(&mut self, session: SessionId, upstream: UpstreamId, calls: &[(u16, u16)]) {
-        let rings = Rings::Ignores;
-        self.clients.insert(session, Client { got: Vec::new(), cut: None, reads: true, answers: true, rings });
-        self.upstreams.insert(upstream, None);
-        self.server.heard.insert(upstream, vec![messages::start_request()]);
-        self.server.calls.insert(upstream, calls.iter().copied().collect());
     }
 
     /// The client says this.
@@ -296,32 +334,37 @@ impl Lab {
         self.upstreams.iter().filter(|(_, cut)| cut.is_none()).map(|(id, _)| *id).collect()
     }
 
+    /// All calls clients have.
+    pub(crate) fn calls(&self) -> Vec<CallView> {
+        calls_of(&self.shared)
+    }
+
     /// The calls of a session that are up.
     pub(crate) fn calls_of(&self, id: SessionId) -> Vec<CallView> {
         let flow = self.shared.sessions().into_iter().find(|view| view.session == id).map(|view| view.flow);
-        self.shared.calls().into_iter().filter(|call| Some(call.flow) == flow && call.up_now).collect()
+        self.calls().into_iter().filter(|call| Some(call.flow) == flow && call.is_up).collect()
     }
 
     /// One GRE packet each way: it arrives under the right addresses and ids, untouched otherwise.
     pub(crate) fn assert_gre_passes(&mut self, call: &CallView) {
         let (client, text) = (call.flow.client, format!("{:?}", call.flow).into_bytes());
-        let (pns, pac) = (call.pns_id.unwrap(), call.pac_id.unwrap());
-        let mut packet = gre(client, SERVER, call.translated_pac_id.unwrap(), 1, &text);
+        let (pns, pac) = (call.client_pns.unwrap(), call.server_pac.unwrap());
+        let mut packet = gre(client, SERVER, call.client_pac.unwrap(), 1, &text);
         assert_eq!(self.shared.from_client(&mut packet, self.now), Some(Verdict::Forward(Side::Server)));
         assert_eq!(read_gre(&packet), (EXTERNAL, SERVER, pac, text.clone()));
-        let mut packet = gre(SERVER, EXTERNAL, call.translated_pns_id.unwrap(), 1, &text);
+        let mut packet = gre(SERVER, EXTERNAL, call.server_pns.unwrap(), 1, &text);
         assert_eq!(self.shared.from_server(&mut packet, self.now), Some(Verdict::Forward(Side::Client)));
         assert_eq!(read_gre(&packet), (SERVER, client, pns, text));
     }
 
     /// Every call that is up carries GRE both ways, and the server knows just these calls.
     pub(crate) fn assert_all_calls_live(&mut self, expected: usize) {
-        let calls: Vec<CallView> = self.shared.calls().into_iter().filter(|call| call.up_now).collect();
+        let calls: Vec<CallView> = self.calls().into_iter().filter(|call| call.is_up).collect();
         assert_eq!(calls.len(), expected);
         for call in &calls {
             self.assert_gre_passes(call);
             let known = &self.server.calls[&call.tunnel.unwrap()];
-            assert_eq!(known.get(&call.pac_id.unwrap()), Some(&call.translated_pns_id.unwrap()));
+            assert_eq!(known.get(&call.server_pac.unwrap()), Some(&call.server_pns.unwrap()));
         }
         assert_eq!(self.server.call_count(), expected);
     }
@@ -345,7 +388,7 @@ impl Lab {
         assert_eq!(sorted(legs), sorted(expected));
         assert_eq!(shared.sizes(), self.shared.sizes());
         if ms == 0 {
-            assert_eq!(shared.calls(), self.shared.calls());
+            assert_eq!(calls_of(&shared), self.calls());
             assert_eq!(shared.freeze(then), frozen, "nothing is lost on the way");
             assert_eq!((shared.sessions(), shared.tunnels()), (sessions, tunnels));
         }
@@ -371,7 +414,7 @@ impl Lab {
     /// After all have gone and all rests are over nothing is left anywhere.
     pub(crate) fn assert_nothing_left(&mut self) {
         self.wait(600_000);
-        assert_eq!(self.shared.sizes(), ([0; 8], [0; 5]));
+        assert_eq!(self.shared.sizes(), Sizes::default());
         assert_eq!(self.shared.poll_timeout(), None);
         assert_eq!(self.live_upstreams(), []);
     }

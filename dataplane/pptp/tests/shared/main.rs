@@ -31,4 +31,5 @@ mod freeze;
 mod gre;
 mod incoming;
 mod model;
+mod portions;
 mod times;

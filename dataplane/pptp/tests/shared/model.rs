@@ -155,16 +155,16 @@ fn as_told(got: &[Vec<u8>]) -> BTreeMap<u16, u16> {
 }
 
 fn all_agree(lab: &mut Lab) {
-    let calls = lab.shared.calls();
-    lab.assert_all_calls_live(calls.iter().filter(|call| call.up_now).count());
+    let calls = lab.calls();
+    lab.assert_all_calls_live(calls.iter().filter(|call| call.is_up).count());
     for view in lab.shared.sessions() {
         let own = calls.iter().filter(|call| call.flow == view.flow && call.direction == CallDirection::Outgoing);
-        let (live, asked): (Vec<_>, Vec<_>) = own.partition(|call| call.up_now);
+        let (live, asked): (Vec<_>, Vec<_>) = own.partition(|call| call.is_up);
         let live: BTreeMap<u16, u16> =
-            live.iter().map(|call| (call.pns_id.unwrap(), call.translated_pac_id.unwrap())).collect();
+            live.iter().map(|call| (call.client_pns.unwrap(), call.client_pac.unwrap())).collect();
         // A client that asks again for an id has done with the call it had under it.
         let mut told = as_told(&lab.clients[&view.session].got);
-        told.retain(|pns, _| asked.iter().all(|call| call.pns_id != Some(*pns)));
+        told.retain(|pns, _| asked.iter().all(|call| call.client_pns != Some(*pns)));
         assert_eq!(told, live, "{}", view.session);
     }
     let tunnels = lab.shared.tunnels();
@@ -205,7 +205,7 @@ fn live(channels: u16, connections: usize, clears: Clears, max_calls: u32, steps
         step(&mut lab, one);
         all_agree(&mut lab);
         if max_calls > 0 {
-            assert!(lab.shared.calls().len() <= max_calls as usize);
+            assert!(lab.calls().len() <= max_calls as usize);
         }
         if connections < usize::MAX {
             assert!(lab.server.most <= connections);

@@ -22,10 +22,12 @@ pub(crate) enum Clears {
 /// What it does with one connection too many.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Surplus {
-    /// Start-Control-Connection-Reply, result 3.
-    Result3,
+    /// Start-Control-Connection-Reply with this result.
+    Result(u8),
     /// RST.
     Resets,
+    /// FIN.
+    Closes,
 }
 
 /// What comes back to the gateway.
@@ -62,7 +64,7 @@ impl Server {
         Self {
             channels,
             connections: usize::MAX,
-            surplus: Surplus::Result3,
+            surplus: Surplus::Result(3),
             clears: Clears::Book,
             mute: false,
             dead: false,
@@ -103,12 +105,13 @@ impl Server {
         }
         match kind {
             1 if self.calls.len() >= self.connections => match self.surplus {
-                Surplus::Result3 => {
+                Surplus::Result(result) => {
                     let mut reply = messages::start_reply();
-                    reply[14] = 3;
+                    reply[14] = result;
                     vec![Back::Says(reply)]
                 }
                 Surplus::Resets => vec![Back::Ends(Gone::Reset)],
+                Surplus::Closes => vec![Back::Ends(Gone::Finished)],
             },
             1 => {
                 self.calls.insert(id, BTreeMap::new());
