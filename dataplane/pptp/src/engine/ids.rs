@@ -20,7 +20,7 @@ pub(crate) fn one_less<K: Ord>(counts: &mut BTreeMap<K, u32>, key: &K) {
 impl Engine {
     /// Why this connection may have no further call, if so.
     pub(super) fn calls_are_full(&self, index: u32) -> Option<CallRefusal> {
-        let policy = &self.connections.get(index)?.data.policy;
+        let policy = &self.connections.get(index)?.policy;
         let max = policy.max_calls;
         let full = max != 0 && self.calls_of_alg.get(&policy.alg).is_some_and(|&calls| calls >= max);
         let most = self.limits.calls_per_connection;

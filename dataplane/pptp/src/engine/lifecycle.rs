@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use super::Engine;
 use super::allocator::Pair;
-use super::call::Call;
+use super::call::{Call, CallData};
 use super::connection::{Ended, other};
 use super::event::{CallEnd, CallIds, CloseReason, Event};
 use super::message::{disconnect, incoming_refusal, outgoing_refusal};
@@ -17,13 +17,24 @@ use crate::wire::control::{
 use crate::wire::tcp;
 
 impl Engine {
+    /// Adds a new call.
+    pub(super) fn add_call(&mut self, connection: u32, data: CallData) {
+        let Some(of) = self.connections.get_mut(connection) else { return };
+        let number = of.next_call;
+        of.next_call = number.wrapping_add(1);
+        if let Some(call) = self.enter_call(connection, number, data) {
+            self.changed(call);
+        }
+    }
+
     /// Adds a call to the tables and counts.
-    pub(super) fn add_call(&mut self, connection: u32, data: super::call::CallData) {
-        let Some(of) = self.connections.get(connection) else { return };
+    pub(super) fn enter_call(&mut self, connection: u32, number: u32, data: CallData) -> Option<u32> {
+        let of = self.connections.get(connection)?;
         let ends = (of.flow.client, of.external, of.flow.server);
-        *self.calls_of_alg.entry(of.data.policy.alg.clone()).or_default() += 1;
-        let call = self.calls.insert(connection, ends, data);
+        *self.calls_of_alg.entry(of.policy.alg.clone()).or_default() += 1;
+        let call = self.calls.insert((connection, number), ends, data);
         self.arm_call(call);
+        Some(call)
     }
 
     /// Takes a call out; its translated Call ID rests.
@@ -37,8 +48,11 @@ impl Engine {
         let held = self.held.remove(&call.serial).map_or(0, |queue| queue.len());
         self.counters.drop_gre_held += held as u64;
         self.counters.calls_ended += 1;
-        if let Some(connection) = self.connections.get(call.connection) {
-            let policy = &connection.data.policy;
+        if let Some(connection) = self.connections.get_mut(call.connection) {
+            let unsaved = &mut connection.unsaved;
+            unsaved.calls.retain(|changed| *changed != index);
+            unsaved.over.push(call.number);
+            let policy = std::sync::Arc::clone(&connection.policy);
             super::ids::one_less(&mut self.calls_of_alg, &policy.alg);
             let rest = self.call_id_rest_ms(policy.echo_timeout_ms);
             // A server that has refused a call sends none of its GRE. Of any other it may, until it hears of the end.
@@ -177,7 +191,7 @@ impl Engine {
             // Before the server's SYN the client can only be told that its SYN is refused.
             let seq = seq.or((to == Side::Client).then_some(crate::wire::Seq(0)));
             if let Some(seq) = seq.filter(|_| wanted) {
-                let syn = connection.data.client_isn + 1;
+                let syn = connection.client_isn + 1;
                 let ack = connection.stream(to).map_or(syn, |stream| stream.in_acked());
                 let packet = connection.segment_acknowledging(to, seq, ack, flags, &[]);
                 self.counters.tcp_resets_sent += 1;
@@ -197,7 +211,7 @@ impl Engine {
         connection.data.state = ConnectionState::Closed;
         let (flow, id, started) = (connection.flow, connection.id, connection.data.started);
         let (pair, port) = (Pair { external: connection.external, server: flow.server }, connection.external_port);
-        let service = connection.data.policy.service.clone();
+        let service = connection.policy.service.clone();
         // The server has nothing of a connection whose SYN it has refused: nothing of it can come late.
         let refused = reason == CloseReason::Reset(Side::Server) && connection.data.down.is_none();
         super::ids::one_less(&mut self.sessions, &service);

@@ -44,7 +44,7 @@ impl Engine {
     /// Handles one whole message just taken from the stream. Whether it (or another in its place) was sent on.
     pub(super) fn message(&mut self, from: Side, index: u32, mut bytes: Vec<u8>, now: Now) -> bool {
         let Some(connection) = self.connections.get(index) else { return false };
-        let (strict, started, flow) = (connection.data.policy.strict, connection.data.started, connection.flow);
+        let (strict, started, flow) = (connection.policy.strict, connection.data.started, connection.flow);
         let leaving = connection.data.leaving.is_some();
         let sender = match from {
             Side::Client => Sender::Pns,
@@ -206,6 +206,7 @@ impl Engine {
             call.data.clearing.get_or_insert(now);
             set_field12(bytes, call.data.pns.map_or(0, |pns| pns.translated));
         }
+        self.changed(call);
         self.arm_call(call);
         Fate::Pass
     }
@@ -318,6 +319,7 @@ impl Engine {
                 if let Some(call) = self.calls.get_mut(call) {
                     call.data.state = CallState::Accepted;
                 }
+                self.changed(call);
                 set_field12(bytes, translated);
             }
             Err(why) => {
@@ -359,6 +361,7 @@ impl Engine {
         if !first {
             return;
         }
+        self.changed(index);
         self.counters.calls_up += 1;
         if let Some(names) = self.calls.get(index).and_then(|call| self.names(call)) {
             self.note(Event::CallUp { call: names });

@@ -34,6 +34,7 @@ pub(crate) mod policies;
 mod pool;
 pub(crate) mod random;
 mod record;
+mod replay;
 mod restore;
 mod segment;
 pub(crate) mod slab;
@@ -46,7 +47,8 @@ pub use counters::Counters;
 pub use event::{CallEnd, CallIds, CallRefusal, CloseReason, Event, OpenRefusal, Severity};
 pub use limits::Limits;
 pub use paths::Seen;
-pub use record::{Change, ConnectionRecord, Quarantined, QuarantinedWhat};
+pub use record::{Change, ConnectionRecord, ConnectionUpdate, Quarantined, QuarantinedWhat};
+pub use replay::Replay;
 pub use view::{CallDirection, CallState, CallView, CallsByObject, ConnectionState, ConnectionView, Traffic};
 
 use std::collections::{BTreeMap, VecDeque};
@@ -201,14 +203,6 @@ impl Engine {
 
     fn note(&mut self, event: Event) {
         self.commands.push_back(Command::Note(event));
-    }
-
-    /// Saves a connection as it is now, ahead of everything queued since `start`.
-    fn persist_before(&mut self, start: usize, index: u32) {
-        if let Some(record) = self.record(index) {
-            let at = start.min(self.commands.len());
-            self.commands.insert(at, Command::Persist(Change::Put(Box::new(record))));
-        }
     }
 
     /// Tells people about a dropped packet, at most once in `note_interval_ms`.

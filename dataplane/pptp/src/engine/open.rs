@@ -3,6 +3,7 @@
 use super::allocator::Pair;
 use super::connection::{Connection, ConnectionData, Peer};
 use super::event::{CloseReason, Event, OpenRefusal};
+use super::record::Unsaved;
 use super::view::ConnectionState;
 use super::{Engine, TTL};
 use crate::stream::Stream;
@@ -26,7 +27,7 @@ impl Engine {
         }
         if let Some(&index) = self.by_flow.get(&flow) {
             let live = self.connections.get(index).filter(|connection| connection.ended.is_none());
-            match live.map(|connection| (connection.data.state, connection.data.client_isn == isn)) {
+            match live.map(|connection| (connection.data.state, connection.client_isn == isn)) {
                 Some((ConnectionState::Opening, true)) => {
                     return self.forward_handshake(index, Side::Server, packet);
                 }
@@ -105,19 +106,15 @@ impl Engine {
         let timestamps = tcp::options::timestamps(segment.options());
         let data = ConnectionData {
             state: ConnectionState::Opening,
-            policy: self.policies.intern(policy),
-            client_isn: segment.seq(),
             up: Stream::new(segment.seq() + 1),
             down: None,
             client: Peer { window: segment.window(), timestamps, tos: ip.tos() },
             server: Peer::default(),
             started: false,
             first_fin: None,
-            created: now,
             connected: now,
             seen: (now, now),
             leaving: None,
-            calls: Vec::new(),
         };
         let id = self.next_id;
         self.next_id += 1;
@@ -126,7 +123,12 @@ impl Engine {
             flow,
             external,
             external_port: port,
+            policy: self.policies.intern(policy),
+            client_isn: segment.seq(),
+            created: now,
             data,
+            unsaved: Unsaved::default(),
+            next_call: 0,
             grace: Now(0),
             ended: None,
             armed: None,
@@ -147,7 +149,7 @@ impl Engine {
             *self.half_open_clients.entry(flow.client).or_default() += 1;
             *self.half_open_servers.entry((flow.server, flow.server_port)).or_default() += 1;
         }
-        *self.sessions.entry(connection.data.policy.service.clone()).or_default() += 1;
+        *self.sessions.entry(connection.policy.service.clone()).or_default() += 1;
         self.live_connections += 1;
         let index = self.connections.insert(connection);
         self.by_flow.insert(flow, index);

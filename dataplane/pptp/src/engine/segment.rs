@@ -186,7 +186,7 @@ impl Engine {
                 return emitted;
             }
             // Until its first message is right nothing else is let through, strict or not.
-            let strict = connection.data.policy.strict || !connection.data.started;
+            let strict = connection.policy.strict || !connection.data.started;
             let Some(stream) = connection.stream(from) else { return emitted };
             match stream.next_message(strict) {
                 Next::Message(bytes) => emitted |= self.message(from, index, bytes, now),
@@ -247,7 +247,7 @@ impl Engine {
         let Some(connection) = self.connections.get_mut(index) else { return Verdict::Consumed };
         let right = from == Side::Server
             && segment.flags().contains(ACK)
-            && segment.ack() == connection.data.client_isn + 1
+            && segment.ack() == connection.client_isn + 1
             && segment.payload().is_empty()
             && connection.data.down.as_ref().is_none_or(|down| down.in_next() == segment.seq() + 1)
             && matches!(connection.data.state, ConnectionState::Opening | ConnectionState::AwaitingStart);
@@ -271,7 +271,7 @@ impl Engine {
 
     fn reset(&mut self, from: Side, index: u32, segment: &tcp::Packet<&[u8]>, packet: &[u8], now: Now) -> Verdict {
         let Some(connection) = self.connections.get_mut(index) else { return Verdict::Consumed };
-        let isn = connection.data.client_isn;
+        let isn = connection.client_isn;
         let (plausible, exact) = match connection.stream(from) {
             Some(stream) => (stream.is_plausible_reset(segment.seq()), !segment.seq().after(stream.in_next())),
             // A refused SYN.

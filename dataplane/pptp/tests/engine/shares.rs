@@ -146,7 +146,7 @@ fn a_client_whose_calls_end_without_end_uses_up_its_own_call_ids_only() {
 
 /// How often a connection is saved, and octets of the longest record.
 fn saved(pair: &Pair) -> (usize, usize) {
-    let records = pair.journal.iter().filter(|change| matches!(change, Change::Put(_)));
+    let records = pair.journal.iter().filter(|change| matches!(change, Change::Update(_)));
     let lengths: Vec<usize> = records.map(|record| serde_json::to_string(record).unwrap().len()).collect();
     (lengths.len(), lengths.into_iter().max().unwrap_or_default())
 }
