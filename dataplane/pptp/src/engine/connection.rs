@@ -85,6 +85,25 @@ pub(crate) struct Ended {
     pub(crate) by_reset: bool,
 }
 
+/// Who is told of the end of a connection by RST.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reset {
+    Nobody,
+    Only(Side),
+    Both,
+}
+
+impl Reset {
+    /// Whether this side is told.
+    pub(crate) fn tells(self, side: Side) -> bool {
+        match self {
+            Self::Nobody => false,
+            Self::Only(told) => told == side,
+            Self::Both => true,
+        }
+    }
+}
+
 /// The other side.
 pub(crate) fn other(side: Side) -> Side {
     match side {

@@ -1,7 +1,7 @@
 //! What is due when: retransmission, first message, silence, set-up, linger.
 
 use super::Engine;
-use super::connection::other;
+use super::connection::{Reset, other};
 use super::event::{CallEnd, CloseReason};
 use super::timers::Timer;
 use super::view::{CallState, ConnectionState};
@@ -85,7 +85,7 @@ impl Engine {
             return;
         }
         if let Some((_, reason)) = connection.data.leaving.filter(|(at, _)| *at <= now) {
-            self.close(index, reason, (true, true), now);
+            self.close(index, reason, Reset::Both, now);
             return;
         }
         for from in [Side::Client, Side::Server] {

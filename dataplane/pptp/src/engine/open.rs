@@ -1,7 +1,7 @@
 //! A client's SYN: is it admitted, and under which external port.
 
 use super::allocator::Pair;
-use super::connection::{Connection, ConnectionData, Peer};
+use super::connection::{Connection, ConnectionData, Peer, Reset};
 use super::event::{CloseReason, Event, OpenRefusal};
 use super::record::Unsaved;
 use super::view::ConnectionState;
@@ -32,7 +32,7 @@ impl Engine {
                     return self.forward_handshake(index, Side::Server, packet);
                 }
                 Some((ConnectionState::Opening, false) | (ConnectionState::Closed, _)) | None => {
-                    self.close(index, CloseReason::Replaced, (false, true), now);
+                    self.close(index, CloseReason::Replaced, Reset::Only(Side::Server), now);
                     self.forget(index);
                 }
                 Some((ConnectionState::AwaitingStart | ConnectionState::Established | ConnectionState::Closing, _)) => {
@@ -78,9 +78,12 @@ impl Engine {
         if self.live_connections >= limits.max_connections {
             return Err(OpenRefusal::MaxConnections(limits.max_connections));
         }
-        let max = admission.policy.max_sessions;
-        if max != 0 && self.sessions.get(&admission.policy.service).is_some_and(|&sessions| sessions >= max) {
-            return Err(OpenRefusal::MaxSessions(max));
+        if let Some(why) = self.sessions_are_full(&admission.policy, flow.client) {
+            return Err(why);
+        }
+        if let Some(wait) = self.patience.wait(flow, now) {
+            self.counters.silent_clients_refused += 1;
+            return Err(OpenRefusal::KeptServerWaiting(wait));
         }
         if self.half_open_clients.get(&flow.client).is_some_and(|&n| n >= limits.half_open_per_client) {
             return Err(OpenRefusal::HalfOpenClient(limits.half_open_per_client));
@@ -149,7 +152,7 @@ impl Engine {
             *self.half_open_clients.entry(flow.client).or_default() += 1;
             *self.half_open_servers.entry((flow.server, flow.server_port)).or_default() += 1;
         }
-        *self.sessions.entry(connection.policy.service.clone()).or_default() += 1;
+        self.sessions.add(&connection.policy.service, Some(flow.client));
         self.live_connections += 1;
         let index = self.connections.insert(connection);
         self.by_flow.insert(flow, index);

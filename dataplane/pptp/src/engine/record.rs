@@ -20,7 +20,7 @@ use crate::wire::Seq;
 pub enum Change {
     /// What has changed of a connection and its calls.
     Update(Box<ConnectionUpdate>),
-    /// A connection is, from now on, this, with these calls. Written by versions before 0.2, and read since.
+    /// A connection is, from now on, this, with these calls. Earlier versions wrote these; they are only read.
     Put(Box<ConnectionRecord>),
     /// The connection with this `id` is over.
     Remove(u64),

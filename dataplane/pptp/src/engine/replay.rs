@@ -90,3 +90,68 @@ impl Replay {
         (self.connections, quarantined, self.next_id)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stream::Stream;
+    use crate::types::{Flow, Policy};
+    use crate::wire::Seq;
+
+    const ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+
+    fn update(id: u64, first: bool) -> Change {
+        let text = r#"{"state":"opening","client":{"window":1},"server":{"window":1},"started":false,"connected":1,"seen":[1,1],"up":"#;
+        let text = format!("{text}{}}}", serde_json::to_string(&Stream::new(Seq(1))).unwrap_or_default());
+        let policy = Policy {
+            rule: "pos/tills".into(),
+            service: "pos/pptp".into(),
+            alg: "pos/alg".into(),
+            echo_timeout_ms: 0,
+            idle_timeout_ms: 0,
+            max_calls: 0,
+            max_sessions: 0,
+            strict: true,
+        };
+        let opened = Opened {
+            flow: Flow { client: ADDRESS, client_port: id as u16, server: ADDRESS, server_port: 1723 },
+            external: ADDRESS,
+            external_port: id as u16,
+            policy: policy.into(),
+            client_isn: Seq(1),
+            created: Now(1),
+        };
+        Change::Update(Box::new(ConnectionUpdate {
+            id,
+            opened: first.then_some(opened),
+            data: serde_json::from_str(&text).expect("what may be left out is"),
+            calls: Vec::new(),
+            over: Vec::new(),
+        }))
+    }
+
+    #[test]
+    fn what_is_over_is_not_kept_and_a_connection_whose_first_line_is_lost_is_none() {
+        let mut replay = Replay::new(Now(1_000));
+        for id in 1..500 {
+            replay.apply(update(id, true));
+            replay.apply(update(id, false));
+            replay.apply(Change::Remove(id));
+            let what = QuarantinedWhat::CallId(id as u16);
+            replay.apply(Change::Quarantine(Quarantined {
+                external: ADDRESS,
+                server: ADDRESS,
+                what,
+                until: Now(id * 4),
+            }));
+        }
+        replay.apply(update(500, true));
+        replay.apply(update(600, false));
+        let (connections, quarantined, next_id) = replay.into_parts();
+        assert_eq!((connections.into_keys().collect::<Vec<_>>(), next_id), (vec![500], 601));
+        assert_eq!(
+            quarantined.map(|entry| entry.until.0).collect::<Vec<_>>(),
+            (251..500).map(|id| id * 4).collect::<Vec<_>>()
+        );
+    }
+}

@@ -153,12 +153,13 @@ impl Engine {
         let Some(connection) = self.connections.get_mut(index) else { return };
         connection.unsaved.told = false;
         let old = std::mem::replace(&mut connection.policy, Arc::clone(&new));
-        super::ids::one_less(&mut self.sessions, &old.service);
-        *self.sessions.entry(new.service.clone()).or_default() += 1;
+        let client = Some(connection.flow.client);
+        self.sessions.take_off(&old.service, client);
+        self.sessions.add(&new.service, client);
         let calls: Vec<u32> = self.calls.of_connection(index).collect();
         for call in calls {
-            super::ids::one_less(&mut self.calls_of_alg, &old.alg);
-            *self.calls_of_alg.entry(new.alg.clone()).or_default() += 1;
+            self.calls_of_alg.take_off(&old.alg, client);
+            self.calls_of_alg.add(&new.alg, client);
             self.arm_call(call);
         }
         self.arm(index);

@@ -54,7 +54,7 @@ impl Shared {
             lent.push(call.translated_id);
         }
         let cx = &mut Cx { engine, now };
-        cx.engine.count_session(&policy.service);
+        cx.engine.count_session(&policy.service, flow.client);
         let policy = self.policies.intern(policy);
         let key = GroupKey {
             external,
