@@ -1,4 +1,5 @@
-//! Every number that bounds the engine, with its default and the reason for it.
+//! Every number that bounds the engine, with its default and the reason for it; but for how long a silent client waits
+//! (patience.rs) and how much of a limit one client may have (shares.rs).
 
 use serde::{Deserialize, Serialize};
 

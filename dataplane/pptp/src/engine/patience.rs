@@ -2,6 +2,7 @@
 //!
 //! pptpd serves nobody else while it waits for the first packet of a connection, so a client that connects and says nothing, again
 //! and again, would keep all others out. A connection that gets to its first message is no offence, however many there are at once.
+//! Not saved: after a restart everybody has done nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;

@@ -69,7 +69,9 @@ impl Replay {
         }
         if let Some(known) = self.connections.get_mut(&id) {
             known.calls.extend(calls);
-            known.calls.retain(|number, _| !over.contains(number));
+            for number in over {
+                known.calls.remove(&number);
+            }
         }
     }
 
