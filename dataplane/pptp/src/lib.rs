@@ -19,7 +19,7 @@ pub mod wire;
 
 pub use engine::{
     CallDirection, CallEnd, CallIds, CallRefusal, CallState, CallView, CallsByObject, Change, CloseReason,
-    ConnectionRecord, ConnectionState, ConnectionView, Counters, Engine, Event, Limits, OpenRefusal, Quarantined,
-    QuarantinedWhat, Seen, Severity, Traffic,
+    ConnectionRecord, ConnectionState, ConnectionUpdate, ConnectionView, Counters, Engine, Event, Limits, OpenRefusal,
+    Quarantined, QuarantinedWhat, Replay, Seen, Severity, Traffic,
 };
 pub use types::*;

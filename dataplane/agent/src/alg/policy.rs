@@ -73,18 +73,33 @@ pub fn server_ports(config: &NodeConfig) -> Vec<PortRange> {
 #[must_use]
 pub fn beyond(config: &NodeConfig, mut live: Peers) -> Peers {
     let with_alg = |rule: &&Rule| config.alg_services_of(rule).next().is_some();
-    let servers: Vec<Ipv4Net> =
-        config.rules.iter().filter(with_alg).flat_map(|rule| rule.destinations.iter().copied()).collect();
-    live.servers.retain(|server| !servers.iter().any(|net| net.contains(server)));
+    let servers = config.rules.iter().filter(with_alg).flat_map(|rule| rule.destinations.iter().copied());
+    let servers = Nets::new(servers);
+    live.servers.retain(|server| !servers.contain(server));
     let chain_with_alg =
         |list: &Vec<u32>| list.iter().filter_map(|index| config.rules.get(*index as usize)).any(|rule| with_alg(&rule));
     let chains: Vec<bool> = config.chains.iter().map(chain_with_alg).collect();
     let of = |source: &Source| chains.get(source.chain as usize) == Some(&true);
-    let clients: Vec<Ipv4Net> = config.sources.iter().filter(|source| of(source)).map(|source| source.net).collect();
-    live.clients.retain(|client| !clients.iter().any(|net| net.contains(client)));
+    let clients = Nets::new(config.sources.iter().filter(|source| of(source)).map(|source| source.net));
+    live.clients.retain(|client| !clients.contain(client));
     let ports = server_ports(config);
     live.ports.retain(|port| !ports.iter().any(|range| (range.first..=range.last).contains(port)));
     live
+}
+
+/// Nets, found by halving: clients and sources are as many as pods.
+struct Nets(Vec<Ipv4Net>);
+
+impl Nets {
+    fn new(nets: impl Iterator<Item = Ipv4Net>) -> Self {
+        // Sorted, and none within another.
+        Self(Ipv4Net::aggregate(&nets.collect()))
+    }
+
+    fn contain(&self, address: &Ipv4Addr) -> bool {
+        let before = self.0.partition_point(|net| net.network() <= *address);
+        self.0.get(..before).and_then(<[Ipv4Net]>::last).is_some_and(|net| net.contains(address))
+    }
 }
 
 /// One destination for each way the ALG's traffic is likely to take, at most `limit`: asked for before the first connection, so that
@@ -250,6 +265,21 @@ pub(crate) mod tests {
         assert_eq!(beyond(&config, live.clone()), found);
         config.services[0].alg = None;
         assert_eq!(beyond(&config, live.clone()), live);
+    }
+
+    #[test]
+    fn an_address_is_in_nets_when_it_is_in_one_of_them_however_they_overlap() {
+        let nets = ["10.0.1.0/24", "10.0.0.0/24", "10.0.1.128/25", "10.0.4.7/32", "192.0.2.0/31", "192.0.2.2/31"];
+        let nets: Vec<Ipv4Net> = nets.iter().map(|net| net.parse().unwrap()).collect();
+        let found = Nets::new(nets.iter().copied());
+        for address in ["9.255.255.255", "10.0.0.0", "10.0.1.200", "10.0.2.0", "10.0.4.6", "10.0.4.7", "10.0.4.8"]
+            .iter()
+            .chain(&["192.0.1.255", "192.0.2.0", "192.0.2.3", "192.0.2.4", "255.255.255.255", "0.0.0.0"])
+        {
+            let address: Ipv4Addr = address.parse().unwrap();
+            assert_eq!(found.contain(&address), nets.iter().any(|net| net.contains(&address)), "{address}");
+        }
+        assert!(!Nets::new([].into_iter()).contain(&Ipv4Addr::UNSPECIFIED));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use callgate_pptp::{Change, Engine, Limits};
+use callgate_pptp::{Engine, Limits, Replay};
 use rand::TryRngCore;
 
 use super::SharedKernel;
@@ -47,7 +47,9 @@ impl From<&Common> for Ways {
 /// # Errors
 /// When the journal cannot be read or written, or no netlink socket be opened.
 pub(crate) fn take_over(ways: &Ways, options: &Options, state: &StateDir, shared: &SharedKernel) -> Result<Setup> {
-    let (journal, changes, damages) = Journal::open::<Change>(state.path()).context("reading the journal")?;
+    let mut replay = Replay::new(clock::now());
+    let (journal, damages) =
+        Journal::open(state.path(), |change| replay.apply(change)).context("reading the journal")?;
     for damage in damages {
         tracing::error!(file = damage.file, line = damage.line, "the journal is damaged: {}", damage.problem);
     }
@@ -57,7 +59,7 @@ pub(crate) fn take_over(ways: &Ways, options: &Options, state: &StateDir, shared
     };
     let random = || rand::rngs::OsRng.try_next_u64().context("asking the kernel for randomness");
     let seed = random()?;
-    let engine = Engine::restore(limits, seed, changes, clock::now());
+    let engine = Engine::resume(limits, seed, replay, clock::now());
     tracing::info!(connections = engine.connection_count(), calls = engine.call_count(), "taken over from the journal");
     Ok(Setup {
         engine,

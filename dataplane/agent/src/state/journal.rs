@@ -6,6 +6,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, BufWriter, Write};
+use std::ops::AddAssign;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
@@ -18,8 +19,11 @@ use super::file::create;
 const SNAPSHOT: &str = "calls.snapshot";
 const LOG: &str = "calls.log.";
 
-/// A log shorter than this is not worth compacting, lines.
-const SHORT: usize = 4096;
+/// A log shorter than this is not worth compacting: lines, and octets.
+const SHORT: (u64, u64) = (4096, 4 << 20);
+
+/// A log is compacted when it is so many times as long as the snapshot before it.
+const TIMES: u64 = 4;
 
 /// First line of a snapshot.
 #[derive(Serialize, Deserialize)]
@@ -33,9 +37,23 @@ pub struct Damage {
     /// Name of the file in the state directory.
     pub file: String,
     /// From 1.
-    pub line: usize,
+    pub line: u64,
     /// What is wrong with it.
     pub problem: String,
+}
+
+/// How long a file is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Size {
+    lines: u64,
+    octets: u64,
+}
+
+impl AddAssign for Size {
+    fn add_assign(&mut self, more: Self) {
+        self.lines += more.lines;
+        self.octets += more.octets;
+    }
 }
 
 /// The open journal.
@@ -44,40 +62,39 @@ pub struct Journal {
     dir: PathBuf,
     number: u64,
     log: File,
-    /// Lines in the current log.
-    lines: usize,
-    /// Bytes of them: whatever is behind these was written only in part.
+    /// Octets of the current log: whatever is behind these was written only in part.
     length: u64,
-    /// Entries of the last snapshot.
-    snapshot: usize,
+    /// All logs behind the snapshot.
+    logs: Size,
+    /// The last snapshot.
+    snapshot: Size,
     pending: Vec<u8>,
-    pending_lines: usize,
+    pending_lines: u64,
     /// Something could not be written: only a new snapshot makes the files whole again.
     incomplete: bool,
-    compaction: Option<JoinHandle<io::Result<()>>>,
+    compaction: Option<JoinHandle<io::Result<Size>>>,
     /// How a compaction has ended that nobody was told of yet.
     failed: Option<io::Error>,
 }
 
 impl Journal {
-    /// Reads what is there and opens it for more. A last line without its end (the process died while writing it, so it
-    /// never took effect) is cut off silently; any other line that cannot be read is skipped and reported.
+    /// Reads what is there, entry by entry, and opens it for more. No more than a line is kept of it. A last line without its end
+    /// (the process died while writing it, so it never took effect) is cut off silently; any other line that cannot be read is
+    /// skipped and reported.
     ///
     /// # Errors
     /// When files cannot be read or written.
-    pub fn open<T: DeserializeOwned>(dir: &Path) -> io::Result<(Self, Vec<T>, Vec<Damage>)> {
-        let mut entries = Vec::new();
+    pub fn open<T: DeserializeOwned>(dir: &Path, mut each: impl FnMut(T)) -> io::Result<(Self, Vec<Damage>)> {
         let mut damages = Vec::new();
-        let first = read_snapshot(&dir.join(SNAPSHOT), &mut entries, &mut damages)?;
-        let snapshot = entries.len();
-        let mut lines = 0;
+        let (first, snapshot) = read_snapshot(&dir.join(SNAPSHOT), &mut each, &mut damages)?;
+        let mut behind = Size::default();
         let mut number = first;
         for log in logs(dir)? {
             if log < first {
                 // Compaction died before it could remove it.
                 fs::remove_file(dir.join(format!("{LOG}{log}")))?;
             } else {
-                lines = read_lines(&dir.join(format!("{LOG}{log}")), 0, &mut entries, &mut damages)?;
+                behind += read_lines(&dir.join(format!("{LOG}{log}")), 0, &mut each, &mut damages)?;
                 number = log;
             }
         }
@@ -87,8 +104,8 @@ impl Journal {
             dir: dir.to_owned(),
             number,
             log,
-            lines,
             length,
+            logs: behind,
             snapshot,
             pending: Vec::new(),
             pending_lines: 0,
@@ -96,7 +113,7 @@ impl Journal {
             compaction: None,
             failed: None,
         };
-        Ok((journal, entries, damages))
+        Ok((journal, damages))
     }
 
     /// Adds an entry to what the next `flush` writes.
@@ -119,9 +136,10 @@ impl Journal {
             return Ok(());
         }
         let result = self.log.write_all(&self.pending);
-        self.lines += self.pending_lines;
+        let written = Size { lines: self.pending_lines, octets: self.pending.len() as u64 };
+        self.logs += written;
         match &result {
-            Ok(()) => self.length += self.pending.len() as u64,
+            Ok(()) => self.length += written.octets,
             // The next entry must not be read as the end of this one.
             Err(_) => drop(self.log.set_len(self.length)),
         }
@@ -139,7 +157,9 @@ impl Journal {
         {
             self.failed = Some(error);
         }
-        self.compaction.is_none() && (self.incomplete || self.lines > SHORT.max(4 * self.snapshot))
+        let long = self.logs.lines > SHORT.0.max(TIMES * self.snapshot.lines)
+            || self.logs.octets > SHORT.1.max(TIMES * self.snapshot.octets);
+        self.compaction.is_none() && (self.incomplete || long)
     }
 
     /// Begins a new log and, in the background, replaces everything before it by a snapshot of `entries`, which must be the state
@@ -154,8 +174,7 @@ impl Journal {
         // A rest of a run that died during its own compaction.
         self.log = create(&self.dir.join(format!("{LOG}{number}"))).and_then(|_| open_log(&self.dir, number))?;
         self.number = number;
-        (self.lines, self.length) = (0, 0);
-        self.snapshot = entries.len();
+        (self.logs, self.length) = (Size::default(), 0);
         let dir = self.dir.clone();
         let thread = std::thread::Builder::new().name("compaction".into());
         self.compaction = Some(thread.spawn(move || write_snapshot(&dir, number, &entries))?);
@@ -171,7 +190,8 @@ impl Journal {
         let Some(thread) = self.compaction.take() else { return Ok(()) };
         let result = thread.join().unwrap_or_else(|_| Err(io::Error::other("the compaction thread panicked")));
         self.incomplete |= result.is_err();
-        result
+        self.snapshot = result?;
+        Ok(())
     }
 }
 
@@ -197,7 +217,7 @@ fn logs(dir: &Path) -> io::Result<Vec<u64>> {
     Ok(numbers)
 }
 
-fn write_snapshot<T: Serialize>(dir: &Path, log: u64, entries: &[T]) -> io::Result<()> {
+fn write_snapshot<T: Serialize>(dir: &Path, log: u64, entries: &[T]) -> io::Result<Size> {
     let temporary = dir.join("calls.snapshot.new");
     let mut file = BufWriter::new(create(&temporary)?);
     serde_json::to_writer(&mut file, &Header { log })?;
@@ -206,20 +226,25 @@ fn write_snapshot<T: Serialize>(dir: &Path, log: u64, entries: &[T]) -> io::Resu
         serde_json::to_writer(&mut file, entry)?;
         file.write_all(b"\n")?;
     }
-    file.into_inner().map_err(io::IntoInnerError::into_error)?;
+    let file = file.into_inner().map_err(io::IntoInnerError::into_error)?;
+    let size = Size { lines: entries.len() as u64, octets: file.metadata()?.len() };
     fs::rename(temporary, dir.join(SNAPSHOT))?;
     for old in logs(dir)?.into_iter().filter(|n| *n < log) {
         fs::remove_file(dir.join(format!("{LOG}{old}")))?;
     }
-    Ok(())
+    Ok(size)
 }
 
-/// Returns the number of the log that follows; 0 without a snapshot.
-fn read_snapshot<T: DeserializeOwned>(path: &Path, entries: &mut Vec<T>, damages: &mut Vec<Damage>) -> io::Result<u64> {
+/// Returns the number of the log that follows, 0 without a snapshot, and how long the snapshot is.
+fn read_snapshot<T: DeserializeOwned>(
+    path: &Path,
+    each: &mut impl FnMut(T),
+    damages: &mut Vec<Damage>,
+) -> io::Result<(u64, Size)> {
     let mut first = Vec::new();
     match File::open(path) {
         Ok(file) => BufReader::new(file).read_until(b'\n', &mut first)?,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(0),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok((0, Size::default())),
         Err(e) => return Err(e),
     };
     let log = match serde_json::from_slice::<Header>(&first) {
@@ -230,37 +255,35 @@ fn read_snapshot<T: DeserializeOwned>(path: &Path, entries: &mut Vec<T>, damages
             0
         }
     };
-    read_lines(path, 1, entries, damages)?;
-    Ok(log)
+    Ok((log, read_lines(path, 1, each, damages)?))
 }
 
-/// Reads entries after the first `skip` lines; returns how many lines there are.
+/// Reads entries after the first `skip` lines; returns how long the file is without a last line that has no end.
 fn read_lines<T: DeserializeOwned>(
     path: &Path,
-    skip: usize,
-    entries: &mut Vec<T>,
+    skip: u64,
+    each: &mut impl FnMut(T),
     damages: &mut Vec<Damage>,
-) -> io::Result<usize> {
-    let bytes = fs::read(path)?;
-    let whole = bytes.iter().rposition(|b| *b == b'\n').map_or(0, |end| end + 1);
-    if whole < bytes.len() {
-        OpenOptions::new().write(true).open(path)?.set_len(whole as u64)?;
-    }
-    let mut lines = 0;
-    for line in bytes[..whole].split_inclusive(|b| *b == b'\n') {
-        lines += 1;
-        if lines <= skip {
-            continue;
+) -> io::Result<Size> {
+    let (mut file, mut line, mut size) = (BufReader::new(File::open(path)?), Vec::new(), Size::default());
+    while file.read_until(b'\n', &mut line)? > 0 {
+        if line.last() != Some(&b'\n') {
+            OpenOptions::new().write(true).open(path)?.set_len(size.octets)?;
+            break;
         }
-        match serde_json::from_slice(line) {
-            Ok(entry) => entries.push(entry),
-            Err(e) => {
-                let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-                damages.push(Damage { file, line: lines, problem: e.to_string() });
+        size += Size { lines: 1, octets: line.len() as u64 };
+        if size.lines > skip {
+            match serde_json::from_slice(&line) {
+                Ok(entry) => each(entry),
+                Err(e) => {
+                    let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                    damages.push(Damage { file, line: size.lines, problem: e.to_string() });
+                }
             }
         }
+        line.clear();
     }
-    Ok(lines)
+    Ok(size)
 }
 
 #[cfg(test)]

@@ -3,7 +3,13 @@
 use super::*;
 
 fn open(dir: &Path) -> (Journal, Vec<u32>, Vec<Damage>) {
-    Journal::open(dir).unwrap()
+    open_as(dir)
+}
+
+fn open_as<T: DeserializeOwned>(dir: &Path) -> (Journal, Vec<T>, Vec<Damage>) {
+    let mut entries = Vec::new();
+    let (journal, damages) = Journal::open(dir, |entry| entries.push(entry)).unwrap();
+    (journal, entries, damages)
 }
 
 fn files(dir: &Path) -> Vec<String> {
@@ -41,13 +47,13 @@ fn a_torn_tail_is_cut_off_at_every_byte_and_writing_goes_on_behind_it() {
     for cut in 0..=whole.len() {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("calls.log.0"), &whole[..cut]).unwrap();
-        let (mut journal, entries, damages) = Journal::open::<(u32, u32)>(dir.path()).unwrap();
+        let (mut journal, entries, damages) = open_as::<(u32, u32)>(dir.path());
         let expected: Vec<_> = [(1, 10), (2, 20), (3, 30)].into_iter().take(cut / 7).collect();
         assert_eq!((&entries, damages), (&expected, vec![]), "cut at {cut}");
         journal.append(&(9u32, 9u32));
         journal.flush().unwrap();
         drop(journal);
-        let (_, after, damages) = Journal::open::<(u32, u32)>(dir.path()).unwrap();
+        let (_, after, damages) = open_as::<(u32, u32)>(dir.path());
         assert_eq!((after, damages), ([expected, vec![(9, 9)]].concat(), vec![]), "cut at {cut}");
     }
 }
@@ -104,7 +110,7 @@ fn a_crash_before_the_snapshot_leaves_both_logs_and_after_it_only_the_newer() {
 fn a_long_log_wants_compaction_and_a_fresh_snapshot_does_not() {
     let dir = tempfile::tempdir().unwrap();
     let (mut journal, ..) = open(dir.path());
-    for n in 0..=SHORT as u32 {
+    for n in 0..=SHORT.0 as u32 {
         assert!(!journal.wants_compaction());
         journal.append(&n);
         journal.flush().unwrap();
@@ -113,6 +119,31 @@ fn a_long_log_wants_compaction_and_a_fresh_snapshot_does_not() {
     journal.compact(vec![0u32]).unwrap();
     journal.finish_compaction().unwrap();
     assert!(!journal.wants_compaction());
+}
+
+#[test]
+fn a_log_of_few_long_lines_wants_compaction_unless_the_snapshot_is_as_long() {
+    let dir = tempfile::tempdir().unwrap();
+    let mebibyte = "x".repeat(1 << 20);
+    let (mut journal, ..) = open_as::<String>(dir.path());
+    let lines_until_compaction = |journal: &mut Journal| {
+        let mut lines = 0;
+        while !journal.wants_compaction() {
+            journal.append(&mebibyte);
+            journal.flush().unwrap();
+            lines += 1;
+        }
+        lines
+    };
+    assert_eq!(lines_until_compaction(&mut journal), 4);
+    journal.compact(vec![mebibyte.clone(); 2]).unwrap();
+    journal.finish_compaction().unwrap();
+    assert_eq!(lines_until_compaction(&mut journal), 9);
+    // So it is when it is opened again, whichever log the lines are in.
+    drop(journal);
+    fs::write(dir.path().join("calls.log.2"), "").unwrap();
+    let (mut journal, entries, _) = open_as::<String>(dir.path());
+    assert_eq!((entries.len(), journal.wants_compaction()), (11, true));
 }
 
 /// The disk is full.
@@ -174,7 +205,7 @@ fn a_write_that_failed_halfway_leaves_no_line_that_the_next_one_would_continue()
         nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).unwrap();
         mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).unwrap();
         mount(Some("tmpfs"), &path, Some("tmpfs"), MsFlags::empty(), Some("size=8k")).unwrap();
-        let (mut journal, ..) = Journal::open::<String>(&path).unwrap();
+        let (mut journal, ..) = open_as::<String>(&path);
         for entry in ["first".to_owned(), "x".repeat(9_000), "last".to_owned()] {
             journal.append(&entry);
             assert_eq!(journal.flush().is_ok(), entry.len() < 9_000);
@@ -192,6 +223,6 @@ proptest::proptest! {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("calls.log.0"), log).unwrap();
         fs::write(dir.path().join("calls.snapshot"), snapshot).unwrap();
-        let _ = Journal::open::<u32>(dir.path()).unwrap();
+        let _ = open(dir.path());
     }
 }

@@ -60,9 +60,19 @@ impl Meter {
         }
     }
 
+    fn is_unused(&self) -> bool {
+        self.traffic == Traffic::default()
+    }
+
     /// The next sequence number may be any.
     pub(crate) fn forget_sequence(&mut self) {
         self.next = None;
+    }
+
+    /// Much may have passed since it was saved: nobody is taken to have been silent before `now`.
+    pub(crate) fn resume(&mut self, now: Now) {
+        self.forget_sequence();
+        self.last_payload = now;
     }
 }
 
@@ -73,6 +83,8 @@ pub(crate) struct Call {
     pub(crate) serial: u64,
     /// Index of its connection.
     pub(crate) connection: u32,
+    /// Its name in the journal, among the calls of its connection.
+    pub(crate) number: u32,
     pub(crate) client: Ipv4Addr,
     pub(crate) external: Ipv4Addr,
     pub(crate) server: Ipv4Addr,
@@ -91,15 +103,20 @@ pub(crate) struct CallData {
     pub(crate) direction: CallDirection,
     pub(crate) state: CallState,
     /// The PNS's id as the client chose it, and what the server knows in its place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) pns: Option<PnsId>,
     /// The PAC's (server's) id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) pac: Option<u16>,
     pub(crate) created: Now,
+    #[serde(default, with = "total", skip_serializing_if = "Meter::is_unused")]
     pub(crate) up: Meter,
+    #[serde(default, with = "total", skip_serializing_if = "Meter::is_unused")]
     pub(crate) down: Meter,
     /// When the last GRE of any kind passed.
     pub(crate) last_seen: Now,
     /// When the client asked for its end; the server may still have to say its part.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) clearing: Option<Now>,
 }
 
@@ -131,6 +148,26 @@ impl CallData {
     pub(crate) fn last_payload(&self) -> (Now, Side) {
         let (up, down) = (self.up.last_payload, self.down.last_payload);
         (up.max(down), if up <= down { Side::Client } else { Side::Server })
+    }
+}
+
+/// Of a meter only what passed is saved: what would come next, and who has been silent since when, nobody knows after a restart.
+mod total {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::{Meter, Traffic};
+
+    #[derive(Serialize, Deserialize)]
+    struct Total {
+        traffic: Traffic,
+    }
+
+    pub(super) fn serialize<S: Serializer>(meter: &Meter, serializer: S) -> Result<S::Ok, S::Error> {
+        Total { traffic: meter.traffic }.serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Meter, D::Error> {
+        Total::deserialize(deserializer).map(|total| Meter { traffic: total.traffic, ..Meter::default() })
     }
 }
 

@@ -59,10 +59,10 @@ impl Calls {
         }
     }
 
-    /// Adds a call; its ids are entered as far as they are known.
+    /// Adds a call, with its connection and its number there; its ids are entered as far as they are known.
     pub(crate) fn insert(
         &mut self,
-        connection: u32,
+        (connection, number): (u32, u32),
         (client, external, server): (Ipv4Addr, Ipv4Addr, Ipv4Addr),
         data: CallData,
     ) -> u32 {
@@ -73,6 +73,7 @@ impl Calls {
         let index = self.slab.insert(Call {
             serial,
             connection,
+            number,
             client,
             external,
             server,
@@ -180,6 +181,12 @@ impl Calls {
     /// The calls of a connection.
     pub(crate) fn of_connection(&self, connection: u32) -> impl Iterator<Item = u32> + '_ {
         self.owner.range((connection, 0)..=(connection, u32::MAX)).map(|&(_, index)| index)
+    }
+
+    /// The call of a connection behind this one; behind the last comes the first.
+    pub(crate) fn behind(&self, connection: u32, index: u32) -> Option<u32> {
+        let behind = self.owner.range((connection, index.saturating_add(1))..=(connection, u32::MAX)).next();
+        behind.map(|&(_, index)| index).or_else(|| self.of_connection(connection).next())
     }
 
     /// Whether the call at this index still is the one with this serial number.

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::call::CallData;
 use super::event::CloseReason;
+use super::record::Unsaved;
 use super::view::ConnectionState;
 use crate::stream::Stream;
-use crate::types::{Flow, Now, Policy, Side};
+use crate::types::{Flow, Now, Policy, Side, is_default};
 use crate::wire::{Seq, tcp};
 
 /// What the next segment made in a side's name is modelled on.
@@ -18,30 +18,29 @@ pub(crate) struct Peer {
     /// Its last window, unscaled.
     pub(crate) window: u16,
     /// Its last timestamp value and echo, where the connection uses them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) timestamps: Option<(u32, u32)>,
     /// Its last type of service.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub(crate) tos: u8,
 }
 
-/// The part of a connection that is saved.
+/// The part of a connection that changes with its messages, and is saved with each of them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ConnectionData {
     pub(crate) state: ConnectionState,
-    #[serde(with = "shared")]
-    pub(crate) policy: Arc<Policy>,
-    /// The client's initial sequence number.
-    pub(crate) client_isn: Seq,
     /// Client to server.
     pub(crate) up: Stream,
     /// Server to client; `None` until its SYN.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) down: Option<Stream>,
     pub(crate) client: Peer,
     pub(crate) server: Peer,
     /// The client's Start-Control-Connection-Request was whole and valid.
     pub(crate) started: bool,
     /// Who sent FIN first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) first_fin: Option<Side>,
-    pub(crate) created: Now,
     /// When the TCP handshake was complete.
     #[serde(default)]
     pub(crate) connected: Now,
@@ -50,9 +49,6 @@ pub(crate) struct ConnectionData {
     /// We have said goodbye to both sides: when it is reset unless they close before, and why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) leaving: Option<(Now, CloseReason)>,
-    /// Saved with the connection, live in the call table.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(crate) calls: Vec<CallData>,
 }
 
 /// A connection as the engine holds it.
@@ -62,7 +58,15 @@ pub(crate) struct Connection {
     pub(crate) flow: Flow,
     pub(crate) external: Ipv4Addr,
     pub(crate) external_port: u16,
+    pub(crate) policy: Arc<Policy>,
+    /// The client's initial sequence number.
+    pub(crate) client_isn: Seq,
+    pub(crate) created: Now,
     pub(crate) data: ConnectionData,
+    /// What of it the journal does not have.
+    pub(crate) unsaved: Unsaved,
+    /// The number its next call gets in the journal.
+    pub(crate) next_call: u32,
     /// No time-out of silence strikes before this (after a restart).
     pub(crate) grace: Now,
     /// When it ended; it stays for retransmissions.
@@ -79,6 +83,25 @@ pub(crate) struct Ended {
     pub(crate) at: Now,
     /// By RST: who did not hear it, is told again. Otherwise retransmissions of FIN still pass.
     pub(crate) by_reset: bool,
+}
+
+/// Who is told of the end of a connection by RST.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reset {
+    Nobody,
+    Only(Side),
+    Both,
+}
+
+impl Reset {
+    /// Whether this side is told.
+    pub(crate) fn tells(self, side: Side) -> bool {
+        match self {
+            Self::Nobody => false,
+            Self::Only(told) => told == side,
+            Self::Both => true,
+        }
+    }
 }
 
 /// The other side.
@@ -181,22 +204,5 @@ impl Connection {
             Side::Client => ((server, server_port), (client, client_port)),
             Side::Server => ((self.external, self.external_port), (server, server_port)),
         }
-    }
-}
-
-/// A policy is saved with each connection that has it, and shared again when it is read back.
-mod shared {
-    use std::sync::Arc;
-
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-    use crate::types::Policy;
-
-    pub(super) fn serialize<S: Serializer>(policy: &Arc<Policy>, serializer: S) -> Result<S::Ok, S::Error> {
-        policy.as_ref().serialize(serializer)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<Policy>, D::Error> {
-        Policy::deserialize(deserializer).map(Arc::new)
     }
 }

@@ -101,6 +101,8 @@ counters! {
         connections_closed,
         /// Connections refused: no rule, no route, limits, no port.
         connections_refused,
+        /// Of those refused: the client had kept the server waiting for a first message again and again.
+        silent_clients_refused,
         /// Connections reset because their first message did not come in time.
         first_message_timeouts,
         /// Control messages passed on, client to server.

@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
 use super::Engine;
+use super::connection::Reset;
 use super::event::CloseReason;
-use crate::types::Now;
+use crate::types::{Now, Side};
 
 impl Engine {
     /// Ends every connection of these clients with its calls. Servers are told by RST; nothing is sent to the address, which
@@ -21,8 +22,9 @@ impl Engine {
             .map(|(index, _)| index)
             .collect();
         for index in theirs {
-            self.close(index, CloseReason::ClientGone, (false, true), now);
+            self.close(index, CloseReason::ClientGone, Reset::Only(Side::Server), now);
         }
         self.allocator.disown(gone);
+        self.patience.disown(gone);
     }
 }

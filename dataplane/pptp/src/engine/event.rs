@@ -38,6 +38,10 @@ pub enum OpenRefusal {
     NotAdmitted(Refusal),
     /// `maxSessions` of the service is reached.
     MaxSessions(u32),
+    /// `maxSessions` is nearly reached, and this client has so many.
+    ShareOfSessions(u32),
+    /// Connections of this client to this server ended without their first message; none is let through for so many ms.
+    KeptServerWaiting(u64),
     /// `Limits::max_connections` is reached.
     MaxConnections(u32),
     /// Too many connections of this client wait for their first message.
@@ -65,8 +69,6 @@ pub enum CloseReason {
     Malformed(Side),
     /// No control traffic for the echo time-out; who had been silent for longer.
     EchoTimeout(Side),
-    /// The last call had no user traffic for the idle time-out.
-    IdleTimeout,
     /// No call and no traffic.
     Unused,
     /// One side had closed and the other never did.
@@ -79,8 +81,6 @@ pub enum CloseReason {
     ClientGone,
     /// A new SYN with the same addresses and ports.
     Replaced,
-    /// The only call it was opened for was refused.
-    CallRefused,
 }
 
 /// Why a call was refused by the gateway itself.
@@ -94,6 +94,8 @@ pub enum CallRefusal {
     CallsOfConnection(u32),
     /// `maxCalls` of the PptpAlg is reached.
     MaxCalls(u32),
+    /// `maxCalls` is nearly reached, and this client has so many.
+    Share(u32),
 }
 
 /// Why a call ended.
@@ -249,11 +251,9 @@ impl CloseReason {
             Self::FirstMessageTimeout
             | Self::Malformed(_)
             | Self::EchoTimeout(_)
-            | Self::IdleTimeout
             | Self::HalfClosed
             | Self::Unresponsive(_)
-            | Self::RuleRemoved
-            | Self::CallRefused => Severity::Warn,
+            | Self::RuleRemoved => Severity::Warn,
         }
     }
 }
@@ -292,6 +292,14 @@ impl fmt::Display for OpenRefusal {
             Self::NotAdmitted(Refusal::NoRule) => f.write_str("no NAT rule with a PPTP ALG matches"),
             Self::NotAdmitted(Refusal::NoRoute) => f.write_str("no route to the server, or no address on it"),
             Self::MaxSessions(n) => write!(f, "the service's maxSessions of {n} is reached"),
+            Self::ShareOfSessions(n) => {
+                write!(f, "the service's maxSessions is nearly reached, and this client has its share of it: {n}")
+            }
+            Self::KeptServerWaiting(ms) => write!(
+                f,
+                "connections of this client to this server ended without a first message, and it serves nobody else while it waits \
+                 for one: refused for {ms} ms more"
+            ),
             Self::MaxConnections(n) => write!(f, "this node carries {n} control connections, its limit"),
             Self::HalfOpenClient(n) => write!(f, "{n} connections of this client wait for their first message"),
             Self::HalfOpenServer(n) => write!(f, "{n} connections to this server wait for their first message"),
@@ -310,14 +318,12 @@ impl fmt::Display for CloseReason {
             Self::FirstMessageTimeout => f.write_str("the client's first message did not come in time"),
             Self::Malformed(by) => write!(f, "malformed message from the {}", side(*by)),
             Self::EchoTimeout(by) => write!(f, "echoTimeout: no control traffic, the {} silent for longest", side(*by)),
-            Self::IdleTimeout => f.write_str("idleTimeout: its last call carried no user traffic"),
             Self::Unused => f.write_str("no call and no traffic"),
             Self::HalfClosed => f.write_str("one side closed, the other never did"),
             Self::Unresponsive(by) => write!(f, "the {} acknowledges nothing any more", side(*by)),
             Self::RuleRemoved => f.write_str("the rule that allowed it is gone"),
             Self::ClientGone => f.write_str("the client is gone; its address may be somebody else's now"),
             Self::Replaced => f.write_str("replaced by a new connection from the same port"),
-            Self::CallRefused => f.write_str("its only call was refused"),
         }
     }
 }
@@ -329,6 +335,9 @@ impl fmt::Display for CallRefusal {
             Self::CallIdsOfClient(n) => write!(f, "this client has {n} Call IDs, in use or resting, its limit"),
             Self::CallsOfConnection(n) => write!(f, "this control connection has {n} calls, its limit"),
             Self::MaxCalls(n) => write!(f, "the PptpAlg's maxCalls of {n} is reached"),
+            Self::Share(n) => {
+                write!(f, "the PptpAlg's maxCalls is nearly reached, and this client has its share of it: {n}")
+            }
         }
     }
 }

@@ -162,28 +162,7 @@ impl Engine {
             }
         };
         for translated in senders {
-            let quoted = packet.get(..ip.header_len() + 8).unwrap_or(packet);
-            let error = icmp::Repr::fragmentation_needed(mtu, quoted);
-            let header = ipv4::Repr {
-                src: translated.outer_src,
-                dst: translated.outer_dst,
-                protocol: ipv4::PROTOCOL_ICMP,
-                tos: 0,
-                ttl: TTL,
-                id: 0,
-                dont_fragment: false,
-                payload_len: error.buffer_len(),
-            };
-            let mut bytes = vec![0; header.buffer_len() + error.buffer_len()];
-            let (head, body) = bytes.split_at_mut(header.buffer_len());
-            if header.emit(head).is_err() || error.emit(body).is_err() {
-                continue;
-            }
-            rewrite(&mut bytes, &translated);
-            // It begins here, so no hop is taken off.
-            let mut ip = ipv4::Packet::new_unchecked(&mut bytes[..]);
-            ip.set_ttl(TTL);
-            ip.fill_checksum();
+            let Some(bytes) = fragmentation_needed(packet, mtu, &translated) else { continue };
             self.counters.icmp_made += 1;
             self.commands.push_back(Command::Send { to: super::connection::other(to), packet: bytes });
         }
@@ -200,6 +179,32 @@ fn towards_server(call: &Call, server: Ipv4Addr) -> Translated {
         call_id: call.data.pns.map(|pns| pns.translated),
         ports: None,
     }
+}
+
+/// An error of our own: `packet`, of which `to` says how its sender knows it, does not fit `mtu`.
+pub(crate) fn fragmentation_needed(packet: &[u8], mtu: u16, to: &Translated) -> Option<Vec<u8>> {
+    let quoted = packet.get(..ipv4::Packet::new_unchecked(packet).header_len() + 8).unwrap_or(packet);
+    let error = icmp::Repr::fragmentation_needed(mtu, quoted);
+    let header = ipv4::Repr {
+        src: to.outer_src,
+        dst: to.outer_dst,
+        protocol: ipv4::PROTOCOL_ICMP,
+        tos: 0,
+        ttl: TTL,
+        id: 0,
+        dont_fragment: false,
+        payload_len: error.buffer_len(),
+    };
+    let mut bytes = vec![0; header.buffer_len() + error.buffer_len()];
+    let (head, body) = bytes.split_at_mut(header.buffer_len());
+    header.emit(head).ok()?;
+    error.emit(body).ok()?;
+    rewrite(&mut bytes, to);
+    // It begins here, so no hop is taken off.
+    let mut ip = ipv4::Packet::new_unchecked(&mut bytes[..]);
+    ip.set_ttl(TTL);
+    ip.fill_checksum();
+    Some(bytes)
 }
 
 /// Gives the error and the packet it quotes the addresses and ids of the other side, one hop less, right checksums.

@@ -1,9 +1,10 @@
-//! Small bookkeeping of numbers that others count on.
+//! Whether a connection may have one more call, and the Call ID it gets.
 
 use std::collections::BTreeMap;
 
 use super::Engine;
 use super::event::CallRefusal;
+use super::shares::Full;
 use crate::types::Now;
 
 /// Takes one off a count; a count of nothing is dropped.
@@ -19,12 +20,16 @@ pub(crate) fn one_less<K: Ord>(counts: &mut BTreeMap<K, u32>, key: &K) {
 impl Engine {
     /// Why this connection may have no further call, if so.
     pub(super) fn calls_are_full(&self, index: u32) -> Option<CallRefusal> {
-        let policy = &self.connections.get(index)?.data.policy;
-        let max = policy.max_calls;
-        let full = max != 0 && self.calls_of_alg.get(&policy.alg).is_some_and(|&calls| calls >= max);
+        let connection = self.connections.get(index)?;
+        let policy = &connection.policy;
+        match self.calls_of_alg.room(&policy.alg, connection.flow.client, policy.max_calls) {
+            Ok(()) => {}
+            Err(Full::Limit(max)) => return Some(CallRefusal::MaxCalls(max)),
+            Err(Full::Share(own)) => return Some(CallRefusal::Share(own)),
+        }
         let most = self.limits.calls_per_connection;
-        let crowded = || self.calls.of_connection(index).count() as u64 >= u64::from(most);
-        full.then_some(CallRefusal::MaxCalls(max)).or_else(|| crowded().then_some(CallRefusal::CallsOfConnection(most)))
+        let crowded = self.calls.of_connection(index).count() as u64 >= u64::from(most);
+        crowded.then_some(CallRefusal::CallsOfConnection(most))
     }
 
     /// A translated Call ID for one more call of this connection.

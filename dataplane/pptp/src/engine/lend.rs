@@ -6,11 +6,11 @@ use std::net::Ipv4Addr;
 
 use super::Engine;
 use super::allocator::Pair;
-use super::event::CallRefusal;
-use super::ids::one_less;
+use super::event::{CallRefusal, OpenRefusal};
 use super::record::{Change, Quarantined, QuarantinedWhat};
+use super::shares::Full;
 use crate::shared::ConnectError;
-use crate::types::{Flow, Now};
+use crate::types::{Flow, Now, Policy};
 
 impl Engine {
     /// An external port that is free towards this server and port, for a connection of the shared mode. `client`: whose alone it
@@ -147,31 +147,35 @@ impl Engine {
 
     /// Calls of this PptpAlg in both modes.
     pub(crate) fn calls_of(&self, alg: &str) -> u32 {
-        self.calls_of_alg.get(alg).copied().unwrap_or_default()
+        self.calls_of_alg.total(alg)
     }
 
     /// One more call of this PptpAlg.
     pub(crate) fn count_call(&mut self, alg: &str) {
-        *self.calls_of_alg.entry(alg.to_owned()).or_default() += 1;
+        self.calls_of_alg.add(alg, None);
     }
 
     /// One call of this PptpAlg less.
     pub(crate) fn uncount_call(&mut self, alg: &str) {
-        one_less(&mut self.calls_of_alg, &alg.to_owned());
+        self.calls_of_alg.take_off(alg, None);
     }
 
-    /// Control connections of this service in both modes.
-    pub(crate) fn sessions_of(&self, service: &str) -> u32 {
-        self.sessions.get(service).copied().unwrap_or_default()
+    /// Why this client may have no further control connection of this policy's service, if so; those of both modes count.
+    pub(crate) fn sessions_are_full(&self, policy: &Policy, client: Ipv4Addr) -> Option<OpenRefusal> {
+        match self.sessions.room(&policy.service, client, policy.max_sessions) {
+            Ok(()) => None,
+            Err(Full::Limit(max)) => Some(OpenRefusal::MaxSessions(max)),
+            Err(Full::Share(own)) => Some(OpenRefusal::ShareOfSessions(own)),
+        }
     }
 
     /// One more control connection of this service.
-    pub(crate) fn count_session(&mut self, service: &str) {
-        *self.sessions.entry(service.to_owned()).or_default() += 1;
+    pub(crate) fn count_session(&mut self, service: &str, client: Ipv4Addr) {
+        self.sessions.add(service, Some(client));
     }
 
     /// One control connection of this service less.
-    pub(crate) fn uncount_session(&mut self, service: &str) {
-        one_less(&mut self.sessions, &service.to_owned());
+    pub(crate) fn uncount_session(&mut self, service: &str, client: Ipv4Addr) {
+        self.sessions.take_off(service, Some(client));
     }
 }

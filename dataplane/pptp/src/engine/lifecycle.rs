@@ -4,26 +4,35 @@ use std::net::Ipv4Addr;
 
 use super::Engine;
 use super::allocator::Pair;
-use super::call::Call;
-use super::connection::{Ended, other};
+use super::call::{Call, CallData};
+use super::connection::{Ended, Reset, other};
 use super::event::{CallEnd, CallIds, CloseReason, Event};
-use super::message::{disconnect, incoming_refusal, outgoing_refusal};
 use super::record::{Change, Quarantined, QuarantinedWhat};
 use super::view::{CallState, ConnectionState};
 use crate::types::{Command, Now, Side};
-use crate::wire::control::{
-    CallClearRequest, DisconnectResult, GeneralError, IncomingResult, OutgoingResult, StopReason, StopRequest,
-};
+use crate::wire::control::ours::{clear_request, disconnect_notify, incoming_refusal, outgoing_refusal, stop_request};
+use crate::wire::control::{DisconnectResult, GeneralError, IncomingResult, OutgoingResult, StopReason};
 use crate::wire::tcp;
 
 impl Engine {
+    /// Adds a new call.
+    pub(super) fn add_call(&mut self, connection: u32, data: CallData) {
+        let Some(of) = self.connections.get_mut(connection) else { return };
+        let number = of.next_call;
+        of.next_call = number.wrapping_add(1);
+        if let Some(call) = self.enter_call(connection, number, data) {
+            self.changed(call);
+        }
+    }
+
     /// Adds a call to the tables and counts.
-    pub(super) fn add_call(&mut self, connection: u32, data: super::call::CallData) {
-        let Some(of) = self.connections.get(connection) else { return };
+    pub(super) fn enter_call(&mut self, connection: u32, number: u32, data: CallData) -> Option<u32> {
+        let of = self.connections.get(connection)?;
         let ends = (of.flow.client, of.external, of.flow.server);
-        *self.calls_of_alg.entry(of.data.policy.alg.clone()).or_default() += 1;
-        let call = self.calls.insert(connection, ends, data);
+        self.calls_of_alg.add(&of.policy.alg, Some(of.flow.client));
+        let call = self.calls.insert((connection, number), ends, data);
         self.arm_call(call);
+        Some(call)
     }
 
     /// Takes a call out; its translated Call ID rests.
@@ -37,9 +46,12 @@ impl Engine {
         let held = self.held.remove(&call.serial).map_or(0, |queue| queue.len());
         self.counters.drop_gre_held += held as u64;
         self.counters.calls_ended += 1;
-        if let Some(connection) = self.connections.get(call.connection) {
-            let policy = &connection.data.policy;
-            super::ids::one_less(&mut self.calls_of_alg, &policy.alg);
+        if let Some(connection) = self.connections.get_mut(call.connection) {
+            let unsaved = &mut connection.unsaved;
+            unsaved.calls.retain(|changed| *changed != index);
+            unsaved.over.push(call.number);
+            let policy = std::sync::Arc::clone(&connection.policy);
+            self.calls_of_alg.take_off(&policy.alg, Some(call.client));
             let rest = self.call_id_rest_ms(policy.echo_timeout_ms);
             // A server that has refused a call sends none of its GRE. Of any other it may, until it hears of the end.
             let refused = matches!(reason, CallEnd::NotAccepted { .. }) && call.data.state == CallState::Requested;
@@ -96,12 +108,14 @@ impl Engine {
                 let result = if late { OutgoingResult::TimeOut } else { OutgoingResult::DoNotAccept };
                 Some(outgoing_refusal(pns.client, result, GeneralError::None))
             }
-            (Some(pac), _) => Some(disconnect(pac, DisconnectResult::AdminShutdown, GeneralError::None)),
+            (Some(pac), _) => Some(disconnect_notify(pac, (DisconnectResult::AdminShutdown, GeneralError::None))),
             (None, None) => None,
         };
         let to_server = match (data.pns, data.pac) {
-            (None, Some(pac)) if unanswered => Some(incoming_refusal(pac, IncomingResult::DoNotAccept)),
-            (Some(pns), _) => Some(CallClearRequest { reserved0: 0, call_id: pns.translated, reserved1: 0 }.to_bytes()),
+            (None, Some(pac)) if unanswered => {
+                Some(incoming_refusal(pac, IncomingResult::DoNotAccept, GeneralError::NoResource))
+            }
+            (Some(pns), _) => Some(clear_request(pns.translated)),
             (None, _) => None,
         };
         for (to, message) in [(Side::Client, to_client), (Side::Server, to_server)] {
@@ -131,7 +145,7 @@ impl Engine {
         let Some(connection) = self.connections.get(index) else { return };
         let flow = connection.flow;
         self.note(Event::Malformed { flow, from, reason, closed: true });
-        self.close(index, CloseReason::Malformed(from), (true, true), now);
+        self.close(index, CloseReason::Malformed(from), Reset::Both, now);
     }
 
     /// Ends a connection by our own will: calls and connection are taken leave of by message. What has not closed by
@@ -142,7 +156,7 @@ impl Engine {
             return;
         }
         if !connection.data.started {
-            self.close(index, reason, (true, true), now);
+            self.close(index, reason, Reset::Both, now);
             return;
         }
         let start = self.commands.len();
@@ -152,16 +166,16 @@ impl Engine {
         for call in calls {
             self.part_with_call(call, CallEnd::ConnectionClosed(reason), now);
         }
-        let stop = StopRequest { reserved0: 0, reason: StopReason::StopLocalShutdown, reserved1: 0, reserved2: 0 };
-        self.inject(Side::Client, index, stop.to_bytes(), now);
-        self.inject(Side::Server, index, stop.to_bytes(), now);
+        for to in [Side::Client, Side::Server] {
+            self.inject(to, index, stop_request(StopReason::StopLocalShutdown), now);
+        }
         self.arm(index);
         self.persist_before(start, index);
     }
 
-    /// Ends a connection with all its calls. `reset`: whether client and server are told by RST. It stays known for a
+    /// Ends a connection with all its calls. `reset`: who is told by RST. It stays known for a
     /// while, so that retransmissions are answered.
-    pub(super) fn close(&mut self, index: u32, reason: CloseReason, reset: (bool, bool), now: Now) {
+    pub(super) fn close(&mut self, index: u32, reason: CloseReason, reset: Reset, now: Now) {
         let Some(connection) = self.connections.get_mut(index) else { return };
         if connection.ended.is_some() {
             return;
@@ -170,14 +184,14 @@ impl Engine {
         let reason = connection.data.leaving.take().map_or(reason, |(_, reason)| reason);
         let calls: Vec<u32> = self.calls.of_connection(index).collect();
         calls.iter().for_each(|call| self.close_path(*call));
-        for (to, wanted) in [(Side::Client, reset.0), (Side::Server, reset.1)] {
+        for to in [Side::Client, Side::Server] {
             let Some(connection) = self.connections.get_mut(index) else { return };
             let seq = connection.stream(other(to)).map(|stream| stream.out_next());
             let flags = tcp::Flags::RST.with(tcp::Flags::ACK);
             // Before the server's SYN the client can only be told that its SYN is refused.
             let seq = seq.or((to == Side::Client).then_some(crate::wire::Seq(0)));
-            if let Some(seq) = seq.filter(|_| wanted) {
-                let syn = connection.data.client_isn + 1;
+            if let Some(seq) = seq.filter(|_| reset.tells(to)) {
+                let syn = connection.client_isn + 1;
                 let ack = connection.stream(to).map_or(syn, |stream| stream.in_acked());
                 let packet = connection.segment_acknowledging(to, seq, ack, flags, &[]);
                 self.counters.tcp_resets_sent += 1;
@@ -192,15 +206,27 @@ impl Engine {
         self.counters.connections_closed += 1;
         self.live_connections = self.live_connections.saturating_sub(1);
         let Some(connection) = self.connections.get_mut(index) else { return };
-        let by_reset = reset.0 || reset.1;
+        let by_reset = reset != Reset::Nobody;
         connection.ended = Some(Ended { at: now, by_reset });
         connection.data.state = ConnectionState::Closed;
         let (flow, id, started) = (connection.flow, connection.id, connection.data.started);
         let (pair, port) = (Pair { external: connection.external, server: flow.server }, connection.external_port);
-        let service = connection.data.policy.service.clone();
+        let service = connection.policy.service.clone();
+        let by_client = matches!(
+            reason,
+            CloseReason::FirstMessageTimeout
+                | CloseReason::NotEstablished
+                | CloseReason::Replaced
+                | CloseReason::Finished(Side::Client)
+                | CloseReason::Reset(Side::Client)
+                | CloseReason::Malformed(Side::Client)
+        );
+        if by_client && !started && connection.data.down.is_some() {
+            self.patience.kept_waiting(flow, connection.data.connected, now);
+        }
         // The server has nothing of a connection whose SYN it has refused: nothing of it can come late.
         let refused = reason == CloseReason::Reset(Side::Server) && connection.data.down.is_none();
-        super::ids::one_less(&mut self.sessions, &service);
+        self.sessions.take_off(&service, Some(flow.client));
         self.note(Event::Closed { flow, reason, calls: count });
         self.commands.push_back(Command::Persist(Change::Remove(id)));
         let limits = &self.limits;

@@ -1,4 +1,5 @@
-//! Every number that bounds the engine, with its default and the reason for it.
+//! Every number that bounds the engine, with its default and the reason for it; but for how long a silent client waits
+//! (patience.rs) and how much of a limit one client may have (shares.rs).
 
 use serde::{Deserialize, Serialize};
 
@@ -17,7 +18,7 @@ pub struct Limits {
     pub half_open_per_client: u32,
     /// Connections to one server (address and port) that may be waiting for their first message.
     pub half_open_per_server: u32,
-    /// Calls of one control connection. All are saved with each change of one of them.
+    /// Calls of one control connection: what looks at all of them stays quick.
     pub calls_per_connection: u32,
     /// Control connections altogether, over all services.
     pub max_connections: u32,

@@ -21,9 +21,10 @@ use super::event::{CallEnd, CallRefusal, Event};
 use super::view::{CallDirection, CallState};
 use crate::types::{Now, Side};
 use crate::wire::bytes::{put, u8_at};
+use crate::wire::control::ours::{disconnect_notify, incoming_refusal, outgoing_refusal};
 use crate::wire::control::{
-    CallDisconnectNotify, ControlType, DisconnectResult, GeneralError, IncomingCallReply, IncomingResult, Malformed,
-    OutgoingCallReply, OutgoingResult, Sender, field12, field14, set_field12, set_field14, validate,
+    ControlType, DisconnectResult, GeneralError, IncomingResult, Malformed, OutgoingResult, Sender, field12, field14,
+    set_field12, set_field14, validate,
 };
 
 /// Offset of the result code in types 8 and 10.
@@ -44,7 +45,7 @@ impl Engine {
     /// Handles one whole message just taken from the stream. Whether it (or another in its place) was sent on.
     pub(super) fn message(&mut self, from: Side, index: u32, mut bytes: Vec<u8>, now: Now) -> bool {
         let Some(connection) = self.connections.get(index) else { return false };
-        let (strict, started, flow) = (connection.data.policy.strict, connection.data.started, connection.flow);
+        let (strict, started, flow) = (connection.policy.strict, connection.data.started, connection.flow);
         let leaving = connection.data.leaving.is_some();
         let sender = match from {
             Side::Client => Sender::Pns,
@@ -206,6 +207,7 @@ impl Engine {
             call.data.clearing.get_or_insert(now);
             set_field12(bytes, call.data.pns.map_or(0, |pns| pns.translated));
         }
+        self.changed(call);
         self.arm_call(call);
         Fate::Pass
     }
@@ -233,9 +235,10 @@ impl Engine {
         };
         self.refuse(index, pns, why);
         let result = match why {
-            CallRefusal::NoCallId | CallRefusal::CallIdsOfClient(_) | CallRefusal::CallsOfConnection(_) => {
-                OutgoingResult::GeneralError
-            }
+            CallRefusal::NoCallId
+            | CallRefusal::CallIdsOfClient(_)
+            | CallRefusal::CallsOfConnection(_)
+            | CallRefusal::Share(_) => OutgoingResult::GeneralError,
             CallRefusal::MaxCalls(_) => OutgoingResult::DoNotAccept,
         };
         self.inject(Side::Client, index, outgoing_refusal(pns, result, GeneralError::NoResource), now);
@@ -284,7 +287,12 @@ impl Engine {
         self.drop_older_with_pac(index, pac, None, now);
         if let Some(why) = self.calls_are_full(index) {
             self.refuse(index, 0, why);
-            self.inject(Side::Server, index, incoming_refusal(pac, IncomingResult::DoNotAccept), now);
+            self.inject(
+                Side::Server,
+                index,
+                incoming_refusal(pac, IncomingResult::DoNotAccept, GeneralError::NoResource),
+                now,
+            );
             return Fate::Swallow;
         }
         let mut data = CallData::new(CallDirection::Incoming, now);
@@ -318,16 +326,17 @@ impl Engine {
                 if let Some(call) = self.calls.get_mut(call) {
                     call.data.state = CallState::Accepted;
                 }
+                self.changed(call);
                 set_field12(bytes, translated);
             }
             Err(why) => {
                 self.refuse(index, pns, why);
                 // The server hears "general error, no resource"; the client that its call is over.
                 let length = bytes.len() as u16;
-                put(bytes, 0, &incoming_refusal(pac, IncomingResult::GeneralError));
+                put(bytes, 0, &incoming_refusal(pac, IncomingResult::GeneralError, GeneralError::NoResource));
                 // Without strict validation it may be longer than its type.
                 put(bytes, 0, &length.to_be_bytes());
-                let notify = disconnect(pac, DisconnectResult::GeneralError, GeneralError::NoResource);
+                let notify = disconnect_notify(pac, (DisconnectResult::GeneralError, GeneralError::NoResource));
                 self.inject(Side::Client, index, notify, now);
                 self.end_call(call, CallEnd::NotAccepted { result: 2, error: 4 }, now);
             }
@@ -359,6 +368,7 @@ impl Engine {
         if !first {
             return;
         }
+        self.changed(index);
         self.counters.calls_up += 1;
         if let Some(names) = self.calls.get(index).and_then(|call| self.names(call)) {
             self.note(Event::CallUp { call: names });
@@ -396,50 +406,4 @@ impl Engine {
 /// Result and error code of types 8 and 10.
 fn outcome(bytes: &[u8]) -> (u8, u8) {
     (u8_at(bytes, RESULT), u8_at(bytes, RESULT + 1))
-}
-
-/// A refusal of an outgoing call, as from the PAC.
-pub(super) fn outgoing_refusal(pns: u16, result: OutgoingResult, error: GeneralError) -> Vec<u8> {
-    let reply = OutgoingCallReply {
-        reserved0: 0,
-        call_id: 0,
-        peer_call_id: pns,
-        result,
-        error,
-        cause: 0,
-        connect_speed: 0,
-        window: 0,
-        processing_delay: 0,
-        physical_channel: 0,
-    };
-    reply.to_bytes()
-}
-
-/// A refusal of an incoming call, as from the PNS.
-pub(super) fn incoming_refusal(pac: u16, result: IncomingResult) -> Vec<u8> {
-    let reply = IncomingCallReply {
-        reserved0: 0,
-        call_id: 0,
-        peer_call_id: pac,
-        result,
-        error: GeneralError::NoResource,
-        window: 0,
-        transit_delay: 0,
-        reserved1: 0,
-    };
-    reply.to_bytes()
-}
-
-/// The end of a call, as from the PAC.
-pub(super) fn disconnect(pac: u16, result: DisconnectResult, error: GeneralError) -> Vec<u8> {
-    let notify = CallDisconnectNotify {
-        reserved0: 0,
-        call_id: pac,
-        result,
-        error,
-        cause: 0,
-        reserved1: 0,
-        statistics: [0; 128],
-    };
-    notify.to_bytes()
 }

@@ -17,6 +17,7 @@ pub(crate) mod calls;
 mod connection;
 mod counters;
 mod departed;
+mod due;
 mod event;
 pub(crate) mod fragments;
 mod gre;
@@ -26,27 +27,30 @@ pub(crate) mod ids;
 mod lend;
 mod lifecycle;
 mod limits;
+mod listing;
 mod message;
 mod open;
 mod oversize;
 mod paths;
+mod patience;
 pub(crate) mod policies;
 mod pool;
 pub(crate) mod random;
 mod record;
+mod replay;
 mod restore;
 mod segment;
+pub(crate) mod shares;
 pub(crate) mod slab;
-mod time;
 pub(crate) mod timers;
 mod view;
-mod views;
 
 pub use counters::Counters;
 pub use event::{CallEnd, CallIds, CallRefusal, CloseReason, Event, OpenRefusal, Severity};
 pub use limits::Limits;
 pub use paths::Seen;
-pub use record::{Change, ConnectionRecord, Quarantined, QuarantinedWhat};
+pub use record::{Change, ConnectionRecord, ConnectionUpdate, Quarantined, QuarantinedWhat};
+pub use replay::Replay;
 pub use view::{CallDirection, CallState, CallView, CallsByObject, ConnectionState, ConnectionView, Traffic};
 
 use std::collections::{BTreeMap, VecDeque};
@@ -57,7 +61,9 @@ use calls::Calls;
 use connection::Connection;
 use fragments::Fragments;
 use hash::{FlatMap, Seeded};
+use patience::Patience;
 use policies::Policies;
+use shares::Shares;
 use slab::Slab;
 use timers::{Timer, Timers};
 
@@ -91,10 +97,11 @@ pub struct Engine {
     /// One copy of each policy in use, by rule, service and ALG.
     policies: Policies,
     /// Connections by service, calls by ALG: for `maxSessions` and `maxCalls`.
-    sessions: BTreeMap<String, u32>,
-    calls_of_alg: BTreeMap<String, u32>,
+    sessions: Shares,
+    calls_of_alg: Shares,
     half_open_clients: BTreeMap<Ipv4Addr, u32>,
     half_open_servers: BTreeMap<(Ipv4Addr, u16), u32>,
+    patience: Patience,
     last_drop_note: Option<Now>,
 }
 
@@ -116,10 +123,11 @@ impl Engine {
             fragments: Fragments::default(),
             held: BTreeMap::new(),
             policies: Policies::default(),
-            sessions: BTreeMap::new(),
-            calls_of_alg: BTreeMap::new(),
+            sessions: Shares::default(),
+            calls_of_alg: Shares::default(),
             half_open_clients: BTreeMap::new(),
             half_open_servers: BTreeMap::new(),
+            patience: Patience::default(),
             last_drop_note: None,
             limits,
         }
@@ -201,14 +209,6 @@ impl Engine {
 
     fn note(&mut self, event: Event) {
         self.commands.push_back(Command::Note(event));
-    }
-
-    /// Saves a connection as it is now, ahead of everything queued since `start`.
-    fn persist_before(&mut self, start: usize, index: u32) {
-        if let Some(record) = self.record(index) {
-            let at = start.min(self.commands.len());
-            self.commands.insert(at, Command::Persist(Change::Put(Box::new(record))));
-        }
     }
 
     /// Tells people about a dropped packet, at most once in `note_interval_ms`.

@@ -1,8 +1,9 @@
 //! A client's SYN: is it admitted, and under which external port.
 
 use super::allocator::Pair;
-use super::connection::{Connection, ConnectionData, Peer};
+use super::connection::{Connection, ConnectionData, Peer, Reset};
 use super::event::{CloseReason, Event, OpenRefusal};
+use super::record::Unsaved;
 use super::view::ConnectionState;
 use super::{Engine, TTL};
 use crate::stream::Stream;
@@ -26,12 +27,12 @@ impl Engine {
         }
         if let Some(&index) = self.by_flow.get(&flow) {
             let live = self.connections.get(index).filter(|connection| connection.ended.is_none());
-            match live.map(|connection| (connection.data.state, connection.data.client_isn == isn)) {
+            match live.map(|connection| (connection.data.state, connection.client_isn == isn)) {
                 Some((ConnectionState::Opening, true)) => {
                     return self.forward_handshake(index, Side::Server, packet);
                 }
                 Some((ConnectionState::Opening, false) | (ConnectionState::Closed, _)) | None => {
-                    self.close(index, CloseReason::Replaced, (false, true), now);
+                    self.close(index, CloseReason::Replaced, Reset::Only(Side::Server), now);
                     self.forget(index);
                 }
                 Some((ConnectionState::AwaitingStart | ConnectionState::Established | ConnectionState::Closing, _)) => {
@@ -77,9 +78,12 @@ impl Engine {
         if self.live_connections >= limits.max_connections {
             return Err(OpenRefusal::MaxConnections(limits.max_connections));
         }
-        let max = admission.policy.max_sessions;
-        if max != 0 && self.sessions.get(&admission.policy.service).is_some_and(|&sessions| sessions >= max) {
-            return Err(OpenRefusal::MaxSessions(max));
+        if let Some(why) = self.sessions_are_full(&admission.policy, flow.client) {
+            return Err(why);
+        }
+        if let Some(wait) = self.patience.wait(flow, now) {
+            self.counters.silent_clients_refused += 1;
+            return Err(OpenRefusal::KeptServerWaiting(wait));
         }
         if self.half_open_clients.get(&flow.client).is_some_and(|&n| n >= limits.half_open_per_client) {
             return Err(OpenRefusal::HalfOpenClient(limits.half_open_per_client));
@@ -105,19 +109,15 @@ impl Engine {
         let timestamps = tcp::options::timestamps(segment.options());
         let data = ConnectionData {
             state: ConnectionState::Opening,
-            policy: self.policies.intern(policy),
-            client_isn: segment.seq(),
             up: Stream::new(segment.seq() + 1),
             down: None,
             client: Peer { window: segment.window(), timestamps, tos: ip.tos() },
             server: Peer::default(),
             started: false,
             first_fin: None,
-            created: now,
             connected: now,
             seen: (now, now),
             leaving: None,
-            calls: Vec::new(),
         };
         let id = self.next_id;
         self.next_id += 1;
@@ -126,7 +126,12 @@ impl Engine {
             flow,
             external,
             external_port: port,
+            policy: self.policies.intern(policy),
+            client_isn: segment.seq(),
+            created: now,
             data,
+            unsaved: Unsaved::default(),
+            next_call: 0,
             grace: Now(0),
             ended: None,
             armed: None,
@@ -147,7 +152,7 @@ impl Engine {
             *self.half_open_clients.entry(flow.client).or_default() += 1;
             *self.half_open_servers.entry((flow.server, flow.server_port)).or_default() += 1;
         }
-        *self.sessions.entry(connection.data.policy.service.clone()).or_default() += 1;
+        self.sessions.add(&connection.policy.service, Some(flow.client));
         self.live_connections += 1;
         let index = self.connections.insert(connection);
         self.by_flow.insert(flow, index);

@@ -1,7 +1,7 @@
 //! A TCP segment of a control connection, from either side.
 
 use super::Engine;
-use super::connection::{Connection, other};
+use super::connection::{Connection, Reset, other};
 use super::event::CloseReason;
 use super::view::ConnectionState;
 use crate::stream::{Next, Outgoing, Received, Stream};
@@ -10,6 +10,15 @@ use crate::wire::{Seq, ipv4, tcp};
 
 /// Both headers of a segment.
 type Views<'a> = (ipv4::Packet<&'a [u8]>, tcp::Packet<&'a [u8]>);
+
+/// What a segment brings besides its headers.
+struct Content<'a> {
+    seq: Seq,
+    payload: &'a [u8],
+    fin: bool,
+    /// It acknowledges something that was not acknowledged before.
+    acknowledges: bool,
+}
 
 /// Octets around the expected numbers within which a segment is taken for real.
 const REACH: u32 = 1 << 16;
@@ -110,21 +119,22 @@ impl Engine {
             self.arm(index);
             return Verdict::Forward(to);
         }
-        let news = before != Some(mapped);
-        self.data(from, index, (seq, segment.payload(), fin), news, now);
+        let acknowledges = before != Some(mapped);
+        let content = Content { seq, payload: segment.payload(), fin, acknowledges };
+        self.data(from, index, &content, now);
         self.finish_if_done(index, now);
         self.arm(index);
         Verdict::Consumed
     }
 
     /// Payload or FIN.
-    fn data(&mut self, from: Side, index: u32, (seq, payload, fin): (Seq, &[u8], bool), news: bool, now: Now) {
+    fn data(&mut self, from: Side, index: u32, content: &Content<'_>, now: Now) {
         let (start, to) = (self.commands.len(), other(from));
         let Some(connection) = self.connections.get_mut(index) else { return };
         // Whoever acknowledges none of our answers is not asked for more: each of its messages may lead to another answer.
         let ignored = connection.stream(to).is_some_and(|stream| stream.is_ignored());
         let Some(stream) = connection.stream(from) else { return };
-        match if ignored { Received::Full } else { stream.receive(seq, payload, fin) } {
+        match if ignored { Received::Full } else { stream.receive(content.seq, content.payload, content.fin) } {
             Received::New(again) => {
                 for segment in &again {
                     self.out(to, index, segment);
@@ -172,7 +182,7 @@ impl Engine {
             Received::Full => self.counters.drop_tcp_full += 1,
             Received::Implausible => self.counters.drop_tcp_window += 1,
         }
-        if news {
+        if content.acknowledges {
             self.empty(to, index);
         }
     }
@@ -186,7 +196,7 @@ impl Engine {
                 return emitted;
             }
             // Until its first message is right nothing else is let through, strict or not.
-            let strict = connection.data.policy.strict || !connection.data.started;
+            let strict = connection.policy.strict || !connection.data.started;
             let Some(stream) = connection.stream(from) else { return emitted };
             match stream.next_message(strict) {
                 Next::Message(bytes) => emitted |= self.message(from, index, bytes, now),
@@ -247,7 +257,7 @@ impl Engine {
         let Some(connection) = self.connections.get_mut(index) else { return Verdict::Consumed };
         let right = from == Side::Server
             && segment.flags().contains(ACK)
-            && segment.ack() == connection.data.client_isn + 1
+            && segment.ack() == connection.client_isn + 1
             && segment.payload().is_empty()
             && connection.data.down.as_ref().is_none_or(|down| down.in_next() == segment.seq() + 1)
             && matches!(connection.data.state, ConnectionState::Opening | ConnectionState::AwaitingStart);
@@ -271,7 +281,7 @@ impl Engine {
 
     fn reset(&mut self, from: Side, index: u32, segment: &tcp::Packet<&[u8]>, packet: &[u8], now: Now) -> Verdict {
         let Some(connection) = self.connections.get_mut(index) else { return Verdict::Consumed };
-        let isn = connection.data.client_isn;
+        let isn = connection.client_isn;
         let (plausible, exact) = match connection.stream(from) {
             Some(stream) => (stream.is_plausible_reset(segment.seq()), !segment.seq().after(stream.in_next())),
             // A refused SYN.
@@ -285,8 +295,7 @@ impl Engine {
             self.note_dropped(from, packet, "RST with an implausible sequence number", now);
             return Verdict::Consumed;
         }
-        let to_client = from == Side::Server;
-        self.close(index, CloseReason::Reset(from), (to_client, !to_client), now);
+        self.close(index, CloseReason::Reset(from), Reset::Only(other(from)), now);
         Verdict::Consumed
     }
 
@@ -297,7 +306,7 @@ impl Engine {
         let done = |stream: &Stream| stream.is_finished() && stream.is_delivered();
         if connection.ended.is_none() && done(&data.up) && data.down.as_ref().is_some_and(done) {
             let first = data.first_fin.unwrap_or(Side::Client);
-            self.close(index, CloseReason::Finished(first), (false, false), now);
+            self.close(index, CloseReason::Finished(first), Reset::Nobody, now);
         }
     }
 }

@@ -32,7 +32,7 @@ impl Shared {
             return Err(why);
         }
         let id = SessionId(self.new_id());
-        engine.count_session(&admission.policy.service);
+        engine.count_session(&admission.policy.service, flow.client);
         *self.half_open.entry(flow.client).or_default() += 1;
         self.counters.sessions_opened += 1;
         let session = Session {
@@ -56,8 +56,8 @@ impl Shared {
         if self.sessions.len() as u64 >= u64::from(limits.max_connections) {
             return Some(OpenRefusal::MaxConnections(limits.max_connections));
         }
-        if policy.max_sessions != 0 && engine.sessions_of(&policy.service) >= policy.max_sessions {
-            return Some(OpenRefusal::MaxSessions(policy.max_sessions));
+        if let Some(why) = engine.sessions_are_full(policy, flow.client) {
+            return Some(why);
         }
         let half_open = self.half_open.get(&flow.client).copied().unwrap_or_default();
         (half_open >= limits.half_open_per_client).then_some(OpenRefusal::HalfOpenClient(half_open))

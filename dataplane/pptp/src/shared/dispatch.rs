@@ -15,6 +15,7 @@ use super::group::{GroupId, UpstreamState};
 use super::time::Owner;
 use super::types::{SessionId, UpstreamId};
 use super::{Cx, Shared};
+use crate::engine::shares::has_its_share;
 use crate::types::{Now, Policy, Side};
 
 impl Shared {
@@ -203,13 +204,8 @@ impl Shared {
         if self.is_full(id) {
             return Some(Refusal::CallsOfConnection(of_session));
         }
-        if max == 0 || own == 0 || max - used > max / 4 {
-            return None;
-        }
         let all = (alg.clone(), Ipv4Addr::UNSPECIFIED)..=(alg.clone(), Ipv4Addr::BROADCAST);
-        let clients = self.shares.range(all).count().max(1) as u32;
-        let share = max.div_ceil(clients);
-        (own >= share).then_some(Refusal::Share(share))
+        (max != 0 && has_its_share(max, used, own, self.shares.range(all).count() as u32)).then_some(Refusal::Share(own))
     }
 
     /// Whether this session has as many calls as a control connection may have.

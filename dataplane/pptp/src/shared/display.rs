@@ -116,7 +116,7 @@ impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::MaxCalls(n) => write!(f, "the PptpAlg's maxCalls of {n} is reached"),
-            Self::Share(n) => write!(f, "calls are scarce and the client has its share of {n}"),
+            Self::Share(n) => write!(f, "calls are scarce, and the client has its share of them: {n}"),
             Self::CallsOfConnection(n) => write!(f, "its control connection has {n} calls, its limit"),
             Self::CallsOfClient(n) => write!(f, "the client has {n} calls, its limit"),
             Self::CallIdsOfClient(n) => write!(f, "the client has {n} Call IDs, in use or resting, its limit"),

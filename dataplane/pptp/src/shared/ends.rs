@@ -11,9 +11,10 @@ use super::{Cx, Shared};
 use crate::engine::CallDirection;
 use crate::engine::ids::one_less;
 use crate::types::Side;
+use crate::wire::control::ours::{disconnect_notify, stop_request};
+pub(super) use crate::wire::control::ours::{incoming_refusal, outgoing_refusal};
 use crate::wire::control::{
-    CallClearRequest, CallDisconnectNotify, DisconnectResult, GeneralError, IncomingCallReply, IncomingResult,
-    OutgoingCallReply, OutgoingResult, StopReason, StopRequest,
+    CallClearRequest, DisconnectResult, GeneralError, IncomingResult, OutgoingResult, StopReason,
 };
 
 /// How a leg is taken leave of.
@@ -60,7 +61,7 @@ impl Shared {
             }
             self.leave_half_open(id);
             self.leave_group(id, cx);
-            cx.engine.uncount_session(&service);
+            cx.engine.uncount_session(&service, flow.client);
             self.counters.sessions_closed += 1;
             self.note(Event::SessionClosed { session: id, flow, why, calls: count });
             if let Some(group) = group {
@@ -370,46 +371,4 @@ fn disconnect_codes(why: UpstreamEnd) -> (DisconnectResult, GeneralError) {
         }
         UpstreamEnd::Malformed(_) => (DisconnectResult::GeneralError, GeneralError::BadFormat),
     }
-}
-
-fn stop_request(reason: StopReason) -> Vec<u8> {
-    StopRequest { reserved0: 0, reason, reserved1: 0, reserved2: 0 }.to_bytes()
-}
-
-/// A refusal of an outgoing call, as from the PAC.
-pub(super) fn outgoing_refusal(pns: u16, result: OutgoingResult, error: GeneralError) -> Vec<u8> {
-    OutgoingCallReply {
-        reserved0: 0,
-        call_id: 0,
-        peer_call_id: pns,
-        result,
-        error,
-        cause: 0,
-        connect_speed: 0,
-        window: 0,
-        processing_delay: 0,
-        physical_channel: 0,
-    }
-    .to_bytes()
-}
-
-/// A refusal of an incoming call, as from the PNS.
-pub(super) fn incoming_refusal(pac: u16, result: IncomingResult, error: GeneralError) -> Vec<u8> {
-    let reply = IncomingCallReply {
-        reserved0: 0,
-        call_id: 0,
-        peer_call_id: pac,
-        result,
-        error,
-        window: 0,
-        transit_delay: 0,
-        reserved1: 0,
-    };
-    reply.to_bytes()
-}
-
-/// The end of a call, as from the PAC.
-fn disconnect_notify(pac: u16, (result, error): (DisconnectResult, GeneralError)) -> Vec<u8> {
-    CallDisconnectNotify { reserved0: 0, call_id: pac, result, error, cause: 0, reserved1: 0, statistics: [0; 128] }
-        .to_bytes()
 }

@@ -99,7 +99,7 @@ pub enum UpstreamEnd {
 pub enum Refusal {
     /// `maxCalls` of the PptpAlg is reached.
     MaxCalls(u32),
-    /// Calls are scarce and the client has its share of `maxCalls`.
+    /// `maxCalls` is nearly reached, and this client has so many.
     Share(u32),
     /// `Limits::calls_per_connection` is reached.
     CallsOfConnection(u32),
@@ -254,6 +254,7 @@ impl From<CallRefusal> for Refusal {
             CallRefusal::CallIdsOfClient(most) => Self::CallIdsOfClient(most),
             CallRefusal::CallsOfConnection(most) => Self::CallsOfConnection(most),
             CallRefusal::MaxCalls(max) => Self::MaxCalls(max),
+            CallRefusal::Share(own) => Self::Share(own),
         }
     }
 }

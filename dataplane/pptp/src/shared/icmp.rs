@@ -6,12 +6,9 @@ use std::net::Ipv4Addr;
 use super::Shared;
 use super::calls::Call;
 use super::types::Command;
-use crate::engine::icmp::{Translated, rewrite};
+use crate::engine::icmp::{Translated, fragmentation_needed, rewrite};
 use crate::types::{Side, Verdict};
 use crate::wire::{gre, icmp, ipv4};
-
-/// Time to live of packets made here.
-const TTL: u8 = 64;
 
 impl Shared {
     pub(super) fn icmp(&mut self, from: Side, packet: &mut [u8]) -> Option<Verdict> {
@@ -77,29 +74,8 @@ impl Shared {
                 (Side::Server, calls.map(|call| towards_server(call, src)).collect())
             }
         };
-        let quoted = packet.get(..ip.header_len() + 8).unwrap_or(packet);
         for way in &ways {
-            let error = icmp::Repr::fragmentation_needed(mtu, quoted);
-            let header = ipv4::Repr {
-                src: way.outer_src,
-                dst: way.outer_dst,
-                protocol: ipv4::PROTOCOL_ICMP,
-                tos: 0,
-                ttl: TTL,
-                id: 0,
-                dont_fragment: false,
-                payload_len: error.buffer_len(),
-            };
-            let mut bytes = vec![0; header.buffer_len() + error.buffer_len()];
-            let (head, body) = bytes.split_at_mut(header.buffer_len());
-            if header.emit(head).is_err() || error.emit(body).is_err() {
-                continue;
-            }
-            rewrite(&mut bytes, way);
-            // It begins here, so no hop is taken off.
-            let mut ip = ipv4::Packet::new_unchecked(&mut bytes[..]);
-            ip.set_ttl(TTL);
-            ip.fill_checksum();
+            let Some(bytes) = fragmentation_needed(packet, mtu, way) else { continue };
             self.counters.icmp_made += 1;
             self.commands.push_back(Command::Send { to: back, packet: bytes });
         }

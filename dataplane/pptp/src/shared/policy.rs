@@ -68,8 +68,10 @@ impl Shared {
 
     fn replace_policy(&mut self, id: SessionId, old: &Policy, new: Policy, cx: &mut Cx<'_>) {
         let new = self.policies.intern(new);
-        cx.engine.uncount_session(&old.service);
-        cx.engine.count_session(&new.service);
+        if let Some(client) = self.sessions.get(&id).map(|session| session.flow.client) {
+            cx.engine.uncount_session(&old.service, client);
+            cx.engine.count_session(&new.service, client);
+        }
         let calls: Vec<u32> = self.calls.of_session(id).collect();
         for index in calls {
             if let Some(call) = self.calls.get_mut(index) {

@@ -93,7 +93,7 @@ impl Shared {
                 SessionState::Pending(_) | SessionState::Open => {}
                 SessionState::Leaving(_) => continue,
             }
-            engine.count_session(&session.policy.service);
+            engine.count_session(&session.policy.service, session.flow.client);
         }
         for (_, call) in self.calls.iter() {
             if let Some((_, client)) = call.client {

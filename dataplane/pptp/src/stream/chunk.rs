@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::types::is_default;
 use crate::wire::Seq;
 
 /// A stretch of the stream in both numberings.
@@ -17,8 +18,10 @@ pub struct Chunk {
     #[serde(with = "hex")]
     pub(super) bytes: Vec<u8>,
     /// It is FIN.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub(super) fin: bool,
     /// S will not send it (again): we do.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub(super) ours: bool,
 }
 

@@ -22,7 +22,7 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
-use crate::types::Now;
+use crate::types::{Now, is_default};
 use crate::wire::Seq;
 use crate::wire::control::{self, Malformed};
 
@@ -52,14 +52,19 @@ pub struct Stream {
     #[serde(default, skip_serializing_if = "VecDeque::is_empty")]
     chunks: VecDeque<Chunk>,
     /// S has sent FIN, and it was taken.
+    #[serde(default, skip_serializing_if = "is_default")]
     finished: bool,
     /// It was passed on.
+    #[serde(default, skip_serializing_if = "is_default")]
     fin_sent: bool,
     /// Framing is lost (only without strict validation): octets pass as they are.
+    #[serde(default, skip_serializing_if = "is_default")]
     raw: bool,
     /// How often the oldest chunk in custody was sent again.
+    #[serde(default, skip_serializing_if = "is_default")]
     retries: u8,
     /// When it is sent again.
+    #[serde(default, skip_serializing_if = "is_default")]
     retry_at: Option<Now>,
 }
 

@@ -96,8 +96,11 @@ fn connections_without_a_first_message_are_limited_per_client_and_per_server() {
     }
     assert_eq!(reset, [false, false, true, false, true]);
     assert_eq!(pair.engine.counters().connections_refused, 2);
-    // Once the first ones are over, others may come.
+    // Once the first ones are over, others may come; of those that said nothing a little later.
     pair.wait(6_000);
+    let link = pair.start(client_addr(2), 9);
+    assert_eq!(pair.at_server(link), [start_request()]);
+    pair.wait(4_000);
     let link = pair.start(client_addr(0), 9);
     assert_eq!(pair.at_server(link), [start_request()]);
 }
@@ -272,6 +275,22 @@ fn after_a_restart_nobody_is_timed_out_for_the_time_the_agent_was_away() {
     pair.wait(90_000);
     assert_eq!(pair.engine.calls().len(), 1);
     assert_eq!(closed_as(&pair), []);
+}
+
+#[test]
+fn idle_timeout_counts_from_the_restart_since_nobody_knows_what_passed_before() {
+    let mut pair = Pair::new();
+    (pair.policy.idle_timeout_ms, pair.policy.echo_timeout_ms) = (600_000, 0);
+    let link = pair.start(client_addr(0), 40_000);
+    pair.call(link, 5, 100);
+    // Till after the last control message it was in use.
+    pair.wait(590_000);
+    pair.up(gre(client_addr(0), SERVER, 100, 1, b"just now"));
+    pair.restart();
+    pair.wait(599_000);
+    assert_eq!(pair.engine.call_count(), 1);
+    pair.wait(1_500);
+    assert_eq!(pair.engine.call_count(), 0);
 }
 
 #[test]

@@ -174,7 +174,11 @@ fn a_call_that_is_refused_leaves_no_trace_and_its_id_is_free_again() {
     assert_eq!(pair.at_client(link).pop().unwrap(), messages::outgoing_reply(0, 5, 4));
     assert_eq!(ends(&pair), [CallEnd::NotAccepted { result: 4, error: 0 }]);
     assert_eq!(pair.engine.calls(), []);
-    assert!(pair.engine.records().iter().all(|record| matches!(record, Change::Put(_))), "{:?}", pair.engine.records());
+    assert!(
+        pair.engine.records().iter().all(|record| matches!(record, Change::Update(_))),
+        "{:?}",
+        pair.engine.records()
+    );
 }
 
 #[test]

@@ -144,9 +144,44 @@ fn a_client_whose_calls_end_without_end_uses_up_its_own_call_ids_only() {
     assert_eq!(pair.events.iter().filter(|event| matches!(event, Event::CallRefused { .. })).count(), 8);
 }
 
+#[test]
+fn one_client_cannot_use_up_max_sessions_nor_max_calls_so_that_others_get_none() {
+    let mut pair = Pair::new();
+    (pair.policy.max_sessions, pair.policy.max_calls) = (40, 80);
+    for port in 0..50 {
+        pair.connect(client_addr(0), port);
+        if !pair.clients[&(client_addr(0), port)].reset {
+            let link = Link { client: (client_addr(0), port), server: pair.newest() };
+            pair.client_says(link, &start_request());
+            pair.client_says(link, &outgoing_request(1));
+            pair.client_says(link, &outgoing_request(2));
+        }
+    }
+    assert_eq!(refusals(&pair), [OpenRefusal::ShareOfSessions(38)]);
+    assert_eq!((pair.engine.connection_count(), pair.engine.call_count()), (38, 75));
+    let refused = |event: &&Event| matches!(event, Event::CallRefused { why: CallRefusal::Share(75), .. });
+    assert_eq!(pair.events.iter().filter(refused).count(), 1);
+    for client in 1..3 {
+        let other = pair.start(client_addr(client), 40_000);
+        pair.call(other, 5, 100);
+        assert_eq!(pair.at_client(other).pop(), Some(outgoing_reply(100, 5, 1)));
+    }
+    pair.connect(client_addr(3), 40_000);
+    assert!(pair.clients[&(client_addr(3), 40_000)].reset);
+    assert_eq!(refusals(&pair).last(), Some(&OpenRefusal::MaxSessions(40)));
+    // After a restart they have what they had.
+    pair.restart();
+    pair.client_resets(Link { client: (client_addr(0), 0), server: (EXTERNAL, 0) });
+    pair.connect(client_addr(0), 60);
+    assert!(pair.clients[&(client_addr(0), 60)].reset);
+    let other = pair.start(client_addr(3), 50_000);
+    pair.call(other, 5, 101);
+    assert_eq!(pair.at_client(other).pop(), Some(outgoing_reply(101, 5, 1)));
+}
+
 /// How often a connection is saved, and octets of the longest record.
 fn saved(pair: &Pair) -> (usize, usize) {
-    let records = pair.journal.iter().filter(|change| matches!(change, Change::Put(_)));
+    let records = pair.journal.iter().filter(|change| matches!(change, Change::Update(_)));
     let lengths: Vec<usize> = records.map(|record| serde_json::to_string(record).unwrap().len()).collect();
     (lengths.len(), lengths.into_iter().max().unwrap_or_default())
 }

@@ -54,7 +54,7 @@ fn when_calls_are_scarce_a_client_with_its_share_gets_no_more_and_one_with_none_
     assert_eq!(lab.calls_of(greedy).len(), 5);
     let reply = lab.last(greedy);
     assert_eq!((reply[16], reply[17]), (2, 4));
-    assert_eq!(refusals(&lab), [Refusal::Share(4); 3]);
+    assert_eq!(refusals(&lab), [Refusal::Share(5); 3]);
     let newcomer = lab.start_with_call(2, 0);
     assert_eq!(lab.calls_of(newcomer).len(), 1);
     lab.assert_all_calls_live(7);

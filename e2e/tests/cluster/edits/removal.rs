@@ -96,7 +96,7 @@ fn journal() -> BTreeSet<u64> {
     }
     let mut alive = BTreeSet::new();
     for change in text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()) {
-        if let Some(id) = change["put"]["id"].as_u64() {
+        if let Some(id) = change["update"]["id"].as_u64() {
             alive.insert(id);
         } else if let Some(id) = change["remove"].as_u64() {
             alive.remove(&id);

@@ -12,6 +12,7 @@ mod codec;
 mod codes;
 mod header;
 mod message;
+pub(crate) mod ours;
 mod table;
 mod validate;
 

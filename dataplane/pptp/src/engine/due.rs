@@ -1,7 +1,7 @@
 //! What is due when: retransmission, first message, silence, set-up, linger.
 
 use super::Engine;
-use super::connection::other;
+use super::connection::{Reset, other};
 use super::event::{CallEnd, CloseReason};
 use super::timers::Timer;
 use super::view::{CallState, ConnectionState};
@@ -61,13 +61,13 @@ impl Engine {
             return None;
         }
         let (at, reason) = if data.state == ConnectionState::Opening {
-            (data.created.after(limits.handshake_timeout_ms), CloseReason::NotEstablished)
+            (connection.created.after(limits.handshake_timeout_ms), CloseReason::NotEstablished)
         } else if !data.started {
             (data.connected.after(limits.first_message_timeout_ms), CloseReason::FirstMessageTimeout)
         } else if data.state == ConnectionState::Closing {
             (last.after(limits.half_closed_timeout_ms), CloseReason::HalfClosed)
-        } else if data.policy.echo_timeout_ms > 0 {
-            (last.after(data.policy.echo_timeout_ms), CloseReason::EchoTimeout(silent))
+        } else if connection.policy.echo_timeout_ms > 0 {
+            (last.after(connection.policy.echo_timeout_ms), CloseReason::EchoTimeout(silent))
         } else if self.calls.of_connection(index).next().is_none() {
             (last.after(limits.callless_timeout_ms), CloseReason::Unused)
         } else {
@@ -85,7 +85,7 @@ impl Engine {
             return;
         }
         if let Some((_, reason)) = connection.data.leaving.filter(|(at, _)| *at <= now) {
-            self.close(index, reason, (true, true), now);
+            self.close(index, reason, Reset::Both, now);
             return;
         }
         for from in [Side::Client, Side::Server] {
@@ -113,7 +113,7 @@ impl Engine {
     fn call_deadline(&self, index: u32) -> Option<(Now, CallEnd)> {
         let call = self.calls.get(index)?;
         let connection = self.connections.get(call.connection)?;
-        let idle = connection.data.policy.idle_timeout_ms;
+        let idle = connection.policy.idle_timeout_ms;
         if let Some(clearing) = call.data.clearing {
             let at = clearing.after(self.limits.linger_ms);
             return Some((at.max(connection.grace), CallEnd::Cleared(Side::Client)));

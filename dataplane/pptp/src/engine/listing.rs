@@ -21,11 +21,11 @@ impl Engine {
                 external_port: connection.external_port,
                 state: connection.data.state,
                 calls: self.calls.of_connection(index).count() as u32,
-                created: connection.data.created,
+                created: connection.created,
                 last_seen: connection.silence().0,
-                rule: connection.data.policy.rule.clone(),
-                service: connection.data.policy.service.clone(),
-                alg: connection.data.policy.alg.clone(),
+                rule: connection.policy.rule.clone(),
+                service: connection.policy.service.clone(),
+                alg: connection.policy.alg.clone(),
             })
             .collect();
         views.sort_by_key(|view| view.flow);
@@ -39,7 +39,7 @@ impl Engine {
             .iter()
             .filter_map(|(_, call)| {
                 let connection = self.connections.get(call.connection)?;
-                let policy = &connection.data.policy;
+                let policy = &connection.policy;
                 Some(CallView {
                     flow: connection.flow,
                     external: call.external,
@@ -71,7 +71,7 @@ impl Engine {
         let mut counted: BTreeMap<*const crate::Policy, (&crate::Policy, u64)> = BTreeMap::new();
         for (_, call) in self.calls.iter() {
             if let Some(connection) = self.connections.get(call.connection) {
-                let policy = &connection.data.policy;
+                let policy = &connection.policy;
                 counted.entry(Arc::as_ptr(policy)).or_insert((policy, 0)).1 += 1;
             }
         }
