@@ -6,7 +6,7 @@ use callgate_proto::model::{External, NodeConfig, ObjectKey, PptpAlg, Rule, Serv
 use ipnet::Ipv4Net;
 
 use super::Candidate;
-use crate::address::{ListId, Lists, Partition, partition};
+use crate::address::{ListId, Lists, Partition};
 use crate::resolve::Leaf;
 
 /// A configuration and what it was made of.
@@ -19,18 +19,14 @@ pub(super) struct Built {
     pub(super) config: Arc<NodeConfig>,
 }
 
-/// The configuration of node `name`: of the `candidates` (in match order) those that are not `refused` and that select
-/// something on this node.
+/// The configuration of node `name`: of the `candidates` (in match order) those that select something on this node.
 pub(super) fn build(
     name: &str,
     cluster_nets: &[Ipv4Net],
     candidates: &[Candidate],
     selected: Vec<(Ipv4Net, ListId)>,
-    lists: &mut Lists,
-    refused: &BTreeSet<u32>,
+    Partition { mut chains, blocks }: Partition,
 ) -> Built {
-    let left = if refused.is_empty() { selected.clone() } else { without(lists, &selected, refused) };
-    let Partition { mut chains, blocks } = partition(lists, left);
     let indices: BTreeSet<u32> = chains.iter().flatten().copied().collect();
     // Ascending to ascending: lists stay sorted, and so do their elements.
     let numbers: BTreeMap<u32, u32> = indices.iter().copied().zip(0..).collect();
@@ -52,7 +48,11 @@ pub(super) fn build(
 }
 
 /// The same sources with lists that lack the refused rules; those that no other rule selects are left out.
-fn without(lists: &mut Lists, selected: &[(Ipv4Net, ListId)], refused: &BTreeSet<u32>) -> Vec<(Ipv4Net, ListId)> {
+pub(super) fn without(
+    lists: &mut Lists,
+    selected: &[(Ipv4Net, ListId)],
+    refused: &BTreeSet<u32>,
+) -> Vec<(Ipv4Net, ListId)> {
     let mut left = Vec::with_capacity(selected.len());
     for &(net, list) in selected {
         let rules: Vec<u32> = lists.get(list).iter().copied().filter(|rule| !refused.contains(rule)).collect();

@@ -1,13 +1,12 @@
 //! What a person should know about a rule that is carried out.
 use callgate_crds::conditions::Reason;
 
-use super::contest::passed_over;
-use super::issue;
 use super::select::Counts;
-use crate::resolve::{GoodRule, Issue};
+use super::{Candidate, issue};
+use crate::resolve::Issue;
 
-/// Everything worth knowing about `rule`, which selects `counts`.
-pub(crate) fn notes(rule: &GoodRule, counts: Counts) -> Vec<Issue> {
+/// Everything worth knowing about a rule, which selects `counts`.
+pub(crate) fn notes(rule: &Candidate, counts: Counts) -> Vec<Issue> {
     let mut notes = Vec::new();
     let field = "spec.source.podSelector";
     if counts.host_network > 0 {
@@ -25,11 +24,6 @@ pub(crate) fn notes(rule: &GoodRule, counts: Counts) -> Vec<Issue> {
         let message = "selects no running pod at present: compare it with the labels of the pods".to_owned();
         notes.push(issue(Reason::NoSources, field, message));
     }
-    if let Some((service, before)) = passed_over(rule) {
-        let message = format!(
-            "Service {before} comes before {service} and takes all its packets past its ALG: list {service} first"
-        );
-        notes.push(issue(Reason::Accepted, "spec.services", message));
-    }
+    notes.extend(rule.note.clone());
     notes
 }

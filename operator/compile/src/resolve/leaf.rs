@@ -5,6 +5,7 @@ use callgate_crds::{ServiceSpec, Timeouts};
 use callgate_proto::model::{self, Match, ObjectKey};
 use serde::{Deserialize, Serialize};
 
+use super::lookup::Hints;
 use super::{Algs, Report, lookup};
 use crate::world::World;
 
@@ -25,7 +26,13 @@ pub(crate) struct Leaf {
 }
 
 /// The leaf at `key`; the value is there only where the report is good.
-pub(super) fn leaf(world: &World, algs: &Algs, key: &ObjectKey, spec: &ServiceSpec) -> (Option<Leaf>, Report) {
+pub(super) fn leaf(
+    world: &World,
+    algs: &Algs,
+    hints: &mut Hints,
+    key: &ObjectKey,
+    spec: &ServiceSpec,
+) -> (Option<Leaf>, Report) {
     let mut report = Report::default();
     let matches = matches(spec, &mut report);
     let alg = spec.alg_ref.as_ref().and_then(|named| {
@@ -40,7 +47,8 @@ pub(super) fn leaf(world: &World, algs: &Algs, key: &ObjectKey, spec: &ServiceSp
                 Some(found)
             }
             Err(places) => {
-                let hint = lookup::hint(algs, [&key.namespace, &world.operator_namespace], &named.name);
+                let looked_in = [key.namespace.as_str(), world.operator_namespace.as_str()];
+                let hint = hints.nearest(algs, &key.namespace, looked_in, &named.name);
                 let message =
                     format!("there is no PptpAlg {} in {places}{hint}: create it, or correct the name", named.name);
                 report.add(Reason::AlgNotFound, field, message);
