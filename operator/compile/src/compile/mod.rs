@@ -22,16 +22,15 @@ use std::sync::Arc;
 
 use callgate_crds::conditions::Reason;
 use callgate_proto::model::{NodeConfig, ObjectKey};
-use ipnet::Ipv4Net;
 use jiff::Timestamp;
 
 pub use keep::LastGood;
 
-use crate::address::{ListId, Partition, partition};
+use crate::address::{Partition, partition};
 use crate::resolve::{GoodRule, Issue};
 use crate::status::{Finding, Statuses};
 use crate::world::{STANDALONE_NODE, World};
-use node::Built;
+use node::{Built, Selected};
 use resolved::Resolved;
 use room::Need;
 use select::Selecting;
@@ -148,7 +147,7 @@ impl Memory {
         self.nodes.retain(|name, _| names.contains(name));
         self.over.retain(|name, _| names.contains(name));
         let stale = self.selecting.take_stale();
-        let mut fresh: BTreeMap<&String, (Vec<(Ipv4Net, ListId)>, Partition)> = BTreeMap::new();
+        let mut fresh: BTreeMap<&String, (Selected, Partition)> = BTreeMap::new();
         for name in names {
             let built = self.nodes.get(name);
             if built.is_some() && !stale.contains(name) {

@@ -9,11 +9,13 @@ use super::Candidate;
 use crate::address::{ListId, Lists, Partition};
 use crate::resolve::Leaf;
 
+/// Sources with the rules that select them, in the order in which they were met.
+pub(super) type Selected = Vec<(Ipv4Net, ListId)>;
+
 /// A configuration and what it was made of.
 #[derive(Debug)]
 pub(super) struct Built {
-    /// Sources with the rules that select them, in the order in which they were met.
-    pub(super) selected: Vec<(Ipv4Net, ListId)>,
+    pub(super) selected: Selected,
     /// Candidates that are in it, ascending.
     pub(super) used: Vec<u32>,
     pub(super) config: Arc<NodeConfig>,
@@ -24,7 +26,7 @@ pub(super) fn build(
     name: &str,
     cluster_nets: &[Ipv4Net],
     candidates: &[Candidate],
-    selected: Vec<(Ipv4Net, ListId)>,
+    selected: Selected,
     Partition { mut chains, blocks }: Partition,
 ) -> Built {
     let indices: BTreeSet<u32> = chains.iter().flatten().copied().collect();
@@ -48,11 +50,7 @@ pub(super) fn build(
 }
 
 /// The same sources with lists that lack the refused rules; those that no other rule selects are left out.
-pub(super) fn without(
-    lists: &mut Lists,
-    selected: &[(Ipv4Net, ListId)],
-    refused: &BTreeSet<u32>,
-) -> Vec<(Ipv4Net, ListId)> {
+pub(super) fn without(lists: &mut Lists, selected: &[(Ipv4Net, ListId)], refused: &BTreeSet<u32>) -> Selected {
     let mut left = Vec::with_capacity(selected.len());
     for &(net, list) in selected {
         let rules: Vec<u32> = lists.get(list).iter().copied().filter(|rule| !refused.contains(rule)).collect();
