@@ -119,7 +119,7 @@ reasons! {
     Accepted false NoDestination: "Nothing is left of the destination: all of it is excepted or inside the cluster.", "Widen destination.cidrs or narrow destination.except.";
     Accepted false GroupCycle: "A group of services contains itself.", "Remove the member that closes the circle named in the message.";
     Accepted false GroupTooDeep: "Groups of services are nested too deeply.", "Name the services directly in fewer levels of groups.";
-    Accepted false TooMany: "There are more rules than a node can tell apart.", "Join rules that differ only in source, destination or service.";
+    Accepted false TooMany: "The rules of its namespace, or of a node, come to more than there is room for.", "Join rules that differ only in source, destination or service, or name fewer services and networks; docs/limits.md says what is counted.";
     ResolvedRefs true ResolvedRefs: "Every object it names exists and is accepted.", "";
     ResolvedRefs false ServiceNotFound: "A service it names does not exist.", "Create the service, or correct the name; it is looked up in the object's namespace, then in the operator's.";
     ResolvedRefs false AlgNotFound: "The ALG it names does not exist.", "Create the ALG, or correct algRef; it is looked up in the object's namespace, then in the operator's.";

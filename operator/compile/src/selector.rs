@@ -104,7 +104,12 @@ impl Selector {
 
     /// A label and the only value that is selected, where it asks for one.
     pub(crate) fn must_have(&self) -> Option<(&str, &str)> {
-        self.0.iter().find_map(|requirement| match &requirement.test {
+        self.single_values().next()
+    }
+
+    /// Every label of which it asks for one value.
+    pub(crate) fn single_values(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().filter_map(|requirement| match &requirement.test {
             Test::In(values) if values.len() == 1 => Some((requirement.key.as_str(), values.first()?.as_str())),
             Test::In(_) | Test::NotIn(_) | Test::Exists | Test::DoesNotExist => None,
         })
@@ -118,7 +123,12 @@ impl Selector {
     /// Whether it surely selects whatever `other` selects. `false` may also mean that this cannot be told from the
     /// selectors alone.
     pub(crate) fn covers(&self, other: &Self) -> bool {
-        self.0.iter().all(|mine| other.0.iter().any(|theirs| theirs.implies(mine)))
+        // Both are sorted by label: a selector may ask for thousands.
+        let mut rest = other.0.iter().peekable();
+        self.0.iter().all(|mine| {
+            while rest.next_if(|theirs| theirs.key < mine.key).is_some() {}
+            rest.clone().take_while(|theirs| theirs.key == mine.key).any(|theirs| theirs.implies(mine))
+        })
     }
 }
 

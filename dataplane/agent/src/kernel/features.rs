@@ -55,16 +55,24 @@ fn name(part: Part) -> &'static str {
 
 fn cost(part: Part) -> &'static str {
     match part {
-        Part::Connlimit => "services need maxSessions: 0, or their rules are refused: load module nft_connlimit",
+        Part::Connlimit => {
+            "while rules use a service without maxSessions: 0, no new configuration takes effect on this node: load module nft_connlimit"
+        }
         Part::Fib => "no rule can be put into the kernel: load module nft_fib_ipv4",
-        Part::Log => "rules with log: true are refused: load module nft_log",
+        Part::Log => {
+            "while there are rules with log: true, no new configuration takes effect on this node: load module nft_log"
+        }
         Part::Nat => "no rule can be put into the kernel: load modules nft_nat and nft_masq",
         Part::Notrack => "no rule can be put into the kernel: load module nft_ct",
         Part::Reject => "no rule can be put into the kernel: load module nft_reject_ipv4",
         Part::Sockets => {
-            "rules with a PptpAlg of controlConnection Shared or Auto are refused: load modules nft_socket and nft_tproxy"
+            "while rules use a PptpAlg of controlConnection Shared or Auto, no new configuration takes effect on this node: load modules \
+             nft_socket and nft_tproxy"
         }
-        Part::Timeouts => "services with timeouts are refused: load modules nft_ct and nfnetlink_cttimeout",
+        Part::Timeouts => {
+            "while rules use services with timeouts, no new configuration takes effect on this node: load modules nft_ct and \
+             nfnetlink_cttimeout"
+        }
     }
 }
 
@@ -83,7 +91,8 @@ mod tests {
     #[test]
     fn what_is_missing_is_told_with_the_kernels_words_and_what_it_costs() {
         let told = feature("nftables: logging", Err("No such file or directory".into()), cost(Part::Log));
-        let detail = "No such file or directory; what it costs: rules with log: true are refused: load module nft_log";
+        let detail = "No such file or directory; what it costs: while there are rules with log: true, no new configuration takes effect \
+                      on this node: load module nft_log";
         assert_eq!(told, Feature { name: "nftables: logging".into(), available: false, detail: detail.into() });
     }
 }

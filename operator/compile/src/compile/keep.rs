@@ -16,7 +16,7 @@ pub struct LastGood {
     rules: Rules,
 }
 
-type Rules = Arc<Vec<(ObjectKey, GoodRule)>>;
+type Rules = Arc<Vec<(ObjectKey, Arc<GoodRule>)>>;
 
 impl PartialEq for LastGood {
     fn eq(&self, other: &Self) -> bool {
@@ -38,13 +38,13 @@ fn to_share<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Rules, D::Erro
 impl LastGood {
     /// What runs from now on.
     pub(super) fn of<'a>(candidates: impl Iterator<Item = &'a Candidate>) -> Self {
-        let rules = candidates.map(|candidate| (candidate.key.clone(), candidate.rule.clone()));
+        let rules = candidates.map(|candidate| (candidate.key.clone(), Arc::clone(&candidate.rule)));
         Self { rules: Arc::new(rules.collect()) }
     }
 
     /// The rules by name.
     pub(super) fn by_key(&self) -> BTreeMap<&ObjectKey, &GoodRule> {
-        self.rules.iter().map(|(key, rule)| (key, rule)).collect()
+        self.rules.iter().map(|(key, rule)| (key, rule.as_ref())).collect()
     }
 }
 
@@ -71,7 +71,7 @@ pub(super) fn refreshed(rule: &GoodRule, algs: &Algs, services: &Services) -> Go
 }
 
 /// The leaf called `key`, where it is good today and still a leaf.
-fn today<'a>(services: &'a Services, key: &ObjectKey) -> Option<&'a Leaf> {
+fn today<'a>(services: &'a Services, key: &ObjectKey) -> Option<&'a Arc<Leaf>> {
     match services.get(key)?.0.as_deref() {
         Some([leaf]) if leaf.key == *key => Some(leaf),
         Some(_) | None => None,

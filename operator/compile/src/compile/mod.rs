@@ -1,20 +1,21 @@
 //! The pure function: the world, and what ran before, to node configurations and statuses.
 //!
 //! ```text
-//!   resolve (algs, services, rules) ─► keep last good ─► order ─► contest (conflicts, shadows)     kept until an object changes
+//!   resolve (algs, services, rules) ─► keep last good ─► room ─► order ─► contest (conflicts, shadows)     kept until an object changes
 //!                                                                             │
 //!                      select (sources): a pod is looked at again when it changes, or its namespace's labels
 //!                                                                             │
-//!   Compiled ◄── statuses ◄── notes ◄── node by node ◄── tags ◄───────────────┘    a node is kept until its sources change
+//!   Compiled ◄── statuses ◄── notes ◄── node by node ◄── room ◄───────────────┘    a node is kept until its sources change
 //! ```
+mod carriers;
 mod contest;
 mod keep;
 mod node;
 mod notes;
 mod resolved;
+mod room;
 mod select;
 mod statuses;
-mod tags;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -25,11 +26,13 @@ use jiff::Timestamp;
 
 pub use keep::LastGood;
 
+use crate::address::{Partition, partition};
 use crate::resolve::{GoodRule, Issue};
 use crate::status::{Finding, Statuses};
 use crate::world::{STANDALONE_NODE, World};
-use node::Built;
+use node::{Built, Selected};
 use resolved::Resolved;
+use room::Need;
 use select::Selecting;
 
 /// What compile makes of a world.
@@ -48,7 +51,9 @@ pub struct Compiled {
 pub(crate) struct Candidate {
     pub(crate) key: ObjectKey,
     pub(crate) created: Option<Timestamp>,
-    pub(crate) rule: GoodRule,
+    pub(crate) rule: Arc<GoodRule>,
+    /// What is to be said of its services.
+    pub(crate) note: Option<Issue>,
 }
 
 /// Compiles. `previous` is `last_good` of the compile before: a rule that names something that has gone, or that
@@ -79,10 +84,15 @@ pub struct Compiler {
 struct Memory {
     resolved: Resolved,
     selecting: Selecting,
+    /// What each candidate takes of a node.
+    needs: Vec<Need>,
+    /// Candidates for which a node has no room, by node.
+    over: BTreeMap<String, BTreeMap<u32, Issue>>,
+    /// All of them: they are carried out nowhere.
     refused: BTreeSet<u32>,
     nodes: BTreeMap<String, Built>,
     last_good: LastGood,
-    sets: statuses::Sets,
+    sets: carriers::Sets,
 }
 
 impl Compiler {
@@ -116,10 +126,12 @@ impl Memory {
         Self {
             selecting: Selecting::new(&resolved.candidates, world),
             last_good: LastGood::of(resolved.candidates.iter()),
+            needs: resolved.candidates.iter().map(|candidate| Need::of(&candidate.rule)).collect(),
             resolved,
+            over: BTreeMap::new(),
             refused: BTreeSet::new(),
             nodes: BTreeMap::new(),
-            sets: Vec::new(),
+            sets: carriers::Sets::default(),
         }
     }
 
@@ -132,17 +144,10 @@ impl Memory {
         self.selecting.select(world, since);
         let standalone = BTreeSet::from([STANDALONE_NODE.to_owned()]);
         let names = if world.standalone { &standalone } else { &world.nodes };
-        let (refused, issues) = tags::refuse(candidates, &self.selecting, names.iter());
-        if refused != self.refused {
-            let stay = (0u32..).zip(candidates).filter(|(index, _)| !refused.contains(index));
-            self.last_good = LastGood::of(stay.map(|(_, candidate)| candidate));
-            self.refused = refused;
-            self.nodes.clear();
-        }
-        let mut issues: BTreeMap<ObjectKey, Vec<Issue>> =
-            issues.into_iter().map(|(key, issue)| (key, vec![issue])).collect();
         self.nodes.retain(|name, _| names.contains(name));
+        self.over.retain(|name, _| names.contains(name));
         let stale = self.selecting.take_stale();
+        let mut fresh: BTreeMap<&String, (Selected, Partition)> = BTreeMap::new();
         for name in names {
             let built = self.nodes.get(name);
             if built.is_some() && !stale.contains(name) {
@@ -150,14 +155,49 @@ impl Memory {
             }
             let selected = self.selecting.of(name);
             if built.is_none_or(|built| built.selected != selected) {
-                let (nets, lists) = (&self.resolved.cluster_nets, &mut self.selecting.lists);
-                let built = node::build(name, nets, candidates, selected, lists, &self.refused);
-                self.nodes.insert(name.clone(), built);
+                let whole = partition(&mut self.selecting.lists, selected.clone());
+                let over = room::refuse(world, name, candidates, &self.needs, &whole.chains);
+                match over.is_empty() {
+                    true => drop(self.over.remove(name)),
+                    false => drop(self.over.insert(name.clone(), over)),
+                }
+                fresh.insert(name, (selected, whole));
             }
+        }
+        let refused: BTreeSet<u32> = self.over.values().flat_map(BTreeMap::keys).copied().collect();
+        if refused != self.refused {
+            let stay = (0u32..).zip(candidates).filter(|(index, _)| !refused.contains(index));
+            self.last_good = LastGood::of(stay.map(|(_, candidate)| candidate));
+            self.refused = refused;
+            for name in names {
+                if fresh.contains_key(name) {
+                    continue;
+                }
+                let selected = self.selecting.of(name);
+                let whole = partition(&mut self.selecting.lists, selected.clone());
+                fresh.insert(name, (selected, whole));
+            }
+        }
+        for (name, (selected, whole)) in fresh {
+            let (nets, lists) = (&self.resolved.cluster_nets, &mut self.selecting.lists);
+            let left = match self.refused.is_empty() {
+                true => whole,
+                false => {
+                    let left = node::without(lists, &selected, &self.refused);
+                    partition(lists, left)
+                }
+            };
+            self.nodes.insert(name.clone(), node::build(name, nets, candidates, selected, left));
+        }
+        let mut issues: BTreeMap<ObjectKey, Vec<Issue>> = BTreeMap::new();
+        for (index, issue) in self.over.values().flatten() {
+            let Some(candidate) = candidates.get(*index as usize) else { continue };
+            // The first node by name stands for all.
+            issues.entry(candidate.key.clone()).or_insert_with(|| vec![issue.clone()]);
         }
         let counts = self.selecting.counts();
         for (candidate, counts) in candidates.iter().zip(&counts) {
-            let notes = notes::notes(world, &candidate.rule, *counts);
+            let notes = notes::notes(world, candidate, *counts);
             if !notes.is_empty() {
                 issues.entry(candidate.key.clone()).or_default().extend(notes);
             }

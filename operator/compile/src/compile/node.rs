@@ -6,31 +6,29 @@ use callgate_proto::model::{External, NodeConfig, ObjectKey, PptpAlg, Rule, Serv
 use ipnet::Ipv4Net;
 
 use super::Candidate;
-use crate::address::{ListId, Lists, Partition, partition};
+use crate::address::{ListId, Lists, Partition};
 use crate::resolve::Leaf;
+
+/// Sources with the rules that select them, in the order in which they were met.
+pub(super) type Selected = Vec<(Ipv4Net, ListId)>;
 
 /// A configuration and what it was made of.
 #[derive(Debug)]
 pub(super) struct Built {
-    /// Sources with the rules that select them, in the order in which they were met.
-    pub(super) selected: Vec<(Ipv4Net, ListId)>,
+    pub(super) selected: Selected,
     /// Candidates that are in it, ascending.
     pub(super) used: Vec<u32>,
     pub(super) config: Arc<NodeConfig>,
 }
 
-/// The configuration of node `name`: of the `candidates` (in match order) those that are not `refused` and that select
-/// something on this node.
+/// The configuration of node `name`: of the `candidates` (in match order) those that select something on this node.
 pub(super) fn build(
     name: &str,
     cluster_nets: &[Ipv4Net],
     candidates: &[Candidate],
-    selected: Vec<(Ipv4Net, ListId)>,
-    lists: &mut Lists,
-    refused: &BTreeSet<u32>,
+    selected: Selected,
+    Partition { mut chains, blocks }: Partition,
 ) -> Built {
-    let left = if refused.is_empty() { selected.clone() } else { without(lists, &selected, refused) };
-    let Partition { mut chains, blocks } = partition(lists, left);
     let indices: BTreeSet<u32> = chains.iter().flatten().copied().collect();
     // Ascending to ascending: lists stay sorted, and so do their elements.
     let numbers: BTreeMap<u32, u32> = indices.iter().copied().zip(0..).collect();
@@ -52,7 +50,7 @@ pub(super) fn build(
 }
 
 /// The same sources with lists that lack the refused rules; those that no other rule selects are left out.
-fn without(lists: &mut Lists, selected: &[(Ipv4Net, ListId)], refused: &BTreeSet<u32>) -> Vec<(Ipv4Net, ListId)> {
+pub(super) fn without(lists: &mut Lists, selected: &[(Ipv4Net, ListId)], refused: &BTreeSet<u32>) -> Selected {
     let mut left = Vec::with_capacity(selected.len());
     for &(net, list) in selected {
         let rules: Vec<u32> = lists.get(list).iter().copied().filter(|rule| !refused.contains(rule)).collect();

@@ -1,14 +1,13 @@
 //! What a person should know about a rule that is carried out.
 use callgate_crds::conditions::Reason;
 
-use super::contest::passed_over;
-use super::issue;
 use super::select::Counts;
-use crate::resolve::{GoodRule, Issue};
+use super::{Candidate, issue};
+use crate::resolve::Issue;
 use crate::world::World;
 
 /// Everything worth knowing about `rule` of `world`, which selects `counts`.
-pub(crate) fn notes(world: &World, rule: &GoodRule, counts: Counts) -> Vec<Issue> {
+pub(crate) fn notes(world: &World, rule: &Candidate, counts: Counts) -> Vec<Issue> {
     let mut notes = Vec::new();
     let field = "spec.source.podSelector";
     if counts.host_network > 0 {
@@ -27,12 +26,7 @@ pub(crate) fn notes(world: &World, rule: &GoodRule, counts: Counts) -> Vec<Issue
     {
         notes.push(issue(Reason::NoSources, field, message.to_owned()));
     }
-    if let Some((service, before)) = passed_over(rule) {
-        let message = format!(
-            "Service {before} comes before {service} and takes all its packets past its ALG: list {service} first"
-        );
-        notes.push(issue(Reason::Accepted, "spec.services", message));
-    }
+    notes.extend(rule.note.clone());
     notes
 }
 

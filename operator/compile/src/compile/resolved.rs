@@ -1,14 +1,16 @@
 //! What objects come to without pods, namespaces and nodes: kept for as long as none of them changes.
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use callgate_crds::conditions::{ConditionType, Reason};
 use callgate_crds::{IpRuleSpec, PptpAlgSpec, ServiceSpec};
 use callgate_proto::model::ObjectKey;
 use ipnet::Ipv4Net;
 
+use super::room::Namespaces;
 use super::{Candidate, LastGood, contest, keep};
 use crate::address::Ranges;
-use crate::resolve::{self, Algs, Report, Rules, Services};
+use crate::resolve::{self, Algs, Hints, Leaf, Report, Resolver, Services};
 use crate::status::Finding;
 use crate::world::{Object, World};
 
@@ -19,7 +21,7 @@ pub(super) struct Resolved {
     pub(super) algs: Algs,
     pub(super) services: Services,
     /// Reports have everything but what depends on pods.
-    pub(super) rules: Rules,
+    pub(super) rules: BTreeMap<ObjectKey, Report>,
     /// Rules that take part, in match order.
     pub(super) candidates: Vec<Candidate>,
     pub(super) names: Names,
@@ -36,6 +38,8 @@ pub(super) struct Names {
     pub(super) algs: Vec<ObjectKey>,
     /// By candidate: indices into both.
     pub(super) of: Vec<(Vec<u32>, Vec<u32>)>,
+    /// By service: the leaves of a group, as far as candidates name them, as indices; empty for a leaf.
+    pub(super) groups: Vec<Vec<u32>>,
 }
 
 /// Whatever the result depends on.
@@ -68,17 +72,17 @@ impl Inputs {
 impl Resolved {
     /// Of a world and what ran before.
     pub(super) fn of(world: &World, previous: Option<&LastGood>) -> Self {
+        let mut hints = Hints::default();
         let algs = resolve::algs(world);
-        let services = resolve::services(world, &algs);
-        let mut rules = resolve::rules(world, &algs, &services);
-        let asked = rules.values().any(|(good, _)| good.is_none());
-        let (mut candidates, kept) = candidates(world, &algs, &services, &mut rules, previous);
-        for (key, issue) in contest::contest(&mut candidates) {
-            if let Some((_, report)) = rules.get_mut(&key) {
+        let services = resolve::services(world, &algs, &mut hints);
+        let (mut rules, mut taking) = Taking::part(world, &algs, &services, hints, previous);
+        for (key, issue) in contest::contest(&mut taking.candidates) {
+            if let Some(report) = rules.get_mut(&key) {
                 report.0.push(issue);
             }
         }
-        let names = Names::of(&candidates);
+        let Taking { candidates, kept, asked } = taking;
+        let names = Names::of(&candidates, &services);
         let cluster_nets = Ranges::of(&world.cluster_nets).blocks();
         let inputs = Inputs::of(world, asked.then_some(previous));
         Self { inputs, algs, services, rules, candidates, names, kept, cluster_nets }
@@ -103,56 +107,84 @@ impl Resolved {
 }
 
 impl Names {
-    fn of(candidates: &[Candidate]) -> Self {
+    fn of(candidates: &[Candidate], all: &Services) -> Self {
         let rules = || candidates.iter().map(|candidate| &candidate.rule);
         let services: BTreeSet<&ObjectKey> =
             rules().flat_map(|rule| rule.services.iter().map(|leaf| &leaf.key)).collect();
         let algs: BTreeSet<&ObjectKey> = rules().flat_map(|rule| rule.algs.iter().map(|alg| &alg.key)).collect();
         let service_at: BTreeMap<&ObjectKey, u32> = services.iter().copied().zip(0..).collect();
         let alg_at: BTreeMap<&ObjectKey, u32> = algs.iter().copied().zip(0..).collect();
+        // A good group's leaves are those of the rules themselves, and not others of the same name.
+        let leaf_at: HashMap<*const Leaf, u32> = rules()
+            .flat_map(|rule| &rule.services)
+            .filter_map(|leaf| Some((Arc::as_ptr(leaf), *service_at.get(&leaf.key)?)))
+            .collect();
         let of = rules().map(|rule| {
-            let services = rule.services.iter().filter_map(|leaf| service_at.get(&leaf.key)).copied();
+            let services = rule.services.iter().filter_map(|leaf| leaf_at.get(&Arc::as_ptr(leaf))).copied();
             let algs = rule.algs.iter().filter_map(|alg| alg_at.get(&alg.key)).copied();
             (services.collect(), algs.collect())
         });
+        let groups = all.iter().map(|(key, (leaves, _))| {
+            let inner = leaves.iter().flatten().filter(|leaf| leaf.key != *key);
+            inner.filter_map(|leaf| leaf_at.get(&Arc::as_ptr(leaf))).copied().collect()
+        });
         Self {
             of: of.collect(),
+            groups: groups.collect(),
             services: services.into_iter().cloned().collect(),
             algs: algs.into_iter().cloned().collect(),
         }
     }
 }
 
-/// Every rule that can run, in match order, and the names of those that run as they did before only.
-fn candidates(
-    world: &World,
-    algs: &Algs,
-    services: &Services,
-    rules: &mut Rules,
-    previous: Option<&LastGood>,
-) -> (Vec<Candidate>, BTreeSet<ObjectKey>) {
-    let previous = previous.map(LastGood::by_key).unwrap_or_default();
-    let mut kept = BTreeSet::new();
-    let mut candidates = Vec::new();
-    for (key, (good, report)) in rules {
-        let meta = world.rules.get(key).map(|object| &object.meta);
-        let created = meta.and_then(|meta| meta.created);
-        let before = previous.get(key).filter(|before| meta.is_none_or(|meta| before.is_of(&meta.uid)));
-        let rule = match (good.as_ref(), before) {
-            (Some(rule), _) => rule.clone(),
-            (None, Some(before)) => {
-                kept.insert(key.clone());
-                keep::refreshed(before, algs, services)
+/// Rules that take part.
+struct Taking {
+    /// In match order.
+    candidates: Vec<Candidate>,
+    /// Those that run as they did before only.
+    kept: BTreeSet<ObjectKey>,
+    /// What ran before was looked at.
+    asked: bool,
+}
+
+impl Taking {
+    /// Every rule that can run, and the reports of all.
+    fn part(
+        world: &World,
+        algs: &Algs,
+        services: &Services,
+        hints: Hints,
+        previous: Option<&LastGood>,
+    ) -> (BTreeMap<ObjectKey, Report>, Self) {
+        let previous = previous.map(LastGood::by_key).unwrap_or_default();
+        let mut taking = Self { candidates: Vec::new(), kept: BTreeSet::new(), asked: false };
+        let (mut resolver, mut namespaces) = (Resolver::new(world, algs, services, hints), Namespaces::default());
+        let mut reports = BTreeMap::new();
+        let mut in_order: Vec<(&ObjectKey, &Object<IpRuleSpec>)> = world.rules.iter().collect();
+        in_order.sort_by_key(|(key, object)| (object.spec.order, object.meta.created, *key));
+        for (key, object) in in_order {
+            let (good, mut report) = resolver.rule(key, object);
+            taking.asked |= good.is_none();
+            let before = previous.get(key).filter(|before| before.is_of(&object.meta.uid));
+            let is_good = good.is_some();
+            match good.or_else(|| before.map(|before| keep::refreshed(before, algs, services).into())) {
+                None => unresolved(&mut report),
+                Some(rule) => match namespaces.take(world, key, &rule) {
+                    Err(issue) => report.0.push(issue),
+                    Ok(()) => {
+                        if !is_good {
+                            taking.kept.insert(key.clone());
+                        }
+                        let (created, note) = (object.meta.created, contest::passed_over(&rule));
+                        taking.candidates.push(Candidate { key: key.clone(), created, rule, note });
+                    }
+                },
             }
-            (None, None) => {
-                unresolved(report);
-                continue;
-            }
-        };
-        candidates.push(Candidate { key: key.clone(), created, rule });
+            reports.insert(key.clone(), report);
+        }
+        taking.candidates.sort_by(|a, b| (a.rule.order, a.created, &a.key).cmp(&(b.rule.order, b.created, &b.key)));
+        (reports, taking)
     }
-    candidates.sort_by(|a, b| (a.rule.order, a.created, &a.key).cmp(&(b.rule.order, b.created, &b.key)));
-    (candidates, kept)
 }
 
 /// A rule whose references fail, and that never ran, is not accepted either.

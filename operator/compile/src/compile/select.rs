@@ -13,7 +13,8 @@ use ipnet::Ipv4Net;
 
 use super::{Candidate, Since};
 use crate::address::{ListId, Lists};
-use crate::resolve::Pods;
+use crate::resolve::{PodScope, Pods};
+use crate::selector::Selector;
 use crate::world::{Labels, Pod, STANDALONE_NODE, World};
 
 /// Lists that may be known beside one for each pod, before those that nobody uses any more are forgotten.
@@ -234,7 +235,7 @@ impl Selecting {
         let Self { groups, lists, chosen, .. } = self;
         let mut applicable: Option<Applicable<'_>> = None;
         // By how a pod looks to the selectors.
-        let mut looks: BTreeMap<Vec<Option<&str>>, ListId> = BTreeMap::new();
+        let mut looks: BTreeMap<Vec<(&str, &str)>, ListId> = BTreeMap::new();
         let mut fresh = Vec::new();
         for &(key, pod) in pods {
             let list = match chosen.get(key) {
@@ -243,8 +244,8 @@ impl Selecting {
                 Some((before, list)) if before.labels == pod.labels => *list,
                 Some(_) | None => {
                     let of = applicable.get_or_insert_with(|| applicable_to(world, groups, &key.namespace));
-                    let look: Vec<Option<&str>> =
-                        of.keys.iter().map(|key| pod.labels.get(*key).map(String::as_str)).collect();
+                    let labels = pod.labels.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+                    let look: Vec<(&str, &str)> = labels.filter(|(key, _)| of.keys.contains(key)).collect();
                     *looks.entry(look).or_insert_with(|| lists.id(rules_of(of, pod)))
                 }
             };
@@ -258,7 +259,12 @@ fn applicable_to<'a>(world: &World, groups: &'a BTreeMap<Pods, Vec<u32>>, namesp
     let mut applicable =
         Applicable { all: Vec::new(), by_label: BTreeMap::new(), others: Vec::new(), keys: BTreeSet::new() };
     let labels = world.labels_of(namespace);
-    for (pods, rules) in groups.iter().filter(|(pods, _)| pods.scope.contains(namespace, &labels)) {
+    let first = |scope| Pods { scope, labels: Selector::default() };
+    let own = groups.range(first(PodScope::Own(namespace.to_owned()))..);
+    let own = own.take_while(|(pods, _)| matches!(&pods.scope, PodScope::Own(own) if own == namespace));
+    // They come after all others.
+    let labelled = groups.range(first(PodScope::Labelled(Selector::default()))..);
+    for (pods, rules) in own.chain(labelled).filter(|(pods, _)| pods.scope.contains(namespace, &labels)) {
         let index = applicable.all.len();
         applicable.all.push((pods, rules));
         applicable.keys.extend(pods.labels.keys());

@@ -5,8 +5,9 @@ use callgate_crds::conditions::Reason;
 use callgate_crds::{ServiceRef, ServiceSpec};
 use callgate_proto::model::ObjectKey;
 
-use super::leaf::{Leaf, leaf};
-use super::{Algs, Report, Services, lookup};
+use super::leaf::leaf;
+use super::lookup::Hints;
+use super::{Algs, Collected, Leaves, Report, Services, lookup};
 use crate::status::Kind;
 use crate::world::World;
 
@@ -19,12 +20,12 @@ pub(super) const MAX_LEAVES: usize = 1024;
 /// Every Service with the leaves it stands for; they are there only where the report is good.
 ///
 /// Each group is put together once, of members that are put together before: nesting costs no more than its size.
-pub(crate) fn services(world: &World, algs: &Algs) -> Services {
+pub(crate) fn services(world: &World, algs: &Algs, hints: &mut Hints) -> Services {
     let leaves = world.services.iter().filter(|(_, object)| !is_group(&object.spec));
     let mut services: Services = leaves
         .map(|(key, object)| {
-            let (leaf, report) = leaf(world, algs, key, &object.spec);
-            (key.clone(), (leaf.map(|leaf| vec![leaf]), report))
+            let (leaf, report) = leaf(world, algs, hints, key, &object.spec);
+            (key.clone(), (leaf.map(|leaf| vec![leaf.into()]), report))
         })
         .collect();
     let mut depths = BTreeMap::new();
@@ -32,7 +33,7 @@ pub(crate) fn services(world: &World, algs: &Algs) -> Services {
     for key in inner_first {
         let Some(object) = world.services.get(&key) else { continue };
         let group = Group { world, key: &key, spec: &object.spec, circles: &circles };
-        let flat = group.flatten(&services, &mut depths);
+        let flat = group.flatten(&services, hints, &mut depths);
         services.insert(key, flat);
     }
     services
@@ -50,7 +51,7 @@ pub(super) fn find(world: &World, namespace: &str, named: &ServiceRef) -> Result
 }
 
 /// That a service does not exist, with the nearest name that does.
-pub(super) fn not_found(world: &World, namespace: &str, named: &ServiceRef, places: &str) -> String {
+pub(super) fn not_found(world: &World, hints: &mut Hints, namespace: &str, named: &ServiceRef, places: &str) -> String {
     let name = &named.name;
     let looked_in = match &named.namespace {
         None => [namespace, &world.operator_namespace],
@@ -64,7 +65,7 @@ pub(super) fn not_found(world: &World, namespace: &str, named: &ServiceRef, plac
     if let Some(refused) = lookup::refused(world, Kind::Service, looked_in, name) {
         return refused;
     }
-    let hint = lookup::hint(&world.services, looked_in, name);
+    let hint = hints.nearest(&world.services, namespace, looked_in, name);
     format!("there is no Service {name} in {places}{hint}: create it, or correct the name")
 }
 
@@ -81,17 +82,21 @@ struct Group<'a> {
 }
 
 impl Group<'_> {
-    fn flatten(&self, done: &Services, depths: &mut BTreeMap<ObjectKey, usize>) -> (Option<Vec<Leaf>>, Report) {
+    fn flatten(
+        &self,
+        done: &Services,
+        hints: &mut Hints,
+        depths: &mut BTreeMap<ObjectKey, usize>,
+    ) -> (Option<Leaves>, Report) {
         let mut report = Report::default();
-        let mut found: Vec<Leaf> = Vec::new();
-        let mut seen = BTreeSet::new();
+        let mut found = Collected::default();
         let mut depth = 1;
         for (index, member) in self.spec.members.iter().enumerate() {
             let field = format!("spec.members[{index}].name");
             let at = match find(self.world, &self.key.namespace, member) {
                 Ok(at) => at,
                 Err(places) => {
-                    let message = not_found(self.world, &self.key.namespace, member, &places);
+                    let message = not_found(self.world, hints, &self.key.namespace, member, &places);
                     report.add(Reason::ServiceNotFound, field, message);
                     continue;
                 }
@@ -110,7 +115,7 @@ impl Group<'_> {
                 }
                 Some((Some(of), _)) => {
                     depth = depth.max(inner + 1);
-                    found.extend(of.iter().filter(|leaf| seen.insert(leaf.key.clone())).cloned());
+                    found.add(of);
                 }
                 Some((None, _)) | None => {
                     let message = format!("Service {at} is not accepted: mend it first, its status says what is wrong");
@@ -118,6 +123,7 @@ impl Group<'_> {
                 }
             }
         }
+        let found = found.leaves;
         if found.len() > MAX_LEAVES {
             let message = format!("the group comes to {} services, {MAX_LEAVES} at most: split it", found.len());
             report.add(Reason::Invalid, "spec.members", message);

@@ -5,6 +5,7 @@ use callgate_crds::{ServiceSpec, Timeouts};
 use callgate_proto::model::{self, Match, ObjectKey};
 use serde::{Deserialize, Serialize};
 
+use super::lookup::Hints;
 use super::{Algs, Report, lookup};
 use crate::status::Kind;
 use crate::world::World;
@@ -26,7 +27,13 @@ pub(crate) struct Leaf {
 }
 
 /// The leaf at `key`; the value is there only where the report is good.
-pub(super) fn leaf(world: &World, algs: &Algs, key: &ObjectKey, spec: &ServiceSpec) -> (Option<Leaf>, Report) {
+pub(super) fn leaf(
+    world: &World,
+    algs: &Algs,
+    hints: &mut Hints,
+    key: &ObjectKey,
+    spec: &ServiceSpec,
+) -> (Option<Leaf>, Report) {
     let mut report = Report::default();
     let matches = matches(spec, &mut report);
     let alg = spec.alg_ref.as_ref().and_then(|named| {
@@ -41,10 +48,10 @@ pub(super) fn leaf(world: &World, algs: &Algs, key: &ObjectKey, spec: &ServiceSp
                 Some(found)
             }
             Err(places) => {
-                let looked_in = [key.namespace.as_str(), &world.operator_namespace];
+                let looked_in = [key.namespace.as_str(), world.operator_namespace.as_str()];
                 let refused = lookup::refused(world, Kind::PptpAlg, looked_in, &named.name);
                 let message = refused.unwrap_or_else(|| {
-                    let hint = lookup::hint(algs, looked_in, &named.name);
+                    let hint = hints.nearest(algs, &key.namespace, looked_in, &named.name);
                     format!("there is no PptpAlg {} in {places}{hint}: create it, or correct the name", named.name)
                 });
                 report.add(Reason::AlgNotFound, field, message);

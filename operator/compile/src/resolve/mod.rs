@@ -12,19 +12,36 @@ mod lookup;
 mod report;
 mod rule;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 
 use callgate_proto::model::{self, ObjectKey};
 
 pub(crate) use alg::algs;
 pub(crate) use group::services;
 pub(crate) use leaf::Leaf;
+pub(crate) use lookup::Hints;
 pub(crate) use report::{Issue, Report};
-pub(crate) use rule::{GoodRule, GoodSource, Pods, rules};
+pub(crate) use rule::{GoodRule, GoodSource, PodScope, Pods, Resolver};
 
 /// Every PptpAlg as the data plane needs it, where it is good.
 pub(crate) type Algs = BTreeMap<ObjectKey, (Option<model::PptpAlg>, Report)>;
 /// Every Service with the leaves it stands for, where it is good.
-pub(crate) type Services = BTreeMap<ObjectKey, (Option<Vec<Leaf>>, Report)>;
-/// Every IpRule, where it is good.
-pub(crate) type Rules = BTreeMap<ObjectKey, (Option<GoodRule>, Report)>;
+pub(crate) type Services = BTreeMap<ObjectKey, (Option<Leaves>, Report)>;
+/// Leaf services in the order in which they are tried. Whoever names a leaf shares it: a thousand groups of a thousand services
+/// are a million names, and only a thousand services.
+pub(crate) type Leaves = Vec<Arc<Leaf>>;
+
+/// Puts services together, each once.
+#[derive(Default)]
+struct Collected {
+    leaves: Leaves,
+    /// Where those are that are there: a service has one place, however many groups lead to it.
+    seen: HashSet<*const Leaf>,
+}
+
+impl Collected {
+    fn add(&mut self, leaves: &[Arc<Leaf>]) {
+        self.leaves.extend(leaves.iter().filter(|leaf| self.seen.insert(Arc::as_ptr(leaf))).cloned());
+    }
+}

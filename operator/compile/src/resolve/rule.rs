@@ -1,5 +1,6 @@
 //! An IpRule with everything it names: what it comes to, or what is wrong with it.
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use callgate_crds::conditions::Reason;
 use callgate_crds::fields::Cidr;
@@ -8,8 +9,8 @@ use callgate_proto::model::{self, ObjectKey};
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
-use super::leaf::Leaf;
-use super::{Algs, Report, Rules, Services, group};
+use super::lookup::Hints;
+use super::{Algs, Collected, Leaves, Report, Services, group};
 use crate::address::Ranges;
 use crate::selector::Selector;
 use crate::world::{Labels, Object, World};
@@ -24,7 +25,7 @@ pub(crate) struct GoodRule {
     pub(crate) action: model::Action,
     pub(crate) source: GoodSource,
     pub(crate) destinations: Vec<Ipv4Net>,
-    pub(crate) services: Vec<Leaf>,
+    pub(crate) services: Leaves,
     pub(crate) algs: Vec<model::PptpAlg>,
     pub(crate) log: bool,
 }
@@ -82,11 +83,27 @@ impl PodScope {
     }
 }
 
-/// Every IpRule with its report; the value is there only where the report is good.
-pub(crate) fn rules(world: &World, algs: &Algs, services: &Services) -> Rules {
-    let inside = Ranges::of(&world.cluster_nets);
-    let rules = world.rules.iter();
-    rules.map(|(key, object)| (key.clone(), rule(world, &inside, algs, services, key, object))).collect()
+/// Resolves rules one by one: whoever asks may drop one before the next is made.
+pub(crate) struct Resolver<'a> {
+    world: &'a World,
+    algs: &'a Algs,
+    services: &'a Services,
+    hints: Hints,
+    /// Networks of the cluster.
+    inside: Ranges,
+}
+
+impl<'a> Resolver<'a> {
+    pub(crate) fn new(world: &'a World, algs: &'a Algs, services: &'a Services, hints: Hints) -> Self {
+        Self { world, algs, services, hints, inside: Ranges::of(&world.cluster_nets) }
+    }
+
+    /// The rule with its report; the value is there only where the report is good.
+    pub(crate) fn rule(&mut self, key: &ObjectKey, object: &Object<IpRuleSpec>) -> (Option<Arc<GoodRule>>, Report) {
+        let Self { world, algs, services, hints, inside } = self;
+        let (rule, report) = rule(world, inside, algs, services, hints, (key, object));
+        (rule.map(Arc::new), report)
+    }
 }
 
 fn rule(
@@ -94,8 +111,8 @@ fn rule(
     inside: &Ranges,
     algs: &Algs,
     services: &Services,
-    key: &ObjectKey,
-    object: &Object<IpRuleSpec>,
+    hints: &mut Hints,
+    (key, object): (&ObjectKey, &Object<IpRuleSpec>),
 ) -> (Option<GoodRule>, Report) {
     let (spec, mut report) = (&object.spec, Report::default());
     if spec.gateway_ref.is_some() {
@@ -105,7 +122,7 @@ fn rule(
     }
     let source = source(world, key, spec, &mut report);
     let destinations = destinations(inside, spec, &mut report);
-    let leaves = named_services(world, services, key, spec, &mut report);
+    let leaves = named_services(world, services, hints, (key, spec), &mut report);
     let action = match spec.action {
         Action::Nat => model::Action::Nat,
         Action::Allow => model::Action::Allow,
@@ -196,32 +213,30 @@ fn destinations(inside: &Ranges, spec: &IpRuleSpec, report: &mut Report) -> Vec<
 fn named_services(
     world: &World,
     services: &Services,
-    key: &ObjectKey,
-    spec: &IpRuleSpec,
+    hints: &mut Hints,
+    (key, spec): (&ObjectKey, &IpRuleSpec),
     report: &mut Report,
-) -> Vec<Leaf> {
-    let mut leaves: Vec<Leaf> = Vec::new();
-    let mut seen = BTreeSet::new();
+) -> Leaves {
+    let mut found = Collected::default();
     for (index, named) in spec.services.iter().enumerate() {
         let field = format!("spec.services[{index}].name");
         let at = match group::find(world, &key.namespace, named) {
             Ok(at) => at,
             Err(places) => {
-                let message = group::not_found(world, &key.namespace, named, &places);
+                let message = group::not_found(world, hints, &key.namespace, named, &places);
                 report.add(Reason::ServiceNotFound, field, message);
                 continue;
             }
         };
         match services.get(&at) {
-            Some((Some(of), _)) => {
-                leaves.extend(of.iter().filter(|leaf| seen.insert(leaf.key.clone())).cloned());
-            }
+            Some((Some(of), _)) => found.add(of),
             Some((None, _)) | None => {
                 let message = format!("Service {at} is not accepted: mend it first, its status says what is wrong");
                 report.add(Reason::RefNotAccepted, field, message);
             }
         }
     }
+    let leaves = found.leaves;
     if leaves.len() > group::MAX_LEAVES {
         let message = format!(
             "they come to {} services with their groups, {} at most: make several rules of it",

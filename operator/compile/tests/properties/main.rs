@@ -10,5 +10,6 @@ mod explained;
 mod groups;
 mod kept;
 mod oracle;
+mod room;
 mod size;
 mod worlds;

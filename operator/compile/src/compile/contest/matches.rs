@@ -1,0 +1,66 @@
+//! Sets of matches: equal ones have one number, and whether one covers another is found out once.
+use std::collections::{BTreeMap, HashMap};
+
+use callgate_proto::model::{Match, PortRange};
+
+/// Number of a set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct SetId(usize);
+
+/// Every set there is: rules by the hundred share a list of services by the thousand.
+#[derive(Debug, Default)]
+pub(super) struct MatchSets<'a> {
+    ids: BTreeMap<Vec<&'a Match>, SetId>,
+    /// Each sorted, so by protocol first, without duplicates.
+    all: Vec<Vec<&'a Match>>,
+    covered: HashMap<(SetId, SetId), bool>,
+}
+
+impl<'a> MatchSets<'a> {
+    /// The number of the set of these.
+    pub(super) fn id(&mut self, matches: impl Iterator<Item = &'a Match>) -> SetId {
+        let mut set: Vec<&Match> = matches.collect();
+        set.sort_unstable();
+        set.dedup();
+        if let Some(&id) = self.ids.get(&set) {
+            return id;
+        }
+        let id = SetId(self.all.len());
+        self.ids.insert(set.clone(), id);
+        self.all.push(set);
+        id
+    }
+
+    /// Whether whatever some match of `narrow` takes, one of `wide` takes.
+    pub(super) fn covers(&mut self, wide: SetId, narrow: SetId) -> bool {
+        let of = |SetId(at): SetId| self.all.get(at).map(Vec::as_slice).unwrap_or_default();
+        let found = || of(narrow).iter().all(|narrow| takes(of(wide), narrow));
+        wide == narrow || *self.covered.entry((wide, narrow)).or_insert_with(found)
+    }
+}
+
+/// Whether one match of a sorted set covers `narrow`.
+fn takes(set: &[&Match], narrow: &Match) -> bool {
+    let of = |protocol: Option<u8>| {
+        let from = set.partition_point(|wide| wide.protocol < protocol);
+        let rest = set.get(from..).unwrap_or_default();
+        rest.iter().take_while(move |wide| wide.protocol == protocol)
+    };
+    set.binary_search(&narrow).is_ok() || of(None).chain(of(narrow.protocol)).any(|wide| match_covers(wide, narrow))
+}
+
+/// Whether whatever `narrow` takes, `wide` takes.
+pub(super) fn match_covers(wide: &Match, narrow: &Match) -> bool {
+    (wide.protocol.is_none() || wide.protocol == narrow.protocol)
+        && ports_cover(&wide.source_ports, &narrow.source_ports)
+        && ports_cover(&wide.destination_ports, &narrow.destination_ports)
+}
+
+/// Both are sorted and disjoint; empty is every port.
+fn ports_cover(wide: &[PortRange], narrow: &[PortRange]) -> bool {
+    let covered = |narrow: &PortRange| {
+        let at = wide.partition_point(|wide| wide.last < narrow.first);
+        wide.get(at).is_some_and(|wide| wide.first <= narrow.first && narrow.last <= wide.last)
+    };
+    wide.is_empty() || (!narrow.is_empty() && narrow.iter().all(covered))
+}
