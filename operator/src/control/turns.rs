@@ -2,7 +2,7 @@
 //!
 //! What stands in a token that nobody has checked proves nothing, so it does not choose who is asked about.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -21,7 +21,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 pub(super) struct Turns {
     all: Arc<Semaphore>,
     /// Addresses for which one waits or asks.
-    by: Mutex<HashMap<IpAddr, Arc<Semaphore>>>,
+    by: Mutex<BTreeMap<IpAddr, Arc<Semaphore>>>,
 }
 
 /// A place to ask. Dropped, it is kept from its address for a while: also whoever does not wait for the answer has asked.
@@ -101,8 +101,7 @@ mod tests {
         assert_eq!(again.len(), 4);
         again.into_iter().for_each(Turn::pass_on);
         drop(turns.wait(address(1)).await);
-        let mut known: Vec<_> = turns.by.lock().unwrap().keys().copied().collect();
-        known.sort();
+        let known: Vec<_> = turns.by.lock().unwrap().keys().copied().collect();
         assert_eq!(known, [address(1), address(9)], "those whose tokens were not good; the others are forgotten");
     }
 
