@@ -26,7 +26,7 @@ pub struct Place {
     pub address: SocketAddr,
 }
 
-/// Leads the Service to this place.
+/// Leads the Service to this place. Where it leads there already, the API server writes nothing.
 pub async fn announce(client: &Client, place: &Place) -> Result<(), Error> {
     apply(client, place, true).await
 }

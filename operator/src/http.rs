@@ -14,6 +14,7 @@ use tokio::net::TcpListener;
 
 use crate::control::Hub;
 use crate::metrics::of_nodes;
+use crate::strangers::{Closing, Crowd};
 
 /// How far the operator is, for probes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,14 +53,28 @@ impl Health {
 
 /// A client that does not send its request in this time is dropped.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
+/// A connection, which is for one request, takes no longer than this.
+const CONNECTION_TIMEOUT: Duration = Duration::from_secs(20);
+/// Most connections: the kubelet's, Prometheus's, and of whoever likes to know.
+const CONNECTIONS: usize = 64;
+/// After a connection that could not be taken.
+const PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves for ever.
+/// Serves for ever. Who asks is not asked who he is, so whoever has most connections makes room for others.
 pub async fn serve(listener: TcpListener, health: Health, hub: Arc<Hub>) {
+    serve_at_most(CONNECTIONS, listener, health, hub).await;
+}
+
+async fn serve_at_most(most: usize, listener: TcpListener, health: Health, hub: Arc<Hub>) {
+    let crowd = Crowd::new("a connection to the probes' port was", most);
     loop {
-        let Ok((stream, _)) = listener.accept().await else {
-            tokio::time::sleep(Duration::from_millis(100)).await;
+        let Ok((stream, peer)) = listener.accept().await else {
+            crowd.evict("others cannot be taken, and most of them are from this address");
+            tokio::time::sleep(PAUSE).await;
             continue;
         };
+        let closing = Arc::new(Closing::default());
+        let place = crowd.enter(peer.ip(), &closing, CONNECTION_TIMEOUT);
         let (health, hub) = (health.clone(), Arc::clone(&hub));
         tokio::spawn(async move {
             let service = service_fn(move |request: Request<Incoming>| {
@@ -67,9 +82,14 @@ pub async fn serve(listener: TcpListener, health: Health, hub: Arc<Hub>) {
                 async move { Ok::<_, Infallible>(response) }
             });
             let mut server = http1::Builder::new();
-            server.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
+            server.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).keep_alive(false);
+            let served = server.serve_connection(TokioIo::new(stream), service);
             // A client that goes away is no news.
-            let _ = server.serve_connection(TokioIo::new(stream), service).await;
+            tokio::select! {
+                _ = tokio::time::timeout(CONNECTION_TIMEOUT, served) => {}
+                () = closing.wait() => {}
+            }
+            drop(place);
         });
     }
 }
@@ -105,7 +125,34 @@ fn answer(method: &Method, path: &str, phase: &Phase, hub: &Hub) -> Response<Ful
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::{TcpSocket, TcpStream};
+
     use super::*;
+
+    async fn connect(from: &str, to: std::net::SocketAddr) -> TcpStream {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(format!("{from}:0").parse().unwrap()).unwrap();
+        socket.connect(to).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_probe_is_answered_whoever_else_connects_and_says_nothing() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = serve_at_most(2, listener, Health::default(), Arc::new(Hub::new(Arc::default())));
+        let server = tokio::spawn(server);
+        let mut silent = [connect("127.0.0.2", address).await, connect("127.0.0.2", address).await];
+        let mut kubelet = connect("127.0.0.9", address).await;
+        kubelet.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+        let (mut told, soon) = (String::new(), HEADER_TIMEOUT - Duration::from_secs(1));
+        tokio::time::timeout(soon, kubelet.read_to_string(&mut told)).await.unwrap().unwrap();
+        assert!(told.starts_with("HTTP/1.1 200 OK\r\n") && told.ends_with("ok\n"), "{told}");
+        // The older one has made room.
+        let gone = tokio::time::timeout(soon, silent[0].read(&mut [0])).await.unwrap();
+        assert!(matches!(gone, Ok(0) | Err(_)), "{gone:?}");
+        server.abort();
+    }
 
     #[test]
     fn it_is_alive_from_the_start_and_ready_while_it_serves_or_stands_by() {

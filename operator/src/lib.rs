@@ -28,6 +28,7 @@ pub mod publish;
 pub mod run;
 pub mod snapshot;
 pub mod status;
+mod strangers;
 pub mod tls;
 pub mod watch;
 

@@ -1,4 +1,9 @@
 //! What the operator counts, and what agents have reported to it, for Prometheus.
+//!
+//! ```text
+//!  what it does itself ─► Metrics ─────────────────┐
+//!  what agents report ──► fleet ─► nodes::of_nodes ─┴─► text (OpenMetrics) ─► /metrics
+//! ```
 
 mod nodes;
 

@@ -1,4 +1,9 @@
 //! Watches every kind and keeps the facts up to date; says when something has changed that matters to compile.
+//!
+//! ```text
+//!  API server ─► one watcher a kind (pace: when again after a failure) ─► absorb ─► Facts ◄── the leader reads
+//!                                                                            └─► changed: something that matters
+//! ```
 
 mod pace;
 

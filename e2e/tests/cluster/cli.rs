@@ -154,6 +154,14 @@ fn the_cluster_answers_status_calls_and_explain_and_says_what_is_in_the_way() {
     let (code, out, err) = asked(&ground, Some(&nobody), "calls -o json");
     assert_eq!((code, err.as_str()), (Some(0), ""));
     assert_eq!(serde_json::from_str::<Value>(&out).unwrap()["calls"].as_array().unwrap().len(), 2);
+    // With them to the operator, and not through an agent to the loopback of its node.
+    let agent = callgate::agent(ground.shared.cluster(), "n1").unwrap();
+    let path = format!("/api/v1/namespaces/{}/pods/{agent}/portforward?ports=10248", callgate::NAMESPACE);
+    let args = ["create", "--as=system:serviceaccount:cli:nobody", "--raw", &path, "-f", "-"];
+    let output = ground.shared.kubectl().output(&args, "").unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let refused = "ValidatingAdmissionPolicy 'callgate-observer' with binding 'callgate-observer' denied request";
+    assert!(!output.status.success() && said.contains(refused), "{said}");
     ground.shared.k(&format!("-n {} delete rolebinding nobody", callgate::NAMESPACE));
 
     let k = |words: &str| ground.shared.k(&format!("-n {} {words}", callgate::NAMESPACE));

@@ -1,6 +1,7 @@
 //! Who may attach: tokens are shown to the API server, its answers remembered for a short while, refusals told and counted.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use tonic::metadata::MetadataMap;
 use tonic::{Code, Status};
 
 use super::review::{Expected, judge};
+use super::turns::Turns;
 
 /// How long a good answer is remembered: an agent whose stream breaks comes back at once, and a token that was withdrawn must
 /// not live on here.
@@ -90,27 +92,34 @@ pub struct Guard {
     expected: Expected,
     /// Nodes by the digest of their token: the tokens themselves are not kept.
     known: Mutex<HashMap<[u8; 32], (String, Instant)>>,
+    turns: Turns,
 }
 
 impl Guard {
     /// Takes tokens as `expected`.
     pub fn new(client: Client, expected: Expected) -> Self {
-        Self { reviews: Api::all(client), expected, known: Mutex::default() }
+        Self { reviews: Api::all(client), expected, known: Mutex::default(), turns: Turns::default() }
     }
 
-    /// The node of the agent that sent this metadata.
-    pub async fn node(&self, metadata: &MetadataMap) -> Result<String, Refusal> {
+    /// The node of the agent at `address` that sent this metadata.
+    pub async fn node(&self, address: IpAddr, metadata: &MetadataMap) -> Result<String, Refusal> {
         let header = metadata.get("authorization").and_then(|value| value.to_str().ok());
         let token = header.and_then(|header| header.strip_prefix("Bearer ")).filter(|token| !token.is_empty());
         let token = token.ok_or(Refusal::NoToken)?;
         let digest: [u8; 32] = Sha256::digest(token.as_bytes()).into();
-        let now = Instant::now();
-        if let Some((node, until)) = self.lock().get(&digest)
-            && now < *until
-        {
-            return Ok(node.clone());
+        if let Some(node) = self.remembered(&digest) {
+            return Ok(node);
+        }
+        let unavailable = || Refusal::Unavailable("the operator is stopping".to_owned());
+        let turn = self.turns.wait(address).await.ok_or_else(unavailable)?;
+        // Another stream may have shown the same token meanwhile.
+        if let Some(node) = self.remembered(&digest) {
+            turn.pass_on();
+            return Ok(node);
         }
         let node = self.review(token).await?;
+        turn.pass_on();
+        let now = Instant::now();
         let mut known = self.lock();
         if known.len() >= MOST {
             known.retain(|_, (_, until)| now < *until);
@@ -119,6 +128,12 @@ impl Guard {
             known.insert(digest, (node.clone(), now + REMEMBERED));
         }
         Ok(node)
+    }
+
+    fn remembered(&self, digest: &[u8; 32]) -> Option<String> {
+        let known = self.lock();
+        let (node, until) = known.get(digest)?;
+        (Instant::now() < *until).then(|| node.clone())
     }
 
     async fn review(&self, token: &str) -> Result<String, Refusal> {

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!   agent ── token ──► guard (TokenReview) ──► hello ──► session ◄── board: the node's latest snapshot
-//!                        │ refused: counted                │  ▲
+//!                        │ at its turn                     │  ▲
+//!                        │ refused: counted                │  │
 //!                        ▼                                 ▼  └── questions of people
 //!                     PERMISSION_DENIED …                fleet: who is there, what runs, what they count
 //! ```
@@ -12,6 +13,7 @@ mod hub;
 mod review;
 mod serve;
 mod session;
+mod turns;
 
 pub use guard::{Guard, Refusal};
 pub use hub::{Ask, Hub};

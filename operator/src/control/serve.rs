@@ -17,7 +17,8 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::session::Session;
 use super::{Guard, Hub, Refusal};
-use crate::tls::{Handshakes, accept};
+use crate::strangers::Limit;
+use crate::tls::{Handshakes, Peer, accept};
 
 /// An agent that is let in and says nothing in this time is dropped.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
@@ -26,10 +27,15 @@ const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(10), Duration::from
 /// Largest message of an agent, bytes: a list of 10,000 calls is about 2 MiB.
 const LARGEST_MESSAGE: usize = 32 << 20;
 
+/// Most streams of one connection. An agent has one.
+const STREAMS: u32 = 4;
+
 /// The service.
 struct Service {
     guard: Guard,
     hub: Arc<Hub>,
+    /// Of lines about refusals: each is counted.
+    told: Limit,
 }
 
 /// Serves agents until `stop` resolves.
@@ -44,10 +50,12 @@ pub async fn serve(
     hub: Arc<Hub>,
     stop: impl Future<Output = ()>,
 ) -> Result<(), tonic::transport::Error> {
-    let service = ControlServer::new(Service { guard, hub }).max_decoding_message_size(LARGEST_MESSAGE);
+    let service =
+        ControlServer::new(Service { guard, hub, told: Limit::default() }).max_decoding_message_size(LARGEST_MESSAGE);
     Server::builder()
         .http2_keepalive_interval(Some(KEEPALIVE.0))
         .http2_keepalive_timeout(Some(KEEPALIVE.1))
+        .max_concurrent_streams(STREAMS)
         .add_service(service)
         .serve_with_incoming_shutdown(accept(listener, tls, handshakes), stop)
         .await
@@ -57,9 +65,10 @@ impl Service {
     /// The node of whoever asks, and the first thing it said.
     async fn admit(
         &self,
+        peer: &Peer,
         request: Request<Streaming<pb::AgentMessage>>,
     ) -> Result<(String, pb::Hello, Streaming<pb::AgentMessage>), Refusal> {
-        let node = self.guard.node(request.metadata()).await?;
+        let node = self.guard.node(peer.address().ip(), request.metadata()).await?;
         let mut incoming = request.into_inner();
         let first = tokio::time::timeout(HELLO_TIMEOUT, incoming.message()).await;
         let Ok(Ok(Some(pb::AgentMessage { kind: Some(Said::Hello(hello)) }))) = first else {
@@ -80,17 +89,26 @@ impl Control for Service {
         &self,
         request: Request<Streaming<pb::AgentMessage>>,
     ) -> Result<Response<Self::AttachStream>, Status> {
-        let peer = request.extensions().get::<std::net::SocketAddr>().map(ToString::to_string).unwrap_or_default();
-        let (node, hello, incoming) = self.admit(request).await.map_err(|refusal| {
+        let peer = request.extensions().get::<Peer>().cloned();
+        let peer = peer.ok_or_else(|| Status::internal("a connection that nobody has taken"))?;
+        let (node, hello, incoming) = self.admit(&peer, request).await.map_err(|refusal| {
             self.hub.metrics.refused(refusal.label());
-            tracing::warn!(peer, reason = refusal.label(), "an agent was refused: {refusal}");
+            if let Some(untold) = self.told.tell() {
+                let (peer, reason) = (peer.address(), refusal.label());
+                tracing::warn!(%peer, reason, untold, "an agent was refused: {refusal}");
+            }
+            peer.refused();
             Status::from(&refusal)
         })?;
-        tracing::info!(peer, node, version = hello.version, runs = hello.config_hash, "agent attached");
+        let proof = peer.prove();
+        tracing::info!(peer = %peer.address(), node, version = hello.version, runs = hello.config_hash, "agent attached");
         let (outgoing, messages) = mpsc::channel(1);
         let (stream, asks) = self.hub.attach(&node, hello);
         let session = Session { hub: Arc::clone(&self.hub), node, stream, asks, outgoing };
-        tokio::spawn(session.run(incoming));
+        tokio::spawn(async move {
+            session.run(incoming).await;
+            drop(proof);
+        });
         Ok(Response::new(Box::pin(ReceiverStream::new(messages))))
     }
 }

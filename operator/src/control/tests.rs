@@ -17,7 +17,7 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use serde_json::{Value, json};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::{mpsc, watch};
 use tokio_rustls::TlsConnector;
 use tokio_stream::wrappers::ReceiverStream;
@@ -95,6 +95,12 @@ fn served_by(authority: &Authority) -> Arc<ServerConfig> {
 impl Operator {
     /// A channel of a client that trusts `bundle`.
     async fn channel(&self, bundle: &str) -> Result<Channel, tonic::transport::Error> {
+        self.channel_from("127.0.0.1", bundle).await
+    }
+
+    /// The same from this address.
+    async fn channel_from(&self, from: &str, bundle: &str) -> Result<Channel, tonic::transport::Error> {
+        let from: std::net::SocketAddr = format!("{from}:0").parse().unwrap();
         let mut roots = RootCertStore::empty();
         for cert in CertificateDer::pem_slice_iter(bundle.as_bytes()) {
             roots.add(cert.unwrap()).unwrap();
@@ -107,7 +113,9 @@ impl Operator {
         let connect = tower::service_fn(move |_| {
             let connector = connector.clone();
             async move {
-                let stream = TcpStream::connect(address).await?;
+                let socket = TcpSocket::new_v4()?;
+                socket.bind(from)?;
+                let stream = socket.connect(address).await?;
                 let stream = connector.connect(ServerName::try_from(NAME).unwrap(), stream).await?;
                 Ok::<_, std::io::Error>(TokioIo::new(stream))
             }
@@ -117,7 +125,17 @@ impl Operator {
 
     /// An agent that runs on `node`, says hello and has this token.
     async fn attach(&self, node: &str, token: Option<&str>) -> Result<Agent, Status> {
-        let channel = self.channel(&self.authority.bundle()).await.unwrap();
+        self.attach_from("127.0.0.1", node, token).await
+    }
+
+    /// The same from this address.
+    async fn attach_from(&self, from: &str, node: &str, token: Option<&str>) -> Result<Agent, Status> {
+        let channel = self.channel_from(from, &self.authority.bundle()).await.unwrap();
+        Self::attach_by(channel, node, token).await
+    }
+
+    /// The same over this connection.
+    async fn attach_by(channel: Channel, node: &str, token: Option<&str>) -> Result<Agent, Status> {
         let (say, messages) = mpsc::channel(8);
         let hello = pb::Hello { node: node.to_owned(), version: "test".to_owned(), ..pb::Hello::default() };
         say.send(pb::AgentMessage { kind: Some(Said::Hello(hello)) }).await.unwrap();
@@ -287,6 +305,39 @@ async fn a_token_is_shown_to_the_api_server_once_and_not_for_every_stream() {
     assert_eq!(operator.reviews.lock().unwrap().len(), 1);
     let asked = operator.reviews.lock().unwrap()[0].clone();
     assert_eq!(asked.body["spec"], json!({"token": "token-of-a", "audiences": ["callgate-operator"]}));
+}
+
+#[tokio::test]
+async fn a_connection_on_which_three_streams_were_refused_is_closed() {
+    let operator = operator().await;
+    let channel = operator.channel(&operator.authority.bundle()).await.unwrap();
+    let connections = || operator.hub.metrics.handshakes.done.load(Ordering::Relaxed);
+    let ask = || async { assert!(Operator::attach_by(channel.clone(), "a", None).await.is_err()) };
+    for _ in 0..3 {
+        ask().await;
+    }
+    assert_eq!((connections(), operator.hub.metrics.refusals("no_token")), (1, 3));
+    // The client connects anew when it has noticed.
+    let wait = async {
+        while connections() == 1 {
+            ask().await;
+        }
+    };
+    tokio::time::timeout(SOON, wait).await.unwrap();
+}
+
+#[tokio::test]
+async fn tokens_of_strangers_are_shown_to_the_api_server_four_at_a_time_and_agents_do_not_wait_for_them() {
+    let operator = Arc::new(operator().await);
+    let (began, mut asking) = (std::time::Instant::now(), tokio::task::JoinSet::new());
+    for number in 0..12 {
+        let operator = Arc::clone(&operator);
+        asking.spawn(async move { operator.attach("a", Some(&format!("invented-{number}"))).await.is_err() });
+    }
+    operator.attach_from("127.0.0.9", "a", Some("token-of-a")).await.unwrap();
+    assert!(asking.len() > 4, "an agent from elsewhere has waited for strangers");
+    assert_eq!(asking.join_all().await, [true; 12]);
+    assert!(began.elapsed() >= Duration::from_secs(2), "a second after each four");
 }
 
 #[tokio::test]

@@ -1,10 +1,9 @@
 //! Connections with TLS, each with the certificate of its moment.
 
-use std::fmt::Display;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -13,19 +12,22 @@ use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
-use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tonic::transport::server::Connected;
 
-use super::pending::Pending;
+use super::peer::Peer;
+use crate::strangers::{Crowd, Limit};
 
 /// A client that does not finish its handshake in this time is dropped.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
-/// Most handshakes at once. Agents of 500 nodes come back together, each takes milliseconds; what fills this is silence.
-const HANDSHAKES_AT_ONCE: usize = 512;
-/// Every refusal is counted; so many are told in so long a time: strangers must not fill the log.
-const TOLD: (u64, Duration) = (10, Duration::from_secs(10));
+/// Most connections on which no agent is attached. Agents of 500 nodes come back together, and each needs a moment; what fills this
+/// is silence.
+const STRANGERS: usize = 512;
+/// Between two looks for those who have been strangers for too long.
+const LOOK: Duration = Duration::from_secs(1);
+/// After a connection that could not be taken.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// How handshakes ended.
 #[derive(Debug, Default)]
@@ -40,17 +42,27 @@ pub struct Handshakes {
 #[derive(Debug)]
 pub struct Connection {
     stream: TlsStream<TcpStream>,
-    peer: SocketAddr,
+    peer: Ending,
+}
+
+/// Tells the peer when the connection ends, however it does.
+#[derive(Debug)]
+struct Ending(Peer);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.0.gone();
+    }
 }
 
 /// Takes connections from `listener` until the receiver of the returned stream is dropped. It never waits for whoever has
-/// connected: nothing is known of him yet.
+/// connected: nothing is known of him yet. On which of them an agent is attached, `Peer` is told.
 pub fn accept(
     listener: TcpListener,
     config: watch::Receiver<Arc<ServerConfig>>,
     counts: Arc<Handshakes>,
 ) -> impl Stream<Item = std::io::Result<Connection>> {
-    accept_at_most(HANDSHAKES_AT_ONCE, listener, config, counts)
+    accept_at_most(STRANGERS, listener, config, counts)
 }
 
 fn accept_at_most(
@@ -61,44 +73,47 @@ fn accept_at_most(
 ) -> impl Stream<Item = std::io::Result<Connection>> {
     let (sender, connections) = mpsc::channel(16);
     tokio::spawn(async move {
-        let pending = Pending::default();
-        let refusals = Arc::new(Refusals { counts, lately: Mutex::new((Instant::now(), 0)) });
+        let (crowd, untaken) = (Crowd::new("a connection without an agent was", most), Limit::default());
+        let refusals = Arc::new(Refusals { counts, told: Limit::default() });
+        let mut look = tokio::time::interval(LOOK);
         loop {
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
+                _ = look.tick() => {
+                    crowd.expire("no agent has attached on it in time");
+                    continue;
+                }
                 () = sender.closed() => return,
             };
-            let (stream, peer) = match accepted {
+            let (stream, address) = match accepted {
                 Ok(accepted) => accepted,
                 Err(error) => {
                     // Out of file descriptors, mostly: one is taken back, and others may come back by themselves.
-                    tracing::warn!("taking a connection: {error}");
-                    pending.evict();
-                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    if let Some(untold) = untaken.tell() {
+                        tracing::warn!(untold, "taking a connection: {error}");
+                    }
+                    crowd.evict("others cannot be taken, and most of them are from this address");
+                    tokio::time::sleep(PAUSE).await;
                     continue;
                 }
             };
-            if pending.count() >= most
-                && let Some(address) = pending.evict()
-            {
-                refusals.note(address, "too many have not finished theirs, and most of them are from this address");
-            }
             let acceptor = TlsAcceptor::from(Arc::clone(&config.borrow()));
-            let (sender, refusals, waiting) = (sender.clone(), Arc::clone(&refusals), pending.clone());
-            pending.add(peer.ip(), |number| {
-                let task = tokio::spawn(async move {
-                    let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await;
-                    waiting.remove(peer.ip(), number);
-                    match handshake {
-                        Ok(Ok(stream)) => {
-                            refusals.counts.done.fetch_add(1, Ordering::Relaxed);
-                            let _ = sender.send(Ok(Connection { stream, peer })).await;
-                        }
-                        Ok(Err(error)) => refusals.note(peer, &error.to_string()),
-                        Err(_) => refusals.note(peer, "it did not finish in time"),
+            let (sender, refusals) = (sender.clone(), Arc::clone(&refusals));
+            let peer = Ending(Peer::new(address, &crowd));
+            tokio::spawn(async move {
+                let handshake = tokio::select! {
+                    handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)) => handshake,
+                    // The crowd has told why.
+                    () = peer.0.closing().wait() => return refusals.count(),
+                };
+                match handshake {
+                    Ok(Ok(stream)) => {
+                        refusals.counts.done.fetch_add(1, Ordering::Relaxed);
+                        let _ = sender.send(Ok(Connection { stream, peer })).await;
                     }
-                });
-                task.abort_handle()
+                    Ok(Err(error)) => refusals.note(address, &error.to_string()),
+                    Err(_) => refusals.note(address, "it did not finish in time"),
+                }
             });
         }
     });
@@ -108,52 +123,55 @@ fn accept_at_most(
 /// Counts refusals, and tells of some.
 struct Refusals {
     counts: Arc<Handshakes>,
-    /// Since when it counts what it tells, and how many there were.
-    lately: Mutex<(Instant, u64)>,
+    told: Limit,
 }
 
 impl Refusals {
-    fn note(&self, peer: impl Display, why: &str) {
+    fn count(&self) {
         self.counts.failed.fetch_add(1, Ordering::Relaxed);
-        if let Some(untold) = self.tell() {
+    }
+
+    fn note(&self, peer: SocketAddr, why: &str) {
+        self.count();
+        if let Some(untold) = self.told.tell() {
             tracing::warn!(%peer, untold, "TLS handshake refused: {why}");
         }
     }
+}
 
-    /// Whether this one is told, and how many before it were not.
-    fn tell(&self) -> Option<u64> {
-        let mut lately = self.lately.lock().unwrap_or_else(PoisonError::into_inner);
-        let (most, time) = TOLD;
-        let untold = if lately.0.elapsed() < time {
-            0
-        } else {
-            std::mem::replace(&mut *lately, (Instant::now(), 0)).1.saturating_sub(most)
-        };
-        lately.1 += 1;
-        (lately.1 <= most).then_some(untold)
+impl Connection {
+    /// An error when it is to end: whoever serves it gives it up then.
+    fn check(&self, cx: &Context<'_>) -> std::io::Result<()> {
+        match self.peer.0.closing().poll(cx) {
+            Poll::Ready(()) => Err(std::io::ErrorKind::ConnectionAborted.into()),
+            Poll::Pending => Ok(()),
+        }
     }
 }
 
 impl Connected for Connection {
-    type ConnectInfo = SocketAddr;
+    type ConnectInfo = Peer;
 
-    fn connect_info(&self) -> SocketAddr {
-        self.peer
+    fn connect_info(&self) -> Peer {
+        self.peer.0.clone()
     }
 }
 
 impl AsyncRead for Connection {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
+        self.check(cx)?;
         Pin::new(&mut self.stream).poll_read(cx, buf)
     }
 }
 
 impl AsyncWrite for Connection {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<std::io::Result<usize>> {
+        self.check(cx)?;
         Pin::new(&mut self.stream).poll_write(cx, buf)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        self.check(cx)?;
         Pin::new(&mut self.stream).poll_flush(cx)
     }
 

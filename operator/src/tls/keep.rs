@@ -51,17 +51,20 @@ pub struct Keeper {
 
 impl Keeper {
     /// Reads the authority, or makes the first one; publishes it; issues a certificate.
+    ///
+    /// # Errors
+    /// Where an object cannot be read or written. To be tried again: what was made is read then.
     pub async fn start(client: Client, names: Names, lifetimes: Lifetimes, now: Timestamp) -> Result<Self> {
         let secrets: Api<Secret> = Api::namespaced(client.clone(), &names.namespace);
         let what = || format!("Secret {}/{}", names.namespace, names.ca);
-        let authority = match secrets.get_opt(&names.ca).await.with_context(what)? {
+        let authority = match in_time(secrets.get_opt(&names.ca)).await.with_context(what)? {
             Some(secret) => read(&secret).with_context(what)?,
             None => {
                 let first = Authority::new(now, lifetimes)?;
                 // Applied: so making it is a request about this name, and no right to make other Secrets is needed. Only the leader does.
                 let params = PatchParams::apply(FIELD_MANAGER);
                 let patch = Patch::Apply(secret(&names.ca, &first));
-                secrets.patch(&names.ca, &params, &patch).await.with_context(what)?;
+                in_time(secrets.patch(&names.ca, &params, &patch)).await.with_context(what)?;
                 tracing::info!("made a new authority in {}", what());
                 first
             }

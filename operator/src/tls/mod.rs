@@ -12,12 +12,13 @@ mod accept;
 mod authority;
 mod keep;
 mod leaf;
-mod pending;
+mod peer;
 
 pub use accept::{Handshakes, accept};
 pub use authority::{Authority, Lifetimes, Pair};
 pub use keep::{Keeper, Names};
 pub use leaf::server_config;
+pub use peer::{Peer, Proof};
 
 /// Why a certificate cannot be made or read.
 #[derive(Debug, thiserror::Error)]

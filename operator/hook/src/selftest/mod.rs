@@ -12,6 +12,7 @@ mod objects;
 mod probe;
 mod verdict;
 
+use std::fmt::Debug;
 use std::net::SocketAddrV4;
 use std::time::{Duration, Instant};
 
@@ -19,6 +20,7 @@ use anyhow::{Context, Result, bail};
 use callgate_crds::{IpRule, Service};
 use kube::Client;
 use kube::api::{Api, DeleteParams, Patch, PatchParams};
+use serde::de::DeserializeOwned;
 
 use crate::LOOK_AGAIN;
 use probe::Answer;
@@ -71,10 +73,11 @@ pub(crate) async fn run(client: Client, namespace: &str, args: &Args, time: Dura
             started.elapsed().as_millis()
         );
     }
-    // Also after a failure: a rule that stays would go on refusing.
-    rules.delete(objects::NAME, &DeleteParams::default()).await.context("delete the rule")?;
-    services.delete(objects::NAME, &DeleteParams::default()).await.context("delete the Service")?;
+    // Also after a failure: a rule that stays would go on refusing. And both, whatever becomes of the first.
+    let cleaned = [take_away(&rules, "rule").await, take_away(&services, "Service").await];
+    // What the test has found comes before what cleaning up has.
     outcome?;
+    cleaned.into_iter().collect::<Result<()>>()?;
 
     println!("rule deleted; connecting until nobody refuses");
     while probe::connect(args.target).await? == Answer::Refused {
@@ -82,6 +85,18 @@ pub(crate) async fn run(client: Client, namespace: &str, args: &Args, time: Dura
     }
     println!("passed");
     Ok(())
+}
+
+/// Deletes one of the test's objects; one that is not there need not be deleted.
+async fn take_away<K>(api: &Api<K>, what: &str) -> Result<()>
+where
+    K: Clone + DeserializeOwned + Debug,
+{
+    match api.delete(objects::NAME, &DeleteParams::default()).await {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+        Err(error) => Err(error).with_context(|| format!("delete the {what} {}", objects::NAME)),
+    }
 }
 
 /// Makes the rule, waits until it says that it is in force, and looks whether it is. Gives the nodes that run it.
@@ -116,3 +131,6 @@ async fn enforced(rules: &Api<IpRule>, apply: &PatchParams, args: &Args, deadlin
         ),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,209 @@
+//! One leadership: what must be there first, serving, a compile at each change, and the farewell.
+
+use std::convert::Infallible;
+use std::future::pending;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use callgate_compile::LastGood;
+use jiff::Timestamp;
+use kube::Client;
+use rustls::ServerConfig;
+use tokio::net::TcpListener;
+use tokio::sync::{oneshot, watch};
+
+use super::compile::{Compiler, Latest};
+use super::{Signals, Task};
+use crate::args::Args;
+use crate::client::in_time;
+use crate::control::{self, Expected, Guard, Hub};
+use crate::endpoint::Place;
+use crate::facts::Settings;
+use crate::http::{Health, Phase};
+use crate::metrics::Metrics;
+use crate::status::apply::Writer;
+use crate::tls::{Keeper, Lifetimes, Names};
+use crate::watch::Watched;
+use crate::{endpoint, last_good};
+
+/// Changes come in crowds: what comes within this time of the first is compiled with it.
+const CROWD: Duration = Duration::from_millis(5);
+/// While compiling takes longer than that, it may have this share of the time.
+const COMPILE_SHARE: u32 = 2;
+/// How long streams may take to end when the operator does.
+const FAREWELL: Duration = Duration::from_secs(3);
+/// Between two tries of what cannot be done without.
+const PAUSE: Duration = Duration::from_secs(2);
+/// Between two looks at where the Service leads.
+const LOOK: Duration = Duration::from_secs(20);
+
+/// What leading takes.
+pub(super) struct Leader<'a> {
+    pub(super) args: &'a Args,
+    pub(super) lifetimes: Lifetimes,
+    pub(super) client: Client,
+    pub(super) watched: Watched,
+    pub(super) health: Health,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) hub: Arc<Hub>,
+    pub(super) settings: Settings,
+}
+
+impl Leader<'_> {
+    /// Says that it could take over, once everything is read that leading takes.
+    pub(super) async fn stand_by(&self) -> Infallible {
+        self.read().await;
+        self.health.set(Phase::Standby);
+        pending().await
+    }
+
+    /// Leads until a signal.
+    pub(super) async fn lead(&self, published: watch::Sender<Latest>, signals: &mut Signals) -> Result<()> {
+        let Self { args, client, watched, hub, .. } = self;
+        let agents = TcpListener::bind(args.listen).await.with_context(|| format!("--listen {}", args.listen))?;
+        let (keeper, first) = tokio::select! {
+            ready = self.prepare() => ready,
+            () = signals.wait() => return Ok(()),
+        };
+        let tls = keeper.subscribe();
+        let (kept, to_keep) = watch::channel(Arc::new(first.clone().unwrap_or_default()));
+        let _keeping = [
+            Task(tokio::spawn(keeper.run())),
+            Task(tokio::spawn(last_good::keep(client.clone(), args.namespace.clone(), to_keep))),
+        ];
+        let mut changes = watched.changes();
+        changes.mark_unchanged();
+        let mut compiler = Compiler::new(self, first, kept, published);
+        compiler.publish();
+        let writer = Writer::new(client.clone(), Arc::clone(hub), watched.clone(), Timestamp::now(), &args.pod_name);
+        let _writing = Task(tokio::spawn(writer.run(compiler.subscribe())));
+        let mut server = self.serve(agents, tls);
+        let announcing = Task(tokio::spawn(announce(client.clone(), args.place())));
+        self.health.set(Phase::Serving);
+        let result = loop {
+            tokio::select! {
+                () = signals.wait() => break Ok(()),
+                ended = &mut server.task.0 => break Err(anyhow::anyhow!("the server of agents has ended: {ended:?}")),
+                _ = changes.changed() => {}
+            }
+            tokio::time::sleep(CROWD).await;
+            changes.mark_unchanged();
+            let began = Instant::now();
+            compiler.publish();
+            tokio::time::sleep((began.elapsed() * COMPILE_SHARE).saturating_sub(CROWD)).await;
+        };
+        // Not again, once it leads nowhere.
+        drop(announcing);
+        self.farewell(server).await;
+        result
+    }
+
+    /// What must be there before anything is served: the authority, and everything read. An agent must not be told that there is nothing
+    /// to do. What cannot be had yet is tried again, for as long as it leads.
+    async fn prepare(&self) -> (Keeper, Option<LastGood>) {
+        let keeper = self.authority().await;
+        self.read().await;
+        let load = || in_time(last_good::load(&self.client, &self.args.namespace));
+        (keeper, self.insist("what ran before cannot be read", load).await)
+    }
+
+    async fn authority(&self) -> Keeper {
+        let args = self.args;
+        let names = || Names { namespace: args.namespace.clone(), ca: args.ca.clone(), server: args.names() };
+        let start = || Keeper::start(self.client.clone(), names(), self.lifetimes, Timestamp::now());
+        self.insist("the authority cannot be had", start).await
+    }
+
+    /// Tries until it is done; why it is not is told by the log and by `/readyz`.
+    async fn insist<T, F: Future<Output = Result<T>>>(&self, what: &str, mut attempt: impl FnMut() -> F) -> T {
+        loop {
+            match attempt().await {
+                Ok(done) => return done,
+                Err(error) => {
+                    tracing::error!("{what}: {error:#}");
+                    self.health.set(Phase::Waiting(format!("{error:#}")));
+                    tokio::time::sleep(PAUSE).await;
+                }
+            }
+        }
+    }
+
+    /// Begins to serve agents.
+    fn serve(&self, agents: TcpListener, tls: watch::Receiver<Arc<ServerConfig>>) -> Server {
+        let Self { args, client, metrics, hub, .. } = self;
+        let expected = Expected {
+            audience: args.audience.clone(),
+            user: format!("system:serviceaccount:{}:{}", args.namespace, args.agent_account),
+        };
+        let guard = Guard::new(client.clone(), expected);
+        let handshakes = Arc::clone(&metrics.handshakes);
+        let (stop, stopping) = oneshot::channel::<()>();
+        let end = async {
+            // Sent or dropped: both mean to stop.
+            let _ = stopping.await;
+        };
+        let task = Task(tokio::spawn(control::serve(agents, tls, handshakes, guard, Arc::clone(hub), end)));
+        Server { task, stop }
+    }
+
+    /// Leads the Service nowhere, and tells streams that it is over; agents go on with what they have.
+    async fn farewell(&self, server: Server) {
+        let Server { mut task, stop } = server;
+        tracing::info!("stopping");
+        self.health.set(Phase::Stopping);
+        drop(stop);
+        if let Some(place) = self.args.place() {
+            let withdrawn = tokio::time::timeout(FAREWELL, endpoint::withdraw(&self.client, &place)).await;
+            if !matches!(withdrawn, Ok(Ok(()))) {
+                tracing::warn!("the Service leads here until another operator leads: {withdrawn:?}");
+            }
+        }
+        self.hub.hang_up();
+        let _ = tokio::time::timeout(FAREWELL, &mut task.0).await;
+    }
+
+    /// Waits until every kind has been read.
+    async fn read(&self) {
+        let mut changes = self.watched.changes();
+        let mut told = Instant::now();
+        loop {
+            let missing = self.watched.facts().missing();
+            if missing.is_empty() {
+                return;
+            }
+            let why = format!("not read yet: {}", missing.join(", "));
+            if told.elapsed() >= Duration::from_secs(10) {
+                tracing::warn!("{why}: are the definitions installed, and may this service account list them?");
+                told = Instant::now();
+            }
+            self.health.set(Phase::Waiting(why));
+            let _ = tokio::time::timeout(PAUSE, changes.changed()).await;
+        }
+    }
+}
+
+/// The server of agents.
+struct Server {
+    task: Task<Result<(), tonic::transport::Error>>,
+    /// It stops when this is dropped.
+    stop: oneshot::Sender<()>,
+}
+
+/// Leads the Service here, and looks again and again: so whoever deletes the EndpointSlice or writes into it does no lasting harm.
+async fn announce(client: Client, place: Option<Place>) {
+    let Some(place) = place else { return };
+    loop {
+        let pause = match in_time(endpoint::announce(&client, &place)).await {
+            Ok(()) => LOOK,
+            Err(error) => {
+                tracing::warn!("leading Service {}/{} here: {error:#}", place.namespace, place.service);
+                PAUSE
+            }
+        };
+        tokio::time::sleep(pause).await;
+    }
+}
+
+#[cfg(test)]
+mod tests;

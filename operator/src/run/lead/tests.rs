@@ -1,0 +1,57 @@
+//! A leader whose API server fails at first, and one whose EndpointSlice somebody deletes.
+
+use clap::Parser as _;
+use tokio::sync::mpsc;
+
+use super::*;
+use crate::mock::{api_server, failure};
+
+#[tokio::test(start_paused = true)]
+async fn an_authority_that_cannot_be_had_is_tried_for_until_it_can_and_readyz_says_why() {
+    let mut failures = [500, 429, 403, 503].into_iter();
+    let (client, log) = api_server(move |asked| match failures.next() {
+        Some(code) => failure(code, "not now"),
+        None if asked.what.starts_with("GET") => failure(404, "NotFound"),
+        None => (200, asked.body.clone()),
+    });
+    let args = Args::try_parse_from(["x"]).unwrap();
+    let metrics = Arc::new(Metrics::default());
+    let leader = Leader {
+        args: &args,
+        lifetimes: Lifetimes::default(),
+        client,
+        watched: Watched::empty(),
+        health: Health::default(),
+        metrics: Arc::clone(&metrics),
+        hub: Arc::new(Hub::new(metrics)),
+        settings: Settings { namespace: args.namespace.clone(), cluster_cidrs: Vec::new() },
+    };
+    let keeper = leader.authority().await;
+    assert!(keeper.subscribe().has_changed().is_ok());
+    // Four that failed, and the three of a first start.
+    assert_eq!(log.lock().unwrap().len(), 7);
+    let Phase::Waiting(why) = leader.health.get() else { panic!("{:?}", leader.health.get()) };
+    assert!(why.starts_with("Secret callgate-system/callgate-ca: ") && why.contains("not now"), "{why}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_the_service_leads_is_written_again_and_again_also_after_a_failure() {
+    let (written, mut writes) = mpsc::unbounded_channel();
+    let mut failures = [503].into_iter();
+    let (client, _) = api_server(move |asked| match asked.what.starts_with("GET") {
+        true => (200, serde_json::json!({"metadata": {"name": "callgate-operator", "uid": "u"}})),
+        false => match failures.next() {
+            Some(code) => failure(code, "not now"),
+            None => {
+                written.send((tokio::time::Instant::now(), asked.body["endpoints"].clone())).unwrap();
+                (200, asked.body.clone())
+            }
+        },
+    });
+    let args = Args::try_parse_from(["x", "--pod-ip", "10.244.0.5"]).unwrap();
+    let _announcing = Task(tokio::spawn(announce(client, args.place())));
+    let (first, place) = writes.recv().await.unwrap();
+    let (second, again) = writes.recv().await.unwrap();
+    assert_eq!((second - first).as_secs(), LOOK.as_secs());
+    assert_eq!((&place[0]["addresses"], &place), (&serde_json::json!(["10.244.0.5"]), &again));
+}
