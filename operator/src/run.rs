@@ -22,6 +22,7 @@ use crate::facts::{self, Settings, cluster_nets};
 use crate::http::{self, Health, Phase};
 use crate::lease::Holder;
 use crate::metrics::Metrics;
+use crate::moment::Moment;
 use crate::publish::{Published, SharedWorld};
 use crate::status::apply::Writer;
 use crate::tls::{Keeper, Lifetimes, Names};
@@ -163,7 +164,7 @@ impl Leader<'_> {
         let now = tokio::task::block_in_place(|| compiler.compile(metrics));
         kept.send_replace(Arc::new(now.compiled.last_good.clone()));
         published.send_replace(Some(Arc::new(now)));
-        let writer = Writer::new(client.clone(), Arc::clone(hub), watched.clone(), Timestamp::now(), &args.pod_name);
+        let writer = Writer::new(client.clone(), Arc::clone(hub), watched.clone(), Moment::now(), &args.pod_name);
         let _writing = Task(tokio::spawn(writer.run(published.subscribe())));
         let expected = Expected {
             audience: args.audience.clone(),
@@ -276,8 +277,13 @@ impl Compiler<'_> {
         };
         let world = self.world.read();
         if let Some(nets) = nets.filter(|nets| *nets != self.nets) {
-            let told: Vec<String> = nets.iter().map(|net| format!("{} ({})", net.net, net.found)).collect();
-            tracing::info!("networks of the cluster, which are never looked at: {}", told.join(", "));
+            let named = |nets: &[facts::ClusterNet], others: &[facts::ClusterNet]| {
+                let only = nets.iter().filter(|net| others.binary_search(net).is_err());
+                let told: Vec<String> = only.map(|net| format!("{} ({})", net.net, net.found)).collect();
+                if told.is_empty() { "none".to_owned() } else { told.join(", ") }
+            };
+            let (new, gone) = (named(&nets, &self.nets), named(&self.nets, &nets));
+            tracing::info!(known = nets.len(), new, gone, "networks of the cluster, which are never looked at");
             self.nets = nets;
         }
         let compiled = self.compiler.compile_since(&world, &since);
