@@ -200,7 +200,7 @@ async fn an_api_server_that_has_too_much_to_do_is_not_asked_for_anything_meanwhi
 #[tokio::test(start_paused = true)]
 async fn a_write_that_hangs_keeps_no_other_waiting_and_is_given_up() {
     let mut first = true;
-    let mut case = case(move |asked| match asked.what == SERVICE && std::mem::take(&mut first) {
+    let case = case(move |asked| match asked.what == SERVICE && std::mem::take(&mut first) {
         true => (NEVER, Value::Null),
         false => fine(asked),
     });

@@ -445,7 +445,9 @@ fn a_clock_that_is_set_back_is_nothing_to_waiting() {
 #[test]
 fn an_edit_of_another_rule_that_a_node_refuses_leaves_this_one_programmed_and_says_so_of_that_one() {
     let mut case = Case::new();
-    let rule = json!({"order": 200, "action": "Allow", "source": {"podSelector": {"matchLabels": {"app": "till"}}}});
+    case.world.services.insert(key("web"), object::<ServiceSpec>(1, json!({"protocol": "TCP"})));
+    let rule = json!({"order": 200, "action": "Allow", "services": [{"name": "web"}],
+        "source": {"podSelector": {"matchLabels": {"app": "till"}}}});
     case.world.rules.insert(key("rest"), object::<IpRuleSpec>(1, rule));
     case.compile();
     for node in ["a", "b"] {
@@ -454,7 +456,7 @@ fn an_edit_of_another_rule_that_a_node_refuses_leaves_this_one_programmed_and_sa
     }
     case.world.rules.get_mut(&key("rest")).unwrap().spec.log = true;
     case.compile();
-    assert_eq!(case.told(), "True(Programmed) 2/2", "it is under way");
+    assert_eq!(case.told(), "True(Programmed) 2/2", "that one waits");
     case.refused("b");
     assert_eq!(case.told(), "True(Programmed) 2/2");
     let wanted = case.board.latest();
