@@ -135,7 +135,7 @@ reasons! {
     Programmed false NodeUnreachable: "A node that must run it has not answered.", "See the agent on the node named in the message.";
     Ready true AgentReady: "Its agent is attached and runs what it should.", "";
     Ready true Degraded: "Its agent is attached and runs what it should, but the kernel lacks something.", "The message says what is missing and what that costs.";
-    Ready false AgentMissing: "No agent of this node is attached to the operator.", "See the agent's pod on that node, and its log.";
+    Ready false AgentMissing: "No agent of this node is attached to the operator.", "See the agent's pod on that node, and its log; where none is meant to be, delete the EgressNode.";
     Ready false Converging: "Its agent has not yet put the last snapshot into effect.", "Wait; where it lasts, see the agent's log.";
     Ready false SnapshotRefused: "Its agent could not put the last snapshot into effect, or cannot keep in effect what runs.", "The message has the object and the kernel's error, and says whether what ran before goes on.";
 }

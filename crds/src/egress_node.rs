@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
     category = "callgate",
     status = "EgressNodeStatus",
     derive = "PartialEq",
-    doc = "What one node runs and holds. Written by the operator, one for each node, of the same name and gone with it; not for people to make or change.",
+    doc = "What one node runs and holds. Written by the operator, one for each node with an agent or with clients of rules, of the same name and gone with it; not for people to make or change.",
     printcolumn = r#"{"name":"Ready","type":"string","jsonPath":".status.conditions[?(@.type==\"Ready\")].status"}"#,
     printcolumn = r#"{"name":"Reason","type":"string","jsonPath":".status.conditions[?(@.type==\"Ready\")].reason"}"#,
     printcolumn = r#"{"name":"Calls","type":"integer","jsonPath":".status.liveCalls","description":"Live PPTP calls"}"#,

@@ -5,12 +5,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use callgate_compile::status::ObjectRef;
 use callgate_crds::Kind;
 use callgate_proto::pb;
-use jiff::Timestamp;
+use tokio::time::Instant;
 
+use crate::moment::Moment;
 use crate::snapshot::{Snapshot, Stamp};
 
 /// Every agent that has ever been attached to this operator.
@@ -24,12 +26,12 @@ pub struct Fleet {
 }
 
 /// One agent.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Agent {
     /// Number of its stream; `None` while it is not attached.
     pub stream: Option<u64>,
     /// When it was attached, or when it was lost.
-    pub since: Timestamp,
+    pub since: Moment,
     /// What it said first.
     pub hello: pb::Hello,
     /// Hash of what runs; empty where nothing does.
@@ -57,9 +59,34 @@ struct Sent {
 }
 
 impl Agent {
+    fn new(stream: u64, hello: pb::Hello, now: Moment) -> Self {
+        Self {
+            stream: Some(stream),
+            since: now,
+            running: hello.config_hash.clone(),
+            stamp: None,
+            refused: None,
+            broken: false,
+            report: pb::Report::default(),
+            hello,
+            count: 0,
+            sent: Vec::new(),
+        }
+    }
+
     /// Number of the snapshot it has answered last, or is to answer first; 0 where it was sent none.
     pub fn first(&self) -> u64 {
         self.sent.first().map_or(0, |sent| sent.sequence)
+    }
+
+    /// Whether the configuration of this hash is in force there, whole.
+    pub fn runs(&self, hash: &str) -> bool {
+        self.running == hash && !self.broken
+    }
+
+    /// Whether it is not attached, and has not been for `long`.
+    pub fn is_lost_for(&self, long: Duration, now: Instant) -> bool {
+        self.stream.is_none() && now.saturating_duration_since(self.since.instant) >= long
     }
 
     /// Whether it does for `object` what `wanted` says, and will go on doing it whichever of the snapshots under way comes to be
@@ -75,6 +102,9 @@ impl Agent {
 /// How many unanswered snapshots are remembered: an agent answers in their order, and takes the latest.
 const UNANSWERED: usize = 64;
 
+/// How long an agent is missed where it has nothing to do.
+pub const MISSED: Duration = Duration::from_secs(3_600);
+
 impl Fleet {
     /// The agent of a node.
     pub fn get(&self, node: &str) -> Option<&Agent> {
@@ -84,6 +114,13 @@ impl Fleet {
     /// All of them, by node.
     pub fn agents(&self) -> &BTreeMap<String, Agent> {
         &self.agents
+    }
+
+    /// Whether an agent is to be on a node that is to run `wanted`: it has something to do there, or has been there within the
+    /// last hour. Nodes that the DaemonSet leaves out, and those it does not select any more, are nobody's trouble.
+    pub fn is_expected(&self, node: &str, wanted: Option<&Snapshot>, now: Instant) -> bool {
+        wanted.is_some_and(|wanted| !wanted.config.sources.is_empty())
+            || self.get(node).is_some_and(|agent| !agent.is_lost_for(MISSED, now))
     }
 
     /// Agents that have an object in force, in whatever version, with their nodes, by node.
@@ -141,26 +178,21 @@ impl Fleet {
     }
 
     /// An agent has said hello on stream `stream`, which ends any other of its node.
-    pub fn attach(&mut self, node: &str, stream: u64, hello: pb::Hello, now: Timestamp) {
-        let agent = self.agents.entry(node.to_owned()).or_default();
-        let goes_on = agent.running == hello.config_hash;
-        *agent = Agent {
-            stream: Some(stream),
-            since: now,
-            running: hello.config_hash.clone(),
-            stamp: agent.stamp.take(),
-            broken: agent.broken && goes_on,
-            report: std::mem::take(&mut agent.report),
-            hello,
-            ..Agent::default()
-        };
+    pub fn attach(&mut self, node: &str, stream: u64, hello: pb::Hello, now: Moment) {
+        let old = self.agents.remove(node);
+        let goes_on = old.as_ref().is_some_and(|old| old.running == hello.config_hash);
+        let mut agent = Agent::new(stream, hello, now);
+        if let Some(old) = old {
+            (agent.stamp, agent.broken, agent.report) = (old.stamp, old.broken && goes_on, old.report);
+        }
+        self.agents.insert(node.to_owned(), agent);
         if !goes_on {
             self.runs(node, None);
         }
     }
 
     /// A stream has ended. A later one of the same node is left alone.
-    pub fn detach(&mut self, node: &str, stream: u64, now: Timestamp) {
+    pub fn detach(&mut self, node: &str, stream: u64, now: Moment) {
         if let Some(agent) = self.of(node, stream) {
             (agent.stream, agent.since) = (None, now);
         }
@@ -217,9 +249,9 @@ impl Fleet {
         }
     }
 
-    /// Forgets what agents counted that were lost before `then`: their calls may have ended long ago.
-    pub fn lapse(&mut self, then: Timestamp) {
-        let lost = self.agents.values_mut().filter(|agent| agent.stream.is_none() && agent.since <= then);
+    /// Forgets what agents counted that are lost for `grace` or longer: their calls may have ended long ago.
+    pub fn lapse(&mut self, now: Instant, grace: Duration) {
+        let lost = self.agents.values_mut().filter(|agent| agent.is_lost_for(grace, now));
         let reports: Vec<pb::Report> = lost.map(|agent| std::mem::take(&mut agent.report)).collect();
         for report in &reports {
             self.count(report, false);

@@ -96,8 +96,8 @@ async fn serve_at_most(most: usize, listener: TcpListener, health: Health, hub: 
 
 /// What Prometheus reads. Encoded when nobody waits for the fleet any more.
 fn told(hub: &Hub) -> String {
-    let wanted = hub.board.latest();
-    hub.metrics.text(&hub.with_fleet(|fleet| of_nodes(fleet, &wanted)))
+    let (wanted, now) = (hub.board.latest(), tokio::time::Instant::now());
+    hub.metrics.text(&hub.with_fleet(|fleet| of_nodes(fleet, &wanted, now)))
 }
 
 fn answer(method: &Method, path: &str, phase: &Phase, hub: &Hub) -> Response<Full<Bytes>> {

@@ -24,6 +24,7 @@ pub mod lease;
 pub mod local;
 pub mod log;
 pub mod metrics;
+pub mod moment;
 pub mod publish;
 pub mod run;
 pub mod snapshot;

@@ -41,6 +41,30 @@ const OUTCOMES: [&str; 2] = ["applied", "refused"];
 /// What becomes of a write of status.
 const WRITES: [&str; 2] = ["done", "failed"];
 
+/// What becomes of an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// It was written.
+    Done,
+    /// It could not be.
+    Failed,
+    /// Too many others waited.
+    Dropped,
+}
+
+impl Fate {
+    const ALL: [Self; 3] = [Self::Done, Self::Failed, Self::Dropped];
+
+    fn result(self) -> Result_ {
+        let result = match self {
+            Self::Done => "done",
+            Self::Failed => "failed",
+            Self::Dropped => "dropped",
+        };
+        Result_ { result }
+    }
+}
+
 /// All of them.
 pub struct Metrics {
     registry: Registry,
@@ -57,6 +81,7 @@ pub struct Metrics {
     snapshots: Counter,
     snapshot_bytes: Counter,
     status_writes: Family<Result_, Counter>,
+    events: Family<Result_, Counter>,
     handshake_counts: [(Counter, AtomicU64); 2],
 }
 
@@ -75,6 +100,7 @@ impl Default for Metrics {
             snapshots: Counter::default(),
             snapshot_bytes: Counter::default(),
             status_writes: Family::default(),
+            events: Family::default(),
             handshake_counts: Default::default(),
             registry: Registry::default(),
         };
@@ -87,6 +113,7 @@ impl Default for Metrics {
         registry.register("snapshots_sent", "Snapshots sent to agents", metrics.snapshots.clone());
         registry.register("snapshot_sent_bytes", "Bytes of snapshots sent to agents", metrics.snapshot_bytes.clone());
         registry.register("status_writes", "Writes of status, by result", metrics.status_writes.clone());
+        registry.register("events", "Events about objects, by what became of them", metrics.events.clone());
         let [done, failed] = &metrics.handshake_counts;
         registry.register("tls_handshakes", "TLS handshakes with agents", done.0.clone());
         registry.register("tls_handshakes_failed", "TLS handshakes that failed", failed.0.clone());
@@ -96,6 +123,9 @@ impl Default for Metrics {
         }
         for result in WRITES {
             drop(metrics.status_writes.get_or_create(&Result_ { result }));
+        }
+        for fate in Fate::ALL {
+            drop(metrics.events.get_or_create(&fate.result()));
         }
         Self { registry, ..metrics }
     }
@@ -126,6 +156,16 @@ impl Metrics {
     /// A status was written, or could not be.
     pub fn status_written(&self, done: bool) {
         self.status_writes.get_or_create(&Result_ { result: WRITES[usize::from(!done)] }).inc();
+    }
+
+    /// What became of an event.
+    pub fn event(&self, fate: Fate) {
+        self.events.get_or_create(&fate.result()).inc();
+    }
+
+    /// How many events it became of.
+    pub fn events(&self, fate: Fate) -> u64 {
+        self.events.get_or_create(&fate.result()).get()
     }
 
     /// The text that Prometheus reads (OpenMetrics), with what agents have reported behind it.

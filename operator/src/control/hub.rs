@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use callgate_proto::pb;
 use callgate_proto::pb::question::Kind as Asked;
-use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot, watch};
 use tonic::{Code, Status};
 
 use crate::fleet::Fleet;
 use crate::metrics::Metrics;
+use crate::moment::Moment;
 use crate::publish::Board;
 
 /// A question on its way to an agent.
@@ -95,7 +95,7 @@ impl Hub {
         if old.is_some() {
             tracing::warn!(node, "a second stream of this node: the first one ends");
         }
-        self.change(|fleet| fleet.attach(node, stream, hello, Timestamp::now()));
+        self.change(|fleet| fleet.attach(node, stream, hello, Moment::now()));
         self.metrics.agents.set(self.lines().len() as i64);
         (stream, questions)
     }
@@ -108,7 +108,7 @@ impl Hub {
         }
         self.metrics.agents.set(lines.len() as i64);
         drop(lines);
-        self.change(|fleet| fleet.detach(node, stream, Timestamp::now()));
+        self.change(|fleet| fleet.detach(node, stream, Moment::now()));
     }
 
     /// Whether a stream of this node is there, whichever.

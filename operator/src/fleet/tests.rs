@@ -1,15 +1,25 @@
 //! Acknowledgements: what counts, and what does not.
 
-use callgate_proto::model::NodeConfig;
+use callgate_proto::model::{Action, External, NodeConfig, ObjectKey, Rule, Source};
 
 use super::*;
 
-fn snapshot(net: &str) -> Snapshot {
-    Snapshot::new(NodeConfig { cluster_nets: vec![net.parse().unwrap()], ..NodeConfig::default() }, vec![])
+/// Of one rule, `any`, to this destination.
+fn snapshot(destination: &str) -> Snapshot {
+    let rule = Rule {
+        key: ObjectKey::new("pos", "any"),
+        action: Action::Drop,
+        destinations: vec![destination.parse().unwrap()],
+        services: vec![],
+        external: External::NodeAddress,
+        log: false,
+    };
+    let sources = vec![Source { net: "10.1.0.1/32".parse().unwrap(), chain: 0 }];
+    Snapshot::new(NodeConfig { rules: vec![rule], chains: vec![vec![0]], sources, ..NodeConfig::default() }, vec![])
 }
 
-fn now() -> Timestamp {
-    Timestamp::UNIX_EPOCH
+fn now() -> Moment {
+    Moment::at(0)
 }
 
 fn hello(hash: &str) -> pb::Hello {
@@ -200,17 +210,17 @@ fn live_calls_of_an_object_are_the_sum_of_what_each_agent_said_last() {
     fleet.detach("x", 1, now());
     fleet.attach("x", 2, hello(""), now());
     assert_eq!(counted(&fleet), [2, 7, 7], "an agent that comes again has not ended its calls");
-    let second = |second| Timestamp::from_second(second).unwrap();
+    let second = Moment::at;
     fleet.detach("x", 2, second(10));
-    fleet.lapse(second(9));
+    fleet.lapse(second(19).instant, Duration::from_secs(10));
     assert_eq!(counted(&fleet), [2, 7, 7], "it was not lost for long enough");
     for _ in 0..2 {
-        fleet.lapse(second(10));
+        fleet.lapse(second(20).instant, Duration::from_secs(10));
         assert_eq!(counted(&fleet), [2, 0, 0], "of an agent that is lost nobody knows which calls live");
     }
     fleet.attach("x", 3, hello(""), second(11));
     fleet.report("x", 3, report(&[("b", 7)], &[("a", 7)]));
-    fleet.lapse(second(12));
+    fleet.lapse(second(12).instant, Duration::ZERO);
     assert_eq!(counted(&fleet), [2, 7, 7]);
     fleet.detach("x", 3, second(12));
     fleet.retain(|node| node == "y");
@@ -253,4 +263,20 @@ fn who_has_an_object_in_force_follows_what_each_agent_runs() {
     assert_eq!(carried(&fleet), ["", "x"], "what was answered is still in its kernel");
     fleet.retain(|_| false);
     assert_eq!(carried(&fleet), ["", ""]);
+}
+
+#[test]
+fn an_agent_is_expected_where_there_are_clients_and_for_an_hour_after_it_was_lost() {
+    let (mut fleet, idle) = (Fleet::default(), Snapshot::new(NodeConfig::default(), vec![]));
+    let source = Source { net: "10.0.0.1/32".parse().unwrap(), chain: 0 };
+    let busy = Snapshot::new(NodeConfig { sources: vec![source], ..NodeConfig::default() }, vec![]);
+    let expected = |fleet: &Fleet, second| {
+        [None, Some(&idle), Some(&busy)].map(|wanted| fleet.is_expected("a", wanted, Moment::at(second).instant))
+    };
+    assert_eq!(expected(&fleet, 0), [false, false, true], "it has never come");
+    fleet.attach("a", 1, hello(""), now());
+    assert_eq!(expected(&fleet, 9_000), [true, true, true]);
+    fleet.detach("a", 1, Moment::at(9_000));
+    assert_eq!(expected(&fleet, 12_599), [true, true, true]);
+    assert_eq!(expected(&fleet, 12_600), [false, false, true]);
 }

@@ -73,7 +73,7 @@ pub(super) fn why_missing(agent: Option<&Agent>) -> String {
 }
 
 fn since(agent: &Agent) -> i64 {
-    agent.since.as_millisecond()
+    agent.since.time.as_millisecond()
 }
 
 /// What watchers hear of: which calls there are, and their states.

@@ -117,7 +117,7 @@ fn status_tells_nodes_sums_counters_and_names_the_clusters_networks() {
     let wanted = BTreeMap::from([("a".to_owned(), snapshot.clone()), ("idle".to_owned(), snapshot.clone())]);
     let mut fleet = Fleet::default();
     for (node, value) in [("a", 2), ("b", 3)] {
-        fleet.attach(node, 1, pb::Hello::default(), jiff::Timestamp::UNIX_EPOCH);
+        fleet.attach(node, 1, pb::Hello::default(), crate::moment::Moment::at(0));
         let counters = vec![pb::Counter { name: "refused".to_owned(), value }];
         fleet.report(node, 1, pb::Report { counters, calls: value, ..pb::Report::default() });
     }
@@ -154,7 +154,7 @@ fn a_node_without_an_answer_is_named_with_since_when_and_an_idle_one_is_not_miss
     let mut wanted: BTreeMap<_, _> = names.map(|node| (node.to_owned(), busy.clone())).into();
     wanted.insert("idle".to_owned(), idle);
     let mut fleet = Fleet::default();
-    let second = |seconds| jiff::Timestamp::from_second(seconds).unwrap();
+    let second = crate::moment::Moment::at;
     for node in ["answers", "gone", "silent"] {
         fleet.attach(node, 1, pb::Hello::default(), second(1));
     }

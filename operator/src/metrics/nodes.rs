@@ -2,7 +2,7 @@
 //!
 //! A node that has had no PPTP yet has none of the counters: in a large cluster most nodes are such.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -13,6 +13,7 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
+use tokio::time::Instant;
 
 use crate::fleet::{Agent, Fleet};
 use crate::snapshot::Snapshot;
@@ -85,27 +86,29 @@ const DROPS: [&str; 6] =
 /// Beginnings of counters that stand at 0 where there has been no PPTP.
 const OF_PPTP: [&str; 5] = ["calls_", "connections_", "drop_", "gre_", "shared_"];
 
-/// All of it, to be encoded when nobody waits for the fleet any more. A node whose snapshot has clients needs an agent, also one that has
-/// never come.
-pub fn of_nodes(fleet: &Fleet, wanted: &BTreeMap<String, Arc<Snapshot>>) -> Registry {
-    let needing = wanted.iter().filter(|(_, snapshot)| !snapshot.config.sources.is_empty());
-    let missing: Vec<&str> = needing.map(|(node, _)| node.as_str()).filter(|node| fleet.get(node).is_none()).collect();
+/// All of it, to be encoded when nobody waits for the fleet any more.
+pub fn of_nodes(fleet: &Fleet, wanted: &BTreeMap<String, Arc<Snapshot>>, now: Instant) -> Registry {
     let mut registry = Registry::with_prefix("callgate");
-    for family in families(fleet, &missing) {
+    for family in families(fleet, wanted, now) {
         registry.register_collector(Box::new(family));
     }
     registry
 }
 
-fn families(fleet: &Fleet, missing: &[&str]) -> [Family; 11] {
+fn families(fleet: &Fleet, wanted: &BTreeMap<String, Arc<Snapshot>>, now: Instant) -> [Family; 12] {
     let all = || fleet.agents().iter().map(|(node, agent)| (node.as_str(), agent));
     let attached = || all().filter(|(_, agent)| agent.stream.is_some());
     let of = |state: fn(&Agent) -> u64| attached().map(|(node, agent)| (vec![at(node)], state(agent))).collect();
     let busy: Vec<_> = attached().filter(|(_, agent)| busy(agent)).collect();
     let counted =
         |lines: &dyn Fn(&str, &Agent) -> Vec<Line>| busy.iter().flat_map(|(node, agent)| lines(node, agent)).collect();
-    let mut there: Vec<Line> = all().map(|(node, agent)| (vec![at(node)], agent.stream.is_some().into())).collect();
-    there.extend(missing.iter().map(|node| (vec![at(node)], 0)));
+    let nodes: BTreeSet<&String> = fleet.agents().keys().chain(wanted.keys()).collect();
+    let expected = nodes.into_iter().filter(|node| fleet.is_expected(node, wanted.get(*node).map(Arc::as_ref), now));
+    let is_there = |node: &str| fleet.get(node).is_some_and(|agent| agent.stream.is_some());
+    let there: Vec<Line> = expected.map(|node| (vec![at(node)], is_there(node).into())).collect();
+    let sent = attached().filter_map(|(node, agent)| Some((node, agent, wanted.get(node)?)));
+    let programmed: Vec<Line> =
+        sent.map(|(node, agent, wanted)| (vec![at(node)], agent.runs(&wanted.hash).into())).collect();
     let rules = fleet.calls_by(Kind::IpRule).map(|(rule, calls)| {
         let (namespace, name) = rule.split_once('/').unwrap_or(("", rule));
         (vec![("namespace", namespace.to_owned()), ("rule", name.to_owned())], calls)
@@ -114,6 +117,7 @@ fn families(fleet: &Fleet, missing: &[&str]) -> [Family; 11] {
     let counter = |name, help, lines| Family { name, help, unit: Unit::Counter, lines };
     [
         gauge("node_attached", "1 while the agent of the node is attached to this operator", there),
+        gauge("node_programmed", "1 while what the agent of the node runs is whole and what it should run", programmed),
         gauge("node_info", "What runs on the node", attached().map(|(node, agent)| (info(node, agent), 1)).collect()),
         gauge("node_live_calls", "PPTP calls that are up", of(|agent| agent.report.calls)),
         gauge("node_control_connections", "PPTP control connections", of(|agent| agent.report.connections)),

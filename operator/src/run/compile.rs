@@ -62,8 +62,8 @@ impl<'a> Compiler<'a> {
         };
         let world = self.world.read();
         if let Some(nets) = nets.filter(|nets| *nets != self.nets) {
-            let told: Vec<String> = nets.iter().map(|net| format!("{} ({})", net.net, net.found)).collect();
-            tracing::info!("networks of the cluster, which are never looked at: {}", told.join(", "));
+            let (new, gone) = (only(&nets, &self.nets), only(&self.nets, &nets));
+            tracing::info!(known = nets.len(), new, gone, "networks of the cluster, which are never looked at");
             self.nets = nets;
         }
         let compiled = self.compiler.compile_since(&world, &since);
@@ -75,4 +75,11 @@ impl<'a> Compiler<'a> {
         drop(world);
         Published { world: self.world.clone(), compiled: Arc::new(compiled), uids: Arc::new(uids) }
     }
+}
+
+/// Those of `nets` that `others` lack, as words; both are sorted.
+fn only(nets: &[facts::ClusterNet], others: &[facts::ClusterNet]) -> String {
+    let nets = nets.iter().filter(|net| others.binary_search(net).is_err());
+    let told: Vec<String> = nets.map(|net| format!("{} ({})", net.net, net.found)).collect();
+    if told.is_empty() { "none".to_owned() } else { told.join(", ") }
 }

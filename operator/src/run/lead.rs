@@ -22,6 +22,7 @@ use crate::endpoint::Place;
 use crate::facts::Settings;
 use crate::http::{Health, Phase};
 use crate::metrics::Metrics;
+use crate::moment::Moment;
 use crate::status::apply::Writer;
 use crate::tls::{Keeper, Lifetimes, Names};
 use crate::watch::Watched;
@@ -76,7 +77,7 @@ impl Leader<'_> {
         changes.mark_unchanged();
         let mut compiler = Compiler::new(self, first, kept, published);
         compiler.publish();
-        let writer = Writer::new(client.clone(), Arc::clone(hub), watched.clone(), Timestamp::now(), &args.pod_name);
+        let writer = Writer::new(client.clone(), Arc::clone(hub), watched.clone(), Moment::now(), &args.pod_name);
         let _writing = Task(tokio::spawn(writer.run(compiler.subscribe())));
         let mut server = self.serve(agents, tls);
         let announcing = Task(tokio::spawn(announce(client.clone(), args.place())));

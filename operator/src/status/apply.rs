@@ -1,44 +1,47 @@
 //! The one place that writes status: differences only, bounded, tried again, with events for what a person must know.
+//!
+//! ```text
+//!   changes, time ─► look: who differs ─► due: in which order, and when ─► requests, AT_ONCE of them ─┐
+//!                          ▲  verdict            ▲                                                    │
+//!                          └── what was written ─┴──────────────── done, failed ◄─────────────────────┘
+//! ```
+//! Whether a status differs is asked again when its turn has come: what is written is what is known then.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use callgate_compile::status::ObjectRef;
-use callgate_crds::{API_VERSION, EgressNode, EgressNodeStatus, GROUP, ObjectStatus, VERSION};
+use callgate_crds::{EgressNodeStatus, ObjectStatus};
 use futures::StreamExt as _;
-use jiff::Timestamp;
-use k8s_openapi::api::core::v1::ObjectReference;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
-use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams};
-use kube::core::GroupVersionKind;
-use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
 use kube::{Client, Error};
-use serde_json::json;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::complaints::Complaints;
 use super::dirty::{Dirty, Seen};
+use super::due::{Due, Rank, Target, Trouble};
 use super::leaving::Leaving;
-use super::{GRACE, View, events, node, object};
-use crate::FIELD_MANAGER;
+use super::requests::{self, Write};
+use super::tell::{self, Courier, Teller};
+use super::verdict::{self, Verdict, Written};
+use super::{GRACE, View, events};
 use crate::control::Hub;
 use crate::facts::{Facts, cluster_key};
 use crate::fleet::Fleet;
+use crate::moment::Moment;
 use crate::publish::Published;
 use crate::snapshot::Snapshot;
 use crate::watch::Watched;
 
 /// Changes come in crowds (a snapshot is sent, its answer comes some milliseconds later): one write for all of them.
 const CROWD: Duration = Duration::from_millis(50);
-/// Time passes (agents stay away), counters move, writes fail: a look at everything, and not only at what has changed.
+/// Time passes (agents stay away), counters move: a look at everything, and not only at what has changed.
 const LOOK: Duration = Duration::from_secs(2);
 /// Objects that are looked at in one go: nobody else gets at the facts and the fleet meanwhile.
 const BATCH: usize = 64;
-/// Shortest time between two writes of one object where only counters differ.
-const COUNTERS: Duration = Duration::from_secs(10);
-/// The same where only the number of clients differs, which people wait for after an edit of labels.
-const CLIENTS: Duration = Duration::from_millis(500);
 /// Writes at once.
 const AT_ONCE: usize = 16;
 /// How long one may take.
@@ -48,13 +51,13 @@ const COMPARE: Duration = Duration::from_secs(60);
 /// How long after the last write of an EgressNode it is applied whole again: nobody tells when one is deleted, as they are not watched.
 const ANEW: Duration = Duration::from_secs(600);
 
-/// What was written last.
-#[derive(Debug, Clone)]
-struct Written<S> {
-    status: S,
-    /// Of the object: one of the same name that was made anew has no status.
-    uid: String,
-    at: Instant,
+/// What comes of a write, with what was to be written.
+type Outcome = (Rank, Write, Result<(), Failure>);
+
+/// Why a write failed.
+enum Failure {
+    Api(Error),
+    Timeout,
 }
 
 /// Writes.
@@ -62,44 +65,37 @@ pub struct Writer {
     client: Client,
     hub: Arc<Hub>,
     watched: Watched,
-    recorder: Recorder,
-    serving_since: Timestamp,
+    teller: Teller,
+    courier: Option<Courier>,
+    serving_since: Moment,
     objects: BTreeMap<ObjectRef, Written<ObjectStatus>>,
     nodes: BTreeMap<String, Written<EgressNodeStatus>>,
     leaving: Leaving,
     seen: Seen,
-    /// Objects whose number of clients has changed too soon after the last.
-    postponed: BTreeSet<ObjectRef>,
-    /// What could not be written.
-    failed: Dirty,
+    /// What the last look was at.
+    basis: Option<Basis>,
+    due: Due,
+    under_way: FuturesUnordered<BoxFuture<'static, Outcome>>,
+    complaints: Complaints,
     /// When everything was looked at last.
     looked: Option<Instant>,
     compared: Instant,
 }
 
-/// One write.
-enum Write {
-    Object {
-        object: ObjectRef,
-        uid: String,
-        before: ObjectStatus,
-        after: ObjectStatus,
-    },
-    /// `known` is whether it was there when it was written last, by us.
-    Node {
-        node: String,
-        uid: String,
-        known: bool,
-        after: EgressNodeStatus,
-    },
+/// What was compiled, and what nodes should run by that: the two of one time, or an object of today would be measured by the
+/// snapshots of yesterday.
+struct Basis {
+    published: Published,
+    wanted: BTreeMap<String, Arc<Snapshot>>,
 }
 
 impl Writer {
     /// For a leader that serves agents since `serving_since`; `me` is its pod, for events.
-    pub fn new(client: Client, hub: Arc<Hub>, watched: Watched, serving_since: Timestamp, me: &str) -> Self {
-        let reporter = Reporter { controller: FIELD_MANAGER.to_owned(), instance: Some(me.to_owned()) };
+    pub fn new(client: Client, hub: Arc<Hub>, watched: Watched, serving_since: Moment, me: &str) -> Self {
+        let (teller, courier) = tell::pair(client.clone(), me, Arc::clone(&hub.metrics));
         Self {
-            recorder: Recorder::new(client.clone(), reporter),
+            teller,
+            courier: Some(courier),
             client,
             hub,
             watched,
@@ -108,315 +104,222 @@ impl Writer {
             nodes: BTreeMap::new(),
             leaving: Leaving::default(),
             seen: Seen::default(),
-            postponed: BTreeSet::new(),
-            failed: Dirty::default(),
+            basis: None,
+            due: Due::default(),
+            under_way: FuturesUnordered::new(),
+            complaints: Complaints::default(),
             looked: None,
             compared: Instant::now(),
         }
     }
 
-    /// Writes for ever, whenever something has changed.
-    pub async fn run(mut self, mut published: watch::Receiver<Option<Arc<Published>>>) {
-        let mut changes = self.hub.changes();
-        loop {
-            tokio::select! {
-                changed = published.changed() => if changed.is_err() { return },
-                _ = changes.changed() => {}
-                () = tokio::time::sleep(if self.postponed.is_empty() { LOOK } else { CLIENTS }) => {}
+    /// Writes until nothing can be published any more.
+    pub async fn run(mut self, published: watch::Receiver<Option<Arc<Published>>>) {
+        let courier = self.courier.take();
+        let events = async {
+            if let Some(courier) = courier {
+                courier.run().await;
             }
-            tokio::time::sleep(CROWD).await;
-            changes.mark_unchanged();
-            let latest = published.borrow_and_update().clone();
-            if let Some(latest) = latest {
-                self.look(&latest, Timestamp::now()).await;
+        };
+        tokio::select! {
+            () = self.work(published) => {}
+            () = events => {}
+        }
+    }
+
+    /// Looks whenever something has changed, and writes as soon as there is room for it.
+    async fn work(&mut self, mut published: watch::Receiver<Option<Arc<Published>>>) {
+        let mut changes = self.hub.changes();
+        let mut look_at = Instant::now() + LOOK;
+        loop {
+            let room = self.under_way.len() < AT_ONCE;
+            let wake = self.due.wake(Instant::now()).filter(|_| room).map_or(look_at, |at| at.min(look_at));
+            tokio::select! {
+                changed = published.changed() => match changed {
+                    Ok(()) => look_at = look_at.min(Instant::now() + CROWD),
+                    Err(_) => return,
+                },
+                _ = changes.changed() => look_at = look_at.min(Instant::now() + CROWD),
+                Some(outcome) = self.under_way.next() => self.ended(outcome, Instant::now()),
+                () = tokio::time::sleep_until(wake) => {}
+            }
+            let now = Moment::now();
+            if now.instant >= look_at {
+                changes.mark_unchanged();
+                let latest = published.borrow_and_update().clone();
+                if let Some(latest) = latest {
+                    self.look(&latest, now);
+                }
+                look_at = now.instant + LOOK;
+            }
+            self.start(now);
+        }
+    }
+
+    /// Compares what has something new, now and then everything, with what stands there: what differs is due.
+    fn look(&mut self, published: &Published, now: Moment) {
+        self.compare(now.instant);
+        // Also for whoever reads metrics.
+        self.hub.note(|fleet| fleet.lapse(now.instant, GRACE));
+        let left = self.hub.with_fleet(|fleet| self.leaving.take(&published.uids, fleet));
+        for (object, uid) in left {
+            self.teller.tell(object, uid, events::removed());
+        }
+        let everything = self.looked.is_none_or(|looked| now.instant >= looked + LOOK);
+        if everything {
+            self.forget(published);
+        }
+        let basis = Basis { published: published.clone(), wanted: self.hub.board.latest() };
+        let hub = Arc::clone(&self.hub);
+        let settled = hub.with_fleet(|fleet| {
+            let view = self.view(&basis, fleet, now);
+            view.is_settled().then(|| self.seen.take(published, view))
+        });
+        let Some(mut dirty) = settled else { return };
+        if everything {
+            self.looked = Some(now.instant);
+            let nodes = self.watched.facts().nodes.objects().keys().map(|key| key.name.clone()).collect();
+            dirty = Dirty { objects: published.compiled.statuses.keys().cloned().collect(), nodes };
+        }
+        let objects = dirty.objects.into_iter().map(Target::Object);
+        let targets: Vec<Target> = objects.chain(dirty.nodes.into_iter().map(Target::Node)).collect();
+        for batch in targets.chunks(BATCH) {
+            let facts = self.watched.facts();
+            let found: Vec<(&Target, Verdict)> = self.hub.with_fleet(|fleet| {
+                let view = self.view(&basis, fleet, now);
+                let verdict = |target| Some((target, self.verdict(&basis, &facts, target, view)?));
+                batch.iter().filter_map(verdict).collect()
+            });
+            drop(facts);
+            for (target, verdict) in found {
+                let (rank, at) = match verdict {
+                    Verdict::Write(write) => (write.rank(), now.instant),
+                    Verdict::Postpone(at) => (Rank::Object, at),
+                };
+                self.due.put(rank, target.clone(), at, now.instant);
+            }
+        }
+        self.basis = Some(basis);
+    }
+
+    /// Begins with as many writes as there may be at once.
+    fn start(&mut self, now: Moment) {
+        while self.under_way.len() < AT_ONCE {
+            let Some(basis) = &self.basis else { return };
+            let Some((rank, target)) = self.due.take(now.instant) else { return };
+            let facts = self.watched.facts();
+            let verdict =
+                self.hub.with_fleet(|fleet| self.verdict(basis, &facts, &target, self.view(basis, fleet, now)));
+            drop(facts);
+            match verdict {
+                // It is as it should be by now.
+                None => self.due.done(&target, now.instant),
+                Some(Verdict::Postpone(at)) => {
+                    self.due.done(&target, now.instant);
+                    self.due.put(rank, target, at, now.instant);
+                }
+                Some(Verdict::Write(mut write)) => {
+                    let client = self.client.clone();
+                    self.under_way.push(Box::pin(async move {
+                        let result = match tokio::time::timeout(TIMEOUT, write.carry_out(&client)).await {
+                            Ok(result) => result.map_err(Failure::Api),
+                            Err(_) => Err(Failure::Timeout),
+                        };
+                        (rank, *write, result)
+                    }));
+                }
             }
         }
     }
 
-    /// Compares what has something new, now and then everything, with what stands there, and writes the differences.
-    pub async fn look(&mut self, published: &Published, now: Timestamp) {
-        self.compare();
-        // Also for whoever reads metrics.
-        self.hub.note(|fleet| fleet.lapse(now - GRACE));
-        let left = self.hub.with_fleet(|fleet| self.leaving.take(&published.uids, fleet));
-        for (object, uid) in left {
-            let note = events::removed();
-            publish(&self.recorder, &object, &uid, note).await;
+    /// Takes note of what has come of a write.
+    fn ended(&mut self, (rank, write, result): Outcome, at: Instant) {
+        self.hub.metrics.status_written(result.is_ok());
+        let target = write.target();
+        match result {
+            Ok(()) => {
+                self.due.done(&target, at);
+                self.written(write, at);
+            }
+            Err(Failure::Timeout) => {
+                self.complain(&target, "time", "the API server did not answer in time", at);
+                self.due.failed(rank, target, Trouble::Failed, at);
+            }
+            Err(Failure::Api(error)) => {
+                // Most likely deleted meanwhile.
+                let gone = matches!(&error, Error::Api(status) if status.code == 404);
+                if !gone {
+                    self.complain(&target, &requests::kind(&target, &error), &error.to_string(), at);
+                }
+                self.due.failed(rank, target, requests::trouble(&error), at);
+            }
         }
-        let writes = self.writes(published, now);
-        let (client, recorder) = (self.client.clone(), self.recorder.clone());
-        let mut done = futures::stream::iter(writes)
-            .map(|mut write| {
-                let (client, recorder) = (client.clone(), recorder.clone());
-                async move {
-                    let result = tokio::time::timeout(TIMEOUT, write.carry_out(&client, &recorder)).await;
-                    (write, result)
+    }
+
+    fn written(&mut self, write: Write, at: Instant) {
+        match write {
+            Write::Object { object, uid, before, after } => {
+                for note in events::notes(&before, &after) {
+                    self.teller.tell(object.clone(), uid.clone(), note);
                 }
-            })
-            .buffer_unordered(AT_ONCE);
-        while let Some((write, result)) = done.next().await {
-            let written = matches!(result, Ok(Ok(())));
-            self.hub.metrics.status_written(written);
-            match result {
-                Ok(Ok(())) => {}
-                // Deleted meanwhile.
-                Ok(Err(Error::Api(status))) if status.code == 404 => continue,
-                Ok(Err(error)) => tracing::warn!("writing the status of {}: {error}", write.name()),
-                Err(_) => {
-                    tracing::warn!("writing the status of {}: the API server did not answer in time", write.name())
-                }
+                self.objects.insert(object, Written { status: after, uid, at });
             }
-            if !written {
-                // The next look tries again.
-                match write {
-                    Write::Object { object, .. } => drop(self.failed.objects.insert(object)),
-                    Write::Node { node, .. } => drop(self.failed.nodes.insert(node)),
-                }
-                continue;
+            Write::Node { node, uid, after, .. } => {
+                self.nodes.insert(node, Written { status: after, uid, at });
             }
-            let at = Instant::now();
-            match write {
-                Write::Object { object, uid, after, .. } => {
-                    self.objects.insert(object, Written { status: after, uid, at });
-                }
-                Write::Node { node, uid, after, .. } => {
-                    self.nodes.insert(node, Written { status: after, uid, at });
-                }
-            }
+        }
+    }
+
+    fn complain(&mut self, target: &Target, kind: &str, why: &str, now: Instant) {
+        if let Some(others) = self.complaints.tell(kind, now) {
+            tracing::warn!(others, "writing the status of {target}: {why}");
         }
     }
 
     /// Forgets what was written where something else stands there, long after.
-    fn compare(&mut self) {
-        if self.compared.elapsed() < COMPARE {
+    fn compare(&mut self, now: Instant) {
+        let old = |at: Instant, age: Duration| now >= at + age;
+        if !old(self.compared, COMPARE) {
             return;
         }
-        self.compared = Instant::now();
+        self.compared = now;
         let facts = self.watched.facts();
         self.objects.retain(|object, written| {
-            facts.told(object).is_some_and(|told| told.status == written.status || written.at.elapsed() < COMPARE)
+            facts.told(object).is_some_and(|told| told.status == written.status || !old(written.at, COMPARE))
         });
-        self.nodes.retain(|node, written| facts.nodes.get(&cluster_key(node)).is_some() && written.at.elapsed() < ANEW);
+        self.nodes.retain(|node, written| facts.nodes.get(&cluster_key(node)).is_some() && !old(written.at, ANEW));
     }
 
-    fn writes(&mut self, published: &Published, now: Timestamp) -> Vec<Write> {
-        let hub = Arc::clone(&self.hub);
-        let moment = Moment { wanted: hub.board.latest(), serving_since: self.serving_since, now };
-        let settled = hub.with_fleet(|fleet| {
-            let view = moment.view(fleet);
-            view.is_settled().then(|| self.seen.take(published, view))
+    /// Forgets what is gone: no compile comes when an agent leaves after its node.
+    fn forget(&mut self, published: &Published) {
+        let facts = self.watched.facts();
+        let is_there = |node: &str| facts.nodes.get(&cluster_key(node)).is_some();
+        self.hub.note(|fleet| fleet.retain(is_there));
+        self.due.retain(|target| match target {
+            Target::Object(object) => published.compiled.statuses.contains_key(object),
+            Target::Node(node) => is_there(node),
         });
-        let Some(mut dirty) = settled else { return Vec::new() };
-        dirty.objects.append(&mut self.postponed);
-        dirty.objects.append(&mut self.failed.objects);
-        dirty.nodes.append(&mut self.failed.nodes);
-        if self.looked.is_none_or(|looked| looked.elapsed() >= LOOK) {
-            self.looked = Some(Instant::now());
-            let nodes = self.watched.facts().nodes.objects().keys().map(|key| key.name.clone()).collect();
-            dirty = Dirty { objects: published.compiled.statuses.keys().cloned().collect(), nodes };
-        }
-        let mut writes = Vec::new();
-        let objects: Vec<ObjectRef> = dirty.objects.into_iter().collect();
-        for batch in objects.chunks(BATCH) {
-            let facts = self.watched.facts();
-            let more = hub.with_fleet(|fleet| {
-                let found = batch
-                    .iter()
-                    .filter_map(|object| object_write(&self.objects, &facts, published, object, moment.view(fleet)));
-                found.collect::<Vec<_>>()
-            });
-            for verdict in more {
-                match verdict {
-                    Verdict::Write(write) => writes.push(*write),
-                    Verdict::Postpone(object) => drop(self.postponed.insert(object)),
-                }
+    }
+
+    fn verdict(&self, basis: &Basis, facts: &Facts, target: &Target, view: View<'_>) -> Option<Verdict> {
+        match target {
+            Target::Object(object) => {
+                let said = basis.published.compiled.statuses.get(object)?;
+                let compiled = basis.published.uids.get(object);
+                // Made anew since the compile: what is known is about its predecessor.
+                let told = facts.told(object).filter(|told| compiled == Some(&told.uid))?;
+                verdict::of_object(object, said, told, self.objects.get(object), view)
             }
-        }
-        let nodes: Vec<String> = dirty.nodes.into_iter().collect();
-        for batch in nodes.chunks(BATCH) {
-            let facts = self.watched.facts();
-            hub.with_fleet(|fleet| {
-                writes
-                    .extend(batch.iter().filter_map(|node| node_write(&self.nodes, &facts, node, moment.view(fleet))));
-            });
-        }
-        writes
-    }
-}
-
-/// What stays the same through one look.
-struct Moment {
-    wanted: BTreeMap<String, Arc<Snapshot>>,
-    serving_since: Timestamp,
-    now: Timestamp,
-}
-
-impl Moment {
-    fn view<'a>(&'a self, fleet: &'a Fleet) -> View<'a> {
-        View { wanted: &self.wanted, fleet, serving_since: self.serving_since, now: self.now }
-    }
-}
-
-/// What is to be done about an object that differs from what stands there.
-enum Verdict {
-    Write(Box<Write>),
-    /// Too soon after the last.
-    Postpone(ObjectRef),
-}
-
-fn object_write(
-    objects: &BTreeMap<ObjectRef, Written<ObjectStatus>>,
-    facts: &Facts,
-    published: &Published,
-    object: &ObjectRef,
-    view: View<'_>,
-) -> Option<Verdict> {
-    let said = published.compiled.statuses.get(object)?;
-    let compiled = published.uids.get(object);
-    // Made anew since the compile: what is known is about its predecessor.
-    let told = facts.told(object).filter(|told| compiled == Some(&told.uid))?;
-    let written = objects.get(object).filter(|written| written.uid == told.uid);
-    let before = written.map_or(&told.status, |written| &written.status);
-    let after = object::status(object, said, before, view);
-    let since = written.map(|written| written.at.elapsed());
-    let due = |pause: Duration| since.is_none_or(|since| since >= pause);
-    let moved = after.clients != before.clients;
-    if due(COUNTERS) || (moved && due(CLIENTS)) || object::differs_in_substance(&after, before) {
-        let (object, uid, before) = (object.clone(), told.uid.clone(), before.clone());
-        return (after != before).then(|| Verdict::Write(Box::new(Write::Object { object, uid, before, after })));
-    }
-    moved.then(|| Verdict::Postpone(object.clone()))
-}
-
-fn node_write(
-    nodes: &BTreeMap<String, Written<EgressNodeStatus>>,
-    facts: &Facts,
-    node: &str,
-    view: View<'_>,
-) -> Option<Write> {
-    // One that only an agent speaks of has no object to go with.
-    let fact = facts.nodes.get(&cluster_key(node))?;
-    let missing = view.fleet.get(node).is_none_or(|agent| agent.stream.is_none());
-    if missing && view.is_new() {
-        return None;
-    }
-    let written = nodes.get(node).filter(|written| written.uid == fact.uid);
-    let nothing = EgressNodeStatus::default();
-    let before = written.map_or(&nothing, |written| &written.status);
-    let after = node::status(node, before, view);
-    let due = written.is_none_or(|written| written.at.elapsed() >= COUNTERS);
-    let write = after != *before && (due || node::differs_in_substance(&after, before));
-    write.then(|| Write::Node { node: node.to_owned(), uid: fact.uid.clone(), known: written.is_some(), after })
-}
-
-impl Write {
-    fn name(&self) -> String {
-        match self {
-            Self::Object { object, .. } => object.to_string(),
-            Self::Node { node, .. } => format!("EgressNode {node}"),
-        }
-    }
-
-    async fn carry_out(&mut self, client: &Client, recorder: &Recorder) -> Result<(), Error> {
-        match self {
-            Self::Object { object, uid, before, after } => {
-                write_object(client, object, uid, after).await?;
-                tell(recorder, object, uid, before, after).await;
-                Ok(())
-            }
-            Self::Node { node, uid, known, after } => {
-                if !*known {
-                    // What stands there was written by the leader before: its times go on.
-                    let stored = make_node(client, node, uid).await?;
-                    node::follow(after, &stored);
-                    if *after == stored {
-                        return Ok(());
-                    }
-                }
-                write_node(client, node, uid, after).await
+            Target::Node(node) => {
+                // One that only an agent speaks of has no object to go with.
+                let fact = facts.nodes.get(&cluster_key(node))?;
+                verdict::of_node(node, fact, self.nodes.get(node), view)
             }
         }
     }
-}
 
-/// Ours alone: whatever another manager holds in the same fields is taken over.
-fn params() -> PatchParams {
-    PatchParams::apply(FIELD_MANAGER).force()
-}
-
-/// With its uid, so that the API server refuses it (409) where the object was made anew meanwhile.
-async fn write_object(client: &Client, object: &ObjectRef, uid: &str, status: &ObjectStatus) -> Result<(), Error> {
-    let gvk = GroupVersionKind::gvk(GROUP, VERSION, object.kind.name());
-    let resource = ApiResource::from_gvk_with_plural(&gvk, object.kind.plural());
-    let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &object.key.namespace, &resource);
-    let patch = json!({
-        "apiVersion": API_VERSION,
-        "kind": object.kind.name(),
-        "metadata": {"name": object.key.name, "namespace": object.key.namespace, "uid": uid},
-        "status": status,
-    });
-    api.patch_status(&object.key.name, &params(), &Patch::Apply(patch)).await?;
-    Ok(())
-}
-
-/// Makes the object where it is not there yet; it goes with its node. The status that stands there.
-async fn make_node(client: &Client, node: &str, uid: &str) -> Result<EgressNodeStatus, Error> {
-    let api: Api<EgressNode> = Api::all(client.clone());
-    let owner = OwnerReference {
-        api_version: "v1".to_owned(),
-        kind: "Node".to_owned(),
-        name: node.to_owned(),
-        uid: uid.to_owned(),
-        ..OwnerReference::default()
-    };
-    let head = json!({
-        "apiVersion": API_VERSION,
-        "kind": "EgressNode",
-        "metadata": {"name": node, "ownerReferences": [owner]},
-        "spec": {},
-    });
-    Ok(api.patch(node, &params(), &Patch::Apply(&head)).await?.status.unwrap_or_default())
-}
-
-/// Makes the object anew where it has been deleted.
-async fn write_node(client: &Client, node: &str, uid: &str, status: &EgressNodeStatus) -> Result<(), Error> {
-    let api: Api<EgressNode> = Api::all(client.clone());
-    let body = json!({"apiVersion": API_VERSION, "kind": "EgressNode", "metadata": {"name": node}, "status": status});
-    match api.patch_status(node, &params(), &Patch::Apply(&body)).await {
-        Err(Error::Api(error)) if error.code == 404 => {
-            make_node(client, node, uid).await?;
-            api.patch_status(node, &params(), &Patch::Apply(&body)).await?;
-            Ok(())
-        }
-        result => result.map(drop),
-    }
-}
-
-/// Events are for people: one that cannot be written is not tried again.
-async fn tell(recorder: &Recorder, object: &ObjectRef, uid: &str, before: &ObjectStatus, after: &ObjectStatus) {
-    for note in events::notes(before, after) {
-        publish(recorder, object, uid, note).await;
-    }
-}
-
-async fn publish(recorder: &Recorder, object: &ObjectRef, uid: &str, note: events::Note) {
-    let reference = ObjectReference {
-        api_version: Some(API_VERSION.to_owned()),
-        kind: Some(object.kind.name().to_owned()),
-        namespace: Some(object.key.namespace.clone()),
-        name: Some(object.key.name.clone()),
-        uid: Some(uid.to_owned()),
-        ..ObjectReference::default()
-    };
-    let event = Event {
-        type_: if note.warning { EventType::Warning } else { EventType::Normal },
-        reason: note.reason,
-        note: Some(note.text),
-        action: "Compile".to_owned(),
-        secondary: None,
-    };
-    if let Err(error) = recorder.publish(&event, &reference).await {
-        tracing::warn!("an event about {object}: {error}");
+    fn view<'a>(&self, basis: &'a Basis, fleet: &'a Fleet, now: Moment) -> View<'a> {
+        View { wanted: &basis.wanted, fleet, serving_since: self.serving_since, now }
     }
 }
 

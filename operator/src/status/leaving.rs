@@ -37,10 +37,10 @@ impl Leaving {
 
 #[cfg(test)]
 mod tests {
+    use crate::moment::Moment;
     use callgate_crds::Kind;
     use callgate_proto::model::{Action, External, NodeConfig, ObjectKey, Rule, Source};
     use callgate_proto::pb;
-    use jiff::Timestamp;
 
     use super::*;
     use crate::snapshot::Snapshot;
@@ -82,7 +82,7 @@ mod tests {
     #[test]
     fn a_rule_that_is_deleted_has_left_when_its_node_has_let_go_of_it_and_is_told_of_once() {
         let (mut leaving, mut fleet) = (Leaving::default(), Fleet::default());
-        fleet.attach("a", 1, pb::Hello::default(), Timestamp::UNIX_EPOCH);
+        fleet.attach("a", 1, pb::Hello::default(), Moment::at(0));
         run(&mut fleet, &["x", "y"]);
         assert_eq!(leaving.take(&uids(&[("x", "1"), ("y", "2")]), &fleet), []);
         assert_eq!(leaving.take(&uids(&[("y", "2")]), &fleet), [], "the node still runs it");
@@ -94,7 +94,7 @@ mod tests {
     #[test]
     fn a_rule_that_is_made_anew_before_it_has_left_is_not_told_of() {
         let (mut leaving, mut fleet) = (Leaving::default(), Fleet::default());
-        fleet.attach("a", 1, pb::Hello::default(), Timestamp::UNIX_EPOCH);
+        fleet.attach("a", 1, pb::Hello::default(), Moment::at(0));
         run(&mut fleet, &["x"]);
         leaving.take(&uids(&[("x", "1")]), &fleet);
         leaving.take(&uids(&[]), &fleet);

@@ -3,25 +3,30 @@
 //! ```text
 //!   Statuses (compile) ─┐
 //!   latest snapshots ───┼─► object: conditions, counters ─┐
-//!   fleet (answers) ────┤                                 ├─► difference? ─► server-side apply, events
-//!   what stands there ──┴─► node: EgressNode ─────────────┘
+//!   fleet (answers) ────┤                                 ├─► verdict: a difference? ─► due ─► requests
+//!   what stands there ──┴─► node: EgressNode ─────────────┘                              └──► events, tell
 //! ```
 //! Programmed follows from what agents have answered, never from what they were sent.
 
 pub mod apply;
+pub mod complaints;
 pub mod dirty;
+pub mod due;
 pub mod events;
 pub mod leaving;
 pub mod node;
 pub mod object;
 mod programmed;
+pub mod requests;
+pub mod tell;
+pub mod verdict;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-
-use jiff::{SignedDuration, Timestamp};
+use std::time::Duration;
 
 use crate::fleet::Fleet;
+use crate::moment::Moment;
 use crate::snapshot::Snapshot;
 
 pub use programmed::{Progress, programmed};
@@ -34,22 +39,22 @@ pub struct View<'a> {
     /// What agents have said.
     pub fleet: &'a Fleet,
     /// When this operator began to serve agents.
-    pub serving_since: Timestamp,
+    pub serving_since: Moment,
     /// Now.
-    pub now: Timestamp,
+    pub now: Moment,
 }
 
 /// How long an agent may be away (a rolled DaemonSet, a broken connection) before what it answered is not relied on any more.
-pub const GRACE: SignedDuration = SignedDuration::from_secs(30);
+pub const GRACE: Duration = Duration::from_secs(30);
 
 /// How long after its start an operator waits for agents before it writes that they are missing: they come back within a
 /// few seconds, and every condition would move twice for nothing.
-pub const START_HOLD: SignedDuration = SignedDuration::from_secs(10);
+pub const START_HOLD: Duration = Duration::from_secs(10);
 
 impl View<'_> {
     /// Whether this operator serves for so short a time that agents which are not there may be on their way.
     pub fn is_new(&self) -> bool {
-        self.now.duration_since(self.serving_since) < START_HOLD
+        self.now.since(self.serving_since) < START_HOLD
     }
 
     /// Whether there is nothing to wait for any more: every node that has something to do has its agent, or has had time.

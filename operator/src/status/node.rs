@@ -1,5 +1,7 @@
 //! The status of one EgressNode.
 
+use std::sync::Arc;
+
 use callgate_crds::conditions::Reason;
 use callgate_crds::{EgressNodeStatus, NodeCounter, NodeFeature, set_condition};
 use callgate_proto::pb;
@@ -18,7 +20,7 @@ pub fn status(node: &str, before: &EgressNodeStatus, view: View<'_>) -> EgressNo
     let wanted = view.wanted.get(node);
     let (reason, message) = ready(node, agent, view);
     let mut conditions = before.conditions.clone();
-    set_condition(&mut conditions, reason.condition_with(message, None, Time(view.now)));
+    set_condition(&mut conditions, reason.condition_with(message, None, Time(view.now.time)));
     let mut status = EgressNodeStatus {
         conditions,
         wanted_hash: wanted.map(|snapshot| snapshot.hash.clone()),
@@ -54,10 +56,16 @@ pub fn differs_in_substance(one: &EgressNodeStatus, other: &EgressNodeStatus) ->
 
 fn ready(node: &str, agent: Option<&Agent>, view: View<'_>) -> (Reason, String) {
     let Some(agent) = agent.filter(|agent| agent.stream.is_some()) else {
-        let message = format!("No agent is attached: see the agent's pod on node {node}, and its log.");
+        let expected = view.fleet.is_expected(node, view.wanted.get(node).map(Arc::as_ref), view.now.instant);
+        let message = match expected {
+            true => format!("No agent is attached: see the agent's pod on node {node}, and its log."),
+            false => format!(
+                "No agent is attached, and no rule has a client on node {node}: where none is meant to be, delete this object."
+            ),
+        };
         return (Reason::AgentMissing, message);
     };
-    let Some(wanted) = view.wanted.get(node).filter(|wanted| wanted.hash != agent.running || agent.broken) else {
+    let Some(wanted) = view.wanted.get(node).filter(|wanted| !agent.runs(&wanted.hash)) else {
         let missing: Vec<String> = agent
             .hello
             .features

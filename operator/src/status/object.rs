@@ -18,7 +18,7 @@ pub fn status(object: &ObjectRef, said: &Status, before: &ObjectStatus, view: Vi
     conditions.push((progress.reason, progress.message));
     let matters = conditions.iter().find(|(reason, _)| !reason.holds()).or_else(|| noteworthy(&conditions));
     let reason = matters.map(|(reason, _)| reason.name().to_owned());
-    let now = Time(view.now);
+    let now = Time(view.now.time);
     let mut list = before.conditions.clone();
     // A condition that is no longer told of (a service that names nothing any more) goes.
     list.retain(|old| conditions.iter().any(|(reason, _)| reason.condition().name() == old.type_));

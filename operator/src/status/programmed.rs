@@ -78,7 +78,7 @@ fn decide(status: &Status, ran_before: bool, lacks: &[(&String, Lack)]) -> (Reas
 /// Nodes that do not have to run the object any more and still do: until they have let go of it, packets go the old way.
 /// One whose agent is away for long is left out: its pods are not listed any more, so it may well be gone for good.
 fn leaving<'a>(object: &ObjectRef, status: &Status, view: View<'a>) -> Vec<(&'a String, Lack)> {
-    let here = |agent: &Agent| agent.stream.is_some() || view.now.duration_since(agent.since) < GRACE;
+    let here = |agent: &Agent| !agent.is_lost_for(GRACE, view.now.instant);
     let others = view.fleet.carriers(object).filter(|(node, _)| !status.nodes.contains(*node));
     others.filter(|(_, agent)| here(agent)).map(|(node, _)| (node, Lack::Leaving)).collect()
 }
@@ -87,12 +87,12 @@ fn lack(object: &ObjectRef, node: &str, view: View<'_>) -> Option<Lack> {
     // A node without a snapshot has nothing that could be in force.
     let Some(wanted) = view.wanted.get(node) else { return Some(Lack::Waiting) };
     let Some(agent) = view.fleet.get(node) else {
-        let hold = view.now.duration_since(view.serving_since) < GRACE;
+        let hold = view.now.since(view.serving_since) < GRACE;
         return Some(if hold { Lack::Waiting } else { Lack::Absent("no agent has come".to_owned()) });
     };
-    let away = agent.stream.is_none().then(|| view.now.duration_since(agent.since));
-    if away.is_some_and(|away| away >= GRACE) {
-        return Some(Lack::Absent(format!("its agent is away since {}", agent.since.strftime("%Y-%m-%dT%H:%M:%SZ"))));
+    if agent.is_lost_for(GRACE, view.now.instant) {
+        let since = agent.since.time.strftime("%Y-%m-%dT%H:%M:%SZ");
+        return Some(Lack::Absent(format!("its agent is away since {since}")));
     }
     if agent.fulfils(&wanted.stamp, object) {
         return None;

@@ -136,11 +136,12 @@ impl Authority {
         Ok(Pair { cert: params.signed_by(&key, &issuer)?.pem(), key: key.serialize_pem() })
     }
 
-    /// Whether a served certificate has to be made anew: two thirds of its life are over, or another authority signs now.
+    /// Whether a served certificate has to be made anew: two thirds of its life are over, or another authority signs now, or the
+    /// clock has been set back to before its life.
     pub fn is_due(&self, leaf: &Pair, signed_by: &str, now: Timestamp) -> Result<bool, Error> {
         let (from, until) = validity(&leaf.cert)?;
         let left = until.duration_since(now);
-        Ok(signed_by != self.current.cert || left <= third(until.duration_since(from)))
+        Ok(signed_by != self.current.cert || now < from || left <= third(until.duration_since(from)))
     }
 }
 

@@ -1,8 +1,8 @@
 //! What Prometheus reads of nodes, whole.
 
+use crate::moment::Moment;
 use callgate_proto::model::{NodeConfig, Source};
 use callgate_proto::pb;
-use jiff::Timestamp;
 use prometheus_client::encoding::text;
 
 use super::*;
@@ -16,21 +16,21 @@ fn report(connections: u64, calls: u64, counters: &[(&str, u64)]) -> pb::Report 
 
 fn attach(fleet: &mut Fleet, node: &str, report: pb::Report) {
     let hello = pb::Hello { version: "0.1.0".to_owned(), kernel: "6.1.0".to_owned(), ..pb::Hello::default() };
-    fleet.attach(node, 1, hello, Timestamp::UNIX_EPOCH);
+    fleet.attach(node, 1, hello, Moment::at(0));
     fleet.report(node, 1, report);
 }
 
 /// Lines without their explanations.
 fn told(fleet: &Fleet) -> Vec<String> {
     let mut shown = String::new();
-    text::encode_registry(&mut shown, &of_nodes(fleet, &BTreeMap::new())).unwrap();
+    text::encode_registry(&mut shown, &of_nodes(fleet, &BTreeMap::new(), Moment::at(0).instant)).unwrap();
     shown.lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect()
 }
 
 #[test]
 fn of_a_fleet_of_nobody_nothing_is_told() {
     let mut shown = String::new();
-    text::encode_registry(&mut shown, &of_nodes(&Fleet::default(), &BTreeMap::new())).unwrap();
+    text::encode_registry(&mut shown, &of_nodes(&Fleet::default(), &BTreeMap::new(), Moment::at(0).instant)).unwrap();
     assert_eq!(shown, "");
 }
 
@@ -99,7 +99,7 @@ fn a_node_without_pptp_has_no_counters_and_one_that_is_lost_nothing_but_that() {
     let mut fleet = Fleet::default();
     attach(&mut fleet, "idle", report(0, 0, &[("calls_up", 0), ("drop_ttl", 0)]));
     attach(&mut fleet, "lost", report(1, 1, &[("calls_up", 1)]));
-    fleet.detach("lost", 1, Timestamp::UNIX_EPOCH);
+    fleet.detach("lost", 1, Moment::at(0));
     assert_eq!(
         told(&fleet),
         [
@@ -117,15 +117,55 @@ fn a_node_without_pptp_has_no_counters_and_one_that_is_lost_nothing_but_that() {
 #[test]
 fn a_node_with_clients_whose_agent_has_never_come_is_told_of_and_one_that_needs_none_is_not() {
     let mut fleet = Fleet::default();
-    attach(&mut fleet, "there", report(0, 0, &[]));
+    for node in ["gone", "idle-lost", "lost", "there"] {
+        attach(&mut fleet, node, report(0, 0, &[]));
+    }
+    fleet.detach("idle-lost", 1, Moment::at(1));
+    for node in ["gone", "lost"] {
+        fleet.detach(node, 1, Moment::at(0));
+    }
     let source = Source { net: "10.1.0.2/32".parse().unwrap(), chain: 0 };
     let busy = NodeConfig { sources: vec![source], ..NodeConfig::default() };
-    let wanted = [("idle", NodeConfig::default()), ("never", busy.clone()), ("there", busy)];
+    let idle = NodeConfig::default();
+    let wanted = [
+        ("gone", idle.clone()),
+        ("idle", idle.clone()),
+        ("idle-lost", idle),
+        ("lost", busy.clone()),
+        ("never", busy.clone()),
+        ("there", busy),
+    ];
     let wanted = wanted.map(|(node, config)| (node.to_owned(), Arc::new(Snapshot::new(config, vec![])))).into();
     let mut shown = String::new();
-    text::encode_registry(&mut shown, &of_nodes(&fleet, &wanted)).unwrap();
+    text::encode_registry(&mut shown, &of_nodes(&fleet, &wanted, Moment::at(3_600).instant)).unwrap();
     let attached: Vec<&str> = shown.lines().filter(|line| line.starts_with("callgate_node_attached")).collect();
-    assert_eq!(attached, ["callgate_node_attached{node=\"there\"} 1", "callgate_node_attached{node=\"never\"} 0"]);
+    let line = |node: &str, value: u8| format!("callgate_node_attached{{node=\"{node}\"}} {value}");
+    // The agent of `gone` had nothing to do, and left an hour ago.
+    assert_eq!(attached, [line("idle-lost", 0), line("lost", 0), line("never", 0), line("there", 1)]);
+}
+
+#[test]
+fn a_node_is_programmed_while_its_agent_says_that_what_it_should_run_runs_whole() {
+    let (mut fleet, snapshot) = (Fleet::default(), Arc::new(Snapshot::new(NodeConfig::default(), vec![])));
+    let wanted = ["a", "away"].map(|node| (node.to_owned(), Arc::clone(&snapshot))).into();
+    let told = |fleet: &Fleet| {
+        let mut shown = String::new();
+        text::encode_registry(&mut shown, &of_nodes(fleet, &wanted, Moment::at(0).instant)).unwrap();
+        let lines = shown.lines().filter_map(|line| line.strip_prefix("callgate_node_programmed"));
+        lines.map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(told(&fleet), [""; 0]);
+    attach(&mut fleet, "a", report(0, 0, &[]));
+    fleet.sent("a", 1, &snapshot);
+    let outcome = |failure| pb::Outcome { hash: snapshot.hash.clone(), failure, sequence: 0 };
+    let mut seen = vec![told(&fleet)];
+    for failure in [Some(pb::Failure::default()), None, Some(pb::Failure::default()), None] {
+        assert!(fleet.outcome("a", 1, outcome(failure)));
+        seen.push(told(&fleet));
+    }
+    assert_eq!(seen.concat(), [0, 0, 1, 0, 1].map(|value| format!("{{node=\"a\"}} {value}")));
+    fleet.detach("a", 1, Moment::at(0));
+    assert_eq!(told(&fleet), [""; 0]);
 }
 
 #[test]

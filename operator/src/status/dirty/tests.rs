@@ -1,12 +1,12 @@
 //! A change is new for those whom it concerns, once.
 
+use crate::moment::Moment;
 use callgate_compile::Since;
 use callgate_compile::world::{Meta, Object, Pod, World};
 use callgate_compile::{LastGood, compile};
 use callgate_crds::Kind;
 use callgate_proto::model::ObjectKey;
 use callgate_proto::pb;
-use jiff::Timestamp;
 use serde_json::json;
 
 use super::*;
@@ -65,7 +65,7 @@ impl Case {
     /// Objects and nodes that have something new.
     fn dirty(&mut self) -> (Vec<String>, Vec<String>) {
         let wanted = self.board.latest();
-        let (serving_since, now) = (Timestamp::UNIX_EPOCH, Timestamp::UNIX_EPOCH);
+        let (serving_since, now) = (Moment::at(0), Moment::at(0));
         let view = View { wanted: &wanted, fleet: &self.fleet, serving_since, now };
         let dirty = self.seen.take(self.published.as_ref().unwrap(), view);
         (dirty.objects.iter().map(ToString::to_string).collect(), dirty.nodes.into_iter().collect())
@@ -103,7 +103,7 @@ fn a_pod_that_comes_concerns_its_node_and_what_that_carries() {
 fn a_rule_that_leaves_a_node_is_told_of_when_the_node_lets_go_of_it() {
     let mut case = Case::new();
     case.compile();
-    case.fleet.attach("a", 1, pb::Hello::default(), Timestamp::UNIX_EPOCH);
+    case.fleet.attach("a", 1, pb::Hello::default(), Moment::at(0));
     case.dirty();
     let answer = |case: &mut Case| {
         let wanted = Arc::clone(&case.board.latest()["a"]);
@@ -124,7 +124,7 @@ fn a_rule_that_leaves_a_node_is_told_of_when_the_node_lets_go_of_it() {
 fn a_refusal_an_end_of_a_stream_and_an_object_made_anew_are_new() {
     let mut case = Case::new();
     case.compile();
-    case.fleet.attach("b", 1, pb::Hello::default(), Timestamp::UNIX_EPOCH);
+    case.fleet.attach("b", 1, pb::Hello::default(), Moment::at(0));
     let wanted = Arc::clone(&case.board.latest()["b"]);
     case.fleet.sent("b", 1, &wanted);
     case.dirty();
@@ -138,7 +138,7 @@ fn a_refusal_an_end_of_a_stream_and_an_object_made_anew_are_new() {
     let broken = Some(pb::Failure { broken: true, ..pb::Failure::default() });
     case.fleet.outcome("b", 1, pb::Outcome { hash: wanted.hash.clone(), failure: broken, sequence: 0 });
     assert_eq!(case.dirty(), of_b, "what ran does not go on either");
-    case.fleet.detach("b", 1, Timestamp::UNIX_EPOCH);
+    case.fleet.detach("b", 1, Moment::at(0));
     assert_eq!(case.dirty(), of_b);
     let object = ObjectRef { kind: Kind::IpRule, key: key("two") };
     Arc::make_mut(&mut case.published.as_mut().unwrap().uids).insert(object, "2".to_owned());

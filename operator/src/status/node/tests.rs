@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::moment::Moment;
 use callgate_proto::model::NodeConfig;
 use callgate_proto::pb;
-use jiff::Timestamp;
 
 use super::*;
 use crate::fleet::Fleet;
@@ -28,7 +28,7 @@ fn hello(features: &[(&str, bool, &str)]) -> pb::Hello {
 /// `True Reason: message`.
 fn told(fleet: &Fleet, snapshot: &Arc<Snapshot>) -> String {
     let wanted = BTreeMap::from([("a".to_owned(), Arc::clone(snapshot))]);
-    let (serving_since, now) = (Timestamp::UNIX_EPOCH, Timestamp::UNIX_EPOCH);
+    let (serving_since, now) = (Moment::at(0), Moment::at(0));
     let view = View { wanted: &wanted, fleet, serving_since, now };
     let status = status("a", &EgressNodeStatus::default(), view);
     let [condition] = &status.conditions[..] else { panic!("{status:?}") };
@@ -39,8 +39,9 @@ fn told(fleet: &Fleet, snapshot: &Arc<Snapshot>) -> String {
 fn ready_follows_the_agent_and_what_it_has_answered() {
     let (mut fleet, snapshot) = (Fleet::default(), Arc::new(Snapshot::new(NodeConfig::default(), vec![])));
     let missing = "False AgentMissing: No agent is attached: see the agent's pod on node a, and its log.";
-    assert_eq!(told(&fleet, &snapshot), missing);
-    fleet.attach("a", 1, hello(&[]), Timestamp::UNIX_EPOCH);
+    let needless = "False AgentMissing: No agent is attached, and no rule has a client on node a: where none is meant to be, delete this object.";
+    assert_eq!(told(&fleet, &snapshot), needless);
+    fleet.attach("a", 1, hello(&[]), Moment::at(0));
     assert_eq!(told(&fleet, &snapshot), "False Converging: The last snapshot is not yet in effect.");
     fleet.sent("a", 1, &snapshot);
     let failure = pb::Failure { object: "IpRule a/b".into(), message: "no".into(), ..pb::Failure::default() };
@@ -53,19 +54,14 @@ fn ready_follows_the_agent_and_what_it_has_answered() {
     assert_eq!(told(&fleet, &snapshot), "False SnapshotRefused: IpRule a/b: no. What runs is not whole.");
     fleet.outcome("a", 1, pb::Outcome { hash: snapshot.hash.clone(), failure: None, sequence: 0 });
     assert_eq!(told(&fleet, &snapshot), "True AgentReady: Runs what it should.");
-    fleet.detach("a", 1, Timestamp::UNIX_EPOCH);
+    fleet.detach("a", 1, Moment::at(0));
     assert_eq!(told(&fleet, &snapshot), missing);
 }
 
 #[test]
 fn a_kernel_that_lacks_something_is_degraded_and_says_what_that_costs() {
     let (mut fleet, snapshot) = (Fleet::default(), Arc::new(Snapshot::new(NodeConfig::default(), vec![])));
-    fleet.attach(
-        "a",
-        1,
-        hello(&[("nftables", true, ""), ("tcx", false, "packets take the slow path")]),
-        Timestamp::UNIX_EPOCH,
-    );
+    fleet.attach("a", 1, hello(&[("nftables", true, ""), ("tcx", false, "packets take the slow path")]), Moment::at(0));
     fleet.sent("a", 1, &snapshot);
     fleet.outcome("a", 1, pb::Outcome { hash: snapshot.hash.clone(), failure: None, sequence: 0 });
     assert_eq!(

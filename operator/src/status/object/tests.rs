@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use callgate_compile::Since;
 use callgate_compile::compile;
@@ -14,6 +15,7 @@ use serde_json::json;
 
 use super::*;
 use crate::fleet::Fleet;
+use crate::moment::Moment;
 use crate::publish::Board;
 use crate::snapshot::Snapshot;
 
@@ -24,7 +26,7 @@ struct Case {
     fleet: Fleet,
     last_good: Option<callgate_compile::LastGood>,
     statuses: callgate_compile::status::Statuses,
-    now: Timestamp,
+    now: Moment,
     before: ObjectStatus,
 }
 
@@ -47,6 +49,11 @@ fn object<S: serde::de::DeserializeOwned>(generation: i64, spec: serde_json::Val
     Object { meta: Meta { generation, ..Meta::default() }, spec: serde_json::from_value(spec).unwrap() }
 }
 
+/// 2026-01-01T00:00:00Z.
+fn start() -> Moment {
+    Moment::at(1_767_225_600)
+}
+
 impl Case {
     fn new() -> Self {
         let mut world = World::cluster();
@@ -65,7 +72,7 @@ impl Case {
             fleet: Fleet::default(),
             last_good: None,
             statuses: BTreeMap::new(),
-            now: "2026-01-01T00:00:00Z".parse().unwrap(),
+            now: start(),
             before: ObjectStatus::default(),
         };
         case.compile();
@@ -112,8 +119,7 @@ impl Case {
     fn status(&mut self) -> ObjectStatus {
         let object = ObjectRef { kind: Kind::IpRule, key: key("tills") };
         let wanted = self.board.latest();
-        let serving_since = "2026-01-01T00:00:00Z".parse().unwrap();
-        let view = View { wanted: &wanted, fleet: &self.fleet, serving_since, now: self.now };
+        let view = View { wanted: &wanted, fleet: &self.fleet, serving_since: start(), now: self.now };
         self.before = status(&object, &self.statuses[&object], &self.before, view);
         self.before.clone()
     }
@@ -125,8 +131,8 @@ impl Case {
         format!("{}({}) {}", programmed.status, programmed.reason, status.nodes.unwrap())
     }
 
-    fn later(&mut self, seconds: i64) {
-        self.now += jiff::SignedDuration::from_secs(seconds);
+    fn later(&mut self, seconds: u64) {
+        self.now = self.now.after(Duration::from_secs(seconds));
     }
 }
 
@@ -206,7 +212,7 @@ fn transition_times_move_only_when_the_status_moves() {
     case.later(1);
     case.applied("b");
     let third = case.status();
-    assert_eq!(time(&third, "Programmed"), case.now);
+    assert_eq!(time(&third, "Programmed"), case.now.time);
     assert_eq!(time(&third, "Accepted"), time(&first, "Accepted"));
 }
 
@@ -344,7 +350,7 @@ fn what_auto_has_learned_on_nodes_is_in_the_status_of_its_alg_and_of_nothing_els
     assert!(differs_in_substance(&status, &ObjectStatus { shared_servers: Vec::new(), ..status.clone() }));
     // A node that is lost for long is none of those that know of it.
     case.fleet.detach("b", 1, case.now);
-    case.fleet.lapse(case.now);
+    case.fleet.lapse(case.now.instant, Duration::ZERO);
     let view = View { wanted: &wanted, fleet: &case.fleet, serving_since: case.now, now: case.now };
     let status = super::status(&alg, &case.statuses[&alg], &status, view);
     assert_eq!(status.shared_servers, [expected(one, "second-reset", 200, 1)]);
@@ -418,4 +424,44 @@ fn a_node_that_is_away_for_long_and_has_nothing_to_run_is_not_waited_for() {
     assert_eq!(case.told(), "False(Pending) 1/1");
     case.later(1);
     assert_eq!(case.told(), "True(Programmed) 1/1");
+}
+
+#[test]
+fn a_clock_that_is_set_back_is_nothing_to_waiting() {
+    let mut case = Case::new();
+    case.attach("a");
+    case.applied("a");
+    case.later(30);
+    case.now.time -= jiff::SignedDuration::from_secs(240);
+    assert_eq!(case.told(), "False(NodeUnreachable) 1/2");
+    case.attach("b");
+    case.applied("b");
+    case.fleet.detach("b", 1, case.now);
+    case.later(29);
+    case.now.time += jiff::SignedDuration::from_secs(240);
+    assert_eq!(case.told(), "True(Programmed) 2/2");
+}
+
+#[test]
+fn an_edit_of_another_rule_that_a_node_refuses_leaves_this_one_programmed_and_says_so_of_that_one() {
+    let mut case = Case::new();
+    case.world.services.insert(key("web"), object::<ServiceSpec>(1, json!({"protocol": "TCP"})));
+    let rule = json!({"order": 200, "action": "Allow", "services": [{"name": "web"}],
+        "source": {"podSelector": {"matchLabels": {"app": "till"}}}});
+    case.world.rules.insert(key("rest"), object::<IpRuleSpec>(1, rule));
+    case.compile();
+    for node in ["a", "b"] {
+        case.attach(node);
+        case.applied(node);
+    }
+    case.world.rules.get_mut(&key("rest")).unwrap().spec.log = true;
+    case.compile();
+    assert_eq!(case.told(), "True(Programmed) 2/2", "that one waits");
+    case.refused("b");
+    assert_eq!(case.told(), "True(Programmed) 2/2");
+    let wanted = case.board.latest();
+    let view = View { wanted: &wanted, fleet: &case.fleet, serving_since: start(), now: case.now };
+    let rest = ObjectRef { kind: Kind::IpRule, key: key("rest") };
+    let status = status(&rest, &case.statuses[&rest], &ObjectStatus::default(), view);
+    assert_eq!((status.reason.as_deref(), status.nodes.as_deref()), (Some("ApplyFailed"), Some("0/2")));
 }

@@ -63,6 +63,7 @@ fn a_leaf_is_due_after_two_thirds_of_its_life_and_when_another_authority_signs()
     let leaf = authority.issue(&["callgate-operator".to_owned()], at(0), lifetimes()).unwrap();
     let due = |authority: &Authority, hour| authority.is_due(&leaf, &authority.current.cert, at(hour)).unwrap();
     assert_eq!([due(&authority, 0), due(&authority, 19), due(&authority, 20)], [false, false, true]);
+    assert!(due(&authority, -1), "the clock has been set back");
     let other = Authority::new(at(0), lifetimes()).unwrap();
     assert!(other.is_due(&leaf, &authority.current.cert, at(0)).unwrap());
 }
