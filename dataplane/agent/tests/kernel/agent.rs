@@ -75,14 +75,15 @@ impl Place {
         (stream, hello)
     }
 
-    /// Puts the host back; what it says if it does not.
-    pub(crate) fn cleanup(&self) -> Result<(), String> {
+    /// Puts the host back; what it warns of, or why it does not.
+    pub(crate) fn cleanup(&self) -> Result<String, String> {
         let output = Command::new(env!("CARGO_BIN_EXE_callgate-dataplane"))
             .args(["cleanup", "--state-dir", &self.path("state"), "--api", &self.path("api.sock")])
-            .env("RUST_LOG", "off")
+            .env("RUST_LOG", "warn")
             .output()
             .unwrap();
-        output.status.success().then_some(()).ok_or_else(|| String::from_utf8_lossy(&output.stderr).into_owned())
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        if output.status.success() { Ok(said) } else { Err(said) }
     }
 }
 
@@ -193,7 +194,7 @@ fn does_its_work(capabilities: &str, missing: &[pb::Feature]) {
         let told = sh("timeout 1 ip monitor link rule route || true");
         assert!(!told.contains("callgate") && !told.contains("7411"), "{told}");
         agent.end(Signal::SIGTERM);
-        place.cleanup().unwrap();
+        assert_eq!(place.cleanup().unwrap(), "", "there is nothing to warn of");
         assert!(!place.dir.path().join("state").exists());
     });
     assert_eq!(surface(), before);
@@ -341,8 +342,11 @@ fn a_host_without_an_agent_needs_no_cleaning_and_a_running_agent_is_not_pulled_a
     here(async {
         let mut place = Place::new().await;
         // Twice: the second finds what the first left, which is nothing.
-        place.cleanup().unwrap();
-        place.cleanup().unwrap();
+        for _ in 0..2 {
+            let warned = place.cleanup().unwrap();
+            let missing = format!("--state-dir {} says of no agent that ran on this host", place.path("state"));
+            assert!(warned.contains(&missing) && warned.contains("net.ipv4.ip_forward"), "{warned}");
+        }
         assert_eq!(surface(), before);
         let mut agent = place.start();
         let (mut stream, _) = place.attached().await;
