@@ -371,8 +371,7 @@ impl Core {
     fn listen(&mut self) {
         let (flows, live) = self.peers();
         self.ways = self.shared.ways().len();
-        let mut ports: Vec<PortRange> =
-            live.ports.iter().map(|port| PortRange { first: *port, last: *port }).collect();
+        let mut ports: Vec<PortRange> = live.ports.iter().map(|port| PortRange { first: *port, last: *port }).collect();
         let mut beyond = Peers::default();
         for config in self.gate.configs() {
             ports.extend(policy::server_ports(config));

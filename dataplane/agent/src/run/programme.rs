@@ -194,7 +194,9 @@ impl<S: Source> Programme<S> {
             None => return,
             Some(Ok(back)) => {
                 if back {
-                    tracing::warn!("somebody has changed or removed our nftables table: what ran before is in it again");
+                    tracing::warn!(
+                        "somebody has changed or removed our nftables table: what ran before is in it again"
+                    );
                 }
                 false
             }

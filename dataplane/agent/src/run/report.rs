@@ -11,6 +11,7 @@ use callgate_crds::conditions::{ConditionType, Reason};
 use callgate_proto::model::{NodeConfig, ObjectKey};
 use callgate_proto::pb;
 
+use super::external::missing;
 use crate::fast;
 use crate::kernel::{Applied, Options};
 
@@ -67,6 +68,8 @@ struct Inner {
     holders: Arc<Holders>,
     /// What the source of configurations counts.
     counts: BTreeMap<&'static str, u64>,
+    /// Whether the host has the external address; `None` before somebody has looked.
+    held: Option<bool>,
 }
 
 impl Report {
@@ -90,16 +93,29 @@ impl Report {
                 applies: 0,
                 holders: Arc::default(),
                 counts: BTreeMap::new(),
+                held: None,
             }),
         }
     }
 
-    /// What this kernel has, and which way GRE takes; sorted by name.
+    /// What this kernel has, which way GRE takes, and whether the host has the external address; sorted by name.
     pub fn features(&self) -> Vec<pb::Feature> {
         let mut features = self.features.clone();
         features.extend(self.fast.get().map(|state| state.feature()));
+        features.extend(self.external_feature());
         features.sort_by(|a, b| a.name.cmp(&b.name));
         features
+    }
+
+    fn external_feature(&self) -> Option<pb::Feature> {
+        let (address, held) = self.external.zip(self.inner.read().unwrap_or_else(PoisonError::into_inner).held)?;
+        let detail = if held { format!("{address} (--external-address)") } else { missing(address) };
+        Some(pb::Feature { name: "external address".to_owned(), available: held, detail })
+    }
+
+    /// Whether the host has the external address; true if that is news.
+    pub(super) fn external_is_held(&self, held: bool) -> bool {
+        self.inner.write().unwrap_or_else(PoisonError::into_inner).held.replace(held) != Some(held)
     }
 
     /// Which running pod of the manifests has which address.

@@ -55,16 +55,17 @@ impl Place {
     }
 
     pub(crate) fn start(&self) -> Agent {
-        self.start_with(ALL)
+        self.start_with(ALL, &[])
     }
 
-    fn start_with(&self, capabilities: &str) -> Agent {
+    fn start_with(&self, capabilities: &str, flags: &[&str]) -> Agent {
         let mut command = Command::new("unshare");
         command.env("CAPABILITIES", capabilities);
         command.args(["--mount", "sh", "-c", CONFINED, "sh", env!("CARGO_BIN_EXE_callgate-dataplane"), "agent"]);
         command.args(["--operator", &format!("127.0.0.1:{}", self.port), "--server-name", fake::NAME]);
         command.args(["--ca-file", &self.path("ca.pem"), "--token-file", &self.path("token"), "--node-name", "node-a"]);
         command.args(["--state-dir", &self.path("state"), "--api", &self.path("api.sock"), "--health-address", HEALTH]);
+        command.args(flags);
         Agent(command.stderr(Stdio::inherit()).spawn().unwrap())
     }
 
@@ -181,7 +182,7 @@ fn does_its_work(capabilities: &str, missing: &[pb::Feature]) {
     let _servers = Servers::start(lab.server.clone(), &[80], &[]);
     here(async {
         let mut place = Place::new().await;
-        let mut agent = place.start_with(capabilities);
+        let mut agent = place.start_with(capabilities, &[]);
         let (mut stream, hello) = place.attached().await;
         assert_eq!((hello.node.as_str(), hello.config_hash.as_str()), ("node-a", ""));
         let lacks: Vec<_> = hello.features.into_iter().filter(|feature| !feature.available).collect();
@@ -325,6 +326,42 @@ fn what_runs_and_cannot_be_kept_whole_is_refused_until_it_is_whole_again() {
                     break;
                 }
             }
+        }
+        agent.end(Signal::SIGTERM);
+        place.cleanup().unwrap();
+    });
+}
+
+#[test]
+fn an_external_address_that_the_host_does_not_have_is_told_of_until_it_has_it() {
+    if !root() {
+        return;
+    }
+    let _lab = Lab::new();
+    sh("sysctl -qw net.ipv4.ip_forward=1");
+    here(async {
+        let mut place = Place::new().await;
+        let mut agent = place.start_with(ALL, &["--external-address", "203.0.113.9"]);
+        let (stream, hello) = place.attached().await;
+        let told = |hello: pb::Hello| {
+            let feature = hello.features.into_iter().find(|feature| feature.name == "external address").unwrap();
+            (feature.available, feature.detail)
+        };
+        let (available, detail) = told(hello);
+        assert!(
+            !available && detail.starts_with("--external-address 203.0.113.9 is no address of this host"),
+            "{detail}"
+        );
+        sh("ip addr add 203.0.113.9/32 dev lo");
+        // The agent hears of it a moment later, and says so when it attaches the next time.
+        let mut stream = Some(stream);
+        loop {
+            drop(stream.take());
+            let (next, hello) = place.attached().await;
+            if told(hello) == (true, "203.0.113.9 (--external-address)".into()) {
+                break;
+            }
+            stream = Some(next);
         }
         agent.end(Signal::SIGTERM);
         place.cleanup().unwrap();
