@@ -142,6 +142,11 @@ impl Report {
         (inner.programmed.value, inner.programmed.message, inner.broken) = (false, message, true);
     }
 
+    /// Whether what runs is not whole: something that it needs has gone, and could not be put back.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.inner.read().unwrap_or_else(PoisonError::into_inner).broken
+    }
+
     /// Content hash of the configuration that runs and is whole; empty where there is none.
     pub fn whole(&self) -> String {
         let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner);
