@@ -229,9 +229,9 @@ impl Fleet {
                 (agent.running, agent.refused, agent.broken) = (hash, None, false);
                 self.runs(node, Some(stamp));
             }
-            // What runs was applied again, and could not be.
+            // Broken too: what runs was applied again, and could not be. The last answer holds, for what ran may be whole again.
             Some(failure) => {
-                agent.broken |= failure.broken || hash == agent.running;
+                agent.broken = failure.broken || hash == agent.running;
                 agent.refused = Some((hash, failure));
             }
         }

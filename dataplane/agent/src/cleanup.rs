@@ -19,7 +19,8 @@ use crate::{alg, clock, fast};
 /// Between two looks whether the agent has ended.
 const LOOK: Duration = Duration::from_millis(200);
 
-/// Does it, once no agent runs any more. On a host where none ever ran there is nothing to do, and that is fine.
+/// Does it, once no agent runs any more. On a host where none ever ran there is nothing to do, and that is fine; whoever only named
+/// another state directory is told what that means.
 ///
 /// # Errors
 /// When an agent still runs, or something could not be put back; what could is.
@@ -35,10 +36,11 @@ pub fn run(args: &Cleanup) -> Result<()> {
         }
     };
     let mut record = kernel_record(&state);
+    let known = record.is_some();
     let used = record.as_ref().and_then(|record| record.options.clone()).unwrap_or_else(|| options.clone());
     let _alone = alone(&used)?;
     let home = Home::of(&state).unwrap_or_else(|| Home::here(&args.bpf_dir, &used.nft_table));
-    if record.is_some() {
+    if known {
         if let Err(error) = end_all(&used, record, &state, &home.bpf_dir) {
             tracing::warn!("nobody can be told that connections end: {error:#}");
         }
@@ -53,7 +55,16 @@ pub fn run(args: &Cleanup) -> Result<()> {
     removed?;
     let _ = std::fs::remove_file(&args.api);
     state.remove().with_context(|| format!("removing --state-dir {}", args.state_dir.display()))?;
-    tracing::info!("the host is as it was before Callgate");
+    if known {
+        tracing::info!("the host is as it was before Callgate");
+    } else {
+        tracing::warn!(
+            "--state-dir {} says of no agent that ran on this host: what goes by the names of the flags is removed, sysctls \
+             (net.ipv4.ip_forward) are left as they are, and nobody was told that connections end; if one ran here, name its \
+             --state-dir",
+            args.state_dir.display()
+        );
+    }
     Ok(())
 }
 

@@ -77,6 +77,9 @@ fn cleanup_after_a_killed_agent_tells_both_sides_of_its_tunnels_and_leaves_nothi
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{said}");
     both_ends_hear_of_it(&mut scene, idle);
+    let ended: Vec<&str> = said.lines().filter(|line| line.contains("connection closed")).collect();
+    let why = |line: &&str| line.contains(" INFO ") && line.contains("the gateway is being stopped");
+    assert!(ended.len() == 2 && ended.iter().all(why), "{said}");
     assert_eq!(surface::difference(&before, &surface::of(&scene.lab.gw).unwrap()), "");
     assert!(!scene.lab.gw.dir.join("callgate/state").exists());
 }

@@ -154,6 +154,8 @@ fn a_refusal_of_what_runs_takes_it_out_of_force_until_it_succeeds_again() {
     fleet.sent("a", 2, &two);
     fleet.outcome("a", 2, broken);
     assert!(!in_force(&fleet), "nothing that ran is whole");
+    fleet.outcome("a", 2, refused(&two));
+    assert!(!fleet.get("a").unwrap().broken, "what ran is whole again");
     fleet.outcome("a", 2, applied(&two));
     assert!(fleet.get("a").unwrap().fulfils(&two.stamp, &rule("any")));
 }

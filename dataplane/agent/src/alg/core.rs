@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 
-use callgate_pptp::{Command, Engine, Event, Now, Side, Verdict, shared};
+use callgate_pptp::{Command, Engine, Event, Flow, Now, Side, Verdict, shared};
 use callgate_proto::model::{NodeConfig, PortRange};
 
 use super::beside::Beside;
@@ -315,20 +315,43 @@ impl Core {
         self.engine.external_addresses().union(&self.shared.external_addresses()).copied().collect()
     }
 
-    /// New rules: judges new connections by them, gives live ones their new limits, ends those whose rule is gone.
-    pub(super) fn configure(&mut self, config: Arc<NodeConfig>, now: Now) {
-        self.gate.config = Arc::clone(&config);
-        self.ending = !crate::nft::steered(&config);
+    /// The kernel is about to be given these rules: it may steer by them at any moment, and ends that they do not know any more are
+    /// ours still. Nothing ends yet: it may refuse them; `None` once it has, or has not.
+    pub(super) fn expect(&mut self, next: Option<Arc<NodeConfig>>) {
+        self.gate.next.clone_from(&next);
+        self.ending = !self.gate.configs().any(|config| crate::nft::steered(config));
         if !self.ending {
             self.gate.outlets.expect();
         }
         self.listen();
-        for (server, external) in policy::likely_servers(&config, LIKELY) {
-            // Only to be early: the real connection asks again.
+        if let Some(next) = next {
+            self.shared.expect(&next);
+            self.make_ready(&next);
+        }
+    }
+
+    /// Only to be early: the real connection asks again.
+    fn make_ready(&mut self, config: &NodeConfig) {
+        for (server, external) in policy::likely_servers(config, LIKELY) {
             let _ = self.gate.open_way(server, external);
         }
+    }
+
+    /// New rules, which the kernel has: judges new connections by them, gives live ones their new limits, ends those whose rule is gone.
+    pub(super) fn configure(&mut self, config: Arc<NodeConfig>, now: Now) {
+        self.gate.config = Arc::clone(&config);
+        self.expect(None);
+        self.make_ready(&config);
         self.engine.set_policies(&mut |old| policy::renew(&config, old), now);
         self.shared.configure(&config, &mut With { engine: &mut self.engine, gate: &mut self.gate, now });
+    }
+
+    /// The gateway is being stopped: nothing begins any more, and both ends of everything that lives are told.
+    pub(super) fn shut_down(&mut self, now: Now) {
+        self.gate.config = Arc::default();
+        self.expect(None);
+        self.engine.shut_down(now);
+        self.shared.shut_down(&mut With { engine: &mut self.engine, gate: &mut self.gate, now });
     }
 
     /// Where neither rule nor connection is left, no packet of the host has to pass anything of ours; and ends that only a
@@ -350,29 +373,32 @@ impl Core {
     /// Taps read the ports of services with an ALG, and those of live connections whatever the rules say now; the kernel leaves
     /// both to us.
     fn listen(&mut self) {
-        let live = self.peers();
+        let (flows, live) = self.peers();
         self.changes = self.shared.changes();
-        let mut ports = policy::server_ports(&self.gate.config);
-        ports.extend(live.ports.iter().map(|port| PortRange { first: *port, last: *port }));
+        let mut ports: Vec<PortRange> = live.ports.iter().map(|port| PortRange { first: *port, last: *port }).collect();
+        let mut beyond = Peers::default();
+        for config in self.gate.configs() {
+            ports.extend(policy::server_ports(config));
+            beyond.extend(policy::beyond(config, &flows, live.clone()));
+        }
         self.gate.outlets.set_server_ports(PortRange::merged(ports));
         // All at once: the first claim replaces what the previous run left in the kernel.
-        let beyond = policy::beyond(&self.gate.config, live);
         if let Err(error) = self.gate.outlets.claim_also(&self.external_addresses(), &beyond) {
             tracing::error!("cannot keep the kernel off the addresses of live connections: {error}");
         }
     }
 
-    /// Ends of live connections of both modes.
-    fn peers(&self) -> Peers {
-        let mut peers = Peers { ports: self.shared.server_ports(), ..Peers::default() };
-        peers.clients.extend(self.shared.core().flows().map(|flow| flow.client));
-        peers.servers.extend(self.shared.ways().into_iter().map(|(_, server)| server));
+    /// Live connections of clients, of both modes, and their other ends.
+    fn peers(&self) -> (Vec<Flow>, Peers) {
+        let mut ends = Peers { ports: self.shared.server_ports(), ..Peers::default() };
+        ends.servers.extend(self.shared.ways().into_iter().map(|(_, server)| server));
+        let mut flows: Vec<Flow> = self.shared.core().flows().collect();
         for (_, flow) in self.engine.connection_ends() {
-            peers.clients.insert(flow.client);
-            peers.servers.insert(flow.server);
-            peers.ports.insert(flow.server_port);
+            ends.servers.insert(flow.server);
+            ends.ports.insert(flow.server_port);
+            flows.push(flow);
         }
-        peers
+        (flows, ends)
     }
 
     /// Live connections and calls, and every counter.

@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use callgate_pptp::{Admission, Admit, Flow, Now, Refusal};
+use callgate_pptp::{Admission, Admit, Flow, Now, Policy, Refusal};
 use callgate_proto::model::{External, NodeConfig};
 
 use super::outlets::Outlets;
@@ -14,6 +14,8 @@ use super::seldom::Seldom;
 pub(crate) struct Gate {
     /// The configuration in force.
     pub(crate) config: Arc<NodeConfig>,
+    /// The one that the kernel is just being given, or may have been given already.
+    pub(super) next: Option<Arc<NodeConfig>>,
     /// The ways out.
     pub(crate) outlets: Outlets,
     /// The time of the packet that is being looked at.
@@ -25,7 +27,20 @@ pub(crate) struct Gate {
 impl Gate {
     /// Judges by `config`, which goes out by `outlets`.
     pub(crate) fn new(config: Arc<NodeConfig>, outlets: Outlets) -> Self {
-        Self { config, outlets, now: Now(0), unrouted: Seldom::default(), unready: Seldom::default() }
+        Self { config, next: None, outlets, now: Now(0), unrouted: Seldom::default(), unready: Seldom::default() }
+    }
+
+    /// Whatever the kernel may steer by now, the latest first.
+    pub(super) fn configs(&self) -> impl Iterator<Item = &Arc<NodeConfig>> {
+        self.next.iter().chain([&self.config])
+    }
+
+    /// The decision about a new connection, and the configuration it comes from; `None` where no rule brings it to the ALG.
+    pub(crate) fn decide(&self, flow: Flow) -> Option<(Policy, External, &NodeConfig)> {
+        self.configs().find_map(|config| {
+            let (policy, external) = policy::decide(config, flow)?;
+            Some((policy, external, &**config))
+        })
     }
 
     /// The external address of a connection to `server` and the readiness for its answers.
@@ -53,7 +68,7 @@ impl Gate {
 
 impl Admit for Gate {
     fn admit(&mut self, flow: Flow) -> Result<Admission, Refusal> {
-        let (policy, external) = policy::decide(&self.config, flow).ok_or(Refusal::NoRule)?;
+        let (policy, external, _) = self.decide(flow).ok_or(Refusal::NoRule)?;
         Ok(Admission { external: self.open_way(flow.server, external)?, policy })
     }
 }

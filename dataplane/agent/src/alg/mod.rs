@@ -87,8 +87,12 @@ pub struct Totals {
 
 /// What the worker can be asked.
 enum Request {
+    /// The kernel is about to be given these rules, or is not any more.
+    Expect(Option<Arc<NodeConfig>>, oneshot::Sender<()>),
     /// Rules are these from now on.
     Configure(Arc<NodeConfig>, oneshot::Sender<()>),
+    /// Nothing begins any more, and everything ends.
+    ShutDown(oneshot::Sender<()>),
     /// These clients are gone: what they had ends.
     EndClients(BTreeSet<Ipv4Addr>, oneshot::Sender<()>),
     /// All calls, and the time they were listed at.
@@ -160,11 +164,27 @@ pub fn start(setup: Setup) -> io::Result<Running> {
 }
 
 impl Handle {
-    /// Puts rules into force: new connections are judged by them, live ones get their new limits or end with their rule.
+    /// New connections are judged by these rules too from now on, which the kernel is about to be given; `None`: it has refused them.
+    /// Nothing ends by it. Returns when that is done; false when the worker has ended.
+    pub async fn expect(&self, next: Option<Arc<NodeConfig>>) -> bool {
+        let (sender, reply) = oneshot::channel();
+        self.ask(Request::Expect(next, sender));
+        reply.await.is_ok()
+    }
+
+    /// Puts rules into force that the kernel has: new connections are judged by them, live ones get their new limits or end with their rule.
     /// Returns when that is done; false when the worker has ended.
     pub async fn configure(&self, config: Arc<NodeConfig>) -> bool {
         let (sender, reply) = oneshot::channel();
         self.ask(Request::Configure(config, sender));
+        reply.await.is_ok()
+    }
+
+    /// Begins to end everything, as the gateway is being stopped: both ends are told, and have a moment to close. False when the
+    /// worker has ended.
+    pub async fn shut_down(&self) -> bool {
+        let (sender, reply) = oneshot::channel();
+        self.ask(Request::ShutDown(sender));
         reply.await.is_ok()
     }
 

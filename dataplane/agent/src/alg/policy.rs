@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use callgate_compile::explain::{self, Packet};
 use callgate_pptp::{Flow, Policy};
 use callgate_proto::model::{
-    Action, ControlConnection, External, NodeConfig, PortRange, PptpAlg, Rule, Service, Source, Validation,
+    Action, ControlConnection, External, NodeConfig, PortRange, PptpAlg, Rule, Service, Validation,
 };
 use ipnet::Ipv4Net;
 
@@ -18,6 +18,11 @@ const TCP: u8 = 6;
 /// matches has no PPTP ALG, or none matches.
 #[must_use]
 pub fn decide(config: &NodeConfig, flow: Flow) -> Option<(Policy, External)> {
+    treated(config, flow).map(|(rule, service, alg)| (policy(rule, service, alg), rule.external))
+}
+
+/// What `decide` goes by.
+fn treated(config: &NodeConfig, flow: Flow) -> Option<(&Rule, &Service, &PptpAlg)> {
     let packet = Packet {
         src: flow.client,
         src_port: flow.client_port,
@@ -30,7 +35,7 @@ pub fn decide(config: &NodeConfig, flow: Flow) -> Option<(Policy, External)> {
     let service = config.services.get(found.service as usize)?;
     let alg = config.algs.get(found.alg? as usize)?;
     match rule.action {
-        Action::Nat => Some((policy(rule, service, alg), rule.external)),
+        Action::Nat => Some((rule, service, alg)),
         Action::Allow | Action::Drop | Action::Reject => None,
     }
 }
@@ -69,25 +74,21 @@ pub fn server_ports(config: &NodeConfig) -> Vec<PortRange> {
     PortRange::merged(ranges)
 }
 
-/// Of the ends of live connections those that no rule with an ALG knows any more.
+/// Of live connections the clients whose next segment no rule would bring to the ALG, if it were the first that the kernel sees of it;
+/// of their other ends (`live`) those that no rule with an ALG knows any more.
 #[must_use]
-pub fn beyond(config: &NodeConfig, mut live: Peers) -> Peers {
+pub fn beyond(config: &NodeConfig, flows: &[Flow], mut live: Peers) -> Peers {
     let with_alg = |rule: &&Rule| config.alg_services_of(rule).next().is_some();
     let servers = config.rules.iter().filter(with_alg).flat_map(|rule| rule.destinations.iter().copied());
     let servers = Nets::new(servers);
     live.servers.retain(|server| !servers.contain(server));
-    let chain_with_alg =
-        |list: &Vec<u32>| list.iter().filter_map(|index| config.rules.get(*index as usize)).any(|rule| with_alg(&rule));
-    let chains: Vec<bool> = config.chains.iter().map(chain_with_alg).collect();
-    let of = |source: &Source| chains.get(source.chain as usize) == Some(&true);
-    let clients = Nets::new(config.sources.iter().filter(|source| of(source)).map(|source| source.net));
-    live.clients.retain(|client| !clients.contain(client));
+    live.clients.extend(flows.iter().filter(|flow| treated(config, **flow).is_none()).map(|flow| flow.client));
     let ports = server_ports(config);
     live.ports.retain(|port| !ports.iter().any(|range| (range.first..=range.last).contains(port)));
     live
 }
 
-/// Nets, found by halving: clients and sources are as many as pods.
+/// Nets, found by halving: servers and the destinations of rules may be many.
 struct Nets(Vec<Ipv4Net>);
 
 impl Nets {
@@ -137,7 +138,9 @@ fn policy(rule: &Rule, service: &Service, alg: &PptpAlg) -> Policy {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use callgate_proto::model::{Match, ObjectKey};
+    use callgate_proto::model::{Match, ObjectKey, Source};
+
+    use std::collections::BTreeSet;
 
     use super::*;
 
@@ -252,19 +255,27 @@ pub(crate) mod tests {
     #[test]
     fn ends_of_live_connections_are_beyond_the_rules_where_none_with_an_alg_knows_them() {
         let mut config = config();
+        let flows = [
+            flow([10, 0, 0, 2], [203, 0, 113, 7], 1723),
+            flow([10, 0, 0, 3], [203, 0, 113, 7], 80),
+            flow([10, 0, 0, 4], [203, 0, 114, 7], 1723),
+            flow([10, 0, 1, 2], [203, 0, 113, 7], 1723),
+        ];
+        let clients = |last: &[[u8; 4]]| last.iter().copied().map(Ipv4Addr::from).collect();
         let live = Peers {
-            clients: [[10, 0, 0, 2], [10, 0, 1, 2]].map(Ipv4Addr::from).into(),
-            servers: [[203, 0, 113, 7], [203, 0, 114, 7]].map(Ipv4Addr::from).into(),
+            clients: BTreeSet::new(),
+            servers: flows.iter().map(|flow| flow.server).collect(),
             ports: [80, 1723].into(),
         };
         let found = Peers {
-            clients: [[10, 0, 1, 2].into()].into(),
+            clients: clients(&[[10, 0, 0, 3], [10, 0, 0, 4], [10, 0, 1, 2]]),
             servers: [[203, 0, 114, 7].into()].into(),
             ports: [80].into(),
         };
-        assert_eq!(beyond(&config, live.clone()), found);
+        assert_eq!(beyond(&config, &flows, live.clone()), found);
         config.services[0].alg = None;
-        assert_eq!(beyond(&config, live.clone()), live);
+        let all = clients(&[[10, 0, 0, 2], [10, 0, 0, 3], [10, 0, 0, 4], [10, 0, 1, 2]]);
+        assert_eq!(beyond(&config, &flows, live.clone()), Peers { clients: all, ..live });
     }
 
     #[test]

@@ -249,10 +249,21 @@ impl Worker {
         let _ = self.wake.read();
         while let Ok(request) = self.requests.try_recv() {
             match request {
+                Request::Expect(next, reply) => {
+                    self.core.expect(next);
+                    let _ = reply.send(());
+                }
                 Request::Configure(config, reply) => {
                     let mut out = std::mem::take(&mut self.out);
                     let now = clock::now();
                     self.core.configure(config, now);
+                    self.core.carry_out(&mut out);
+                    self.send(out);
+                    let _ = reply.send(());
+                }
+                Request::ShutDown(reply) => {
+                    let mut out = std::mem::take(&mut self.out);
+                    self.core.shut_down(clock::now());
                     self.core.carry_out(&mut out);
                     self.send(out);
                     let _ = reply.send(());

@@ -128,7 +128,10 @@ impl Source for Operator {
                 None
             }
             Err(refused) => {
-                if let Err(error) = self.store.take_back() {
+                if refused.in_force {
+                    // Whose flows have to end still is not known otherwise: `held` stays.
+                    self.store.settled();
+                } else if let Err(error) = self.store.take_back() {
                     tracing::warn!("the snapshot before could not be put back on disk: {error}");
                 }
                 Some(failure(refused))
@@ -139,7 +142,7 @@ impl Source for Operator {
 }
 
 /// Why a snapshot is not in force, as the operator is told.
-pub(super) fn failure(Refused { object, message, broken }: Refused) -> pb::Failure {
+pub(super) fn failure(Refused { object, message, broken, in_force: _ }: Refused) -> pb::Failure {
     pb::Failure { object, reason: Reason::ApplyFailed.name().to_owned(), message, broken }
 }
 

@@ -99,7 +99,8 @@ fn take(message: pb::Snapshot, link: &Link, ends: &Ends) -> Option<pb::Outcome> 
         Err(message) => {
             ends.report.count("snapshots_refused");
             tracing::error!("a snapshot is refused; what runs goes on: {message}");
-            let failure = Some(failure(Refused { object: String::new(), message, broken: false }));
+            let broken = ends.report.is_broken();
+            let failure = Some(failure(Refused { object: String::new(), message, broken, in_force: false }));
             Some(pb::Outcome { hash, failure, sequence })
         }
     }

@@ -53,7 +53,7 @@ pub enum Error {
         /// What went wrong.
         source: Box<Error>,
     },
-    /// Several steps of a teardown failed; the others were carried out.
+    /// Several steps failed; the others were carried out.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     Several(Vec<Error>),
 }
@@ -71,9 +71,20 @@ impl Error {
             | Self::Sysctl { .. }
             | Self::Record(_)
             | Self::Foreign(_)
-            | Self::Unsupported(_)
-            | Self::Several(_) => None,
+            | Self::Unsupported(_) => None,
+            Self::Several(errors) => errors.iter().find_map(Self::object),
         }
+    }
+
+    /// The first of all that went wrong, and what else did, each said once.
+    pub(crate) fn joined(self, more: impl IntoIterator<Item = Self>) -> Self {
+        let mut errors = vec![self];
+        for error in more {
+            if errors.iter().all(|known| known.to_string() != error.to_string()) {
+                errors.push(error);
+            }
+        }
+        if errors.len() == 1 { errors.remove(0) } else { Self::Several(errors) }
     }
 
     /// A netlink error with what was being done.

@@ -134,6 +134,17 @@ impl Tags {
         }
     }
 
+    /// The same for an ALG that has no connection: its tags that no rule of `config` wants any more are retired.
+    pub fn without_idle(&self, config: &NodeConfig) -> Self {
+        let wanted: BTreeSet<TagKey> = wanted(config).into_iter().collect();
+        let mut next = self.clone();
+        for (key, tag) in self.live.iter().filter(|(key, _)| key.via == Via::Alg && !wanted.contains(key)) {
+            next.live.remove(key);
+            next.retired.insert(*tag);
+        }
+        next
+    }
+
     /// The same once the flows of all retired tags are flushed.
     pub fn flushed(&self) -> Self {
         Self { live: self.live.clone(), retired: BTreeSet::new() }

@@ -65,6 +65,16 @@ fn an_edited_rule_keeps_the_tag_of_its_old_way_too() {
 }
 
 #[test]
+fn an_alg_that_has_no_connection_needs_no_tag_that_no_rule_wants() {
+    let plain = config(&[("a", Action::Nat), ("b", Action::Nat)]);
+    let piped = with(&plain, Some(0), true);
+    let both = Tags::default().assign(&piped).unwrap().assign(&plain).unwrap();
+    assert_eq!((counts(&both), both.without_idle(&piped) == both), (([2, 0, 2], 0), true));
+    let idle = both.without_idle(&plain);
+    assert_eq!((counts(&idle), idle.retired().collect()), (([2, 0, 0], 2), vec![1, 2]));
+}
+
+#[test]
 fn a_tag_is_given_again_only_after_its_flows_are_flushed() {
     let tags = Tags::default().assign(&config(&[("a", Action::Nat)])).unwrap();
     let tags = tags.assign(&config(&[("b", Action::Nat)])).unwrap();

@@ -77,6 +77,19 @@ impl Routes {
         Ok(Some(Route { source, ifindex, interface: link.name, gateway, mtu: mtu.unwrap_or(link.mtu) }))
     }
 
+    /// Whether what comes for this address ends at this host: it holds it, or has a route for it that leads nowhere (blackhole,
+    /// unreachable, prohibit), as for one that others route to it.
+    ///
+    /// # Errors
+    /// When the kernel does not tell.
+    pub fn ends_here(&self, address: Ipv4Addr) -> Result<bool, Error> {
+        Ok(match ask(&self.0, address, 0)? {
+            Answer::Route(route) => route.header.kind == RouteType::Local,
+            Answer::Nowhere => true,
+            Answer::None => false,
+        })
+    }
+
     /// All links, by number.
     pub(crate) fn links(&self) -> Result<Vec<Link>, Error> {
         link::all(&self.0)
@@ -118,6 +131,21 @@ impl Routes {
 
 /// The route of a packet with this mark (0: none); `None` where there is none, or where it does not lead to another host.
 pub(super) fn unicast(rt: &Rt, destination: Ipv4Addr, mark: u32) -> Result<Option<RouteMessage>, Error> {
+    Ok(match ask(rt, destination, mark)? {
+        Answer::Route(route) => Some(*route).filter(|route| route.header.kind == RouteType::Unicast),
+        Answer::Nowhere | Answer::None => None,
+    })
+}
+
+/// What the kernel says of the way to a destination.
+enum Answer {
+    Route(Box<RouteMessage>),
+    /// There is a route, and it says that it is not to be reached.
+    Nowhere,
+    None,
+}
+
+fn ask(rt: &Rt, destination: Ipv4Addr, mark: u32) -> Result<Answer, Error> {
     let mut question = RouteMessage::default();
     question.header.address_family = AddressFamily::Inet;
     question.header.destination_prefix_length = 32;
@@ -125,14 +153,16 @@ pub(super) fn unicast(rt: &Rt, destination: Ipv4Addr, mark: u32) -> Result<Optio
     question.attributes = vec![to, RouteAttribute::Mark(mark)];
     let answers = match rt.request(&Message::GetRoute(question), 0) {
         Ok(answers) => answers,
-        Err(Error::Kernel {
-            errno: Errno::ENETUNREACH | Errno::EHOSTUNREACH | Errno::EACCES | Errno::EINVAL, ..
-        }) => return Ok(None),
+        // Unreachable, prohibit, blackhole (net/ipv4/fib_semantics.c, fib_props).
+        Err(Error::Kernel { errno: Errno::EHOSTUNREACH | Errno::EACCES | Errno::EINVAL, .. }) => {
+            return Ok(Answer::Nowhere);
+        }
+        Err(Error::Kernel { errno: Errno::ENETUNREACH, .. }) => return Ok(Answer::None),
         Err(error) => return Err(error),
     };
     let found = answers.into_iter().find_map(|answer| match answer {
-        Message::NewRoute(route) => Some(route),
+        Message::NewRoute(route) => Some(Answer::Route(Box::new(route))),
         _ => None,
     });
-    Ok(found.filter(|route| route.header.kind == RouteType::Unicast))
+    Ok(found.unwrap_or(Answer::None))
 }

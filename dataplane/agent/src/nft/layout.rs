@@ -139,8 +139,9 @@ fn tag_maps(ruleset: &mut Ruleset, config: &NodeConfig, tags: &Tags, options: &O
         }
     }
     // Until its flows are deleted from conntrack nothing of a rule that is gone may pass on, nor begin if it was under way just now.
+    let gone = if uses >= Uses::Alg { Verdict::Goto("parting".into()) } else { Verdict::Drop };
     for tag in tags.retired() {
-        by_tag.single(&options.tag_mark(tag).to_ne_bytes(), Some(Verdict::Drop));
+        by_tag.single(&options.tag_mark(tag).to_ne_bytes(), Some(gone.clone()));
         nat.single(&options.tag_mark(tag).to_ne_bytes(), Some(Verdict::Drop));
     }
     if uses >= Uses::Alg {

@@ -6,12 +6,15 @@
 //! ```
 
 use super::chains::{
-    DESTINATION, DROP, FORWARD, GRE, ICMP, NEW, SOURCE, TCP, go_to, is, jump, link, link_name, masked, not_link,
-    protocol, rule, set_tag, state, under,
+    DESTINATION, DROP, FORWARD, GRE, ICMP, INVALID, NEW, SOURCE, TCP, UNTRACKED, go_to, is, jump, link, link_name,
+    masked, not_link, protocol, rule, set_tag, state, under,
 };
 use super::expr::{Compare, Expr, Load, Verdict};
 use super::ruleset::{Hook, Ruleset};
 use crate::kernel::{Options, SENT_TAG};
+
+/// The flag of TCP that begins a connection.
+const SYN: u8 = 0x02;
 
 /// Adds them, and to the chains of ordinary rules what the ALG needs there.
 pub(super) fn chains(ruleset: &mut Ruleset, options: &Options) {
@@ -34,15 +37,24 @@ pub(super) fn chains(ruleset: &mut Ruleset, options: &Options) {
         rule(&[&sent, &[Expr::SnatToItself]]),
     ];
     ruleset.first("postrouting", as_it_is);
-    // Of a client whose rules have no ALG any more: its live connection has, and conntrack forgets a call that is silent.
+    // Of a client whose rules would not bring its connection to the ALG any more: it lives on there, and conntrack forgets a call that
+    // is silent, and with `conntrack -F` everything. What begins is not meant, nor what conntrack knows: that is judged by the rules.
     let of_client =
         [SOURCE, Expr::In("alg_clients".into()), DESTINATION, Expr::NotIn("cluster_nets".into()), jump("calls")];
-    let of_client = rule(&[&pptp_gre(), &of_client]);
-    ruleset.first("prerouting", vec![of_client]);
+    let in_mid_stream = [Expr::Load(Load::Transport(13, 1)), under(&[SYN]), is(&[0])];
+    let to_port = [Expr::Load(Load::Transport(2, 2)), Expr::In("alg_server_ports".into())];
+    let control = rule(&[&state(NEW | INVALID | UNTRACKED), &protocol(TCP), &in_mid_stream, &to_port, &of_client]);
+    ruleset.first("prerouting", vec![rule(&[&pptp_gre(), &of_client]), control]);
     let to_server = [DESTINATION, Expr::In("alg_servers".into())];
     // A rule of its own: it ends early for a packet without connection, which must be steered all the same.
     let tagged = rule(&[&to_server, &set_tag(SENT_TAG, options)]);
     ruleset.chain("calls", vec![tagged, rule(&[&to_server, &[go_to("steer")]])]);
+    // The ALG takes leave of a client whose rule has gone: what that answers still arrives.
+    let answers = [SOURCE, Expr::In("alg_clients".into())];
+    ruleset.chain(
+        "parting",
+        vec![rule(&[&protocol(TCP), &to_port, &answers, &to_server, &[go_to("steer")]]), DROP.to_vec()],
+    );
     ruleset.chain("copies", copies());
     ruleset.chain("steer", vec![steer(options)]);
     let original = [Expr::Load(Load::CtDirection), is(&[0]), go_to("steer")];

@@ -193,11 +193,11 @@ fn what_has_begun_passes_at_once_unless_it_may_have_to_be_steered_or_its_rule_ha
         found.chains["prerouting"].rules.clone()
     };
     let steering = rules(&tags, Uses::Alg);
-    // The first is for clients of the ALG.
-    assert_eq!(rules(&tags, Uses::Ordinary)[1..], steering[1..]);
+    // The first two are for clients of the ALG.
+    assert_eq!(rules(&tags, Uses::Ordinary)[1..], steering[2..]);
     let gone = tags.assign(&NodeConfig { rules: vec![], ..ordinary.clone() }).unwrap();
-    assert_eq!(rules(&gone, Uses::Ordinary), steering[1..]);
-    assert_eq!(rules(&gone.flushed(), Uses::Ordinary)[1..], steering[1..]);
+    assert_eq!(rules(&gone, Uses::Ordinary), steering[2..]);
+    assert_eq!(rules(&gone.flushed(), Uses::Ordinary)[1..], steering[2..]);
 }
 
 #[test]

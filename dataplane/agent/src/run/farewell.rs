@@ -1,9 +1,7 @@
 //! Before everything is taken away: both ends of what lives are told, and have a moment to close.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use callgate_proto::model::NodeConfig;
 use tokio::time::Instant;
 
 use crate::alg::Handle;
@@ -13,13 +11,13 @@ const LIMIT: Duration = Duration::from_millis(2_500);
 /// Between two looks whether anything lives.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// Ends every connection with its calls, as for a rule that is removed, and returns when none lives any more. The kernel has to be
-/// as it was: what the ends answer still has to arrive.
+/// Ends every connection with its calls, and returns when none lives any more. The kernel has to be as it was: what the ends answer
+/// still has to arrive.
 pub(crate) async fn farewell(handle: &Handle) {
     let Some(living) = connections(handle).await.filter(|count| *count > 0) else { return };
     tracing::info!(connections = living, "ending what lives: both ends are told");
     let deadline = Instant::now() + LIMIT;
-    if !handle.configure(Arc::new(NodeConfig::default())).await {
+    if !handle.shut_down().await {
         return;
     }
     while let Some(left) = connections(handle).await.filter(|count| *count > 0) {

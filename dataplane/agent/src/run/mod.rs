@@ -9,6 +9,7 @@
 
 mod alone;
 mod doorkeeper;
+mod external;
 mod farewell;
 mod guests;
 mod health;
@@ -43,6 +44,7 @@ use crate::shared::Place;
 use crate::state::{StateDir, write_whole};
 use crate::{alg, api, clock, fast, kernel};
 use doorkeeper::Doorkeeper;
+use external::External;
 use guests::Guests;
 use programme::Programme;
 use ready::Ready;
@@ -179,6 +181,8 @@ impl Node<'_> {
         let mut ways = Ways::from(args);
         ways.fast.status = report.fast.clone();
         let setup = take_over(&ways, options, state, shared)?;
+        let external = External::of(report)?;
+        external.look();
         // The first configuration is in the kernel before the ALG reads its first packet.
         programme.reload().await;
         let mut running = alg::start(setup).context("starting the ALG")?;
@@ -223,6 +227,7 @@ impl Node<'_> {
                     while changes.next().now_or_never().is_some_and(|change| change.is_ok()) {}
                     crowd = None;
                     programme.mend();
+                    external.look();
                     handle.refresh();
                 }
             }

@@ -18,6 +18,9 @@ use crate::api::Answers;
 use crate::kernel::{self, Applied};
 use crate::netlink::Doors;
 
+/// A configuration that is in force, what had to be sent for it, and what it lacks.
+type Committed = (Arc<NodeConfig>, Applied, Option<kernel::Error>);
+
 /// What carries configurations out.
 pub(super) struct Programme<S> {
     pub(super) source: S,
@@ -57,10 +60,14 @@ impl<S: Source> Programme<S> {
 
     /// Asks, and applies everything anew.
     ///
-    /// The ALG hears of it first: a client that the kernel already steers to it must not be refused, and both sides of calls whose
-    /// rule is gone are told while their flows still exist. What clients had whose address is somebody else's ends before that, so that
-    /// nothing is said to whoever that is; what all had that are gone, at the end: by then no new flow of theirs can begin under
-    /// the old rules.
+    /// In this order, so that a configuration the kernel refuses ends nothing and one that it takes loses nothing:
+    /// 1. What clients had whose address is somebody else's ends, so that nothing is said to whoever that is.
+    /// 2. The ALG expects the rules: a client that the kernel steers to it must not be refused, nor a live connection reset by the
+    ///    kernel that its new rules do not know.
+    /// 3. The kernel has them.
+    /// 4. The ALG has them: both sides of calls whose rule is gone are told while their flows still exist.
+    /// 5. Flows of rules and clients that are gone end, and what clients had that are gone: no new flow of theirs can begin under the old
+    ///    rules any more.
     pub(super) async fn reload(&mut self) {
         let begun = Instant::now();
         let Some(wanted) = self.source.wanted().await else { return };
@@ -68,51 +75,70 @@ impl<S: Source> Programme<S> {
         let Ends { silent, all: gone } = self.guests.settle(&wanted, &self.doors);
         if let Err(error) = self.source.before(&wanted) {
             let message = format!("it cannot be saved, so it does not take effect: {error}; make room in --state-dir");
-            return self.failed(&wanted, String::new(), message);
+            return self.refused(&wanted, String::new(), message).await;
         }
         if let Some(handle) = &self.handle {
             handle.end_clients(silent).await;
-            handle.configure(self.guests.present(&wanted.config)).await;
+            handle.expect(Some(self.guests.present(&wanted.config))).await;
         }
-        match self.put(&wanted.config, &gone) {
-            None => {}
-            Some(Ok((config, applied))) => {
-                match &self.handle {
-                    Some(handle) => {
-                        // The ALG has ended: the loop is about to hear of it, and nobody is told that this is in force.
-                        if !handle.end_clients(gone.clone()).await {
-                            return;
-                        }
-                    }
-                    None => self.gone.extend(&gone),
-                }
-                self.guests.settled(&gone);
-                self.applied(&wanted, config, applied, begun);
-            }
+        let (config, applied, broken) = match self.commit(&wanted.config) {
+            None => return,
+            Some(Ok(in_force)) => in_force,
             Some(Err(error)) => {
                 let object = error.object().unwrap_or_default().to_owned();
-                self.failed(&wanted, object, error.to_string());
-                if let (Some(handle), Some(running)) = (&self.handle, &self.running) {
-                    handle.configure(Arc::clone(running)).await;
+                return self.refused(&wanted, object, error.to_string()).await;
+            }
+        };
+        self.running = Some(Arc::clone(&config));
+        if let Some(handle) = &self.handle {
+            handle.configure(Arc::clone(&config)).await;
+        }
+        let Some(settled) = self.settle(&gone) else { return };
+        match &self.handle {
+            Some(handle) => {
+                // The ALG has ended: the loop is about to hear of it, and nobody is told that this is in force.
+                if !handle.end_clients(gone.clone()).await {
+                    return;
                 }
             }
+            None => self.gone.extend(&gone),
         }
+        let (more, rest) = match settled {
+            Ok(more) => {
+                self.guests.settled(&gone);
+                (more, None)
+            }
+            Err(error) => (Applied::default(), Some(error)),
+        };
+        let mut runs = Runs { config, hash: wanted.config.content_hash(), applied, lacks: None };
+        runs.applied += more;
+        runs.lacks = broken.into_iter().chain(rest).reduce(|all, error| all.joined([error])).map(|e| e.to_string());
+        self.in_force(&wanted, runs, begun);
     }
 
-    /// What of `wanted` is in force then. `None` while the agent is being stopped.
-    fn put(
-        &self,
-        wanted: &Arc<NodeConfig>,
-        gone: &BTreeSet<Ipv4Addr>,
-    ) -> Option<Result<(Arc<NodeConfig>, Applied), kernel::Error>> {
+    /// What of `wanted` is in force then, what had to be sent for it, and what of its way is missing all the same. `None` while the
+    /// agent is being stopped.
+    fn commit(&self, wanted: &Arc<NodeConfig>) -> Option<Result<Committed, kernel::Error>> {
         self.kernel(|shared| {
-            // Whatever is wanted: without these nothing of what runs is whole.
-            shared.kernel.mend().inspect_err(|error| self.report.broken(error.to_string()))?;
+            let broken = shared.kernel.mend().err();
             // Looked at here: who has left by now, and not when the loop began, must not come back into force.
             let config = self.guests.present(wanted);
-            let applied = shared.kernel.apply(&config, &shared.own)?;
-            shared.kernel.forget_sources(gone)?;
-            Ok((config, applied))
+            match shared.kernel.commit(&config, &shared.own) {
+                Ok(applied) => Ok((config, applied, broken)),
+                Err(error) => Err(error.joined(broken)),
+            }
+        })
+    }
+
+    /// Ends flows of rules that are gone, and of clients that are. Each of the two whatever becomes of the other.
+    fn settle(&self, gone: &BTreeSet<Ipv4Addr>) -> Option<Result<Applied, kernel::Error>> {
+        self.kernel(|shared| {
+            let settled = shared.kernel.settle(&shared.own);
+            match (settled, shared.kernel.forget_sources(gone).err()) {
+                (Ok(applied), None) => Ok(applied),
+                (Ok(_), Some(error)) => Err(error),
+                (Err(error), more) => Err(error.joined(more)),
+            }
         })
     }
 
@@ -128,9 +154,9 @@ impl<S: Source> Programme<S> {
         Some(act(shared))
     }
 
-    /// `config` is what is in force of it.
-    fn applied(&mut self, wanted: &Wanted, config: Arc<NodeConfig>, applied: Applied, begun: Instant) {
-        let hash = wanted.config.content_hash();
+    /// The kernel has taken it.
+    fn in_force(&mut self, wanted: &Wanted, runs: Runs, begun: Instant) {
+        let Runs { config, hash, applied, lacks } = &runs;
         tracing::info!(
             rules = config.rules.len(),
             sources = config.sources.len(),
@@ -142,23 +168,54 @@ impl<S: Source> Programme<S> {
             "programmed {}",
             &hash[..12]
         );
-        self.running = Some(Arc::clone(&config));
-        self.report.update(&wanted.statuses, wanted.problems.clone(), Ok(Runs { config, hash, applied }));
-        self.source.outcome(wanted, Ok(()));
-        if self.handle.is_some() {
-            self.ready.set(true);
-        }
+        let outcome = match lacks.clone() {
+            None => Ok(()),
+            Some(message) => {
+                tracing::error!("the configuration is in force, but {}: {message}", goes_on(true));
+                Err(Refused { object: String::new(), message, broken: true, in_force: true })
+            }
+        };
+        self.ready.set(outcome.is_ok() && self.handle.is_some());
+        self.report.in_force(&wanted.statuses, wanted.problems.clone(), runs);
+        self.source.outcome(wanted, outcome);
     }
 
-    fn failed(&mut self, wanted: &Wanted, object: String, message: String) {
-        if wanted.config.content_hash() == self.report.hash() {
-            self.report.broken(message.clone());
-        }
-        let broken = self.report.is_broken();
+    /// It does not take effect: what ran before does, and is put back where it is not whole.
+    async fn refused(&mut self, wanted: &Wanted, object: String, mut message: String) {
+        let stood = self.kernel(|shared| {
+            let mended = shared.kernel.mend().err();
+            match (shared.kernel.put_back(&shared.own), mended) {
+                (Ok(back), None) => Ok(back),
+                (Ok(_), Some(error)) => Err(error),
+                (Err(error), more) => Err(error.joined(more)),
+            }
+        });
+        let broken = match stood {
+            None => return,
+            Some(Ok(back)) => {
+                if back {
+                    tracing::warn!(
+                        "somebody has changed or removed our nftables table: what ran before is in it again"
+                    );
+                }
+                false
+            }
+            Some(Err(error)) => {
+                let error = error.to_string();
+                if !message.contains(&error) {
+                    message = format!("{message}; and {error}");
+                }
+                true
+            }
+        };
         tracing::error!("the configuration could not be put into the kernel; {}: {message}", goes_on(broken));
-        self.report.update(&wanted.statuses, wanted.problems.clone(), Err(message.clone()));
         self.ready.set(false);
-        self.source.outcome(wanted, Err(Refused { object, message, broken }));
+        self.report.refused(&wanted.statuses, wanted.problems.clone(), message.clone(), broken);
+        self.source.outcome(wanted, Err(Refused { object, message, broken, in_force: false }));
+        // Where nothing is known to run, whoever the kernel steers by what it has from the run before is judged by what is wanted.
+        if let (Some(handle), Some(_)) = (&self.handle, &self.running) {
+            handle.expect(None).await;
+        }
     }
 
     /// Looks after what nobody tells of: changes that went unnoticed, and an apply that failed is tried again.

@@ -11,6 +11,7 @@ use callgate_crds::conditions::{ConditionType, Reason};
 use callgate_proto::model::{NodeConfig, ObjectKey};
 use callgate_proto::pb;
 
+use super::external::missing;
 use crate::fast;
 use crate::kernel::{Applied, Options};
 
@@ -35,6 +36,8 @@ pub(super) struct Runs {
     pub(super) hash: String,
     /// What had to be sent for it.
     pub(super) applied: Applied,
+    /// Why it is not whole; `None` when it is.
+    pub(super) lacks: Option<String>,
 }
 
 /// Shared between whoever programmes and whoever asks.
@@ -65,6 +68,8 @@ struct Inner {
     holders: Arc<Holders>,
     /// What the source of configurations counts.
     counts: BTreeMap<&'static str, u64>,
+    /// Whether the host has the external address; `None` before somebody has looked.
+    held: Option<bool>,
 }
 
 impl Report {
@@ -88,16 +93,29 @@ impl Report {
                 applies: 0,
                 holders: Arc::default(),
                 counts: BTreeMap::new(),
+                held: None,
             }),
         }
     }
 
-    /// What this kernel has, and which way GRE takes; sorted by name.
+    /// What this kernel has, which way GRE takes, and whether the host has the external address; sorted by name.
     pub fn features(&self) -> Vec<pb::Feature> {
         let mut features = self.features.clone();
         features.extend(self.fast.get().map(|state| state.feature()));
+        features.extend(self.external_feature());
         features.sort_by(|a, b| a.name.cmp(&b.name));
         features
+    }
+
+    fn external_feature(&self) -> Option<pb::Feature> {
+        let (address, held) = self.external.zip(self.inner.read().unwrap_or_else(PoisonError::into_inner).held)?;
+        let detail = if held { format!("{address} (--external-address)") } else { missing(address) };
+        Some(pb::Feature { name: "external address".to_owned(), available: held, detail })
+    }
+
+    /// Whether the host has the external address; true if that is news.
+    pub(super) fn external_is_held(&self, held: bool) -> bool {
+        self.inner.write().unwrap_or_else(PoisonError::into_inner).held.replace(held) != Some(held)
     }
 
     /// Which running pod of the manifests has which address.
@@ -115,7 +133,7 @@ impl Report {
         *self.inner.write().unwrap_or_else(PoisonError::into_inner).counts.entry(name).or_default() += 1;
     }
 
-    /// What runs is no longer whole; until it is applied anew.
+    /// What runs is no longer whole; until it is found or made so by the next apply.
     pub(crate) fn broken(&self, message: String) {
         let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
         if inner.programmed.value {
@@ -125,7 +143,7 @@ impl Report {
     }
 
     /// Whether what runs is not whole: something that it needs has gone, and could not be put back.
-    pub(super) fn is_broken(&self) -> bool {
+    pub(crate) fn is_broken(&self) -> bool {
         self.inner.read().unwrap_or_else(PoisonError::into_inner).broken
     }
 
@@ -155,55 +173,21 @@ impl Report {
         self.inner.write().unwrap_or_else(PoisonError::into_inner).programmed.value = true;
     }
 
-    /// A new state of things, all of it at once: whoever counts applies must never see one with the objects of the apply
-    /// before. `result` is what runs now, or why the kernel refused it.
-    pub(super) fn update(&self, statuses: &Statuses, problems: Vec<Problem>, result: Result<Runs, String>) {
+    /// The kernel has taken a configuration. A new state of things, all of it at once: whoever counts applies must never see one with
+    /// the objects of the apply before.
+    pub(super) fn in_force(&self, statuses: &Statuses, problems: Vec<Problem>, runs: Runs) {
         let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
-        let (value, message) = match &result {
-            Ok(_) => (true, String::new()),
-            Err(message) => (false, message.clone()),
-        };
-        if inner.programmed.value != value {
-            inner.programmed.since = now();
-        }
-        inner.programmed = Programmed { value, message, ..inner.programmed.clone() };
-        if let Ok(Runs { config, hash, applied }) = result {
-            (inner.config, inner.hash, inner.applied, inner.broken) = (config, hash, applied, false);
-            inner.applies += 1;
-        }
-        inner.problems = problems;
-        let failure = (!value).then(|| format!("{}; {}", inner.programmed.message, goes_on(inner.broken)));
-        let mut since = BTreeMap::new();
-        inner.objects = statuses
-            .iter()
-            .map(|(object, status)| {
-                let mut conditions: Vec<(Reason, String)> =
-                    status.conditions.iter().map(|c| (c.reason, c.message.clone())).collect();
-                conditions.push(programmed(status, failure.as_deref()));
-                let conditions = conditions.into_iter().map(|(reason, message)| {
-                    let at = (object.clone(), reason.condition());
-                    let before = inner.since.get(&at).filter(|(held, _)| *held == reason.holds());
-                    let time = before.map_or_else(now, |(_, time)| *time);
-                    since.insert(at, (reason.holds(), time));
-                    pb::Condition {
-                        r#type: reason.condition().name().to_owned(),
-                        status: reason.status().to_owned(),
-                        reason: reason.name().to_owned(),
-                        message,
-                        observed_generation: status.observed_generation,
-                        last_transition_unix_ms: time,
-                    }
-                });
-                pb::ObjectStatus {
-                    kind: object.kind.name().to_owned(),
-                    namespace: object.key.namespace.clone(),
-                    name: object.key.name.clone(),
-                    conditions: conditions.collect(),
-                    counters: vec![pb::Counter { name: "clients".into(), value: u64::from(status.clients) }],
-                }
-            })
-            .collect();
-        inner.since = since;
+        let Runs { config, hash, applied, lacks } = runs;
+        (inner.config, inner.hash, inner.applied, inner.broken) = (config, hash, applied, lacks.is_some());
+        inner.applies += 1;
+        inner.update(statuses, problems, lacks);
+    }
+
+    /// The kernel has refused a configuration; `broken`: what runs is not whole either.
+    pub(super) fn refused(&self, statuses: &Statuses, problems: Vec<Problem>, message: String, broken: bool) {
+        let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
+        inner.broken = broken;
+        inner.update(statuses, problems, Some(message));
     }
 
     /// Whether the last configuration is in force.
@@ -262,6 +246,50 @@ impl Report {
             path: self.fast.path(),
             ..pb::StatusReply::default()
         }
+    }
+}
+
+impl Inner {
+    /// Everything that is told of objects, after what became of a configuration.
+    fn update(&mut self, statuses: &Statuses, problems: Vec<Problem>, failure: Option<String>) {
+        if self.programmed.value != failure.is_none() {
+            self.programmed.since = now();
+        }
+        self.programmed.value = failure.is_none();
+        self.programmed.message = failure.clone().unwrap_or_default();
+        self.problems = problems;
+        let failure = failure.map(|message| format!("{message}; {}", goes_on(self.broken)));
+        let mut since = BTreeMap::new();
+        self.objects = statuses
+            .iter()
+            .map(|(object, status)| {
+                let mut conditions: Vec<(Reason, String)> =
+                    status.conditions.iter().map(|c| (c.reason, c.message.clone())).collect();
+                conditions.push(programmed(status, failure.as_deref()));
+                let conditions = conditions.into_iter().map(|(reason, message)| {
+                    let at = (object.clone(), reason.condition());
+                    let before = self.since.get(&at).filter(|(held, _)| *held == reason.holds());
+                    let time = before.map_or_else(now, |(_, time)| *time);
+                    since.insert(at, (reason.holds(), time));
+                    pb::Condition {
+                        r#type: reason.condition().name().to_owned(),
+                        status: reason.status().to_owned(),
+                        reason: reason.name().to_owned(),
+                        message,
+                        observed_generation: status.observed_generation,
+                        last_transition_unix_ms: time,
+                    }
+                });
+                pb::ObjectStatus {
+                    kind: object.kind.name().to_owned(),
+                    namespace: object.key.namespace.clone(),
+                    name: object.key.name.clone(),
+                    conditions: conditions.collect(),
+                    counters: vec![pb::Counter { name: "clients".into(), value: u64::from(status.clients) }],
+                }
+            })
+            .collect();
+        self.since = since;
     }
 }
 

@@ -49,17 +49,19 @@ pub(crate) trait Source {
     /// When it cannot be written; then nothing takes effect.
     fn before(&mut self, wanted: &Wanted) -> io::Result<()>;
 
-    /// What became of it: in force, or refused with the object at fault (empty where it is not known) and the reason.
+    /// What became of it: in force and whole, or not, with the object at fault (empty where it is not known) and the reason.
     fn outcome(&mut self, wanted: &Wanted, result: Result<(), Refused>);
 }
 
-/// Why a configuration is not in force.
+/// Why a configuration is not in force, or not whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Refused {
     /// `Kind namespace/name`; empty where it is not known.
     pub(crate) object: String,
     /// For people, with the remedy.
     pub(crate) message: String,
-    /// What ran before is not whole either.
+    /// What runs is not whole.
     pub(crate) broken: bool,
+    /// It is in force all the same: what went wrong came behind.
+    pub(crate) in_force: bool,
 }

@@ -65,7 +65,7 @@ pub(crate) struct Mode {
     /// What the journal has to hear of beside the core's.
     pub(super) changes: Vec<Change>,
     events: Vec<Event>,
-    /// The configuration has a PptpAlg that may use it.
+    /// The configuration has a PptpAlg that may use it, or one that may come into force has.
     wanted: bool,
     pub(super) counters: Counters,
     unheard: Seldom,
@@ -155,8 +155,8 @@ impl Mode {
         if with.engine.knows(flow) {
             return None;
         }
-        let (policy, external) = policy::decide(&with.gate.config, flow)?;
-        let apart = match policy::control_connection(&with.gate.config, &policy) {
+        let (policy, external, config) = with.gate.decide(flow)?;
+        let apart = match policy::control_connection(config, &policy) {
             ControlConnection::Shared => false,
             ControlConnection::Auto => true,
             ControlConnection::PerClient => return None,
@@ -332,9 +332,21 @@ impl Mode {
         self.ends.renew(&mut |old| policy::renew(config, old).filter(|new| new.alg == old.alg));
         self.core.set_policies(&mut |old| policy::renew(config, old), with.engine, with.now);
         if config.rules.is_empty() {
-            // Nobody can ever use the connections to servers again: an end of the gateway, or of its configuration.
+            // Nobody can ever use the connections to servers again.
             self.core.shut_down(with.engine, with.now);
         }
+    }
+
+    /// The gateway is being stopped: all are told.
+    pub(crate) fn shut_down(&mut self, with: &mut With<'_>) {
+        self.wanted = false;
+        self.ends.renew(&mut |_| None);
+        self.core.shut_down(with.engine, with.now);
+    }
+
+    /// This one may come into force now.
+    pub(crate) fn expect(&mut self, config: &NodeConfig) {
+        self.wanted |= crate::nft::shared(config);
     }
 
     /// Clients that are gone: their connections are reset, their calls cleared at their servers.

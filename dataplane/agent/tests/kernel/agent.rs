@@ -55,16 +55,17 @@ impl Place {
     }
 
     pub(crate) fn start(&self) -> Agent {
-        self.start_with(ALL)
+        self.start_with(ALL, &[])
     }
 
-    fn start_with(&self, capabilities: &str) -> Agent {
+    fn start_with(&self, capabilities: &str, flags: &[&str]) -> Agent {
         let mut command = Command::new("unshare");
         command.env("CAPABILITIES", capabilities);
         command.args(["--mount", "sh", "-c", CONFINED, "sh", env!("CARGO_BIN_EXE_callgate-dataplane"), "agent"]);
         command.args(["--operator", &format!("127.0.0.1:{}", self.port), "--server-name", fake::NAME]);
         command.args(["--ca-file", &self.path("ca.pem"), "--token-file", &self.path("token"), "--node-name", "node-a"]);
         command.args(["--state-dir", &self.path("state"), "--api", &self.path("api.sock"), "--health-address", HEALTH]);
+        command.args(flags);
         Agent(command.stderr(Stdio::inherit()).spawn().unwrap())
     }
 
@@ -75,14 +76,15 @@ impl Place {
         (stream, hello)
     }
 
-    /// Puts the host back; what it says if it does not.
-    pub(crate) fn cleanup(&self) -> Result<(), String> {
+    /// Puts the host back; what it warns of, or why it does not.
+    pub(crate) fn cleanup(&self) -> Result<String, String> {
         let output = Command::new(env!("CARGO_BIN_EXE_callgate-dataplane"))
             .args(["cleanup", "--state-dir", &self.path("state"), "--api", &self.path("api.sock")])
-            .env("RUST_LOG", "off")
+            .env("RUST_LOG", "warn")
             .output()
             .unwrap();
-        output.status.success().then_some(()).ok_or_else(|| String::from_utf8_lossy(&output.stderr).into_owned())
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        if output.status.success() { Ok(said) } else { Err(said) }
     }
 }
 
@@ -180,7 +182,7 @@ fn does_its_work(capabilities: &str, missing: &[pb::Feature]) {
     let _servers = Servers::start(lab.server.clone(), &[80], &[]);
     here(async {
         let mut place = Place::new().await;
-        let mut agent = place.start_with(capabilities);
+        let mut agent = place.start_with(capabilities, &[]);
         let (mut stream, hello) = place.attached().await;
         assert_eq!((hello.node.as_str(), hello.config_hash.as_str()), ("node-a", ""));
         let lacks: Vec<_> = hello.features.into_iter().filter(|feature| !feature.available).collect();
@@ -193,7 +195,7 @@ fn does_its_work(capabilities: &str, missing: &[pb::Feature]) {
         let told = sh("timeout 1 ip monitor link rule route || true");
         assert!(!told.contains("callgate") && !told.contains("7411"), "{told}");
         agent.end(Signal::SIGTERM);
-        place.cleanup().unwrap();
+        assert_eq!(place.cleanup().unwrap(), "", "there is nothing to warn of");
         assert!(!place.dir.path().join("state").exists());
     });
     assert_eq!(surface(), before);
@@ -331,6 +333,42 @@ fn what_runs_and_cannot_be_kept_whole_is_refused_until_it_is_whole_again() {
 }
 
 #[test]
+fn an_external_address_that_the_host_does_not_have_is_told_of_until_it_has_it() {
+    if !root() {
+        return;
+    }
+    let _lab = Lab::new();
+    sh("sysctl -qw net.ipv4.ip_forward=1");
+    here(async {
+        let mut place = Place::new().await;
+        let mut agent = place.start_with(ALL, &["--external-address", "203.0.113.9"]);
+        let (stream, hello) = place.attached().await;
+        let told = |hello: pb::Hello| {
+            let feature = hello.features.into_iter().find(|feature| feature.name == "external address").unwrap();
+            (feature.available, feature.detail)
+        };
+        let (available, detail) = told(hello);
+        assert!(
+            !available && detail.starts_with("--external-address 203.0.113.9 is no address of this host"),
+            "{detail}"
+        );
+        sh("ip addr add 203.0.113.9/32 dev lo");
+        // The agent hears of it a moment later, and says so when it attaches the next time.
+        let mut stream = Some(stream);
+        loop {
+            drop(stream.take());
+            let (next, hello) = place.attached().await;
+            if told(hello) == (true, "203.0.113.9 (--external-address)".into()) {
+                break;
+            }
+            stream = Some(next);
+        }
+        agent.end(Signal::SIGTERM);
+        place.cleanup().unwrap();
+    });
+}
+
+#[test]
 fn a_host_without_an_agent_needs_no_cleaning_and_a_running_agent_is_not_pulled_away() {
     if !root() {
         return;
@@ -341,8 +379,11 @@ fn a_host_without_an_agent_needs_no_cleaning_and_a_running_agent_is_not_pulled_a
     here(async {
         let mut place = Place::new().await;
         // Twice: the second finds what the first left, which is nothing.
-        place.cleanup().unwrap();
-        place.cleanup().unwrap();
+        for _ in 0..2 {
+            let warned = place.cleanup().unwrap();
+            let missing = format!("--state-dir {} says of no agent that ran on this host", place.path("state"));
+            assert!(warned.contains(&missing) && warned.contains("net.ipv4.ip_forward"), "{warned}");
+        }
         assert_eq!(surface(), before);
         let mut agent = place.start();
         let (mut stream, _) = place.attached().await;

@@ -7,7 +7,7 @@ use callgate_proto::model::{Action, NodeConfig, Service};
 
 use super::configs::{ANYWHERE, Config, POD_A, POD_B, pptp, tcp as tcp_to, udp as udp_to};
 use super::lab::{Lab, root, sh};
-use super::probes::{Capture, NODE, Seen, raw, send_ip, tcp};
+use super::probes::{Capture, Connection, NODE, POD, Seen, Servers, raw, send_ip, tcp};
 use super::steering::{Inside, PPTP_GRE, config, segment};
 
 const OWN: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
@@ -76,6 +76,76 @@ fn the_kernel_resets_no_control_connection_whatever_becomes_of_its_rule_nor_afte
         assert_ne!(said_to_the_server(&lab), "", "{edit}, and nothing lives any more");
         kernel.stop().unwrap();
     }
+}
+
+#[test]
+fn a_control_connection_keeps_its_way_after_conntrack_forgets_whatever_has_become_of_its_rule() {
+    if !root() {
+        return;
+    }
+    for (edit, edited) in edits() {
+        let lab = Lab::new();
+        sh("nft add table ip cni && nft 'add chain ip cni post { type nat hook postrouting priority 100; }' && \
+            nft 'add rule ip cni post oifname cg-out masquerade'");
+        let mut kernel = lab.start();
+        kernel.apply(&config(), &[OWN]).unwrap();
+        kernel.set_own_addresses(&[OWN], &one()).unwrap();
+        kernel.apply(&edited, &[OWN]).unwrap();
+        let mut inside = Inside::open();
+        // With and without loose pick-up, the second even without any connection; then by what conntrack knows again.
+        for loose in [0, 1] {
+            sh(&format!("sysctl -qw net.netfilter.nf_conntrack_tcp_loose={loose} && conntrack -F 2>/dev/null"));
+            let said = segment(A, SERVER, 40_000, 1723, 0x18);
+            for _ in 0..2 {
+                send_ip(&lab.a, SERVER, 6, &said);
+                let came = inside.next();
+                assert_eq!((came.ends(), came.payload()), ((A, SERVER, 6), &said[..]), "{edit}, loose {loose}");
+            }
+        }
+        kernel.stop().unwrap();
+    }
+}
+
+#[test]
+fn what_a_client_of_a_live_connection_opens_beside_it_is_judged_by_the_rules() {
+    if !root() {
+        return;
+    }
+    let lab = Lab::new();
+    let _servers = Servers::start(lab.server.clone(), &[1723], &[]);
+    let mut kernel = lab.start();
+    kernel.apply(&config(), &[OWN]).unwrap();
+    kernel.set_own_addresses(&[OWN], &one()).unwrap();
+    let direct = Config::new().rule("tills", Action::Nat, &[POD_A], ANYWHERE, &[tcp_to("pptp-ctl", "1723")]).build();
+    for (rules, seen) in [(direct, NODE), (Config::new().build(), POD)] {
+        kernel.apply(&rules, &[OWN]).unwrap();
+        let mut other = Connection::open(&lab.a, "192.0.2.10:1723", None).unwrap_or_else(|seen| panic!("{seen:?}"));
+        assert_eq!((other.still(), other.still()), (seen, seen));
+    }
+    kernel.stop().unwrap();
+}
+
+#[test]
+fn what_a_client_answers_to_the_goodbye_of_the_alg_arrives_before_its_flows_are_deleted_too() {
+    if !root() {
+        return;
+    }
+    let lab = Lab::new();
+    let mut kernel = lab.start();
+    kernel.apply(&config(), &[OWN]).unwrap();
+    kernel.set_own_addresses(&[OWN], &one()).unwrap();
+    let mut inside = Inside::open();
+    let said = segment(A, SERVER, 40_000, 1723, 0x18);
+    let mut steered = |when| {
+        send_ip(&lab.a, SERVER, 6, &said);
+        assert_eq!(inside.next().ends(), (A, SERVER, 6), "{when}");
+    };
+    steered("by its rule");
+    kernel.commit(&Config::new().build(), &[OWN]).unwrap();
+    steered("its rule has gone, and its flow has not");
+    kernel.settle(&[OWN]).unwrap();
+    steered("its flow has gone too");
+    kernel.stop().unwrap();
 }
 
 #[test]

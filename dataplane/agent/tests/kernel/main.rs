@@ -28,6 +28,7 @@ mod namespace;
 mod ordinary;
 mod probes;
 mod random;
+mod refusals;
 mod rings;
 mod rollout;
 mod routes;

@@ -106,6 +106,36 @@ fn an_alg_that_has_nothing_left_before_its_last_rule_goes_costs_nothing_from_tha
 }
 
 #[test]
+fn an_edit_that_takes_the_alg_from_a_rule_takes_its_way_from_the_node_once_the_last_connection_is_over() {
+    if !root() {
+        return;
+    }
+    let lab = Lab::new();
+    let _servers = Servers::start(lab.server.clone(), &[80], &[]);
+    let mut with_alg = with_pptp();
+    with_alg.algs.iter_mut().for_each(|alg| alg.control_connection = ControlConnection::Shared);
+    let mut without_alg = with_alg.clone();
+    without_alg.services.iter_mut().for_each(|service| service.alg = None);
+    let mut kernel = lab.start();
+    kernel.apply(&with_alg, &[]).unwrap();
+    let mut flow = Connection::open(&lab.a, "192.0.2.10:80", None).unwrap();
+    assert_eq!(flow.still(), NODE);
+    kernel.set_own_addresses(&[OWN], &Peers::default()).unwrap();
+    without_alg.algs.clear();
+    kernel.apply(&without_alg, &[OWN]).unwrap();
+    assert_ne!(passed_by_every_packet(), without());
+    kernel.set_own_addresses(&[], &Peers::default()).unwrap();
+    assert_eq!((passed_by_every_packet(), flow.still()), (without(), NODE));
+    assert_eq!(sh("ip route show table 7412 2>/dev/null || true"), "");
+    drop(kernel);
+    // The next one finds nothing to keep it for.
+    let mut kernel = lab.start();
+    kernel.apply(&without_alg, &[]).unwrap();
+    assert_eq!((passed_by_every_packet(), flow.still()), (without(), NODE));
+    kernel.stop().unwrap();
+}
+
+#[test]
 fn what_a_pod_says_on_a_connection_that_the_alg_began_is_forgotten_with_the_algs_way() {
     if !root() {
         return;

@@ -2,11 +2,13 @@
 
 use std::time::Instant;
 
+use callgate_proto::pb::agent_message::Kind as Ours;
 use nix::sys::signal::Signal;
 
 use super::agent::{Place, acknowledged, config, here, snapshot, snapshot_of, until};
 use super::lab::{Lab, Namespace, index, root, sh, without_ipv6};
 use super::probes::{NODE, POD, Servers, tcp as ask};
+use super::refusals::{of_node, too_many};
 
 const SERVER: &str = "192.0.2.10:80";
 
@@ -114,4 +116,35 @@ fn whoever_gets_the_address_of_a_pod_with_a_routed_link_inherits_nothing_before_
 #[test]
 fn whoever_gets_the_address_of_a_pod_on_a_bridge_inherits_nothing_before_the_operator_names_it() {
     an_heir_gets_nothing(Plan::Bridged);
+}
+
+#[test]
+fn a_pod_that_has_gone_does_not_come_back_into_force_with_the_table_while_a_snapshot_is_refused() {
+    if !root() {
+        return;
+    }
+    let _lab = Plan::Routed.lab();
+    here(async {
+        let mut place = Place::new().await;
+        let mut agent = place.start();
+        let (mut stream, _) = place.attached().await;
+        let _pod = Plan::Routed.pod("cg-p1");
+        stream.tell(snapshot(&config(), "u1")).await;
+        acknowledged(&mut stream, &config()).await;
+        known(&place, "cg-p1");
+        let refused = of_node(too_many());
+        stream.tell(snapshot(&refused, "u1")).await;
+        let Some(Ours::Outcome(told)) = stream.next_but_reports().await else { panic!("no outcome") };
+        assert_eq!((told.hash, told.failure.map(|failure| failure.broken)), (refused.content_hash(), Some(false)));
+        sh("ip link del cg-p1");
+        until("the pod that has gone has no rule", || !in_force());
+        let table = || sh("nft list tables").contains("ip callgate");
+        for _ in 0..2 {
+            sh("nft flush ruleset");
+            until("the table is back", table);
+            assert!(!in_force());
+        }
+        agent.end(Signal::SIGTERM);
+        place.cleanup().unwrap();
+    });
 }

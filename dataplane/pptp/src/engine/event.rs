@@ -77,6 +77,8 @@ pub enum CloseReason {
     Unresponsive(Side),
     /// The rule, service or ALG that allowed it is gone.
     RuleRemoved,
+    /// The gateway is being stopped.
+    Shutdown,
     /// The client is gone; its address may be somebody else's now.
     ClientGone,
     /// A new SYN with the same addresses and ports.
@@ -246,6 +248,7 @@ impl CloseReason {
             | Self::Reset(_)
             | Self::NotEstablished
             | Self::Unused
+            | Self::Shutdown
             | Self::ClientGone
             | Self::Replaced => Severity::Info,
             Self::FirstMessageTimeout
@@ -322,6 +325,7 @@ impl fmt::Display for CloseReason {
             Self::HalfClosed => f.write_str("one side closed, the other never did"),
             Self::Unresponsive(by) => write!(f, "the {} acknowledges nothing any more", side(*by)),
             Self::RuleRemoved => f.write_str("the rule that allowed it is gone"),
+            Self::Shutdown => f.write_str("the gateway is being stopped"),
             Self::ClientGone => f.write_str("the client is gone; its address may be somebody else's now"),
             Self::Replaced => f.write_str("replaced by a new connection from the same port"),
         }

@@ -147,6 +147,14 @@ impl Engine {
         self.policies.forget_unused();
     }
 
+    /// The gateway is being stopped: every connection ends, and both sides are told.
+    pub fn shut_down(&mut self, now: Now) {
+        let live: Vec<u32> = self.connections.iter().map(|(index, _)| index).collect();
+        for index in live {
+            self.shut(index, super::event::CloseReason::Shutdown, now);
+        }
+    }
+
     fn replace_policy(&mut self, index: u32, new: Policy) {
         let start = self.commands.len();
         let new = self.policies.intern(new);

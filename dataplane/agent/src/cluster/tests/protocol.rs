@@ -59,7 +59,8 @@ async fn a_snapshot_the_kernel_refuses_is_told_with_object_and_reason_and_is_not
     lab.carry_out(Ok(())).await;
     stream.next_but_reports().await;
     stream.tell(Theirs::Snapshot(bad.message())).await;
-    let refused = Refused { object: "Service pos/web".into(), message: "no such module".into(), broken: false };
+    let refused =
+        Refused { object: "Service pos/web".into(), message: "no such module".into(), broken: false, in_force: false };
     let wanted = lab.carry_out(Err(refused)).await;
     assert_eq!(wanted.gone.into_iter().collect::<Vec<_>>(), [std::net::Ipv4Addr::new(10, 1, 0, 2)]);
     let failure = pb::Failure {
