@@ -300,7 +300,7 @@ impl Core {
         for (external, server) in ends {
             // A server that cannot be asked about now is asked about at the next change, and by its next connection.
             if let Ok(Some(way)) = self.gate.outlets.way(server)
-                && let Err(error) = self.gate.outlets.ready(external, way.ifindex)
+                && let Err(error) = self.gate.outlets.ready(external, &way.links)
             {
                 tracing::error!(%server, %external, "cannot get ready for a live connection: {error}");
             }
@@ -323,6 +323,7 @@ impl Core {
             // Only to be early: the real connection asks again.
             let _ = self.gate.open_way(server, external);
         }
+        self.beside.foresee(&config);
         self.engine.set_policies(&mut |old| policy::renew(&config, old), now);
         self.shared.configure(&config, &mut With { engine: &mut self.engine, gate: &mut self.gate, now });
     }

@@ -39,7 +39,14 @@ impl Node for Host {
     fn way(&mut self, server: Ipv4Addr) -> io::Result<Option<Way>> {
         // Nothing is asked that waits for who changes links: a program is put on one for 10 ms and more.
         let hop = self.routes.hop_to(server, self.mark).map_err(io::Error::other)?;
-        Ok(hop.map(|hop| Way { source: self.external.unwrap_or(hop.source), ifindex: hop.ifindex }))
+        let Some(hop) = hop else { return Ok(None) };
+        let mut links = vec![hop.ifindex];
+        for link in self.routes.next_hops_to(server, self.mark).map_err(io::Error::other)? {
+            if !links.contains(&link) {
+                links.push(link);
+            }
+        }
+        Ok(Some(Way { source: self.external.unwrap_or(hop.source), links }))
     }
 
     fn claim(&mut self, addresses: &[Ipv4Addr], peers: &Peers) -> io::Result<()> {

@@ -4,7 +4,9 @@ use std::net::Ipv4Addr;
 
 use nix::errno::Errno;
 
-use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteMetric, RouteType, RouteVia};
+use rtnetlink::packet_route::route::{
+    RouteAddress, RouteAttribute, RouteFlags, RouteMessage, RouteMetric, RouteType, RouteVia,
+};
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage as Message};
 
 use super::rt::Rt;
@@ -87,6 +89,21 @@ impl Routes {
         &self.0
     }
 
+    /// Links of all next hops of the route to `destination`, where it has several (RTA_MULTIPATH); else none.
+    ///
+    /// # Errors
+    /// When the kernel does not tell.
+    pub fn next_hops_to(&self, destination: Ipv4Addr, mark: u32) -> Result<Vec<u32>, Error> {
+        // Without this flag the kernel says which one a packet would take.
+        let route = ask(&self.0, destination, mark, RouteFlags::FibMatch)?;
+        let attributes = route.into_iter().flat_map(|route| route.attributes);
+        let hops = attributes.filter_map(|attribute| match attribute {
+            RouteAttribute::MultiPath(hops) => Some(hops),
+            _ => None,
+        });
+        Ok(hops.flatten().map(|hop| hop.interface_index).collect())
+    }
+
     /// As `route_to`, without looking at the link.
     pub(crate) fn hop_to(&self, destination: Ipv4Addr, mark: u32) -> Result<Option<Hop>, Error> {
         let Some(route) = unicast(&self.0, destination, mark)? else { return Ok(None) };
@@ -118,9 +135,14 @@ impl Routes {
 
 /// The route of a packet with this mark (0: none); `None` where there is none, or where it does not lead to another host.
 pub(super) fn unicast(rt: &Rt, destination: Ipv4Addr, mark: u32) -> Result<Option<RouteMessage>, Error> {
+    ask(rt, destination, mark, RouteFlags::empty())
+}
+
+fn ask(rt: &Rt, destination: Ipv4Addr, mark: u32, flags: RouteFlags) -> Result<Option<RouteMessage>, Error> {
     let mut question = RouteMessage::default();
     question.header.address_family = AddressFamily::Inet;
     question.header.destination_prefix_length = 32;
+    question.header.flags = flags;
     let to = RouteAttribute::Destination(RouteAddress::Inet(destination));
     question.attributes = vec![to, RouteAttribute::Mark(mark)];
     let answers = match rt.request(&Message::GetRoute(question), 0) {

@@ -87,7 +87,7 @@ async fn serve<S: Source>(
     if state.discarded() {
         tracing::info!("state of another boot was discarded");
     }
-    let _alone = alone(&options)?;
+    let _alone = alone()?;
     let mut signals = Signals::new()?;
     // What can be wrong with flags is found out before the kernel is touched.
     let source = open(&state)?;
