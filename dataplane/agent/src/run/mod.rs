@@ -19,6 +19,7 @@ mod signals;
 mod source;
 mod takeover;
 mod tenants;
+mod unheard;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -47,6 +48,7 @@ use guests::Guests;
 use programme::Programme;
 use ready::Ready;
 use signals::Signals;
+use unheard::Unheard;
 
 /// Between a change of nftables and the look whether our table is still as it was: whoever changes it may not be done yet, and
 /// a CNI or kube-proxy that changes its own all the time must not keep us busy.
@@ -60,6 +62,9 @@ pub(crate) type SharedKernel = Arc<Mutex<Option<Shared>>>;
 
 /// Between two looks at what nobody tells of: files on network file systems, a kernel that refused and may not any more.
 const LOOK: Duration = Duration::from_secs(5);
+
+/// Between two looks whether answers of servers come by links that nobody reads: all live calls are added up for it.
+const UNHEARD: Duration = Duration::from_secs(60);
 
 /// Runs until SIGTERM or SIGINT. `open` gives the source of configurations once the state directory is ours and before the
 /// kernel is touched: what can be wrong with its flags is found out there. `keep`: at the end everything is left in place for the
@@ -191,6 +196,8 @@ impl Node<'_> {
         let mut tables = Tables::open()?;
         let mut look = tokio::time::interval(LOOK);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let (mut unheard, mut listen) = (Unheard::default(), tokio::time::interval(UNHEARD));
+        listen.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         // When to look earlier: one change of nftables causes many notifications, and changes of links come in crowds.
         let (mut early, mut crowd) = (None, None);
         loop {
@@ -199,6 +206,7 @@ impl Node<'_> {
                 _ = &mut running.ended => bail!("the ALG's thread has ended unasked: its last words are in the log above"),
                 () = programme.source.news() => programme.reload().await,
                 _ = look.tick() => programme.tick().await,
+                _ = listen.tick() => unheard.look(shared, &handle).await,
                 told = tables.next(), if early.is_none() => match told {
                     Ok(()) => early = Some(tokio::time::Instant::now() + TABLE_PAUSE),
                     Err(error) => {
