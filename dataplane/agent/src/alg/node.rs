@@ -77,9 +77,8 @@ mod tests {
     fn a_way_has_the_links_of_all_next_hops_and_the_one_that_is_taken_first() {
         in_a_network_of_its_own(|| {
             for (link, address) in [("cg-u1", "192.0.2.1/24"), ("cg-u2", "198.51.100.1/24")] {
-                sh(&format!(
-                    "ip link add {link} type dummy && ip addr add {address} dev {link} && ip link set {link} up"
-                ));
+                sh(&format!("ip link add {link} type veth peer name {link}p && ip addr add {address} dev {link}"));
+                sh(&format!("ip link set {link} up && ip link set {link}p up"));
             }
             sh("ip route add default nexthop via 192.0.2.10 nexthop via 198.51.100.10");
             let mut host = Host::new(Arc::default(), 0, Some(Ipv4Addr::new(10, 9, 9, 9))).unwrap();
