@@ -38,7 +38,7 @@ pub fn run(args: &Cleanup) -> Result<()> {
     let mut record = kernel_record(&state);
     let known = record.is_some();
     let used = record.as_ref().and_then(|record| record.options.clone()).unwrap_or_else(|| options.clone());
-    let _alone = alone(&used)?;
+    let _alone = alone()?;
     let home = Home::of(&state).unwrap_or_else(|| Home::here(&args.bpf_dir, &used.nft_table));
     if known {
         if let Err(error) = end_all(&used, record, &state, &home.bpf_dir) {

@@ -249,7 +249,7 @@ fn a_second_agent_is_refused_and_the_first_lives_on() {
     let running = surface::of(gw).unwrap();
     let table = [
         (Some(first.0.join("state")), "is in use by another callgate-dataplane"),
-        (None, "another callgate-dataplane runs on this host with --nft-table callgate: stop that one"),
+        (None, "another callgate-dataplane runs in this network namespace: stop that one"),
     ];
     for (state, expected) in table {
         let command = second.command(gw.command(program("callgate-dataplane").unwrap()), state.as_deref());

@@ -3,9 +3,14 @@
 use std::collections::BTreeSet;
 
 use callgate_pptp::{CallPath, CallState, CallView, Engine, Event, Flow, IdPair, Now, Seen};
+use callgate_proto::model::NodeConfig;
 
+use super::policy;
 use crate::clock;
 use crate::fast::{Both, Fast, Passed, Setup, Ways};
+
+/// Servers, and clients, whose links are made ready before their first call: a node has no more than some hundred pods.
+const LIKELY: usize = 512;
 
 /// The fast path of the ALG.
 pub(super) struct Beside {
@@ -26,6 +31,12 @@ impl Beside {
     /// A new list of commands is about to be carried out.
     pub(super) fn begin(&mut self) {
         self.ended.clear();
+    }
+
+    /// Rules are these from now on.
+    pub(super) fn foresee(&mut self, config: &NodeConfig) {
+        let servers = policy::likely_servers(config, LIKELY).into_iter().map(|(server, _)| server);
+        self.fast.foresee(servers.chain(policy::likely_clients(config, LIKELY)).collect());
     }
 
     /// A control connection has begun.

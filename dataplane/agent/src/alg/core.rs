@@ -304,7 +304,7 @@ impl Core {
         for (external, server) in ends {
             // A server that cannot be asked about now is asked about at the next change, and by its next connection.
             if let Ok(Some(way)) = self.gate.outlets.way(server)
-                && let Err(error) = self.gate.outlets.ready(external, way.ifindex)
+                && let Err(error) = self.gate.outlets.ready(external, &way.links)
             {
                 tracing::error!(%server, %external, "cannot get ready for a live connection: {error}");
             }
@@ -342,6 +342,7 @@ impl Core {
         self.gate.config = Arc::clone(&config);
         self.expect(None);
         self.make_ready(&config);
+        self.beside.foresee(&config);
         self.engine.set_policies(&mut |old| policy::renew(&config, old), now);
         self.shared.configure(&config, &mut With { engine: &mut self.engine, gate: &mut self.gate, now });
     }

@@ -56,7 +56,7 @@ impl Gate {
             External::NodeAddress => way.source,
             External::Address(address) => address,
         };
-        self.outlets.ready(external, way.ifindex).map_err(|error| {
+        self.outlets.ready(external, &way.links).map_err(|error| {
             if let Some(held) = self.unready.due(self.now) {
                 tracing::error!(%server, %external, held, "cannot get ready for a connection: {error}");
             }

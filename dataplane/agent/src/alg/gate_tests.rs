@@ -29,7 +29,7 @@ impl Node for Fake {
             return Err(io::Error::other("netlink socket: No buffer space available"));
         }
         let reached = server.octets()[..3] == [203, 0, 113];
-        Ok(reached.then_some(Way { source: Ipv4Addr::new(192, 0, 2, 1), ifindex: 7 }))
+        Ok(reached.then_some(Way { source: Ipv4Addr::new(192, 0, 2, 1), links: vec![7] }))
     }
 
     fn claim(&mut self, addresses: &[Ipv4Addr], _: &Peers) -> io::Result<()> {

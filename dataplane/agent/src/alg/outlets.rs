@@ -1,6 +1,6 @@
 //! The ways out: which external device a server is reached by, a tap on it, and our addresses kept from the kernel's own TCP and GRE.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -18,12 +18,12 @@ const ROUTES: usize = 4096;
 const TAPS: usize = 64;
 
 /// Where packets to a server go.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Way {
     /// The address the kernel would take.
     pub source: Ipv4Addr,
-    /// The device.
-    pub ifindex: u32,
+    /// The devices of the route's next hops: ours take one of them, its answers any.
+    pub links: Vec<u32>,
 }
 
 /// What the outlets need of the node. A seam so that admission can be tested without one.
@@ -42,6 +42,8 @@ pub(crate) struct Outlets {
     node: Box<dyn Node>,
     /// `--interface`: tap these and no others.
     interfaces: Vec<String>,
+    /// Those of them that cannot be read, and why, as people were told.
+    unread: BTreeMap<String, String>,
     filter: Outside,
     taps: Vec<Arc<Tap>>,
     /// What taps that are gone have lost: totals never fall.
@@ -62,6 +64,7 @@ impl Outlets {
         Self {
             node,
             interfaces,
+            unread: BTreeMap::new(),
             filter,
             taps: Vec::new(),
             lost: 0,
@@ -85,15 +88,26 @@ impl Outlets {
             self.renew_filters();
         }
         for name in self.interfaces.clone() {
-            match self.node.index_of(&name) {
-                Some(ifindex) => {
-                    if let Err(e) = self.tap(ifindex) {
-                        tracing::error!(interface = name, "cannot read packets on it: {e}");
-                    }
+            let read = match self.node.index_of(&name) {
+                Some(ifindex) => self.tap(ifindex).map_err(|error| format!("cannot read packets on it: {error}")),
+                None => Err("--interface names a device that does not exist (yet)".to_owned()),
+            };
+            if self.is_news(&name, read.as_ref().err()) {
+                match read {
+                    Ok(()) => tracing::info!(interface = name, "it is read now"),
+                    Err(why) => tracing::warn!(interface = name, "{why}"),
                 }
-                None => tracing::warn!(interface = name, "--interface names a device that does not exist (yet)"),
             }
         }
+    }
+
+    /// Whether people have not heard of it: links change all the time on some hosts, and this may stay as it is.
+    fn is_news(&mut self, name: &str, why: Option<&String>) -> bool {
+        let told = match why {
+            Some(why) => self.unread.insert(name.to_owned(), why.clone()),
+            None => self.unread.remove(name),
+        };
+        told.as_ref() != why
     }
 
     /// Listens for answers of servers on these TCP ports.
@@ -110,25 +124,25 @@ impl Outlets {
     /// When the kernel cannot be asked now. That is not remembered: it says nothing about the route.
     pub(super) fn way(&mut self, server: Ipv4Addr) -> io::Result<Option<Way>> {
         if let Some(way) = self.ways.get(&server) {
-            return Ok(*way);
+            return Ok(way.clone());
         }
         let way = self.node.way(server)?;
         if self.ways.len() >= ROUTES {
             self.ways.clear();
         }
-        self.ways.insert(server, way);
+        self.ways.insert(server, way.clone());
         Ok(way)
     }
 
-    /// Makes sure that answers to `external` coming in by `ifindex` reach the ALG and nothing else answers them.
+    /// Makes sure that answers to `external` coming in by any of `links` reach the ALG and nothing else answers them.
     ///
     /// # Errors
     /// When the kernel refuses; the connection must then not be opened.
-    pub(super) fn ready(&mut self, external: Ipv4Addr, ifindex: u32) -> io::Result<()> {
+    pub(super) fn ready(&mut self, external: Ipv4Addr, links: &[u32]) -> io::Result<()> {
         if !self.is_ours(external) {
             self.claim_also(&BTreeSet::from([external]), &self.peers.clone())?;
         }
-        if self.interfaces.is_empty() { self.tap(ifindex) } else { Ok(()) }
+        if self.interfaces.is_empty() { links.iter().try_for_each(|link| self.tap(*link)) } else { Ok(()) }
     }
 
     /// Claims these addresses beside those claimed before, and of peers these alone.

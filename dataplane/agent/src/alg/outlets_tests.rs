@@ -33,7 +33,7 @@ fn at_rest_no_device_is_read_and_no_address_is_ours_and_the_kernel_hears_of_it_o
         let own = Ipv4Addr::new(192, 0, 2, 1);
         let claims = Claims::default();
         let mut outlets = Outlets::new(Box::new(claims.clone()), Vec::new(), Vec::new());
-        outlets.ready(own, 1).unwrap();
+        outlets.ready(own, &[1]).unwrap();
         claims.0.lock().unwrap().1 = true;
         assert!(outlets.rest().is_err());
         assert_eq!((outlets.taps().len(), outlets.is_ours(own)), (1, true), "as before");
@@ -41,7 +41,7 @@ fn at_rest_no_device_is_read_and_no_address_is_ours_and_the_kernel_hears_of_it_o
         outlets.rest().unwrap();
         outlets.rest().unwrap();
         assert_eq!((outlets.taps().len(), outlets.is_ours(own)), (0, false));
-        outlets.ready(own, 1).unwrap();
+        outlets.ready(own, &[1]).unwrap();
         assert_eq!((outlets.taps().len(), outlets.is_ours(own)), (1, true));
         outlets.rest().unwrap();
         outlets.expect();
@@ -60,7 +60,7 @@ fn servers_of_live_connections_are_claimed_when_they_change_and_stay_claimed_wit
     outlets.claim_also(&BTreeSet::new(), &Peers::default()).unwrap();
     outlets.claim_also(&[own[0]].into(), &server).unwrap();
     outlets.claim_also(&[own[0]].into(), &server).unwrap();
-    outlets.ready(own[1], 7).unwrap();
+    outlets.ready(own[1], &[7]).unwrap();
     outlets.claim_also(&own.into(), &Peers::default()).unwrap();
     outlets.rest().unwrap();
     let heard = std::mem::take(&mut *claims.0.lock().unwrap());
@@ -158,7 +158,7 @@ fn a_device_that_was_away_and_is_back_with_its_number_is_read_again() {
         let own = Ipv4Addr::new(192, 0, 2, 1);
         let mut outlets = Outlets::new(Box::new(Claims::default()), vec!["cg-far".to_owned()], Vec::new());
         outlets.refresh();
-        outlets.ready(own, far).unwrap();
+        outlets.ready(own, &[far]).unwrap();
         let before = Arc::clone(&outlets.taps()[0]);
         outlets.refresh();
         assert!(Arc::ptr_eq(&before, &outlets.taps()[0]), "a tap that reads stays");
@@ -182,15 +182,15 @@ fn what_comes_by_a_device_on_top_of_another_is_read_once_and_below_it_where_only
         let upper = nix::net::if_::if_nametoindex("cg-mac").unwrap();
         let (first, last) = (Ipv4Addr::new(192, 0, 2, 1), Ipv4Addr::new(192, 0, 2, 2));
         let mut outlets = Outlets::new(Box::new(Claims::default()), Vec::new(), Vec::new());
-        outlets.ready(first, lower).unwrap();
-        outlets.ready(last, lower).unwrap();
+        outlets.ready(first, &[lower]).unwrap();
+        outlets.ready(last, &[lower]).unwrap();
         let both = || {
             send(near, &mac("cg-mac"), first);
             send(near, &mac("cg-low"), last);
         };
         both();
         assert_eq!(read(&outlets.taps()[0], 2), [first, last]);
-        outlets.ready(first, upper).unwrap();
+        outlets.ready(first, &[upper]).unwrap();
         both();
         assert_eq!(read(&outlets.taps()[0], 1), [last]);
         assert_eq!(read(&outlets.taps()[1], 1), [first]);
@@ -200,4 +200,27 @@ fn what_comes_by_a_device_on_top_of_another_is_read_once_and_below_it_where_only
         send(near, &mac("cg-low"), last);
         assert_eq!(read(&outlets.taps()[0], 1), [last]);
     });
+}
+
+#[test]
+fn answers_are_read_on_every_link_of_a_route() {
+    in_a_network_of_its_own(|| {
+        let own = Ipv4Addr::new(192, 0, 2, 1);
+        let uplinks = [pair("cg-near", "cg-far"), pair("cg-near2", "cg-far2")];
+        let mut outlets = Outlets::new(Box::new(Claims::default()), Vec::new(), Vec::new());
+        outlets.ready(own, &uplinks.map(|[_, far]| far)).unwrap();
+        for ((at, [near, _]), name) in uplinks.iter().enumerate().zip(["cg-far", "cg-far2"]) {
+            send(*near, &mac(name), own);
+            assert_eq!(read(&outlets.taps()[at], 1), [own]);
+        }
+    });
+}
+
+#[test]
+fn that_a_device_cannot_be_read_is_said_when_it_is_news() {
+    let mut outlets = Outlets::new(Box::new(Claims::default()), Vec::new(), Vec::new());
+    let said = [Some("gone"), Some("gone"), Some("refused"), None, None, Some("refused")];
+    let news = said.map(|why| outlets.is_news("eth1", why.map(str::to_owned).as_ref()));
+    assert_eq!(news, [true, false, true, true, false, true]);
+    assert!(!outlets.is_news("eth2", None), "that it can be is none");
 }

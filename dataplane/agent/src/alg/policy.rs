@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use callgate_compile::explain::{self, Packet};
 use callgate_pptp::{Flow, Policy};
 use callgate_proto::model::{
-    Action, ControlConnection, External, NodeConfig, PortRange, PptpAlg, Rule, Service, Validation,
+    Action, ControlConnection, External, NodeConfig, PortRange, PptpAlg, Rule, Service, Source, Validation,
 };
 use ipnet::Ipv4Net;
 
@@ -112,12 +112,27 @@ pub fn likely_servers(config: &NodeConfig, limit: usize) -> Vec<(Ipv4Addr, Exter
         // Large blocks first: they are the default route's, small ones are single servers.
         let mut blocks = rule.destinations.clone();
         blocks.sort_by_key(Ipv4Net::prefix_len);
-        let likely = blocks.iter().filter_map(|block| block.hosts().nth(usize::from(block.prefix_len() < 31)));
+        let likely = blocks.iter().copied().filter_map(host_of);
         servers.extend(likely.filter(|a| !a.is_loopback() && !a.is_multicast()).take(4).map(|a| (a, rule.external)));
     }
     servers.dedup();
     servers.truncate(limit);
     servers
+}
+
+/// One client for each block of sources whose rules have an ALG, at most `limit`: their links are made ready before their first calls.
+#[must_use]
+pub fn likely_clients(config: &NodeConfig, limit: usize) -> Vec<Ipv4Addr> {
+    let with_alg: Vec<bool> = config.rules.iter().map(|rule| config.alg_services_of(rule).next().is_some()).collect();
+    let has_alg = |rule: &u32| with_alg.get(*rule as usize).copied().unwrap_or(false);
+    let meets =
+        |source: &&Source| config.chains.get(source.chain as usize).is_some_and(|chain| chain.iter().any(has_alg));
+    config.sources.iter().filter(meets).filter_map(|source| host_of(source.net)).take(limit).collect()
+}
+
+/// A host of a block, and not the first one, which is often the router.
+fn host_of(block: Ipv4Net) -> Option<Ipv4Addr> {
+    block.hosts().nth(usize::from(block.prefix_len() < 31))
 }
 
 fn policy(rule: &Rule, service: &Service, alg: &PptpAlg) -> Policy {
@@ -138,7 +153,7 @@ fn policy(rule: &Rule, service: &Service, alg: &PptpAlg) -> Policy {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use callgate_proto::model::{Match, ObjectKey, Source};
+    use callgate_proto::model::{Match, ObjectKey};
 
     use std::collections::BTreeSet;
 
@@ -301,5 +316,18 @@ pub(crate) mod tests {
         ];
         assert_eq!(likely_servers(&config(), 10), expected);
         assert_eq!(likely_servers(&config(), 1), expected[..1]);
+    }
+
+    #[test]
+    fn likely_clients_are_those_whose_rules_have_an_alg() {
+        let mut config = config();
+        let [with, without] = [0, 1].map(|rule| config.alg_services_of(&config.rules[rule]).next().is_some());
+        assert_eq!((with, without), (true, false));
+        config.chains = vec![vec![0, 1], vec![1]];
+        let source = |net: &str, chain| Source { net: net.parse().unwrap(), chain };
+        config.sources = vec![source("10.0.0.2/32", 0), source("10.0.0.3/32", 1), source("10.0.1.0/24", 0)];
+        let expected: [Ipv4Addr; 2] = [[10, 0, 0, 2].into(), [10, 0, 1, 2].into()];
+        assert_eq!(likely_clients(&config, 10), expected);
+        assert_eq!(likely_clients(&config, 1), expected[..1]);
     }
 }

@@ -15,7 +15,7 @@ pub(crate) struct Host(pub(crate) Arc<Mutex<Vec<Peers>>>);
 
 impl Node for Host {
     fn way(&mut self, _: Ipv4Addr) -> io::Result<Option<Way>> {
-        Ok(Some(Way { source: Ipv4Addr::new(192, 0, 2, 1), ifindex: 7 }))
+        Ok(Some(Way { source: Ipv4Addr::new(192, 0, 2, 1), links: vec![7] }))
     }
 
     fn claim(&mut self, _: &[Ipv4Addr], peers: &Peers) -> io::Result<()> {

@@ -1,9 +1,9 @@
-//! Puts the program on links and takes it away, in a thread of its own: with tcx the kernel waits for each until no CPU is in the
-//! link's old list of programs any more (8 to 35 ms, measured), and packets wait for the ALG's thread.
+//! Puts the program on links, takes it away and looks whether it is still there, in a thread of its own: with tcx the kernel waits for
+//! each until no CPU is in the link's old list of programs any more (8 to 35 ms, measured), and packets wait for the ALG's thread.
 //!
 //! ```text
-//!  put(link) ─┬─► wishes, one after the other ─► thread: bpf(2), a name ─► replies ─► answers()
-//!  take(link) ┘
+//!  put, check ────┬─► wishes, one after the other ─► thread: bpf(2), netlink, a name ─► replies ─► answers()
+//!  take, prepare ─┘
 //! ```
 
 use std::collections::BTreeSet;
@@ -17,15 +17,31 @@ use super::pins::Pins;
 use super::program::{self, Attached};
 use crate::netlink::Routes;
 
-/// What became of one link.
-pub(super) type Answer = (u32, Result<Attached, String>);
+/// What is known of a link now.
+pub(super) enum Became {
+    /// It has got the program.
+    Attached(Attached),
+    /// It has not got it, and why.
+    Refused(String),
+    /// It still has it.
+    Held,
+    /// It has it no more.
+    Lost,
+}
+
+/// A link, and what became of it.
+pub(super) type Answer = (u32, Became);
 
 /// What the thread is to do.
 enum Wish {
     /// The program on this link.
     Put(u32),
-    /// What is on this link away, and its name.
+    /// What is on this link away.
     Take(u32, Attached),
+    /// Whether this is on this link.
+    Check(u32, Attached),
+    /// This link ready for a filter.
+    Prepare(u32),
 }
 
 /// What it takes to put the program on a link.
@@ -45,8 +61,10 @@ pub(super) struct Attacher {
     replies: Receiver<Answer>,
     /// Links that are to get the program.
     waiting: BTreeSet<u32>,
-    /// How many links are to lose it.
-    leaving: Arc<AtomicUsize>,
+    /// Links that are looked at.
+    checking: BTreeSet<u32>,
+    /// Wishes without an answer that are not done yet.
+    unanswered: Arc<AtomicUsize>,
     ends: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -61,32 +79,52 @@ impl Attacher {
         let (wishes, wished) = channel();
         let (answers, replies) = channel();
         let ends = Arc::new(AtomicBool::new(false));
-        let leaving = Arc::new(AtomicUsize::new(0));
-        let (end, left) = (Arc::clone(&ends), Arc::clone(&leaving));
+        let unanswered = Arc::new(AtomicUsize::new(0));
+        let (end, left) = (Arc::clone(&ends), Arc::clone(&unanswered));
         let work = move || {
             let Means { program, tcx, pins } = &means;
             while let Ok(wish) = wished.recv()
                 && !end.load(Ordering::Relaxed)
             {
-                match wish {
+                let answer = match wish {
                     Wish::Put(link) => {
-                        let answer = program::attach(program, link, *tcx, pins.as_ref(), &routes);
-                        if answers.send((link, answer)).is_err() {
+                        let put = program::attach(program, link, *tcx, pins.as_ref(), &routes);
+                        Some((link, put.map_or_else(Became::Refused, Became::Attached)))
+                    }
+                    Wish::Check(link, attached) => {
+                        let holds = program::holds(link, &attached, pins.as_ref(), &routes);
+                        Some((link, if holds { Became::Held } else { Became::Lost }))
+                    }
+                    Wish::Take(link, attached) => {
+                        if let Err(error) = program::rest(link, attached, pins.as_ref(), &routes) {
+                            tracing::warn!(link, "the fast path cannot be taken from it: {error}");
+                        }
+                        None
+                    }
+                    Wish::Prepare(link) => {
+                        if let Some(Err(error)) =
+                            pins.as_ref().map(|pins| program::prepare(program, link, pins, &routes))
+                        {
+                            // Its first call asks again, and then people hear why.
+                            tracing::debug!(link, "it cannot be made ready for the fast path: {error}");
+                        }
+                        None
+                    }
+                };
+                match answer {
+                    Some(answer) => {
+                        if answers.send(answer).is_err() {
                             return;
                         }
                     }
-                    Wish::Take(link, attached) => {
-                        if let Err(error) = program::detach(link, attached, pins.as_ref(), &routes) {
-                            tracing::warn!(link, "the fast path cannot be taken from it: {error}");
-                        }
-                        left.fetch_sub(1, Ordering::Release);
-                    }
+                    None => drop(left.fetch_sub(1, Ordering::Release)),
                 }
             }
         };
         let thread = std::thread::Builder::new().name("attach".to_owned()).spawn(work);
         let thread = thread.map_err(|error| format!("starting a thread: {error}"))?;
-        Ok(Self { wishes: Some(wishes), replies, waiting: BTreeSet::new(), leaving, ends, thread: Some(thread) })
+        let (waiting, checking) = (BTreeSet::new(), BTreeSet::new());
+        Ok(Self { wishes: Some(wishes), replies, waiting, checking, unanswered, ends, thread: Some(thread) })
     }
 
     /// The program on this link, by and by.
@@ -98,8 +136,23 @@ impl Attacher {
 
     /// What is on this link away, by and by. Whoever wants the program there again asks for it behind that.
     pub(super) fn take(&self, link: u32, attached: Attached) {
-        self.leaving.fetch_add(1, Ordering::Relaxed);
+        self.unanswered.fetch_add(1, Ordering::Relaxed);
         self.wish(Wish::Take(link, attached));
+    }
+
+    /// Whether this is still on this link.
+    pub(super) fn check(&mut self, link: u32, attached: &Attached) {
+        if let Ok(same) = attached.same()
+            && self.checking.insert(link)
+        {
+            self.wish(Wish::Check(link, same));
+        }
+    }
+
+    /// This link ready for a filter, by and by.
+    pub(super) fn prepare(&self, link: u32) {
+        self.unanswered.fetch_add(1, Ordering::Relaxed);
+        self.wish(Wish::Prepare(link));
     }
 
     fn wish(&self, wish: Wish) {
@@ -109,20 +162,25 @@ impl Attacher {
         }
     }
 
-    /// Whether no link is about to get the program.
+    /// Whether no answer is to come.
     pub(super) fn is_answered(&self) -> bool {
-        self.waiting.is_empty()
+        self.waiting.is_empty() && self.checking.is_empty()
     }
 
     /// Whether there is nothing left to do.
     pub(super) fn is_idle(&self) -> bool {
-        self.is_answered() && self.leaving.load(Ordering::Acquire) == 0
+        self.is_answered() && self.unanswered.load(Ordering::Acquire) == 0
     }
 
     /// What has been done since the last call.
     pub(super) fn answers(&mut self) -> Vec<Answer> {
         let answers: Vec<Answer> = self.replies.try_iter().collect();
-        self.waiting.retain(|link| answers.iter().all(|(answered, _)| answered != link));
+        for (link, became) in &answers {
+            match became {
+                Became::Attached(_) | Became::Refused(_) => self.waiting.remove(link),
+                Became::Held | Became::Lost => self.checking.remove(link),
+            };
+        }
         answers
     }
 }

@@ -4,6 +4,8 @@ use std::mem::{offset_of, size_of};
 use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
+use callgate_pptp::Traffic;
+
 /// Goes up with every change of this file's types: maps of another layout are left behind, and filled anew.
 pub const LAYOUT: u32 = 2;
 
@@ -145,6 +147,13 @@ impl Key {
     /// As the program has them in registers.
     pub(super) fn words(&self) -> (u32, u32, u16) {
         (wire(self.source), wire(self.destination), u16::from_ne_bytes(self.call_id.to_be_bytes()))
+    }
+}
+
+impl Meter {
+    /// As it is counted elsewhere.
+    pub(super) fn traffic(&self) -> Traffic {
+        Traffic { packets: self.packets, bytes: self.bytes, lost: u64::from(self.lost) }
     }
 }
 

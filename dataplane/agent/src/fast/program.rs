@@ -44,6 +44,12 @@ impl Attached {
     pub(super) fn named(hook: Hook) -> Self {
         Self { hook, link: None }
     }
+
+    /// The same once more.
+    pub(super) fn same(&self) -> io::Result<Self> {
+        let link = self.link.as_ref().map(OwnedFd::try_clone).transpose()?;
+        Ok(Self { hook: self.hook, link })
+    }
 }
 
 /// Loads program and map; the map of a previous run, if it has its name.
@@ -120,8 +126,8 @@ fn refused(words: &str) -> String {
 }
 
 impl Program {
-    /// Takes over what a previous run has put on a link: this program in its place, from one packet to the next. False if it is
-    /// on no link any more.
+    /// Takes over what a previous run has put on a link: this program in its place, from one packet to the next. False if there is
+    /// none.
     ///
     /// # Errors
     /// What the kernel says.
@@ -137,9 +143,11 @@ impl Program {
             }
             Hook::Clsact(_) => {
                 let rt = routes.connection();
-                // Somebody may have taken the qdisc away, and with it what was behind it.
-                let put = clsact::prepare(rt, link).and_then(|_| clsact::put(rt, link, PRIORITY, fd.as_raw_fd(), NAME));
-                put.map_err(|error| format!("clsact: {error}"))?;
+                // Without calls it was taken away; and somebody may have removed the qdisc, and with it what was behind it.
+                if !clsact::is_there(rt, link, PRIORITY).unwrap_or(true) {
+                    return Ok(false);
+                }
+                clsact::put(rt, link, PRIORITY, fd.as_raw_fd(), NAME).map_err(|error| format!("clsact: {error}"))?;
             }
         }
         Ok(true)
@@ -163,7 +171,13 @@ impl Program {
     }
 }
 
-/// Puts a program on a link, at tcx if `tcx` and the kernel has that, and gives it a name.
+/// Whether this kernel has tcx (Linux 6.6).
+pub(super) fn has_tcx(program: &OwnedFd) -> bool {
+    // No device has this number. A kernel without tcx does not come to look for it.
+    sys::attach(program, 0).is_err_and(|error| error.raw_os_error() == Some(libc::ENODEV))
+}
+
+/// Puts a program on a link, at tcx if `tcx`, else behind clsact, and gives it a name.
 ///
 /// # Errors
 /// What the kernel says; the link is then as it was.
@@ -174,11 +188,10 @@ pub(super) fn attach(
     pins: Option<&Pins>,
     routes: &Routes,
 ) -> Result<Attached, String> {
-    let held = match tcx.then(|| sys::attach(program, link)) {
-        Some(Ok(held)) => held,
-        Some(Err(error)) if error.raw_os_error() != Some(libc::EINVAL) => return Err(format!("tcx: {error}")),
-        Some(Err(_)) | None => return behind_clsact(program, link, pins, routes).map(Attached::named),
-    };
+    if !tcx {
+        return behind_clsact(program, link, pins, routes).map(Attached::named);
+    }
+    let held = sys::attach(program, link).map_err(|error| format!("tcx: {error}"))?;
     let Some(pins) = pins else { return Ok(Attached { hook: Hook::Tcx, link: Some(held) }) };
     pin(&held, &pins.link(link, Hook::Tcx))?;
     Ok(Attached::named(Hook::Tcx))
@@ -191,17 +204,35 @@ fn behind_clsact(program: &OwnedFd, link: u32, pins: Option<&Pins>, routes: &Rou
         // It would go on without anybody who knows of it.
         return Err("a filter behind clsact outlives the agent, and has no name to be found again by".to_owned());
     };
-    let rt = routes.connection();
-    let words = |error| format!("clsact: {error}");
-    let hook = Hook::Clsact(clsact::prepare(rt, link).map_err(words)?);
-    let path = pins.link(link, hook);
-    let put =
-        pin(program, &path).and_then(|()| clsact::put(rt, link, PRIORITY, program.as_raw_fd(), NAME).map_err(words));
-    if let Err(error) = put {
-        let _ = detach(link, Attached::named(hook), Some(pins), routes);
+    let hook = prepare(program, link, pins, routes)?;
+    let named = match hook {
+        Hook::Clsact(true) => Ok(()),
+        Hook::Clsact(false) | Hook::Tcx => pin(program, &pins.link(link, hook)),
+    };
+    let put = || {
+        clsact::put(routes.connection(), link, PRIORITY, program.as_raw_fd(), NAME)
+            .map_err(|error| format!("clsact: {error}"))
+    };
+    if let Err(error) = named.and_then(|()| put()) {
+        let _ = rest(link, Attached::named(hook), Some(pins), routes);
         return Err(error);
     }
     Ok(hook)
+}
+
+/// Makes the qdisc that a filter needs, where there is none, and gives it its name. The kernel takes the link out of service while a
+/// qdisc comes or goes, and drops what leaves by it (1 to 2 ms, measured): so it comes early, and stays.
+///
+/// # Errors
+/// What the kernel says; the link is then as it was.
+pub(super) fn prepare(program: &OwnedFd, link: u32, pins: &Pins, routes: &Routes) -> Result<Hook, String> {
+    let (rt, name) = (routes.connection(), pins.link(link, Hook::Clsact(true)));
+    let made = clsact::prepare(rt, link).map_err(|error| format!("clsact: {error}"))?;
+    let named = name.exists();
+    if made && !named {
+        pin(program, &name).inspect_err(|_| drop(clsact::remove(rt, link, PRIORITY, true)))?;
+    }
+    Ok(Hook::Clsact(made || named))
 }
 
 /// Gives a tcx link its name; for a filter the program, which only says that the filter is there.
@@ -219,8 +250,26 @@ pub(super) fn detach(link: u32, attached: Attached, pins: Option<&Pins>, routes:
         clsact::remove(routes.connection(), link, PRIORITY, qdisc).map_err(|error| format!("clsact: {error}"))?;
     }
     drop(held);
-    let Some(path) = pins.map(|pins| pins.link(link, hook)) else { return Ok(()) };
-    match std::fs::remove_file(&path) {
+    pins.map_or(Ok(()), |pins| unname(&pins.link(link, hook)))
+}
+
+/// The same, but a qdisc of ours stays, with its name, for the next call.
+///
+/// # Errors
+/// What the kernel says.
+pub(super) fn rest(link: u32, attached: Attached, pins: Option<&Pins>, routes: &Routes) -> Result<(), String> {
+    let (Hook::Clsact(true), Some(pins)) = (attached.hook, pins) else { return detach(link, attached, pins, routes) };
+    let rt = routes.connection();
+    let removed = clsact::remove(rt, link, PRIORITY, false).and_then(|()| clsact::is_prepared(rt, link));
+    // One that somebody has removed, or that went with its link, is not ours when it comes again.
+    match removed.map_err(|error| format!("clsact: {error}"))? {
+        true => Ok(()),
+        false => unname(&pins.link(link, attached.hook)),
+    }
+}
+
+fn unname(path: &Path) -> Result<(), String> {
+    match std::fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(format!("{}: {error}", path.display())),
         _ => Ok(()),
     }

@@ -18,7 +18,7 @@ pub struct State {
     pub off: String,
     /// That is as its owner wants it.
     pub chosen: bool,
-    /// How the program is put on links; `None` before the first.
+    /// How the program is put on links; `None` where there is no fast path.
     pub hook: Option<Hook>,
     /// The links it is on, by name.
     pub links: BTreeSet<String>,
@@ -59,8 +59,8 @@ impl State {
     pub fn path(&self) -> String {
         match (self.off.is_empty(), self.hook) {
             (true, Some(Hook::Clsact(_))) => "eBPF at clsact".to_owned(),
-            (true, Some(Hook::Tcx) | None) => "eBPF at tcx".to_owned(),
-            (false, _) => AF_PACKET.to_owned(),
+            (true, Some(Hook::Tcx)) => "eBPF at tcx".to_owned(),
+            (false, _) | (true, None) => AF_PACKET.to_owned(),
         }
     }
 
@@ -111,7 +111,7 @@ mod tests {
                       2 calls by AF_PACKET: link wg0 has no Ethernet; XDP is not built in";
         assert_eq!(on.feature().detail, detail);
         assert_eq!(
-            (off.path(), on.path(), State::default().path()),
+            (off.path(), on.path(), State { hook: Some(Hook::Tcx), ..State::default() }.path()),
             ("AF_PACKET".into(), "eBPF at clsact".into(), "eBPF at tcx".into())
         );
     }

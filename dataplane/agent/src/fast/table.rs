@@ -54,12 +54,14 @@ pub(super) struct Paths {
     /// Calls that are not placed.
     left: BTreeSet<CallPath>,
     ended: [Traffic; 2],
+    /// What a run before had counted of calls that go on.
+    adopted: [Traffic; 2],
     full: u64,
 }
 
 impl Passed {
     fn add(&mut self, meter: &Meter) {
-        self.traffic += Traffic { packets: meter.packets, bytes: meter.bytes, lost: u64::from(meter.lost) };
+        self.traffic += meter.traffic();
         self.last_seen = self.last_seen.max(meter.last_seen);
         self.last_payload = self.last_payload.max(meter.last_payload);
     }
@@ -79,9 +81,13 @@ impl Paths {
             uses: BTreeMap::new(),
             left: live.clone(),
             ended: [Traffic::default(); 2],
+            adopted: [Traffic::default(); 2],
             full: 0,
         };
         for (path, entries) in adoption.keep {
+            for (adopted, entry) in paths.adopted.iter_mut().zip(&entries) {
+                *adopted += entry.meter.traffic();
+            }
             paths.note_placed(&path, entries.map(|entry| entry.rule));
         }
         paths
@@ -212,6 +218,17 @@ impl Paths {
         self.uses.contains_key(&link)
     }
 
+    /// Whether a call is in the map.
+    pub(super) fn has_any(&self) -> bool {
+        !self.uses.is_empty()
+    }
+
+    /// Calls of which packets come in by this link.
+    pub(super) fn by(&self, link: u32) -> impl Iterator<Item = CallPath> + '_ {
+        let comes_by = move |open: &Open| open.placed.iter().flatten().any(|rule| rule.from_link == link);
+        self.open.iter().filter(move |(_, open)| comes_by(open)).map(|(path, _)| *path)
+    }
+
     pub(super) fn links(&self) -> impl Iterator<Item = u32> + '_ {
         self.uses.keys().copied()
     }
@@ -245,20 +262,21 @@ impl Paths {
         Both { up, down }
     }
 
-    /// Totals since the start, those of live calls since they were placed.
+    /// Totals since the start: also of calls that are older.
     pub(super) fn counters(&self) -> Vec<(&'static str, u64)> {
         let [mut up, mut down] = self.ended;
         for both in self.all_passed().values() {
             up += both.up.traffic;
             down += both.down.traffic;
         }
+        let [before_up, before_down] = self.adopted;
         vec![
             ("fast_calls", (self.open.len() - self.left.len()) as u64),
             ("fast_calls_full", self.full),
-            ("fast_down_bytes", down.bytes),
-            ("fast_down_packets", down.packets),
-            ("fast_up_bytes", up.bytes),
-            ("fast_up_packets", up.packets),
+            ("fast_down_bytes", down.bytes.saturating_sub(before_down.bytes)),
+            ("fast_down_packets", down.packets.saturating_sub(before_down.packets)),
+            ("fast_up_bytes", up.bytes.saturating_sub(before_up.bytes)),
+            ("fast_up_packets", up.packets.saturating_sub(before_up.packets)),
         ]
     }
 }

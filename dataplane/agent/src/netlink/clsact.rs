@@ -27,6 +27,19 @@ pub(crate) fn prepare(rt: &Rt, link: u32) -> Result<bool, Error> {
     }
 }
 
+/// Whether the qdisc is on this link.
+pub(crate) fn is_prepared(rt: &Rt, link: u32) -> Result<bool, Error> {
+    let mut qdisc = TcMessage::with_index(link as i32);
+    qdisc.header.parent = TcHandle::CLSACT;
+    // Where there was one the kernel has another in its place, whose handle is 0.
+    qdisc.header.handle = TcHandle { major: u16::MAX, minor: 0 };
+    match rt.request(&Message::GetQueueDiscipline(qdisc), 0) {
+        Ok(_) => Ok(true),
+        Err(Error::Kernel { errno: Errno::ENODEV | Errno::ENOENT | Errno::EINVAL, .. }) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 /// Puts a program behind the qdisc, or in the place of the one that is there under the same priority: from one packet to the next.
 pub(crate) fn put(rt: &Rt, link: u32, priority: u16, program: i32, name: &str) -> Result<(), Error> {
     let mut filter = filter(link, priority);

@@ -4,7 +4,9 @@ use std::net::Ipv4Addr;
 
 use nix::errno::Errno;
 
-use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteMetric, RouteType, RouteVia};
+use rtnetlink::packet_route::route::{
+    RouteAddress, RouteAttribute, RouteFlags, RouteMessage, RouteMetric, RouteType, RouteVia,
+};
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage as Message};
 
 use super::rt::Rt;
@@ -83,7 +85,7 @@ impl Routes {
     /// # Errors
     /// When the kernel does not tell.
     pub fn ends_here(&self, address: Ipv4Addr) -> Result<bool, Error> {
-        Ok(match ask(&self.0, address, 0)? {
+        Ok(match ask(&self.0, address, 0, RouteFlags::empty())? {
             Answer::Route(route) => route.header.kind == RouteType::Local,
             Answer::Nowhere => true,
             Answer::None => false,
@@ -98,6 +100,23 @@ impl Routes {
     /// The connection, for other requests.
     pub(crate) fn connection(&self) -> &Rt {
         &self.0
+    }
+
+    /// Links of all next hops of the route to `destination`, where it has several (RTA_MULTIPATH); else none.
+    ///
+    /// # Errors
+    /// When the kernel does not tell.
+    pub fn next_hops_to(&self, destination: Ipv4Addr, mark: u32) -> Result<Vec<u32>, Error> {
+        // Without this flag the kernel says which one a packet would take.
+        let attributes = match ask(&self.0, destination, mark, RouteFlags::FibMatch)? {
+            Answer::Route(route) => route.attributes,
+            Answer::Nowhere | Answer::None => Vec::new(),
+        };
+        let hops = attributes.into_iter().filter_map(|attribute| match attribute {
+            RouteAttribute::MultiPath(hops) => Some(hops),
+            _ => None,
+        });
+        Ok(hops.flatten().map(|hop| hop.interface_index).collect())
     }
 
     /// As `route_to`, without looking at the link.
@@ -131,7 +150,7 @@ impl Routes {
 
 /// The route of a packet with this mark (0: none); `None` where there is none, or where it does not lead to another host.
 pub(super) fn unicast(rt: &Rt, destination: Ipv4Addr, mark: u32) -> Result<Option<RouteMessage>, Error> {
-    Ok(match ask(rt, destination, mark)? {
+    Ok(match ask(rt, destination, mark, RouteFlags::empty())? {
         Answer::Route(route) => Some(*route).filter(|route| route.header.kind == RouteType::Unicast),
         Answer::Nowhere | Answer::None => None,
     })
@@ -145,10 +164,11 @@ enum Answer {
     None,
 }
 
-fn ask(rt: &Rt, destination: Ipv4Addr, mark: u32) -> Result<Answer, Error> {
+fn ask(rt: &Rt, destination: Ipv4Addr, mark: u32, flags: RouteFlags) -> Result<Answer, Error> {
     let mut question = RouteMessage::default();
     question.header.address_family = AddressFamily::Inet;
     question.header.destination_prefix_length = 32;
+    question.header.flags = flags;
     let to = RouteAttribute::Destination(RouteAddress::Inet(destination));
     question.attributes = vec![to, RouteAttribute::Mark(mark)];
     let answers = match rt.request(&Message::GetRoute(question), 0) {

@@ -1,4 +1,5 @@
-//! One agent a network namespace: two under the same names would take each other's rules away.
+//! One agent a network namespace: a second one would read the connection marks of the first as its own, and hand out the same external
+//! ports and Call IDs, whatever its names are.
 
 use std::io::ErrorKind;
 use std::os::linux::net::SocketAddrExt;
@@ -6,23 +7,20 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 
 use anyhow::{Context, Result, bail};
 
-use crate::kernel::Options;
+/// Names of abstract sockets belong to the network namespace (unix(7)), and vanish with their socket.
+const NAME: &str = "callgate-dataplane";
 
-/// Holds the place until it is dropped, or the process ends in whatever way: abstract socket names belong to the network
-/// namespace (unix(7)), and vanish with their socket.
+/// Holds the place until it is dropped, or the process ends in whatever way.
 ///
 /// # Errors
 /// If another agent holds it, with what to do.
-pub(crate) fn alone(options: &Options) -> Result<UnixDatagram> {
-    let name = format!("callgate-dataplane/{}", options.nft_table);
-    let address = SocketAddr::from_abstract_name(&name).with_context(|| format!("socket name {name}"))?;
+pub(crate) fn alone() -> Result<UnixDatagram> {
+    let address = SocketAddr::from_abstract_name(NAME).with_context(|| format!("socket name {NAME}"))?;
     match UnixDatagram::bind_addr(&address) {
         Ok(socket) => Ok(socket),
-        Err(error) if error.kind() == ErrorKind::AddrInUse => bail!(
-            "another callgate-dataplane runs on this host with --nft-table {}: stop that one, or give this one a table, links, \
-             marks and a routing table of its own",
-            options.nft_table
-        ),
-        Err(error) => Err(error).with_context(|| format!("taking the abstract socket name {name}")),
+        Err(error) if error.kind() == ErrorKind::AddrInUse => {
+            bail!("another callgate-dataplane runs in this network namespace: stop that one")
+        }
+        Err(error) => Err(error).with_context(|| format!("taking the abstract socket name {NAME}")),
     }
 }

@@ -20,6 +20,7 @@ mod signals;
 mod source;
 mod takeover;
 mod tenants;
+mod unheard;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -49,6 +50,7 @@ use guests::Guests;
 use programme::Programme;
 use ready::Ready;
 use signals::Signals;
+use unheard::Unheard;
 
 /// Between a change of nftables and the look whether our table is still as it was: whoever changes it may not be done yet, and
 /// a CNI or kube-proxy that changes its own all the time must not keep us busy.
@@ -62,6 +64,9 @@ pub(crate) type SharedKernel = Arc<Mutex<Option<Shared>>>;
 
 /// Between two looks at what nobody tells of: files on network file systems, a kernel that refused and may not any more.
 const LOOK: Duration = Duration::from_secs(5);
+
+/// Between two looks whether answers of servers come by links that nobody reads: all live calls are added up for it.
+const UNHEARD: Duration = Duration::from_secs(60);
 
 /// Runs until SIGTERM or SIGINT. `open` gives the source of configurations once the state directory is ours and before the
 /// kernel is touched: what can be wrong with its flags is found out there. `keep`: at the end everything is left in place for the
@@ -89,7 +94,7 @@ async fn serve<S: Source>(
     if state.discarded() {
         tracing::info!("state of another boot was discarded");
     }
-    let _alone = alone(&options)?;
+    let _alone = alone()?;
     let mut signals = Signals::new()?;
     // What can be wrong with flags is found out before the kernel is touched.
     let source = open(&state)?;
@@ -195,6 +200,8 @@ impl Node<'_> {
         let mut tables = Tables::open()?;
         let mut look = tokio::time::interval(LOOK);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let (mut unheard, mut listen) = (Unheard::default(), tokio::time::interval(UNHEARD));
+        listen.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         // When to look earlier: one change of nftables causes many notifications, and changes of links come in crowds.
         let (mut early, mut crowd) = (None, None);
         loop {
@@ -203,6 +210,7 @@ impl Node<'_> {
                 _ = &mut running.ended => bail!("the ALG's thread has ended unasked: its last words are in the log above"),
                 () = programme.source.news() => programme.reload().await,
                 _ = look.tick() => programme.tick().await,
+                _ = listen.tick() => unheard.look(shared, &handle).await,
                 told = tables.next(), if early.is_none() => match told {
                     Ok(()) => early = Some(tokio::time::Instant::now() + TABLE_PAUSE),
                     Err(error) => {

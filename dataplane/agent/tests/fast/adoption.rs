@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use callgate_agent::fast::{Hook, LAYOUT, Mode, Pins, Setup, remove};
+use callgate_agent::fast::{Fast, Hook, LAYOUT, Mode, Pins, Setup, remove};
 use callgate_pptp::CallPath;
 use nix::mount::{MsFlags, mount};
 
-use super::lab::{Lab, Sender, call, opened, root, sh};
+use super::lab::{Lab, NOW, Sender, call, opened, root, sh};
 use super::packets::Gre;
 
 const MODES: [Mode; 2] = [Mode::Auto, Mode::Clsact];
@@ -38,13 +38,13 @@ fn comes_to_the_alg(lab: &Lab, packet: &[u8]) {
 }
 
 /// GRE of these calls from the client in turn, numbered, until it is told to end; how many were sent.
-struct Flood {
+pub(crate) struct Flood {
     end: Arc<AtomicBool>,
     thread: std::thread::JoinHandle<u64>,
 }
 
 impl Flood {
-    fn start(sender: Sender, paths: Vec<CallPath>) -> Self {
+    pub(crate) fn start(sender: Sender, paths: Vec<CallPath>) -> Self {
         let end = Arc::new(AtomicBool::new(false));
         let until = Arc::clone(&end);
         let thread = std::thread::spawn(move || {
@@ -62,7 +62,7 @@ impl Flood {
         Self { end, thread }
     }
 
-    fn stop(self) -> u64 {
+    pub(crate) fn stop(self) -> u64 {
         self.end.store(true, Ordering::Relaxed);
         self.thread.join().unwrap()
     }
@@ -82,11 +82,26 @@ fn packets_flow_while_nobody_is_there_and_the_next_run_adopts_calls_and_counts()
         passes(&lab, &call(1));
         // Meanwhile call 2 has ended, and call 5 was set up by nobody.
         let live = [call(0), call(1), call(5)];
-        let (fast, status) = lab.start(mode, &live);
+        let (mut fast, status) = lab.start(mode, &live);
         assert_eq!(status.get().unwrap_or_default().links.len(), 2);
         live.iter().for_each(|path| passes(&lab, path));
         let passed = fast.passed(&call(1)).unwrap();
         assert_eq!((passed.up.traffic.packets, passed.down.traffic.packets), (3, 3));
+        // Totals are this run's: one packet of each call.
+        let total = |fast: &Fast, name| {
+            fast.counters().into_iter().find(|(counter, _)| *counter == name).map(|(_, value)| value)
+        };
+        let expected = |packets, octets| ["up", "down"].map(|_| [Some(packets), Some(octets)]);
+        let length = |packet: Gre| packet.bytes().len() as u64;
+        let totals = |fast: &Fast| {
+            [["fast_up_packets", "fast_up_bytes"], ["fast_down_packets", "fast_down_bytes"]]
+                .map(|both| both.map(|name| total(fast, name)))
+        };
+        assert_eq!(length(Gre::up(&call(1))), length(Gre::down(&call(1))));
+        let seen = totals(&fast);
+        assert_eq!(seen, expected(3, 3 * length(Gre::up(&call(1)))));
+        fast.close(&call(1), NOW);
+        assert_eq!(totals(&fast), seen, "also when they have ended");
         let gone = Gre::up(&call(2)).bytes();
         lab.client_sends().send(&gone);
         assert_eq!(lab.at_gateway.wait(1), [gone]);
@@ -245,7 +260,7 @@ fn removing_takes_program_map_and_names_and_is_fine_where_there_are_none() {
         let lab = Lab::new();
         let before = sh("tc qdisc show");
         drop(lab.start(mode, &calls(2)));
-        // Another agent's, by its table, stays.
+        // What is there by another table stays.
         let other = Setup { table: "other".into(), ..lab.setup() };
         drop(lab.start_with(other, &[]));
         remove(&lab.root, "callgate").unwrap();
@@ -266,11 +281,11 @@ fn without_a_bpf_file_system_it_ends_with_its_process_where_there_is_tcx_and_doe
     let lab = Lab::new();
     let plain = tempfile::tempdir().unwrap();
     let setup = Setup { root: plain.path().to_owned(), ..lab.setup() };
+    let expected = format!("{0} is no bpf file system: mount -t bpf bpf {0}", plain.path().display());
     let by_tcx = super::passes::has_tcx();
     if by_tcx {
         let (fast, status) = lab.start_with(setup.clone(), &calls(2));
         passes(&lab, &call(1));
-        let expected = format!("{0} is no bpf file system: mount -t bpf bpf {0}", plain.path().display());
         assert_eq!(status.get().unwrap_or_default().unpinned, expected);
         drop(fast);
         let up = Gre::up(&call(1)).bytes();
@@ -281,8 +296,10 @@ fn without_a_bpf_file_system_it_ends_with_its_process_where_there_is_tcx_and_doe
     for mode in MODES.into_iter().filter(|mode| *mode == Mode::Clsact || !by_tcx) {
         let (mut fast, status) = lab.start_with(Setup { mode, ..setup.clone() }, &[]);
         assert!(!opened(&mut fast, call(1)), "{mode:?}");
-        let why = status.get().unwrap_or_default().slow.unwrap_or_default().1;
-        assert!(why.contains("clsact outlives the agent"), "{mode:?}: {why}");
+        let off = format!(
+            "{expected}; a filter behind clsact outlives the agent, and would have no name to be found again by"
+        );
+        assert_eq!(status.get().map(|state| (state.off, state.slow)), Some((off, None)), "{mode:?}");
     }
     assert!(Pins::of(plain.path(), "callgate").unwrap().links().iter().all(|(_, hook)| *hook != Hook::Tcx));
 }

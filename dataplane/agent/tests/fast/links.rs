@@ -1,9 +1,11 @@
 //! Links that come, go, are renamed or moved, and the kinds that stand on others.
 
-use callgate_agent::fast::{Fast, Mode, Pins};
+use callgate_agent::fast::{Fast, Mode, Pins, remove};
 
-use super::lab::{CLIENT, Lab, NOW, Namespace, Sender, call, index, mac, opened, root, settle, sh};
+use super::adoption::Flood;
+use super::lab::{CLIENT, Lab, NOW, Namespace, SERVER, Sender, call, index, mac, opened, root, settle, sh};
 use super::packets::Gre;
+use super::passes::has_tcx;
 
 const MODES: [Mode; 2] = [Mode::Auto, Mode::Clsact];
 
@@ -62,16 +64,9 @@ fn a_link_that_was_away_in_another_namespace_is_attached_anew() {
         let (mut fast, _) = lab.start(mode, &[call(1)]);
         passes(&lab, &lab.client_sends());
         let number = index("cg-in");
-        // There and back before anybody looks: the same name, and the same number.
-        let elsewhere = Namespace::fresh();
-        sh(&format!("ip link set cg-in netns {}", elsewhere.path()));
-        elsewhere.sh(&format!(
-            "ip link set cg-in netns /proc/{}/task/{}/ns/net",
-            std::process::id(),
-            nix::unistd::gettid()
-        ));
+        // There and back before anybody looks.
+        away_and_back();
         assert_eq!(index("cg-in"), number);
-        sh("ip addr add 10.0.0.1/24 dev cg-in && ip link set cg-in up");
         lab.neighbours("cg-in");
         look(&mut fast);
         passes(&lab, &lab.client_sends());
@@ -159,7 +154,8 @@ fn a_link_without_calls_loses_the_program_after_a_while() {
     }
     for mode in MODES {
         let lab = Lab::new();
-        let before = (sh("tc qdisc show dev cg-in"), sh("tc qdisc show dev cg-out"));
+        let qdiscs = || ["cg-in", "cg-out"].map(|link| sh(&format!("tc qdisc show dev {link}")));
+        let before = qdiscs();
         let (mut fast, status) = lab.start(mode, &[call(1)]);
         assert_eq!(pinned(&lab).len(), 2);
         fast.close(&call(1), NOW);
@@ -169,12 +165,79 @@ fn a_link_without_calls_loses_the_program_after_a_while() {
         // Nobody waits for the link; whoever looks for its name does.
         assert_eq!((status.get().unwrap_or_default().links.len(), fast.deadline(at)), (0, None));
         settle(&mut fast);
-        assert!(pinned(&lab).is_empty(), "{:?}", pinned(&lab));
-        assert_eq!((sh("tc qdisc show dev cg-in"), sh("tc qdisc show dev cg-out")), before);
+        let filters = || ["cg-in", "cg-out"].map(|link| sh(&format!("tc filter show dev {link} ingress"))).concat();
+        assert_eq!(filters(), "");
+        // Behind clsact a qdisc that is ours stays, with its name, until the agent is stopped.
+        let ours = before.iter().map(|_| true).filter(|_| mode == Mode::Clsact).count();
+        assert_eq!(pinned(&lab).len(), ours);
         // The next call needs it again.
         assert!(opened(&mut fast, call(1)));
         passes(&lab, &lab.client_sends());
+        drop(fast);
+        remove(&lab.root, "callgate").unwrap();
+        assert_eq!((qdiscs(), filters().as_str()), (before, ""), "{mode:?}");
     }
+}
+
+#[test]
+fn links_of_likely_ends_are_ready_before_the_first_call_and_getting_the_program_then_costs_them_no_packet() {
+    if !root() {
+        return;
+    }
+    let lab = Lab::new();
+    let qdisc = "qdisc clsact ffff: parent ffff:fff1 \n";
+    let ready = || ["cg-in", "cg-out"].map(|link| sh(&format!("tc qdisc show dev {link} clsact")));
+    let (mut fast, _) = lab.start(Mode::Auto, &[]);
+    fast.foresee(vec![CLIENT, SERVER]);
+    settle(&mut fast);
+    if has_tcx() {
+        assert_eq!(ready(), ["", ""], "tcx needs none");
+    }
+    drop(fast);
+    let (mut fast, status) = lab.start(Mode::Clsact, &[]);
+    fast.foresee(vec![CLIENT, SERVER]);
+    settle(&mut fast);
+    assert_eq!((ready(), status.get().unwrap_or_default().links.len()), ([qdisc, qdisc].map(str::to_owned), 0));
+    // What the node itself sends by the link, while it gets the program and loses it, again and again.
+    let flood = Flood::start(Sender::here("cg-out", &lab.server.run(|| mac("eth0"))), vec![call(7)]);
+    for _ in 0..10 {
+        fast.expect(CLIENT, SERVER, NOW);
+        settle(&mut fast);
+        assert_eq!(status.get().unwrap_or_default().links.len(), 2);
+        fast.work(fast.deadline(NOW).unwrap());
+        settle(&mut fast);
+        assert_eq!(status.get().unwrap_or_default().links.len(), 0);
+    }
+    let sent = flood.stop();
+    assert_eq!(lab.at_server.take().len() as u64, sent);
+    println!("{sent} packets");
+}
+
+#[test]
+fn a_program_that_somebody_else_has_taken_away_is_missed_within_seconds_and_put_there_again() {
+    if !root() {
+        return;
+    }
+    for take in ["tc qdisc del dev cg-in clsact", "tc filter del dev cg-in ingress"] {
+        let lab = Lab::new();
+        let (mut fast, _) = lab.start(Mode::Clsact, &[call(1)]);
+        passes(&lab, &lab.client_sends());
+        sh(take);
+        let at = fast.deadline(NOW).unwrap();
+        assert!(at.since(NOW) <= 5_000, "it is looked at by then");
+        fast.work(at);
+        assert_eq!(settle(&mut fast).last(), Some(&(call(1), true)), "{take}");
+        passes(&lab, &lab.client_sends());
+    }
+}
+
+/// A link goes to another namespace and comes back: the same name, the same number, and nothing on it.
+fn away_and_back() {
+    let elsewhere = Namespace::fresh();
+    sh(&format!("ip link set cg-in netns {}", elsewhere.path()));
+    let home = format!("/proc/{}/task/{}/ns/net", std::process::id(), nix::unistd::gettid());
+    elsewhere.sh(&format!("ip link set cg-in netns {home}"));
+    sh("ip addr add 10.0.0.1/24 dev cg-in && ip link set cg-in up");
 }
 
 #[test]
@@ -207,6 +270,8 @@ fn a_link_that_is_not_ethernet_leaves_its_calls_to_the_alg() {
     let (mut fast, status) = lab.start(Mode::Auto, &[]);
     assert!(!fast.open(call(1), NOW));
     assert_eq!(status.get().unwrap_or_default().slow, Some((1, "link cg-tun has no Ethernet".into())));
+    fast.close(&call(1), NOW);
+    assert_eq!(status.get().unwrap_or_default().slow, None, "it is none any more");
 }
 
 #[test]

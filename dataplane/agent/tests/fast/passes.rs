@@ -39,7 +39,9 @@ fn packets_come_out_with_the_addresses_and_the_call_id_of_the_other_side_and_not
         return;
     }
     for mode in MODES {
+        let (_idle, idle) = Lab::new().start(mode, &[]);
         let (lab, _fast, status) = Lab::with_call(mode);
+        assert_eq!(idle.path(), status.path(), "also while no link has the program");
         let path = call(1);
         let variants = |packet: Gre| {
             vec![

@@ -40,6 +40,39 @@ fn a_route_is_what_the_kernel_would_take() {
 }
 
 #[test]
+fn a_route_with_several_next_hops_has_a_link_for_each() {
+    if !root() {
+        return;
+    }
+    let _lab = Lab::new();
+    let routes = Routes::open().unwrap();
+    let links = |address: [u8; 4], mark| routes.next_hops_to(Ipv4Addr::from(address), mark).unwrap();
+    assert_eq!(links([198, 51, 100, 10], 0), Vec::<u32>::new());
+    sh("ip route replace default nexthop via 192.0.2.10 nexthop via 10.244.1.2 dev cg-a");
+    sh("ip route add 203.0.113.0/24 via 192.0.2.10 && ip route add blackhole 203.0.113.1");
+    let both = [index("cg-out"), index("cg-a")];
+    assert_eq!(links([198, 51, 100, 10], 0), both);
+    assert_eq!(
+        [[203, 0, 113, 9], [203, 0, 113, 1], [127, 0, 0, 1]].map(|address| links(address, 0)),
+        [const { Vec::<u32>::new() }; 3]
+    );
+    // Nexthop objects are shown in the same form, as long as nobody has switched that off.
+    sh("ip nexthop add id 1 via 10.244.1.2 dev cg-a && ip nexthop add id 2 via 192.0.2.10 dev cg-out");
+    sh(
+        "ip nexthop add id 3 group 1/2 && ip rule add fwmark 0x400000/0x400000 lookup 99 && ip route add default nhid 3 table 99",
+    );
+    let mut by_mark = links([203, 0, 113, 9], 0x40_0000);
+    by_mark.sort_unstable();
+    assert_eq!(by_mark, {
+        let mut both = both;
+        both.sort_unstable();
+        both
+    });
+    sh("ip route del default");
+    assert_eq!(links([198, 51, 100, 10], 0), Vec::<u32>::new());
+}
+
+#[test]
 fn changes_are_told_by_kind() {
     if !root() {
         return;

@@ -205,7 +205,8 @@ impl Shared {
             return Some(Refusal::CallsOfConnection(of_session));
         }
         let all = (alg.clone(), Ipv4Addr::UNSPECIFIED)..=(alg.clone(), Ipv4Addr::BROADCAST);
-        (max != 0 && has_its_share(max, used, own, self.shares.range(all).count() as u32)).then_some(Refusal::Share(own))
+        (max != 0 && has_its_share(max, used, own, self.shares.range(all).count() as u32))
+            .then_some(Refusal::Share(own))
     }
 
     /// Whether this session has as many calls as a control connection may have.

@@ -94,7 +94,8 @@ pub(super) fn spread(values: &[f64]) -> (f64, f64, f64) {
     sorted.sort_by(f64::total_cmp);
     match sorted.as_slice() {
         [] => (0.0, 0.0, 0.0),
-        all => (all[0], all[all.len() / 2], all[all.len() - 1]),
+        // Of an even number there are two in the middle.
+        all => (all[0], (all[(all.len() - 1) / 2] + all[all.len() / 2]) / 2.0, all[all.len() - 1]),
     }
 }
 

@@ -37,13 +37,20 @@ fn a_ratio_is_of_one_round_and_a_gateway_with_fewer_calls_is_compared_by_what_it
 }
 
 #[test]
+fn of_an_even_number_of_rounds_the_median_is_between_the_two_in_the_middle() {
+    let spreads = [vec![], vec![3.0], vec![4.0, 1.0], vec![9.0, 1.0, 2.0], vec![1.0, 9.0, 2.0, 4.0]];
+    let expected = [(0.0, 0.0, 0.0), (3.0, 3.0, 3.0), (1.0, 2.5, 4.0), (1.0, 2.0, 9.0), (1.0, 3.0, 9.0)];
+    assert_eq!(spreads.map(|values| spread(&values)), expected);
+}
+
+#[test]
 fn a_measurement_without_packets_is_counted_and_named_and_costs_the_others_nothing() {
     let mut report = report();
     report.finish(3);
     let text = report.text();
     let line =
         |name: &str| text.lines().find(|line| line.contains(name)).unwrap().split_whitespace().collect::<Vec<_>>();
-    assert_eq!(line("kernel ALG")[5..7], ["2/3", "200-300-300"]);
+    assert_eq!(line("kernel ALG")[5..7], ["2/3", "200-250-300"]);
     assert_eq!(line("Callgate eBPF")[5..7], ["3/3", "100-110-1000"]);
     assert!(text.contains("Measurements repeated: 1; left out after that: 1"), "{text}");
     assert!(text.contains("round  3: down kernel ALG 80 bytes 1 calls: 0 of 9 packets arrived"), "{text}");

@@ -1,0 +1,377 @@
+//! A fast path that works: which links have the program, which calls are in the map, and what is left to do about either.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::Ipv4Addr;
+use std::time::{Duration, Instant};
+
+use callgate_pptp::{CallPath, Now};
+
+use super::attacher::{Attacher, Became, Means};
+use super::decide::{rules, superfluous};
+use super::pins::{Hook, Pins};
+use super::program::{self, Attached, Program};
+use super::refusals::Refusals;
+use super::status::State;
+use super::table::{Both, Paths};
+use super::ways::{Slow, Ways};
+use super::{Mode, Setup, remove};
+
+/// How long one turn of `work` may take: packets wait meanwhile.
+const TURN: Duration = Duration::from_millis(2);
+/// A link keeps the program for so long after the last call that came in by it, ms: the next call may be near.
+const SPARE: u64 = 10_000;
+/// Between two looks whether the attacher has answered, ms.
+const LOOK: u64 = 5;
+/// Between two looks whether links still have the program, ms: nobody tells when somebody takes it away.
+const CHECK: u64 = 5_000;
+
+/// The fast path of a node, where it can have one.
+pub(super) struct On {
+    attacher: Attacher,
+    program: Program,
+    pub(super) paths: Paths,
+    pub(super) ways: Ways,
+    pins: Option<Pins>,
+    unpinned: String,
+    /// Links get the program at tcx, and not behind clsact.
+    tcx: bool,
+    attached: BTreeMap<u32, Attached>,
+    refusals: Refusals,
+    /// When the attacher is looked at.
+    look: Option<Now>,
+    /// When links that calls come in by are looked at.
+    check: Now,
+    /// Links without calls, and since when.
+    unused: BTreeMap<u32, Now>,
+    /// Calls to be placed, or looked at again.
+    todo: VecDeque<CallPath>,
+    /// Likely ends of calls.
+    likely: Vec<Ipv4Addr>,
+    /// Those of them whose links are to be made ready.
+    unready: VecDeque<Ipv4Addr>,
+    /// Links that were.
+    ready: BTreeSet<u32>,
+}
+
+impl On {
+    /// Takes over what a previous run has left of `live` calls, and removes the rest of it.
+    ///
+    /// # Errors
+    /// Why there can be no fast path.
+    pub(super) fn begin(setup: &Setup, live: &BTreeSet<CallPath>, now: Now) -> Result<Self, String> {
+        let ways = Ways::open(setup.mark)?;
+        let pins = Pins::of(&setup.root, &setup.table).map_err(|error| error.to_string())?.with_layout(setup.layout);
+        let unpinned = pins.make().err().unwrap_or_default();
+        if !unpinned.is_empty() && !pins.links().is_empty() {
+            // They would come before ours, with a map that nobody looks after.
+            remove(&setup.root, &setup.table)
+                .map_err(|error| format!("{unpinned}; what a run before has left there cannot be removed: {error}"))?;
+        }
+        let pins = unpinned.is_empty().then_some(pins);
+        let inherited = pins.as_ref().is_some_and(|pins| pins.map().exists());
+        let (mut program, table) = program::load(pins.as_ref(), setup.entries, setup.seed)?;
+        let paths = Paths::adopt(table, live);
+        let program_fd = program.fd()?;
+        let tcx = setup.mode == Mode::Auto && program::has_tcx(&program_fd);
+        if pins.is_none() && !tcx {
+            return Err(format!(
+                "{unpinned}; a filter behind clsact outlives the agent, and would have no name to be found again by"
+            ));
+        }
+        let means = Means { program: program_fd, tcx, pins: pins.clone() };
+        let mut on = Self {
+            attacher: Attacher::start(means)?,
+            program,
+            paths,
+            ways,
+            pins,
+            unpinned,
+            tcx,
+            attached: BTreeMap::new(),
+            refusals: Refusals::default(),
+            look: None,
+            check: now.after(CHECK),
+            unused: BTreeMap::new(),
+            todo: live.iter().copied().collect(),
+            likely: Vec::new(),
+            unready: VecDeque::new(),
+            ready: BTreeSet::new(),
+        };
+        let links = on.pins.as_ref().map(Pins::links).unwrap_or_default();
+        on.attached.extend(links.iter().map(|(link, hook)| (*link, Attached::named(*hook))));
+        if !inherited && !links.is_empty() {
+            // Another layout: until links change over to the new program, the old one goes on by its own map.
+            for path in live {
+                on.place(path, now);
+            }
+        }
+        for (link, hook) in links {
+            on.adopt_link(link, hook);
+        }
+        if let Some(pins) = &on.pins {
+            pins.remove_other_layouts().map_err(|error| format!("removing maps of another layout: {error}"))?;
+        }
+        on.look_at_unused(now);
+        Ok(on)
+    }
+
+    /// A link that a previous run has left: this program in the place of that one.
+    fn adopt_link(&mut self, link: u32, hook: Hook) {
+        let Some(pins) = &self.pins else { return };
+        match self.program.adopt(link, hook, pins, self.ways.routes()) {
+            Ok(true) if self.attached.get(&link).is_some_and(|attached| attached.hook == hook) => return,
+            // Gone with its device, only made ready, or there in two ways: a name is left, or one of them too many.
+            Ok(_) => {}
+            Err(error) => tracing::warn!(link, "what a run before has put on it is taken away: {error}"),
+        }
+        self.attached.retain(|at, attached| (*at, attached.hook) != (link, hook));
+        let rested = program::rest(link, Attached::named(hook), self.pins.as_ref(), self.ways.routes());
+        if let Err(error) = rested {
+            tracing::error!(link, "the fast path cannot be taken from it: {error}");
+        }
+    }
+
+    /// Remembers likely ends of calls, to make their links ready. At tcx that takes nothing.
+    pub(super) fn foresee(&mut self, ends: Vec<Ipv4Addr>) {
+        if !self.tcx {
+            self.unready = ends.iter().copied().collect();
+            self.likely = ends;
+        }
+    }
+
+    /// Links to these ends are to have the program.
+    pub(super) fn expect(&mut self, ends: [Ipv4Addr; 2], now: Now) {
+        for end in ends {
+            if let Ok(way) = self.ways.to(end) {
+                // Why not is the call's to say.
+                let _ = self.attach(way.link, now);
+            }
+        }
+    }
+
+    /// One more call is up; whether it is in the map.
+    pub(super) fn open(&mut self, path: CallPath, now: Now) -> bool {
+        self.paths.enter(path);
+        self.place(&path, now)
+    }
+
+    /// A call has ended; what has passed of it.
+    pub(super) fn close(&mut self, path: &CallPath, now: Now) -> Both {
+        let passed = self.paths.close(path);
+        self.look_at_unused(now);
+        self.todo.extend(self.paths.without_room());
+        passed
+    }
+
+    /// Links, addresses or routes have changed.
+    pub(super) fn refresh(&mut self) {
+        if let Err(error) = self.ways.forget() {
+            tracing::error!("the fast path goes on by the ways it has: {error}");
+            return;
+        }
+        let links = self.ways.links();
+        self.refusals.forget(|link| links.contains_key(&link));
+        self.drop_dead_links();
+        self.check_links();
+        // Where routes change all the time, those at the end have their turn too.
+        let next = self.todo.front().copied();
+        self.todo = self.paths.all_from(next).collect();
+        self.unready = self.likely.iter().copied().collect();
+    }
+
+    /// A turn of what is left to do; paths that are in the map since (true), or are not any more.
+    pub(super) fn work(&mut self, now: Now) -> Vec<(CallPath, bool)> {
+        let begun = Instant::now();
+        let mut changed = Vec::new();
+        self.take_answers(now);
+        if self.refusals.is_due(now) {
+            self.todo.extend(self.paths.left_behind());
+        }
+        if self.paths.has_any() && self.check <= now {
+            self.check_links();
+            self.check = now.after(CHECK);
+        }
+        while begun.elapsed() < TURN
+            && let Some(path) = self.todo.pop_front()
+        {
+            let before = self.paths.is_placed(&path);
+            let placed = self.place(&path, now);
+            if before != placed {
+                changed.push((path, placed));
+            }
+        }
+        while begun.elapsed() < TURN
+            && let Some(end) = self.unready.pop_front()
+        {
+            if let Ok(way) = self.ways.to(end)
+                && self.ready.insert(way.link)
+            {
+                self.attacher.prepare(way.link);
+            }
+        }
+        self.look_at_unused(now);
+        self.detach_unused(now);
+        if !self.attacher.is_answered() {
+            self.look.get_or_insert(now.after(LOOK));
+        }
+        changed
+    }
+
+    /// When `work` has something to do.
+    pub(super) fn deadline(&self, now: Now) -> Option<Now> {
+        if !self.todo.is_empty() || !self.unready.is_empty() {
+            return Some(now);
+        }
+        let spare = self.unused.values().map(|since| since.after(SPARE));
+        let check = self.paths.has_any().then_some(self.check);
+        spare.chain(self.refusals.deadline()).chain(self.look).chain(check).min()
+    }
+
+    pub(super) fn is_settled(&self) -> bool {
+        self.todo.is_empty() && self.unready.is_empty() && self.attacher.is_idle()
+    }
+
+    /// Every counter as (name, value).
+    pub(super) fn counters(&self) -> Vec<(&'static str, u64)> {
+        let mut counters = self.program.left();
+        counters.extend(self.paths.counters());
+        counters.push(("fast_links", self.attached.len() as u64));
+        counters
+    }
+
+    /// How it is.
+    pub(super) fn state(&self) -> State {
+        let to_come = if self.tcx { Hook::Tcx } else { Hook::Clsact(false) };
+        State {
+            hook: Some(self.attached.values().map(|attached| attached.hook).next().unwrap_or(to_come)),
+            links: self.attached.keys().map(|link| self.name(*link)).collect(),
+            unpinned: self.unpinned.clone(),
+            slow: self.paths.slow(),
+            ..State::default()
+        }
+    }
+
+    /// Puts a call's packets on the ways that lead to its ends now, or leaves them to the ALG.
+    fn place(&mut self, path: &CallPath, now: Now) -> bool {
+        let placed = self.try_to_place(path, now);
+        if let Err(why) = &placed {
+            self.paths.leave(path, why.clone());
+            if matches!(why, Slow::Refused(_)) {
+                self.refusals.wait(now);
+            }
+        }
+        placed.is_ok()
+    }
+
+    fn try_to_place(&mut self, path: &CallPath, now: Now) -> Result<(), Slow> {
+        let (client, server) = (self.ways.to(path.client)?, self.ways.to(path.server)?);
+        // Both are asked for, whatever becomes of the first.
+        let both = [client.link, server.link].map(|link| {
+            self.unused.remove(&link);
+            self.attach(link, now)
+        });
+        both.into_iter().collect::<Result<(), Slow>>()?;
+        self.paths.place(path, rules(path, &client, &server))
+    }
+
+    fn attach(&mut self, link: u32, now: Now) -> Result<(), Slow> {
+        if self.attached.contains_key(&link) {
+            return Ok(());
+        }
+        if let Some(why) = self.refusals.of(link) {
+            return Err(Slow::Refused(why.clone()));
+        }
+        self.attacher.put(link);
+        self.look.get_or_insert(now.after(LOOK));
+        Err(Slow::Attaching(self.name(link)))
+    }
+
+    /// Links that have the program now, do not take it, or have lost it: what waited for them, or came by them, is placed anew.
+    fn take_answers(&mut self, now: Now) {
+        let answers = self.attacher.answers();
+        let asked = |became: &Became| matches!(became, Became::Attached(_) | Became::Refused(_));
+        let some = answers.iter().any(|(_, became)| asked(became));
+        for (link, became) in answers {
+            let name = self.name(link);
+            match became {
+                Became::Attached(attached) => {
+                    tracing::info!(link = name, "the fast path is on it");
+                    self.attached.insert(link, attached);
+                    self.refusals.is_over(link);
+                }
+                Became::Refused(error) => {
+                    let why = format!("link {name}: {error}");
+                    if self.refusals.note(link, why.clone()) {
+                        tracing::warn!("calls by it do not take the fast path: {why}");
+                    }
+                }
+                Became::Held => {}
+                Became::Lost => {
+                    if let Some(attached) = self.attached.remove(&link) {
+                        tracing::warn!(link = name, "the fast path's program was taken from it: it is put there again");
+                        self.attacher.take(link, attached);
+                        self.unused.remove(&link);
+                        self.todo.extend(self.paths.by(link));
+                    }
+                }
+            }
+        }
+        if some {
+            self.todo.extend(self.paths.attaching());
+        }
+        self.look = (!self.attacher.is_answered()).then(|| now.after(LOOK));
+    }
+
+    fn name(&self, link: u32) -> String {
+        self.ways.links().get(&link).map_or_else(|| link.to_string(), |link| link.name.clone())
+    }
+
+    /// Links that are gone have taken their programs with them; names are left.
+    fn drop_dead_links(&mut self) {
+        let links = self.ways.links();
+        let mut dead: BTreeSet<u32> = self.attached.keys().filter(|link| !links.contains_key(link)).copied().collect();
+        for link in &dead {
+            if let Some(attached) = self.attached.remove(link) {
+                self.attacher.take(*link, attached);
+            }
+            self.unused.remove(link);
+        }
+        // Those that were only made ready.
+        self.ready.retain(|link| links.contains_key(link));
+        let named = self.pins.as_ref().filter(|_| !self.tcx).map(Pins::links).unwrap_or_default();
+        for (link, hook) in named {
+            if !links.contains_key(&link) && dead.insert(link) {
+                self.attacher.take(link, Attached::named(hook));
+            }
+        }
+    }
+
+    /// Asks whether links that calls come in by still have the program.
+    fn check_links(&mut self) {
+        for (link, attached) in &self.attached {
+            if self.paths.uses(*link) {
+                self.attacher.check(*link, attached);
+            }
+        }
+    }
+
+    fn look_at_unused(&mut self, now: Now) {
+        for link in self.attached.keys() {
+            if !self.paths.uses(*link) {
+                self.unused.entry(*link).or_insert(now);
+            }
+        }
+    }
+
+    fn detach_unused(&mut self, now: Now) {
+        let wanted: BTreeSet<u32> = self.paths.links().collect();
+        let attached: BTreeSet<u32> = self.attached.keys().copied().collect();
+        let spared = self.unused.iter().filter(|(_, since)| since.after(SPARE) > now).map(|(link, _)| *link).collect();
+        for link in superfluous(&wanted, &attached, &spared) {
+            self.unused.remove(&link);
+            if let Some(attached) = self.attached.remove(&link) {
+                self.attacher.take(link, attached);
+            }
+        }
+    }
+}
