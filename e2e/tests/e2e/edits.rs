@@ -56,7 +56,7 @@ fn a_configuration_that_the_kernel_refuses_ends_no_call_however_often_it_is_trie
     if !can_run("a_configuration_that_the_kernel_refuses_ends_no_call_however_often_it_is_tried") {
         return;
     }
-    let mut scene = Scene::with(2, 1, CLASSIC);
+    let mut scene = Scene::with(2, 1, &CLASSIC);
     let links = scene.dial_all();
     // The record of what is in the kernel cannot be written: nothing may be changed. The rule of the calls has another name in it.
     let in_the_way = scene.lab.gw.dir.join("callgate/state/kernel.json.new");
