@@ -16,7 +16,14 @@ use callgate_e2e::wait;
 use super::support::can_run;
 
 /// Valid, but not what somebody can have meant: told as a note, exit code 0.
-const NOTES: [&str; 4] = ["no-pod-selected.yaml", "only-host-network.yaml", "only-ipv6-pod.yaml", "shadowed.yaml"];
+const NOTES: [&str; 6] = [
+    "echo-timeout-of-a-minute.yaml",
+    "host-without-pods.yaml",
+    "no-pod-selected.yaml",
+    "only-host-network.yaml",
+    "only-ipv6-pod.yaml",
+    "shadowed.yaml",
+];
 
 /// Under this name: one of them is told about itself.
 const FILE: &str = "objects.yaml";

@@ -15,6 +15,7 @@ pub mod node;
 mod notes;
 mod outlets;
 pub mod policy;
+mod restraint;
 #[cfg(test)]
 pub(crate) mod scripted;
 pub(crate) mod seldom;

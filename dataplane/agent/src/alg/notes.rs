@@ -1,12 +1,15 @@
 //! Logs the engine's events in a thread of its own: a log that nobody reads must not stop packets.
 
+use std::net::Ipv4Addr;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use std::{io, thread};
 
 use callgate_pptp::shared;
 use callgate_pptp::{CallIds, Event, Severity};
+
+use super::restraint::Restraint;
 
 /// Events that may wait for the log: a few seconds of a storm of refusals.
 const WAITING: usize = 8192;
@@ -34,14 +37,54 @@ pub(super) fn start() -> io::Result<(SyncSender<Note>, JoinHandle<()>)> {
 }
 
 fn log_all(events: &Receiver<Note>) {
+    let mut restraint = Restraint::default();
     while let Ok(first) = events.recv() {
-        for event in std::iter::once(first).chain(events.try_iter()) {
-            match event {
-                Note::InPath(event) => log(&event),
-                Note::Shared(event) => log_shared(&event),
+        for note in std::iter::once(first).chain(events.try_iter()) {
+            let held = match note.provoked() {
+                Some(about) => restraint.due(about, Instant::now()),
+                None => Some(0),
+            };
+            let Some(held) = held else { continue };
+            let held = (held > 0).then_some(held);
+            match note {
+                Note::InPath(event) => log(&event, held),
+                Note::Shared(event) => log_shared(&event, held),
             }
         }
         thread::sleep(GATHER);
+    }
+}
+
+impl Note {
+    /// Of what somebody can have happen without end: its name, and who it is. What begins and ends is each told: clients have no
+    /// more of that than their share.
+    fn provoked(&self) -> Option<(&'static str, Option<Ipv4Addr>)> {
+        match self {
+            Self::InPath(event) => match event {
+                Event::Refused { flow, .. } | Event::CallRefused { flow, .. } | Event::Malformed { flow, .. } => {
+                    Some((event.name(), Some(flow.client)))
+                }
+                Event::Dropped { source, .. } => Some((event.name(), Some(*source))),
+                Event::Opened { .. }
+                | Event::Closed { .. }
+                | Event::CallUp { .. }
+                | Event::CallDown { .. }
+                | Event::PacIdCollision { .. } => None,
+            },
+            Self::Shared(event) => match event {
+                shared::Event::CallRefused { flow, .. } => Some((event.name(), Some(flow.client))),
+                shared::Event::Malformed { .. } => Some((event.name(), None)),
+                shared::Event::SessionStarted { .. }
+                | shared::Event::SessionClosed { .. }
+                | shared::Event::UpstreamOpening { .. }
+                | shared::Event::UpstreamUp { .. }
+                | shared::Event::UpstreamFailed { .. }
+                | shared::Event::Learned { .. }
+                | shared::Event::UpstreamClosed { .. }
+                | shared::Event::CallUp { .. }
+                | shared::Event::CallDown { .. } => None,
+            },
+        }
     }
 }
 
@@ -55,13 +98,14 @@ macro_rules! line {
     };
 }
 
-fn log(event: &Event) {
+/// `held`: how many of its kind were held back before it.
+fn log(event: &Event, held: Option<u64>) {
     match event {
         Event::Opened { flow, external, external_port, rule } => {
             line!(event, client = %flow.client, client_port = flow.client_port, server = %flow.server, %external, external_port, rule);
         }
         Event::Refused { flow, why } => {
-            line!(event, client = %flow.client, client_port = flow.client_port, server = %flow.server, reason = %why);
+            line!(event, client = %flow.client, client_port = flow.client_port, server = %flow.server, reason = %why, held);
         }
         Event::Closed { flow, reason, calls } => {
             line!(event, client = %flow.client, client_port = flow.client_port, server = %flow.server, reason = %reason, calls);
@@ -70,18 +114,18 @@ fn log(event: &Event) {
         Event::CallDown { call, reason, .. } => call_line(event, call, Some(reason.to_string())),
         Event::PacIdCollision { older } => call_line(event, older, None),
         Event::CallRefused { flow, pns_id, why } => {
-            line!(event, client = %flow.client, client_port = flow.client_port, server = %flow.server, pns_id, reason = %why);
+            line!(event, client = %flow.client, client_port = flow.client_port, server = %flow.server, pns_id, reason = %why, held);
         }
         Event::Malformed { flow, from: _, reason, closed } => {
-            line!(event, client = %flow.client, client_port = flow.client_port, server = %flow.server, reason, closed);
+            line!(event, client = %flow.client, client_port = flow.client_port, server = %flow.server, reason, closed, held);
         }
         Event::Dropped { from: _, source, destination, what } => {
-            line!(event, %source, %destination, reason = what);
+            line!(event, %source, %destination, reason = what, held);
         }
     }
 }
 
-fn log_shared(event: &shared::Event) {
+fn log_shared(event: &shared::Event, held: Option<u64>) {
     match event {
         shared::Event::SessionStarted { session, flow, rule } => {
             line!(event, client = %flow.client, client_port = flow.client_port, server = %flow.server, session = session.0, rule);
@@ -105,9 +149,9 @@ fn log_shared(event: &shared::Event) {
         shared::Event::CallUp { call } => shared_call_line(event, call, None),
         shared::Event::CallDown { call, why, .. } => shared_call_line(event, call, Some(why.to_string())),
         shared::Event::CallRefused { flow, pns_id, why } => {
-            line!(event, client = %flow.client, client_port = flow.client_port, server = %flow.server, pns_id, reason = %why);
+            line!(event, client = %flow.client, client_port = flow.client_port, server = %flow.server, pns_id, reason = %why, held);
         }
-        shared::Event::Malformed { leg, reason, closed } => line!(event, leg = %leg, reason, closed),
+        shared::Event::Malformed { leg, reason, closed } => line!(event, leg = %leg, reason, closed, held),
     }
 }
 
