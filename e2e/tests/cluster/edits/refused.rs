@@ -14,12 +14,15 @@ const PODS: &str = "source: {podSelector: {matchLabels: {app: till}}}";
 const NETWORKS: &str = "source: {cidrs: [10.0.0.0/8]}";
 
 /// What is wrong only in files: what kubectl or the API server says of it, or nothing where there it is right.
-const OF_FILES: [(&str, &str); 8] = [
+const OF_FILES: [(&str, &str); 11] = [
     ("a-list.yaml", "invalid object to validate"),
+    ("alg-refused.yaml", ".spec.echoTimeout: expected string"),
     ("core-service.yaml", ""),
+    ("host-without-pods.yaml", ""),
     ("no-kind.yaml", "kind not set"),
     ("not-a-pod.yaml", "spec.hostNetwork"),
     ("not-yaml.yaml", "error parsing STDIN"),
+    ("service-refused.yaml", ".spec.destinationPorts: expected string"),
     ("tab-indentation.yaml", "error parsing STDIN"),
     ("twice-in-one-file.yaml", ""),
     ("unknown-kind.yaml", "no matches for kind \"IPRule\""),
@@ -48,6 +51,8 @@ fn objects(ground: &Ground, name: &str, text: &str) -> String {
             ground.k(&format!("patch pod p --subresource=status --type=merge -p {status}"));
             rule.to_owned()
         }
+        // The pod beside it is for files: here there are others.
+        "no-pod-selected.yaml" => text.split("---").next().unwrap().to_owned(),
         _ => text.replace(NETWORKS, PODS),
     }
 }
