@@ -22,7 +22,7 @@ impl Engine {
     pub(super) fn calls_are_full(&self, index: u32) -> Option<CallRefusal> {
         let connection = self.connections.get(index)?;
         let policy = &connection.policy;
-        match self.calls_of_alg.room(&policy.alg, connection.flow.client, policy.max_calls) {
+        match self.room_for_call(policy, connection.flow.client) {
             Ok(()) => {}
             Err(Full::Limit(max)) => return Some(CallRefusal::MaxCalls(max)),
             Err(Full::Share(own)) => return Some(CallRefusal::Share(own)),

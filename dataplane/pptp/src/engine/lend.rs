@@ -150,14 +150,33 @@ impl Engine {
         self.calls_of_alg.total(alg)
     }
 
-    /// One more call of this PptpAlg.
-    pub(crate) fn count_call(&mut self, alg: &str) {
-        self.calls_of_alg.add(alg, None);
+    /// Those of them that this client has.
+    pub(crate) fn calls_of_client(&self, alg: &str, client: Ipv4Addr) -> u32 {
+        self.calls_of_alg.own(alg, client)
     }
 
-    /// One call of this PptpAlg less.
-    pub(crate) fn uncount_call(&mut self, alg: &str) {
-        self.calls_of_alg.take_off(alg, None);
+    /// Whether this client may have one more call by its policy's `maxCalls`.
+    ///
+    /// # Errors
+    /// Why not.
+    pub(crate) fn room_for_call(&self, policy: &Policy, client: Ipv4Addr) -> Result<(), Full> {
+        self.calls_of_alg.room(&policy.alg, client, policy.max_calls)
+    }
+
+    /// One more call of this client and PptpAlg.
+    pub(crate) fn count_call(&mut self, alg: &str, client: Ipv4Addr) {
+        self.calls_of_alg.add(alg, client);
+    }
+
+    /// One call of this client and PptpAlg less.
+    pub(crate) fn uncount_call(&mut self, alg: &str, client: Ipv4Addr) {
+        self.calls_of_alg.take_off(alg, client);
+    }
+
+    /// Services and PptpAlgs that have anything counted, for tests that look for leaks.
+    #[doc(hidden)]
+    pub fn counted(&self) -> [usize; 2] {
+        [self.sessions.len(), self.calls_of_alg.len()]
     }
 
     /// Why this client may have no further control connection of this policy's service, if so; those of both modes count.
@@ -171,11 +190,11 @@ impl Engine {
 
     /// One more control connection of this service.
     pub(crate) fn count_session(&mut self, service: &str, client: Ipv4Addr) {
-        self.sessions.add(service, Some(client));
+        self.sessions.add(service, client);
     }
 
     /// One control connection of this service less.
     pub(crate) fn uncount_session(&mut self, service: &str, client: Ipv4Addr) {
-        self.sessions.take_off(service, Some(client));
+        self.sessions.take_off(service, client);
     }
 }

@@ -29,7 +29,7 @@ impl Engine {
     pub(super) fn enter_call(&mut self, connection: u32, number: u32, data: CallData) -> Option<u32> {
         let of = self.connections.get(connection)?;
         let ends = (of.flow.client, of.external, of.flow.server);
-        self.calls_of_alg.add(&of.policy.alg, Some(of.flow.client));
+        self.calls_of_alg.add(&of.policy.alg, of.flow.client);
         let call = self.calls.insert((connection, number), ends, data);
         self.arm_call(call);
         Some(call)
@@ -51,7 +51,7 @@ impl Engine {
             unsaved.calls.retain(|changed| *changed != index);
             unsaved.over.push(call.number);
             let policy = std::sync::Arc::clone(&connection.policy);
-            self.calls_of_alg.take_off(&policy.alg, Some(call.client));
+            self.calls_of_alg.take_off(&policy.alg, call.client);
             let rest = self.call_id_rest_ms(policy.echo_timeout_ms);
             // A server that has refused a call sends none of its GRE. Of any other it may, until it hears of the end.
             let refused = matches!(reason, CallEnd::NotAccepted { .. }) && call.data.state == CallState::Requested;
@@ -226,7 +226,7 @@ impl Engine {
         }
         // The server has nothing of a connection whose SYN it has refused: nothing of it can come late.
         let refused = reason == CloseReason::Reset(Side::Server) && connection.data.down.is_none();
-        self.sessions.take_off(&service, Some(flow.client));
+        self.sessions.take_off(&service, flow.client);
         self.note(Event::Closed { flow, reason, calls: count });
         self.commands.push_back(Command::Persist(Change::Remove(id)));
         let limits = &self.limits;

@@ -152,7 +152,7 @@ impl Engine {
             *self.half_open_clients.entry(flow.client).or_default() += 1;
             *self.half_open_servers.entry((flow.server, flow.server_port)).or_default() += 1;
         }
-        self.sessions.add(&connection.policy.service, Some(flow.client));
+        self.sessions.add(&connection.policy.service, flow.client);
         self.live_connections += 1;
         let index = self.connections.insert(connection);
         self.by_flow.insert(flow, index);

@@ -161,7 +161,7 @@ impl Engine {
         let Some(connection) = self.connections.get_mut(index) else { return };
         connection.unsaved.told = false;
         let old = std::mem::replace(&mut connection.policy, Arc::clone(&new));
-        let client = Some(connection.flow.client);
+        let client = connection.flow.client;
         self.sessions.take_off(&old.service, client);
         self.sessions.add(&new.service, client);
         let calls: Vec<u32> = self.calls.of_connection(index).collect();

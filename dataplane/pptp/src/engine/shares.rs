@@ -26,25 +26,35 @@ pub(crate) enum Full {
 }
 
 impl Shares {
-    /// One more, of this client where somebody's.
-    pub(crate) fn add(&mut self, name: &str, client: Option<Ipv4Addr>) {
+    /// One more, of this client.
+    pub(crate) fn add(&mut self, name: &str, client: Ipv4Addr) {
         // Names are few, and there before most of what they limit.
         if !self.0.contains_key(name) {
             self.0.insert(name.to_owned(), Held::default());
         }
         let Some(held) = self.0.get_mut(name) else { return };
         held.total += 1;
-        client.into_iter().for_each(|client| *held.clients.entry(client).or_default() += 1);
+        *held.clients.entry(client).or_default() += 1;
     }
 
     /// One less, of whom it was added for.
-    pub(crate) fn take_off(&mut self, name: &str, client: Option<Ipv4Addr>) {
+    pub(crate) fn take_off(&mut self, name: &str, client: Ipv4Addr) {
         let Some(held) = self.0.get_mut(name) else { return };
         held.total = held.total.saturating_sub(1);
-        client.iter().for_each(|client| one_less(&mut held.clients, client));
+        one_less(&mut held.clients, &client);
         if held.total == 0 {
             self.0.remove(name);
         }
+    }
+
+    /// How many names have any.
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// How many this client has.
+    pub(crate) fn own(&self, name: &str, client: Ipv4Addr) -> u32 {
+        self.0.get(name).and_then(|held| held.clients.get(&client)).copied().unwrap_or_default()
     }
 
     /// How many there are.
@@ -72,7 +82,7 @@ impl Shares {
 /// Whether a client that has `own` of the `used` of `max` must leave what is left to others; `clients` have some. Of the last quarter
 /// nobody gets more than `max / clients`, so that one that asks for many leaves some to those that ask for one; and the last
 /// sixteenth is for clients that have none.
-pub(crate) fn has_its_share(max: u32, used: u32, own: u32, clients: u32) -> bool {
+fn has_its_share(max: u32, used: u32, own: u32, clients: u32) -> bool {
     let left = max.saturating_sub(used);
     own > 0 && (left <= max / 16 || left <= max / 4 && own >= max.div_ceil(clients.max(1)))
 }
@@ -89,7 +99,7 @@ mod tests {
     fn takes(shares: &mut Shares, number: u32, max: u32) -> (u32, Full) {
         for taken in 0.. {
             match shares.room("a", client(number), max) {
-                Ok(()) => shares.add("a", Some(client(number))),
+                Ok(()) => shares.add("a", client(number)),
                 Err(why) => return (taken, why),
             }
         }
@@ -103,7 +113,7 @@ mod tests {
         let later: Vec<_> = (1..=13).map(|number| takes(&mut shares, number, 200)).collect();
         assert_eq!(later, [vec![(1, Full::Share(1)); 11], vec![(1, Full::Limit(200)), (0, Full::Limit(200))]].concat());
         // What it gives back others get.
-        (0..40).for_each(|_| shares.take_off("a", Some(client(0))));
+        (0..40).for_each(|_| shares.take_off("a", client(0)));
         assert_eq!(
             (takes(&mut shares, 0, 200), takes(&mut shares, 13, 200)),
             ((0, Full::Share(148)), (15, Full::Share(15)))
@@ -116,16 +126,16 @@ mod tests {
         let mut shares = Shares::default();
         assert_eq!(takes(&mut shares, 0, 8), (8, Full::Limit(8)));
         assert_eq!(shares.room("a", client(1), 0), Ok(()));
-        (0..8).for_each(|_| shares.take_off("a", Some(client(0))));
+        (0..8).for_each(|_| shares.take_off("a", client(0)));
         assert_eq!((shares.total("a"), shares.0.len()), (0, 0));
     }
 
     #[test]
-    fn what_is_nobodys_counts_for_all() {
+    fn what_another_has_counts_for_all() {
         let mut shares = Shares::default();
-        (0..3).for_each(|_| shares.add("a", None));
+        (0..3).for_each(|_| shares.add("a", client(9)));
         assert_eq!([client(0), client(1)].map(|client| shares.room("a", client, 3)), [Err(Full::Limit(3)); 2]);
-        shares.take_off("a", None);
+        shares.take_off("a", client(9));
         assert_eq!(shares.room("a", client(0), 3), Ok(()));
     }
 }

@@ -15,7 +15,7 @@ use super::group::{GroupId, UpstreamState};
 use super::time::Owner;
 use super::types::{SessionId, UpstreamId};
 use super::{Cx, Shared};
-use crate::engine::shares::has_its_share;
+use crate::engine::shares::Full;
 use crate::types::{Now, Policy, Side};
 
 impl Shared {
@@ -183,30 +183,24 @@ impl Shared {
         self.upstreams.get(&id).is_some_and(|upstream| upstream.line.unwritten() > self.config.crowded)
     }
 
-    /// Calls this client has in the ALG.
-    pub(super) fn share_of(&self, alg: &str, client: Ipv4Addr) -> u32 {
-        self.shares.get(&(alg.to_owned(), client)).copied().unwrap_or_default()
-    }
-
-    /// Why this session of a client may have no further call, if so. `maxCalls` is for all; when no more than a quarter of it is
-    /// left, no client may have more than its share, so that one that asks for many leaves some to those that ask for one. And
-    /// whatever waits costs memory: of a client there are never more calls than it may have Call IDs.
+    /// Why this session of a client may have no further call, if so. `maxCalls` is for all (engine/shares.rs). And whatever waits costs
+    /// memory: of a client there are never more calls than it may have Call IDs.
     pub(super) fn no_call_for(&self, id: SessionId, client: Ipv4Addr, policy: &Policy, cx: &Cx<'_>) -> Option<Refusal> {
-        let (alg, max, own) = (&policy.alg, policy.max_calls, self.share_of(&policy.alg, client));
-        let used = cx.engine.calls_of(alg);
-        if max != 0 && used >= max {
+        let room = cx.engine.room_for_call(policy, client);
+        if let Err(Full::Limit(max)) = room {
             return Some(Refusal::MaxCalls(max));
         }
         let (of_session, of_client) = (self.limits.calls_per_connection, self.limits.call_ids_per_client);
-        if own >= of_client {
+        if cx.engine.calls_of_client(&policy.alg, client) >= of_client {
             return Some(Refusal::CallsOfClient(of_client));
         }
         if self.is_full(id) {
             return Some(Refusal::CallsOfConnection(of_session));
         }
-        let all = (alg.clone(), Ipv4Addr::UNSPECIFIED)..=(alg.clone(), Ipv4Addr::BROADCAST);
-        (max != 0 && has_its_share(max, used, own, self.shares.range(all).count() as u32))
-            .then_some(Refusal::Share(own))
+        match room {
+            Err(Full::Share(own)) => Some(Refusal::Share(own)),
+            Err(Full::Limit(_)) | Ok(()) => None,
+        }
     }
 
     /// Whether this session has as many calls as a control connection may have.
@@ -217,8 +211,7 @@ impl Shared {
     /// This call is of this client now.
     pub(super) fn attach(&mut self, index: u32, session: SessionId, client: Ipv4Addr, cx: &mut Cx<'_>) {
         let Some(alg) = self.calls.get(index).map(|call| call.policy.alg.clone()) else { return };
-        cx.engine.count_call(&alg);
-        *self.shares.entry((alg, client)).or_default() += 1;
+        cx.engine.count_call(&alg, client);
         self.calls.change(index, |call| call.client = Some((session, client)));
     }
 

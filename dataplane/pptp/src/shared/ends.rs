@@ -9,7 +9,6 @@ use super::time::Owner;
 use super::types::{Command, Gone, Leg, SessionId, UpstreamId};
 use super::{Cx, Shared};
 use crate::engine::CallDirection;
-use crate::engine::ids::one_less;
 use crate::types::Side;
 use crate::wire::control::ours::{disconnect_notify, stop_request};
 pub(super) use crate::wire::control::ours::{incoming_refusal, outgoing_refusal};
@@ -177,8 +176,7 @@ impl Shared {
         let rest = cx.engine.call_id_rest_ms(call.policy.echo_timeout_ms);
         let names = call.names(self.sessions.get(&session).map(|session| session.flow));
         let (up, down) = (call.up.traffic.packets, call.down.traffic.packets);
-        cx.engine.uncount_call(&alg);
-        one_less(&mut self.shares, &(alg, client));
+        cx.engine.uncount_call(&alg, client);
         self.calls.detach(index, cx.now.after(rest));
         if let Some(why) = why {
             self.counters.calls_ended += 1;

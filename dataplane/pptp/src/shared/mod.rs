@@ -84,7 +84,6 @@ pub struct Sizes {
     pub sessions: usize,
     pub upstreams: usize,
     pub groups: usize,
-    pub shares: usize,
     pub half_open: usize,
 }
 
@@ -102,8 +101,6 @@ pub struct Shared {
     groups: BTreeMap<GroupId, Group>,
     by_key: BTreeMap<GroupKey, GroupId>,
     calls: Calls,
-    /// Calls a client has in an ALG.
-    shares: BTreeMap<(String, Ipv4Addr), u32>,
     /// Sessions of a client whose first message is not in.
     half_open: BTreeMap<Ipv4Addr, u32>,
     /// One copy of each policy in use, by rule, service and ALG.
@@ -134,7 +131,6 @@ impl Shared {
             groups: BTreeMap::new(),
             by_key: BTreeMap::new(),
             calls: Calls::new(seed),
-            shares: BTreeMap::new(),
             half_open: BTreeMap::new(),
             policies: Policies::default(),
             dirty: BTreeSet::new(),
@@ -232,7 +228,6 @@ impl Shared {
             sessions: self.sessions.len(),
             upstreams: self.upstreams.len(),
             groups: self.groups.len(),
-            shares: self.shares.len(),
             half_open: self.half_open.len(),
         }
     }

@@ -34,7 +34,7 @@ impl Shared {
             self.refuse(id, pns, why, cx);
             return;
         }
-        let rank = self.share_of(&policy.alg, flow.client);
+        let rank = cx.engine.calls_of_client(&policy.alg, flow.client);
         let max = self.config.max_waiting;
         let of = self.groups.get(&group).filter(|of| of.waiting.len() >= max as usize);
         match of.map(|of| of.waiting.last()) {

@@ -97,8 +97,7 @@ impl Shared {
         }
         for (_, call) in self.calls.iter() {
             if let Some((_, client)) = call.client {
-                engine.count_call(&call.policy.alg);
-                *self.shares.entry((call.policy.alg.clone(), client)).or_default() += 1;
+                engine.count_call(&call.policy.alg, client);
             }
         }
     }

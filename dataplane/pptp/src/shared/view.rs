@@ -203,7 +203,7 @@ impl Shared {
 
     /// How many calls clients have.
     pub fn client_call_count(&self) -> usize {
-        self.shares.values().map(|&calls| calls as usize).sum()
+        self.calls.sizes().sessions
     }
 
     /// How many calls there are, those included whose client is gone and whose end the server has not confirmed.

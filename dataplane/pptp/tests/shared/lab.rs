@@ -386,7 +386,7 @@ impl Lab {
             legs
         };
         assert_eq!(sorted(legs), sorted(expected));
-        assert_eq!(shared.sizes(), self.shared.sizes());
+        assert_eq!((shared.sizes(), engine.counted()), (self.shared.sizes(), self.engine.counted()));
         if ms == 0 {
             assert_eq!(calls_of(&shared), self.calls());
             assert_eq!(shared.freeze(then), frozen, "nothing is lost on the way");
@@ -414,7 +414,7 @@ impl Lab {
     /// After all have gone and all rests are over nothing is left anywhere.
     pub(crate) fn assert_nothing_left(&mut self) {
         self.wait(600_000);
-        assert_eq!(self.shared.sizes(), Sizes::default());
+        assert_eq!((self.shared.sizes(), self.engine.counted()), (Sizes::default(), [0; 2]));
         assert_eq!(self.shared.poll_timeout(), None);
         assert_eq!(self.live_upstreams(), []);
     }
