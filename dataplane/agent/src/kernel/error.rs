@@ -87,6 +87,15 @@ impl Error {
         if errors.len() == 1 { errors.remove(0) } else { Self::Several(errors) }
     }
 
+    /// `result`, unless something else went wrong too; then all that did.
+    pub(crate) fn with<T>(result: Result<T, Self>, more: Option<Self>) -> Result<T, Self> {
+        match (result, more) {
+            (result, None) => result,
+            (Ok(_), Some(error)) => Err(error),
+            (Err(error), more) => Err(error.joined(more)),
+        }
+    }
+
     /// A netlink error with what was being done.
     pub(crate) fn netlink(what: impl Into<String>) -> impl FnOnce(netlink::Error) -> Self {
         let what = what.into();

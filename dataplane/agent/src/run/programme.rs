@@ -134,11 +134,7 @@ impl<S: Source> Programme<S> {
     fn settle(&self, gone: &BTreeSet<Ipv4Addr>) -> Option<Result<Applied, kernel::Error>> {
         self.kernel(|shared| {
             let settled = shared.kernel.settle(&shared.own);
-            match (settled, shared.kernel.forget_sources(gone).err()) {
-                (Ok(applied), None) => Ok(applied),
-                (Ok(_), Some(error)) => Err(error),
-                (Err(error), more) => Err(error.joined(more)),
-            }
+            kernel::Error::with(settled, shared.kernel.forget_sources(gone).err())
         })
     }
 
@@ -184,11 +180,7 @@ impl<S: Source> Programme<S> {
     async fn refused(&mut self, wanted: &Wanted, object: String, mut message: String) {
         let stood = self.kernel(|shared| {
             let mended = shared.kernel.mend().err();
-            match (shared.kernel.put_back(&shared.own), mended) {
-                (Ok(back), None) => Ok(back),
-                (Ok(_), Some(error)) => Err(error),
-                (Err(error), more) => Err(error.joined(more)),
-            }
+            kernel::Error::with(shared.kernel.put_back(&shared.own), mended)
         });
         let broken = match stood {
             None => return,

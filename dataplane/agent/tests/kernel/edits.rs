@@ -14,6 +14,12 @@ const OWN: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 const A: Ipv4Addr = Ipv4Addr::new(10, 244, 1, 2);
 const SERVER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 10);
 
+/// What would give packets that no rule takes the node's address.
+fn cni_masquerades() {
+    sh("nft add table ip cni && nft 'add chain ip cni post { type nat hook postrouting priority 100; }' && \
+        nft 'add rule ip cni post oifname cg-out masquerade'");
+}
+
 /// What the ALG says before rules change while it has a connection to the server.
 fn one() -> Peers {
     Peers { clients: [A].into(), servers: [SERVER].into(), ports: [1723].into() }
@@ -85,8 +91,7 @@ fn a_control_connection_keeps_its_way_after_conntrack_forgets_whatever_has_becom
     }
     for (edit, edited) in edits() {
         let lab = Lab::new();
-        sh("nft add table ip cni && nft 'add chain ip cni post { type nat hook postrouting priority 100; }' && \
-            nft 'add rule ip cni post oifname cg-out masquerade'");
+        cni_masquerades();
         let mut kernel = lab.start();
         kernel.apply(&config(), &[OWN]).unwrap();
         kernel.set_own_addresses(&[OWN], &one()).unwrap();
@@ -155,8 +160,7 @@ fn gre_of_a_call_keeps_its_way_whatever_becomes_of_its_rule_and_is_forgotten_wit
     }
     for (edit, edited) in edits() {
         let lab = Lab::new();
-        sh("nft add table ip cni && nft 'add chain ip cni post { type nat hook postrouting priority 100; }' && \
-            nft 'add rule ip cni post oifname cg-out masquerade'");
+        cni_masquerades();
         let mut kernel = lab.start();
         let mut inside = Inside::open();
         let gre = |kernel: &mut Kernel, inside: &mut Inside, peers: &Peers| {
