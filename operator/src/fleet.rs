@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use callgate_compile::status::ObjectRef;
 use callgate_crds::Kind;
-use callgate_proto::pb;
+use callgate_proto::{Optional, pb};
 use tokio::time::Instant;
 
 use crate::moment::Moment;
@@ -34,6 +34,8 @@ pub struct Agent {
     pub since: Moment,
     /// What it said first.
     pub hello: pb::Hello,
+    /// What of its kernel objects have to do without, by what it said first.
+    pub missing: BTreeSet<Optional>,
     /// Hash of what runs; empty where nothing does.
     pub running: String,
     /// What of it objects are in force by, where this operator knows that configuration.
@@ -64,6 +66,7 @@ impl Agent {
             stream: Some(stream),
             since: now,
             running: hello.config_hash.clone(),
+            missing: Optional::missing(&hello.features),
             stamp: None,
             refused: None,
             broken: false,

@@ -3,6 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
+use callgate_proto::Optional;
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
 use crate::fast;
@@ -145,6 +146,9 @@ pub struct Common {
     /// Where the bpf file system is mounted; by names in it packets flow while the agent is replaced
     #[arg(long, env = "CALLGATE_BPF_DIR", value_name = "DIR", default_value = BPF_DIR)]
     pub bpf_dir: PathBuf,
+    /// Do without a part of nftables as if this kernel did not have it: connection-limits, logging, sockets, timeouts; may be repeated
+    #[arg(long, env = "CALLGATE_WITHOUT", value_name = "PART", value_delimiter = ',')]
+    pub without: Vec<Optional>,
     /// Marks, numbers and names used in the kernel
     #[command(flatten)]
     pub numbers: Numbers,

@@ -10,9 +10,11 @@
 
 mod convert;
 pub mod model;
+mod optional;
 pub mod pb;
 
 pub use convert::ConvertError;
+pub use optional::Optional;
 
 /// Where an agent serves its local API unless told otherwise.
 pub const DEFAULT_API_SOCKET: &str = "/run/callgate/api.sock";

@@ -5,12 +5,13 @@
 //! that it does not select, makes nobody wait for it. What rules before it do with what they take is their own affair, and
 //! networks of the cluster are nobody's: whether these have arrived is told by the EgressNode.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Debug, Write as _};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use callgate_compile::status::ObjectRef;
 use callgate_crds::Kind;
+use callgate_proto::Optional;
 use callgate_proto::model::{NodeConfig, ObjectKey, PptpAlg, Rule, Service};
 use ipnet::Ipv4Net;
 
@@ -19,6 +20,8 @@ use ipnet::Ipv4Net;
 pub struct Stamp {
     /// What it has in force: rules with sources, services, ALGs.
     carried: BTreeMap<ObjectRef, Carried>,
+    /// What of a kernel they need that not every kernel has; objects that need nothing are left out.
+    needs: BTreeMap<ObjectRef, BTreeSet<Optional>>,
 }
 
 /// One object on one node.
@@ -45,7 +48,13 @@ impl Stamp {
         let services = services.map(|(service, print)| (object(Kind::Service, &service.key), plain(print)));
         let algs = config.algs.iter().zip(&prints.algs);
         let algs = algs.map(|(alg, print)| (object(Kind::PptpAlg, &alg.key), plain(print)));
-        Self { carried: rules.chain(services).chain(algs).collect() }
+        Self { carried: rules.chain(services).chain(algs).collect(), needs: needs(config) }
+    }
+
+    /// What an object comes short of where these are missing, as people are told; `None` where it needs none of them.
+    pub fn shortfall(&self, object: &ObjectRef, missing: &BTreeSet<Optional>) -> Option<String> {
+        let lacks: BTreeSet<Optional> = self.needs.get(object)?.intersection(missing).copied().collect();
+        (!lacks.is_empty()).then(|| Optional::shortfall(&lacks))
     }
 
     /// What whoever runs this has in force, in whatever version.
@@ -73,6 +82,13 @@ impl Stamp {
 
 fn object(kind: Kind, key: &ObjectKey) -> ObjectRef {
     ObjectRef { kind, key: key.clone() }
+}
+
+fn needs(config: &NodeConfig) -> BTreeMap<ObjectRef, BTreeSet<Optional>> {
+    let rules = config.rules.iter().map(|rule| (object(Kind::IpRule, &rule.key), config.needs_of(rule)));
+    let services = config.services.iter().map(|service| (object(Kind::Service, &service.key), service.needs()));
+    let algs = config.algs.iter().map(|alg| (object(Kind::PptpAlg, &alg.key), alg.needs()));
+    rules.chain(services).chain(algs).filter(|(_, needs)| !needs.is_empty()).collect()
 }
 
 /// Prints of what is written in objects, by their indices.

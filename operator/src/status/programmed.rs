@@ -26,6 +26,8 @@ pub struct Progress {
 enum Lack {
     /// It could not: with the message of the agent.
     Refused(String),
+    /// It does, but its kernel lacks what some of it takes.
+    Short(String),
     /// It is not there.
     Absent(String),
     /// It has not answered.
@@ -68,7 +70,9 @@ fn decide(status: &Status, ran_before: bool, lacks: &[(&String, Lack)]) -> (Reas
         more => format!(" {more} more nodes do not run it either."),
     };
     match first {
-        Lack::Refused(message) => (Reason::ApplyFailed, format!("Node {node}: {message}.{others}")),
+        Lack::Refused(message) | Lack::Short(message) => {
+            (Reason::ApplyFailed, format!("Node {node}: {message}.{others}"))
+        }
         Lack::Absent(why) => (Reason::NodeUnreachable, format!("Node {node}: {why}.{others}")),
         Lack::Waiting => (Reason::Pending, format!("Node {node} has not yet put it into effect.{others}")),
         Lack::Leaving => (Reason::Pending, format!("Node {node} still does what an earlier version said.{others}")),
@@ -95,7 +99,7 @@ fn lack(object: &ObjectRef, node: &str, view: View<'_>) -> Option<Lack> {
         return Some(Lack::Absent(format!("its agent is away since {since}")));
     }
     if agent.fulfils(&wanted.stamp, object) {
-        return None;
+        return wanted.stamp.shortfall(object, &agent.missing).map(Lack::Short);
     }
     let refused = agent.refused.as_ref().filter(|(hash, _)| *hash == wanted.hash);
     Some(refused.map_or(Lack::Waiting, |(_, failure)| {

@@ -1,5 +1,8 @@
 //! What this kernel has of what Callgate uses, and what it costs where something is missing.
 
+use std::collections::BTreeSet;
+
+use callgate_proto::Optional;
 use callgate_proto::pb::Feature;
 
 use super::Options;
@@ -8,9 +11,9 @@ use crate::netlink::socket::Socket;
 use crate::nft::probe::{self, PARTS, Part};
 use crate::sockets;
 
-/// Asks the kernel; sorted by name.
-pub(super) fn find(netfilter: &mut Socket, options: &Options) -> Vec<Feature> {
-    let mut found = nftables(netfilter, options);
+/// Asks the kernel, but not for what it is taken to be `without`; sorted by name.
+pub(super) fn find(netfilter: &mut Socket, options: &Options, without: &BTreeSet<Optional>) -> Vec<Feature> {
+    let mut found = nftables(netfilter, options, without);
     found.push(feature(
         "conntrack over netlink",
         conntrack::available(netfilter).map_err(|error| error.to_string()),
@@ -30,50 +33,57 @@ pub fn release() -> String {
     nix::sys::utsname::uname().map(|name| name.release().to_string_lossy().into_owned()).unwrap_or_default()
 }
 
-fn nftables(netfilter: &mut Socket, options: &Options) -> Vec<Feature> {
+fn nftables(netfilter: &mut Socket, options: &Options, without: &BTreeSet<Optional>) -> Vec<Feature> {
     // A name of ours that is not the table's: the question may be asked while the table of a previous run is in force.
-    let missing = probe::missing(netfilter, &format!("{}_probe", options.nft_table));
-    let of = |part: Part| match &missing {
-        Ok(missing) => missing.get(&part).map_or(Ok(()), |words| Err(words.clone())),
-        Err(error) => Err(error.to_string()),
+    let missing = match probe::missing(netfilter, &format!("{}_probe", options.nft_table)) {
+        Ok(missing) => missing,
+        // Which parts there are is not known then: nothing is left out for it.
+        Err(error) => return vec![feature("nftables", Err(error.to_string()), "no rule can be put into the kernel")],
     };
-    PARTS.into_iter().map(|part| feature(name(part), of(part), cost(part))).collect()
+    let of = |part: Part| match optional(part).filter(|part| without.contains(part)) {
+        Some(part) => Err(format!("--without {part}")),
+        None => missing.get(&part).map_or(Ok(()), |words| Err(words.clone())),
+    };
+    PARTS.into_iter().map(|part| feature(name(part), of(part), &cost(part))).collect()
+}
+
+/// The part as objects know it, where only some of them need it.
+fn optional(part: Part) -> Option<Optional> {
+    match part {
+        Part::Connlimit => Some(Optional::ConnectionLimits),
+        Part::Log => Some(Optional::Logging),
+        Part::Sockets => Some(Optional::Sockets),
+        Part::Timeouts => Some(Optional::Timeouts),
+        Part::Fib | Part::Nat | Part::Notrack | Part::Reject => None,
+    }
 }
 
 fn name(part: Part) -> &'static str {
     match part {
-        Part::Connlimit => "nftables: connection limits",
+        Part::Connlimit => Optional::ConnectionLimits.feature(),
         Part::Fib => "nftables: route types",
-        Part::Log => "nftables: logging",
+        Part::Log => Optional::Logging.feature(),
         Part::Nat => "nftables: NAT",
         Part::Notrack => "nftables: notrack",
         Part::Reject => "nftables: reject",
-        Part::Sockets => "nftables: transparent sockets",
-        Part::Timeouts => "nftables: conntrack time-outs",
+        Part::Sockets => Optional::Sockets.feature(),
+        Part::Timeouts => Optional::Timeouts.feature(),
     }
 }
 
-fn cost(part: Part) -> &'static str {
-    match part {
-        Part::Connlimit => {
-            "while rules use a service without maxSessions: 0, no new configuration takes effect on this node: load module nft_connlimit"
+fn cost(part: Part) -> String {
+    let modules = match part {
+        Part::Fib => "nft_fib_ipv4",
+        Part::Nat => "nft_nat and nft_masq",
+        Part::Notrack => "nft_ct",
+        Part::Reject => "nft_reject_ipv4",
+        Part::Connlimit | Part::Log | Part::Sockets | Part::Timeouts => {
+            let lost =
+                optional(part).map(|part| format!("{}: {}, and start the agent anew", part.cost(), part.remedy()));
+            return lost.unwrap_or_default();
         }
-        Part::Fib => "no rule can be put into the kernel: load module nft_fib_ipv4",
-        Part::Log => {
-            "while there are rules with log: true, no new configuration takes effect on this node: load module nft_log"
-        }
-        Part::Nat => "no rule can be put into the kernel: load modules nft_nat and nft_masq",
-        Part::Notrack => "no rule can be put into the kernel: load module nft_ct",
-        Part::Reject => "no rule can be put into the kernel: load module nft_reject_ipv4",
-        Part::Sockets => {
-            "while rules use a PptpAlg of controlConnection Shared or Auto, no new configuration takes effect on this node: load modules \
-             nft_socket and nft_tproxy"
-        }
-        Part::Timeouts => {
-            "while rules use services with timeouts, no new configuration takes effect on this node: load modules nft_ct and \
-             nfnetlink_cttimeout"
-        }
-    }
+    };
+    format!("no rule can be put into the kernel: load {modules}")
 }
 
 fn feature(name: &str, found: Result<(), String>, cost: &str) -> Feature {
@@ -90,9 +100,11 @@ mod tests {
 
     #[test]
     fn what_is_missing_is_told_with_the_kernels_words_and_what_it_costs() {
-        let told = feature("nftables: logging", Err("No such file or directory".into()), cost(Part::Log));
-        let detail = "No such file or directory; what it costs: while there are rules with log: true, no new configuration takes effect \
-                      on this node: load module nft_log";
-        assert_eq!(told, Feature { name: "nftables: logging".into(), available: false, detail: detail.into() });
+        let told = |part| feature(name(part), Err("No such file or directory".into()), &cost(part)).detail;
+        let log = "No such file or directory; what it costs: log: true of rules has no effect: load module nft_log, and start the \
+                   agent anew";
+        let nat =
+            "No such file or directory; what it costs: no rule can be put into the kernel: load nft_nat and nft_masq";
+        assert_eq!([told(Part::Log), told(Part::Nat)], [log, nat]);
     }
 }

@@ -26,6 +26,7 @@ mod withdrawal;
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
+use callgate_proto::Optional;
 use callgate_proto::model::NodeConfig;
 
 pub use counters::{Counters, FlowCount};
@@ -148,9 +149,10 @@ impl Kernel {
         withdrawal::forget(&mut self.netfilter, sources, self.options.tag_mask)
     }
 
-    /// What this kernel has of what Callgate uses, and what it costs where it lacks something; sorted by name.
-    pub fn features(&mut self) -> Vec<callgate_proto::pb::Feature> {
-        features::find(&mut self.netfilter, &self.options)
+    /// What this kernel has of what Callgate uses, and what it costs where it lacks something, or is taken to be `without` it; sorted
+    /// by name.
+    pub fn features(&mut self, without: &BTreeSet<Optional>) -> Vec<callgate_proto::pb::Feature> {
+        features::find(&mut self.netfilter, &self.options, without)
     }
 
     /// Leftovers first, then what is ours.

@@ -18,6 +18,7 @@ mod ready;
 mod report;
 mod signals;
 mod source;
+mod spared;
 mod takeover;
 mod tenants;
 mod unheard;
@@ -129,7 +130,7 @@ async fn serve<S: Source>(
     if Place::new(state.path()).is_there() {
         kernel.keep_sockets();
     }
-    let features = kernel.features();
+    let features = kernel.features(&args.without.iter().copied().collect());
     for feature in features.iter().filter(|feature| !feature.available) {
         tracing::warn!(feature = feature.name, "this kernel lacks it: {}", feature.detail);
     }

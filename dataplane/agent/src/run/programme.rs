@@ -1,10 +1,11 @@
 //! From what is wanted to what runs: put into the kernel, tell the ALG, say so.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
+use callgate_compile::status::ObjectRef;
 use callgate_proto::model::NodeConfig;
 
 use super::SharedKernel;
@@ -12,6 +13,7 @@ use super::guests::{Ends, Guests};
 use super::ready::Ready;
 use super::report::{Report, Runs, goes_on};
 use super::source::{Refused, Source, Wanted};
+use super::spared::{Spared, spare};
 use crate::alg::Handle;
 use crate::alg::node::Shared;
 use crate::api::Answers;
@@ -31,6 +33,8 @@ pub(super) struct Programme<S> {
     report: Arc<Report>,
     handle: Option<Handle>,
     running: Option<Arc<NodeConfig>>,
+    /// Objects that are not in force as a whole, as people were told.
+    short: BTreeMap<ObjectRef, String>,
     /// Clients that had gone before the ALG could be told.
     gone: BTreeSet<Ipv4Addr>,
 }
@@ -43,7 +47,18 @@ impl<S: Source> Programme<S> {
         shared: SharedKernel,
         report: Arc<Report>,
     ) -> Self {
-        Self { source, guests, doors, ready, shared, report, handle: None, running: None, gone: BTreeSet::new() }
+        Self {
+            source,
+            guests,
+            doors,
+            ready,
+            shared,
+            report,
+            handle: None,
+            running: None,
+            short: BTreeMap::new(),
+            gone: BTreeSet::new(),
+        }
     }
 
     /// From now on the ALG is told too, and whoever gives the configurations hears of it.
@@ -77,11 +92,12 @@ impl<S: Source> Programme<S> {
             let message = format!("it cannot be saved, so it does not take effect: {error}; make room in --state-dir");
             return self.refused(&wanted, String::new(), message).await;
         }
+        let Spared { config: possible, short } = spare(&wanted.config, self.report.missing());
         if let Some(handle) = &self.handle {
             handle.end_clients(silent).await;
-            handle.expect(Some(self.guests.present(&wanted.config))).await;
+            handle.expect(Some(self.guests.present(&possible))).await;
         }
-        let (config, applied, broken) = match self.commit(&wanted.config) {
+        let (config, applied, broken) = match self.commit(&possible) {
             None => return,
             Some(Ok(in_force)) => in_force,
             Some(Err(error)) => {
@@ -110,19 +126,19 @@ impl<S: Source> Programme<S> {
             }
             Err(error) => (Applied::default(), Some(error)),
         };
-        let mut runs = Runs { config, hash: wanted.config.content_hash(), applied, lacks: None };
+        let mut runs = Runs { config, hash: wanted.config.content_hash(), applied, lacks: None, short };
         runs.applied += more;
         runs.lacks = broken.into_iter().chain(rest).reduce(|all, error| all.joined([error])).map(|e| e.to_string());
         self.in_force(&wanted, runs, begun);
     }
 
-    /// What of `wanted` is in force then, what had to be sent for it, and what of its way is missing all the same. `None` while the
+    /// What of `possible` is in force then, what had to be sent for it, and what of its way is missing all the same. `None` while the
     /// agent is being stopped.
-    fn commit(&self, wanted: &Arc<NodeConfig>) -> Option<Result<Committed, kernel::Error>> {
+    fn commit(&self, possible: &Arc<NodeConfig>) -> Option<Result<Committed, kernel::Error>> {
         self.kernel(|shared| {
             let broken = shared.kernel.mend().err();
             // Looked at here: who has left by now, and not when the loop began, must not come back into force.
-            let config = self.guests.present(wanted);
+            let config = self.guests.present(possible);
             match shared.kernel.commit(&config, &shared.own) {
                 Ok(applied) => Ok((config, applied, broken)),
                 Err(error) => Err(error.joined(broken)),
@@ -152,7 +168,13 @@ impl<S: Source> Programme<S> {
 
     /// The kernel has taken it.
     fn in_force(&mut self, wanted: &Wanted, runs: Runs, begun: Instant) {
-        let Runs { config, hash, applied, lacks } = &runs;
+        let Runs { config, hash, applied, lacks, short } = &runs;
+        if let Some((object, why)) = short.first_key_value()
+            && *short != self.short
+        {
+            tracing::warn!(objects = short.len(), "{object} is {why}");
+        }
+        self.short.clone_from(short);
         tracing::info!(
             rules = config.rules.len(),
             sources = config.sources.len(),

@@ -1,6 +1,6 @@
 //! What is told about the state of things: conditions with their times, problems, the configuration that runs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -9,7 +9,7 @@ use callgate_compile::manifests::Problem;
 use callgate_compile::status::{ObjectRef, Statuses};
 use callgate_crds::conditions::{ConditionType, Reason};
 use callgate_proto::model::{NodeConfig, ObjectKey};
-use callgate_proto::pb;
+use callgate_proto::{Optional, pb};
 
 use super::external::missing;
 use crate::fast;
@@ -38,6 +38,8 @@ pub(super) struct Runs {
     pub(super) applied: Applied,
     /// Why it is not whole; `None` when it is.
     pub(super) lacks: Option<String>,
+    /// Objects that are in force, but not all of each, as this kernel lacks something.
+    pub(super) short: BTreeMap<ObjectRef, String>,
 }
 
 /// Shared between whoever programmes and whoever asks.
@@ -48,6 +50,8 @@ pub struct Report {
     pub external: Option<Ipv4Addr>,
     /// What this kernel has, sorted by name.
     pub features: Vec<pb::Feature>,
+    /// What of that objects have to do without.
+    missing: BTreeSet<Optional>,
     /// Which way GRE takes.
     pub fast: fast::Status,
     inner: RwLock<Inner>,
@@ -59,6 +63,8 @@ struct Inner {
     programmed: Programmed,
     /// What runs is not whole, whatever is wanted.
     broken: bool,
+    /// Objects of which not all is in force.
+    short: BTreeMap<ObjectRef, String>,
     problems: Vec<Problem>,
     objects: Vec<pb::ObjectStatus>,
     /// When each condition last changed its status.
@@ -79,6 +85,7 @@ impl Report {
         Self {
             options,
             external,
+            missing: Optional::missing(&features),
             features,
             fast: fast::Status::default(),
             inner: RwLock::new(Inner {
@@ -86,6 +93,7 @@ impl Report {
                 hash: String::new(),
                 programmed,
                 broken: false,
+                short: BTreeMap::new(),
                 problems: Vec::new(),
                 objects: Vec::new(),
                 since: BTreeMap::new(),
@@ -96,6 +104,11 @@ impl Report {
                 held: None,
             }),
         }
+    }
+
+    /// What objects have to do without on this kernel.
+    pub(super) fn missing(&self) -> &BTreeSet<Optional> {
+        &self.missing
     }
 
     /// What this kernel has, which way GRE takes, and whether the host has the external address; sorted by name.
@@ -177,7 +190,8 @@ impl Report {
     /// the objects of the apply before.
     pub(super) fn in_force(&self, statuses: &Statuses, problems: Vec<Problem>, runs: Runs) {
         let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
-        let Runs { config, hash, applied, lacks } = runs;
+        let Runs { config, hash, applied, lacks, short } = runs;
+        inner.short = short;
         (inner.config, inner.hash, inner.applied, inner.broken) = (config, hash, applied, lacks.is_some());
         inner.applies += 1;
         inner.update(statuses, problems, lacks);
@@ -265,7 +279,8 @@ impl Inner {
             .map(|(object, status)| {
                 let mut conditions: Vec<(Reason, String)> =
                     status.conditions.iter().map(|c| (c.reason, c.message.clone())).collect();
-                conditions.push(programmed(status, failure.as_deref()));
+                let lacks = failure.as_deref().or(self.short.get(object).map(String::as_str));
+                conditions.push(programmed(status, lacks));
                 let conditions = conditions.into_iter().map(|(reason, message)| {
                     let at = (object.clone(), reason.condition());
                     let before = self.since.get(&at).filter(|(held, _)| *held == reason.holds());

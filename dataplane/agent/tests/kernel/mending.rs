@@ -1,5 +1,6 @@
 //! What others take away of ours: nothing leaves by another way meanwhile, and it is put back.
 
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
 use callgate_agent::kernel::{Kernel, Options, Peers, Record};
@@ -67,7 +68,7 @@ fn a_kernel_that_has_everything_says_so_and_nothing_of_the_question_is_left() {
     let mut kernel = lab.start();
     kernel.apply(&everything(), &[OWN]).unwrap();
     let before = surface();
-    let features = kernel.features();
+    let features = kernel.features(&BTreeSet::new());
     let missing: Vec<_> = features.iter().filter(|feature| !feature.available).collect();
     assert!(missing.is_empty(), "{missing:?}");
     let names: Vec<&str> = features.iter().map(|feature| feature.name.as_str()).collect();

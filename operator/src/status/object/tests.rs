@@ -465,3 +465,27 @@ fn an_edit_of_another_rule_that_a_node_refuses_leaves_this_one_programmed_and_sa
     let status = status(&rest, &case.statuses[&rest], &ObjectStatus::default(), view);
     assert_eq!((status.reason.as_deref(), status.nodes.as_deref()), (Some("ApplyFailed"), Some("0/2")));
 }
+
+#[test]
+fn an_object_that_needs_what_the_kernel_of_a_node_lacks_says_so_though_it_is_in_force_and_no_other_does() {
+    let mut case = Case::new();
+    case.world.rules.get_mut(&key("tills")).unwrap().spec.log = true;
+    case.compile();
+    let lacks = |name: &str| pb::Feature { name: name.to_owned(), available: false, detail: String::new() };
+    let features = vec![lacks("nftables: conntrack time-outs"), lacks("nftables: logging")];
+    case.fleet.attach("a", 1, pb::Hello { features, ..pb::Hello::default() }, case.now);
+    case.attach("b");
+    case.applied("a");
+    case.applied("b");
+    assert_eq!(case.told(), "False(ApplyFailed) 1/2");
+    let told = case.before.conditions.iter().find(|condition| condition.type_ == "Programmed").unwrap();
+    let message = "Node a: in force, but not all of it, as this kernel lacks something: log: true of rules has no effect (load module \
+                   nft_log); the agent finds what was loaded when it starts anew.";
+    assert_eq!(told.message, message);
+    // The agent starts anew where the module was loaded.
+    case.fleet.attach("a", 2, pb::Hello::default(), case.now);
+    case.fleet.sent("a", 2, &case.wanted("a"));
+    let hash = case.wanted("a").hash.clone();
+    case.fleet.outcome("a", 2, pb::Outcome { hash, failure: None, sequence: 0 });
+    assert_eq!(case.told(), "True(Programmed) 2/2");
+}
