@@ -131,7 +131,7 @@ reasons! {
     Programmed false Pending: "Not every node has acknowledged this generation yet.", "Wait; nodesProgrammed and nodesTotal tell how far it is.";
     Programmed false NotAccepted: "It is not accepted, so no node runs it.", "See the condition Accepted of the same object.";
     Programmed false LastGoodRuns: "What runs is its last good version, not this generation.", "See the conditions Accepted and ResolvedRefs of the same object.";
-    Programmed false ApplyFailed: "A node could not put it into effect.", "The message has the node and the kernel's error.";
+    Programmed false ApplyFailed: "A node could not put it into effect, or not all of it.", "The message has the node and the kernel's error, or what the kernel lacks.";
     Programmed false NodeUnreachable: "A node that must run it has not answered.", "See the agent on the node named in the message.";
     Ready true AgentReady: "Its agent is attached and runs what it should.", "";
     Ready true Degraded: "Its agent is attached and runs what it should, but the kernel lacks something.", "The message says what is missing and what that costs.";

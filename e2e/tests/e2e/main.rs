@@ -11,6 +11,7 @@ mod chaos;
 mod edits;
 mod fast_path;
 mod labs;
+mod lacking;
 mod lives;
 mod many_clients;
 mod mppe;
