@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  run ─► live: watch ─► Lease ─► lead: authority, what ran before ─► serve, announce ─► compile at each change ─► farewell
-//!    ▲                     │ lost, at any time                                               (compile)        (a signal)
+//!    ▲                     │ lost, at any time                                      (compile, in a thread)    (a signal)
 //!    └─────────────────────┘
 //! ```
 
@@ -53,15 +53,16 @@ pub fn run(args: Args) -> Result<()> {
     let lifetimes = args.lifetimes().map_err(anyhow::Error::msg)?;
     loop {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-        let end = runtime.block_on(live(args.clone(), lifetimes))?;
-        match end {
-            End::Told => return Ok(()),
-            // All that was under way is dropped where it stands: nothing may be written any more, not even a farewell. Not by
-            // ending the process: the kubelet would start the next one later each time, and nobody is to blame here.
-            End::LeaseLost => {
-                tracing::error!("the Lease was lost: beginning anew");
-                runtime.shutdown_timeout(DROP);
-            }
+        let end = runtime.block_on(live(args.clone(), lifetimes));
+        if matches!(end, Ok(End::LeaseLost)) {
+            tracing::error!("the Lease was lost: beginning anew");
+        }
+        // All that was under way is dropped where it stands: where the Lease was lost nothing may be written any more, not even a
+        // farewell. Not by ending the process: the kubelet would start the next one later each time, and nobody is to blame here.
+        // A compile cannot be dropped, so it goes on; nobody waits for it, and nobody gets what it comes to.
+        runtime.shutdown_timeout(DROP);
+        if end? == End::Told {
+            return Ok(());
         }
     }
 }
@@ -98,7 +99,7 @@ async fn live(args: Args, lifetimes: Lifetimes) -> Result<End> {
     };
     let _people = Task(tokio::spawn(local::serve(people, desk)));
     let leader = Leader {
-        args: &args,
+        args,
         lifetimes,
         client,
         watched,
@@ -114,10 +115,18 @@ async fn live(args: Args, lifetimes: Lifetimes) -> Result<End> {
     }
     tracing::info!("leading");
     metrics.leader.set(1);
-    let result = tokio::select! {
-        result = leader.lead(published, &mut signals) => result,
+    reign(&mut holder, leader.lead(published, signals)).await
+}
+
+/// Leads for as long as the Lease is kept, and gives it up afterwards. Leading is a task of its own: whatever it is at, the Lease is
+/// renewed, and once that is lost nothing is waited for.
+async fn reign(holder: &mut Holder, lead: impl Future<Output = Result<()>> + Send + 'static) -> Result<End> {
+    let mut leading = Task(tokio::spawn(lead));
+    let ended = tokio::select! {
+        ended = &mut leading.0 => ended,
         () = holder.keep() => return Ok(End::LeaseLost),
     };
+    let result = ended.context("leading")?;
     holder.release().await;
     result.map(|()| End::Told)
 }

@@ -28,10 +28,6 @@ use crate::tls::{Keeper, Lifetimes, Names};
 use crate::watch::Watched;
 use crate::{endpoint, last_good};
 
-/// Changes come in crowds: what comes within this time of the first is compiled with it.
-const CROWD: Duration = Duration::from_millis(5);
-/// While compiling takes longer than that, it may have this share of the time.
-const COMPILE_SHARE: u32 = 2;
 /// How long streams may take to end when the operator does.
 const FAREWELL: Duration = Duration::from_secs(3);
 /// Between two tries of what cannot be done without.
@@ -40,8 +36,8 @@ const PAUSE: Duration = Duration::from_secs(2);
 const LOOK: Duration = Duration::from_secs(20);
 
 /// What leading takes.
-pub(super) struct Leader<'a> {
-    pub(super) args: &'a Args,
+pub(super) struct Leader {
+    pub(super) args: Args,
     pub(super) lifetimes: Lifetimes,
     pub(super) client: Client,
     pub(super) watched: Watched,
@@ -51,7 +47,7 @@ pub(super) struct Leader<'a> {
     pub(super) settings: Settings,
 }
 
-impl Leader<'_> {
+impl Leader {
     /// Says that it could take over, once everything is read that leading takes.
     pub(super) async fn stand_by(&self) -> Infallible {
         self.read().await;
@@ -60,8 +56,8 @@ impl Leader<'_> {
     }
 
     /// Leads until a signal.
-    pub(super) async fn lead(&self, published: watch::Sender<Latest>, signals: &mut Signals) -> Result<()> {
-        let Self { args, client, watched, hub, .. } = self;
+    pub(super) async fn lead(self, published: watch::Sender<Latest>, mut signals: Signals) -> Result<()> {
+        let Self { args, client, watched, hub, health, .. } = &self;
         let agents = TcpListener::bind(args.listen).await.with_context(|| format!("--listen {}", args.listen))?;
         let (keeper, first) = tokio::select! {
             ready = self.prepare() => ready,
@@ -75,24 +71,21 @@ impl Leader<'_> {
         ];
         let mut changes = watched.changes();
         changes.mark_unchanged();
-        let mut compiler = Compiler::new(self, first, kept, published);
-        compiler.publish();
+        let mut compiler = Compiler::new(&self, first, kept, published);
+        health.set(Phase::Waiting("compiling for the first time".to_owned()));
+        tokio::select! {
+            () = compiler.publish() => {}
+            () = signals.wait() => return Ok(()),
+        }
         let writer = Writer::new(client.clone(), Arc::clone(hub), watched.clone(), Moment::now(), &args.pod_name);
         let _writing = Task(tokio::spawn(writer.run(compiler.subscribe())));
         let mut server = self.serve(agents, tls);
         let announcing = Task(tokio::spawn(announce(client.clone(), args.place())));
-        self.health.set(Phase::Serving);
-        let result = loop {
-            tokio::select! {
-                () = signals.wait() => break Ok(()),
-                ended = &mut server.task.0 => break Err(anyhow::anyhow!("the server of agents has ended: {ended:?}")),
-                _ = changes.changed() => {}
-            }
-            tokio::time::sleep(CROWD).await;
-            changes.mark_unchanged();
-            let began = Instant::now();
-            compiler.publish();
-            tokio::time::sleep((began.elapsed() * COMPILE_SHARE).saturating_sub(CROWD)).await;
+        health.set(Phase::Serving);
+        let result = tokio::select! {
+            () = signals.wait() => Ok(()),
+            ended = &mut server.task.0 => Err(anyhow::anyhow!("the server of agents has ended: {ended:?}")),
+            never = compiler.follow(changes) => match never {},
         };
         // Not again, once it leads nowhere.
         drop(announcing);
@@ -110,7 +103,7 @@ impl Leader<'_> {
     }
 
     async fn authority(&self) -> Keeper {
-        let args = self.args;
+        let args = &self.args;
         let names = || Names { namespace: args.namespace.clone(), ca: args.ca.clone(), server: args.names() };
         let start = || Keeper::start(self.client.clone(), names(), self.lifetimes, Timestamp::now());
         self.insist("the authority cannot be had", start).await

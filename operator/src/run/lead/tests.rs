@@ -17,7 +17,6 @@ async fn an_authority_that_cannot_be_had_is_tried_for_until_it_can_and_readyz_sa
     let args = Args::try_parse_from(["x"]).unwrap();
     let metrics = Arc::new(Metrics::default());
     let leader = Leader {
-        args: &args,
         lifetimes: Lifetimes::default(),
         client,
         watched: Watched::empty(),
@@ -25,6 +24,7 @@ async fn an_authority_that_cannot_be_had_is_tried_for_until_it_can_and_readyz_sa
         metrics: Arc::clone(&metrics),
         hub: Arc::new(Hub::new(metrics)),
         settings: Settings { namespace: args.namespace.clone(), cluster_cidrs: Vec::new() },
+        args,
     };
     let keeper = leader.authority().await;
     assert!(keeper.subscribe().has_changed().is_ok());
