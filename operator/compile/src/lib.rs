@@ -17,4 +17,4 @@ mod selector;
 pub mod status;
 pub mod world;
 
-pub use compile::{Compiled, Compiler, LastGood, Since, compile};
+pub use compile::{Compiled, Compiler, LastGood, Limits, Since, compile};

@@ -10,6 +10,7 @@
 mod carriers;
 mod contest;
 mod keep;
+mod limits;
 mod node;
 mod notes;
 mod resolved;
@@ -25,6 +26,7 @@ use callgate_proto::model::{NodeConfig, ObjectKey};
 use jiff::Timestamp;
 
 pub use keep::LastGood;
+pub use limits::Limits;
 
 use crate::address::{Partition, partition};
 use crate::resolve::{GoodRule, Issue};
@@ -75,6 +77,7 @@ pub enum Since {
 /// the same world and the same `last_good` of before.
 #[derive(Debug, Default)]
 pub struct Compiler {
+    limits: Limits,
     previous: Option<LastGood>,
     memory: Option<Memory>,
 }
@@ -98,7 +101,12 @@ struct Memory {
 impl Compiler {
     /// After a compile of which `previous` is `last_good`.
     pub fn new(previous: Option<LastGood>) -> Self {
-        Self { previous, memory: None }
+        Self::limited(Limits::default(), previous)
+    }
+
+    /// The same, with limits of its own.
+    pub fn limited(limits: Limits, previous: Option<LastGood>) -> Self {
+        Self { limits, previous, memory: None }
     }
 
     /// Compiles a world, whatever it is.
@@ -113,8 +121,9 @@ impl Compiler {
             Since::Everything => memory.resolved.is_of(world, previous.as_ref()),
             Since::Pods(_) => memory.resolved.is_after(previous.as_ref()),
         });
-        let mut memory = kept.unwrap_or_else(|| Memory::new(Resolved::of(world, previous.as_ref()), world));
-        let compiled = memory.compile(world, since);
+        let mut memory =
+            kept.unwrap_or_else(|| Memory::new(Resolved::of(&self.limits, world, previous.as_ref()), world));
+        let compiled = memory.compile(&self.limits, world, since);
         self.previous = Some(compiled.last_good.clone());
         self.memory = Some(memory);
         compiled
@@ -135,7 +144,7 @@ impl Memory {
         }
     }
 
-    fn compile(&mut self, world: &World, since: &Since) -> Compiled {
+    fn compile(&mut self, limits: &Limits, world: &World, since: &Since) -> Compiled {
         let candidates = &self.resolved.candidates;
         if self.selecting.is_overgrown(world) {
             self.selecting = Selecting::new(candidates, world);
@@ -156,7 +165,7 @@ impl Memory {
             let selected = self.selecting.of(name);
             if built.is_none_or(|built| built.selected != selected) {
                 let whole = partition(&mut self.selecting.lists, selected.clone());
-                let over = room::refuse(world, name, candidates, &self.needs, &whole.chains);
+                let over = room::refuse(limits, world, name, candidates, &self.needs, &whole.chains);
                 match over.is_empty() {
                     true => drop(self.over.remove(name)),
                     false => drop(self.over.insert(name.clone(), over)),

@@ -7,19 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use callgate_crds::conditions::Reason;
 use callgate_proto::model::{Action, ObjectKey};
 
-use super::{Candidate, issue};
+use super::{Candidate, Limits, issue};
 use crate::resolve::{GoodRule, Issue, Leaf};
 use crate::world::World;
-
-/// Numbers a node has to tell flows apart by: 11 bits of the connection mark, without 0 (no rule) and 2047 (kept by the agent).
-const TAGS_OF_NODE: usize = 2046;
-
-/// Entries that rules may have in the table of one node's kernel: as much as an agent puts there in a few seconds and holds in
-/// memory with ease.
-const ENTRIES_OF_NODE: usize = 100_000;
-
-/// Entries that the rules of one namespace may come to, wherever they are: what the operator has to look at for it.
-const ENTRIES_OF_NAMESPACE: usize = 50_000;
 
 /// A service's chain and what is in it, and the rule that leads there.
 const ENTRIES_OF_SERVICE: usize = 6;
@@ -43,24 +33,30 @@ pub(super) struct Need {
 }
 
 /// What the rules of each namespace have come to.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Namespaces {
+    most: usize,
     used: BTreeMap<String, usize>,
 }
 
 impl Namespaces {
+    /// They have come to nothing yet.
+    pub(super) fn of(limits: &Limits) -> Self {
+        Self { most: limits.entries_of_namespace, used: BTreeMap::new() }
+    }
+
     /// Takes one rule more, unless its namespace has no room for it. Asked in match order: what comes first, stays.
     pub(super) fn take(&mut self, world: &World, key: &ObjectKey, rule: &GoodRule) -> Result<(), Issue> {
         if owner(world, key).is_none() {
             return Ok(());
         }
-        let needed = entries(rule);
+        let (needed, most) = (entries(rule), self.most);
         let used = self.used.entry(key.namespace.clone()).or_default();
-        if *used + needed > ENTRIES_OF_NAMESPACE {
+        if *used + needed > most {
             let message = format!(
-                "it comes to {needed} entries of a node's table, and the rules before it leave {} of the {ENTRIES_OF_NAMESPACE} that \
+                "it comes to {needed} entries of a node's table, and the rules before it leave {} of the {most} that \
                  namespace {} may have: name fewer services and networks, or delete rules",
-                ENTRIES_OF_NAMESPACE - *used,
+                most - *used,
                 key.namespace
             );
             return Err(issue(Reason::TooMany, "spec", message));
@@ -79,6 +75,7 @@ impl Need {
 /// Candidates for which a node with these lists of rules has no room, each with what to say of it. Of each namespace the last in
 /// match order are the first to go, and none goes because of another namespace as long as its own has no more than its share.
 pub(super) fn refuse(
+    limits: &Limits,
     world: &World,
     node: &str,
     candidates: &[Candidate],
@@ -102,7 +99,7 @@ pub(super) fn refuse(
             };
             wanted.push((index, owner(world, &candidate.key), needed));
         }
-        let mut left = shares(room.of_node(), &wanted);
+        let mut left = shares(room.of_node(limits), &wanted);
         for (index, owner, needed) in wanted {
             let Some(left) = left.get_mut(&owner) else { continue };
             match left.0.checked_sub(needed) {
@@ -134,10 +131,10 @@ fn shares<'a>(room: usize, wanted: &[(u32, Owner<'a>, usize)]) -> BTreeMap<Owner
 }
 
 impl Room {
-    fn of_node(self) -> usize {
+    fn of_node(self, limits: &Limits) -> usize {
         match self {
-            Self::Tags => TAGS_OF_NODE,
-            Self::Entries => ENTRIES_OF_NODE,
+            Self::Tags => limits.tags_of_node,
+            Self::Entries => limits.entries_of_node,
         }
     }
 

@@ -1,0 +1,26 @@
+//! How much there may be of what costs a node or the operator: one value, so that tests come to its end with a handful of objects.
+
+/// How much there may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Numbers a node has to tell flows apart by.
+    pub tags_of_node: usize,
+    /// Entries that rules may have in the table of one node's kernel.
+    pub entries_of_node: usize,
+    /// Entries that the rules of one namespace may come to, wherever they are.
+    pub entries_of_namespace: usize,
+}
+
+impl Default for Limits {
+    /// Those of the product.
+    fn default() -> Self {
+        Self {
+            // 11 bits of the connection mark, without 0 (no rule) and 2047 (kept by the agent).
+            tags_of_node: 2046,
+            // As much as an agent puts there in a few seconds and holds in memory with ease.
+            entries_of_node: 100_000,
+            // What the operator has to look at for it.
+            entries_of_namespace: 50_000,
+        }
+    }
+}
