@@ -9,6 +9,8 @@ pub struct Limits {
     pub entries_of_node: usize,
     /// Entries that the rules of one namespace may come to, wherever they are.
     pub entries_of_namespace: usize,
+    /// Steps that are taken to find out which rules of one namespace are shadowed.
+    pub steps_of_namespace: usize,
 }
 
 impl Default for Limits {
@@ -21,6 +23,8 @@ impl Default for Limits {
             entries_of_node: 100_000,
             // What the operator has to look at for it.
             entries_of_namespace: 50_000,
+            // Each of a thousand rules compared with each; some hundredths of a second.
+            steps_of_namespace: 4_000_000,
         }
     }
 }

@@ -56,6 +56,15 @@ pub(crate) struct Candidate {
     pub(crate) rule: Arc<GoodRule>,
     /// What is to be said of its services.
     pub(crate) note: Option<Issue>,
+    pub(crate) shadow: Option<Shadow>,
+}
+
+/// That a rule never decides.
+#[derive(Debug, Clone)]
+pub(crate) struct Shadow {
+    /// The candidate that comes first and matches all that this one could.
+    pub(crate) by: u32,
+    pub(crate) note: Issue,
 }
 
 /// Compiles. `previous` is `last_good` of the compile before: a rule that names something that has gone, or that
@@ -206,7 +215,7 @@ impl Memory {
         }
         let counts = self.selecting.counts();
         for (candidate, counts) in candidates.iter().zip(&counts) {
-            let notes = notes::notes(world, candidate, *counts);
+            let notes = notes::notes(world, candidate, *counts, &self.refused);
             if !notes.is_empty() {
                 issues.entry(candidate.key.clone()).or_default().extend(notes);
             }

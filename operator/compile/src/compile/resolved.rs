@@ -76,7 +76,7 @@ impl Resolved {
         let algs = resolve::algs(world);
         let services = resolve::services(world, &algs, &mut hints);
         let (mut rules, mut taking) = Taking::part(limits, world, &algs, &services, hints, previous);
-        for (key, issue) in contest::contest(&mut taking.candidates) {
+        for (key, issue) in contest::contest(&mut taking.candidates, limits.steps_of_namespace) {
             if let Some(report) = rules.get_mut(&key) {
                 report.0.push(issue);
             }
@@ -177,7 +177,7 @@ impl Taking {
                             taking.kept.insert(key.clone());
                         }
                         let (created, note) = (object.meta.created, contest::passed_over(&rule));
-                        taking.candidates.push(Candidate { key: key.clone(), created, rule, note });
+                        taking.candidates.push(Candidate { key: key.clone(), created, rule, note, shadow: None });
                     }
                 },
             }

@@ -13,6 +13,7 @@ use super::lookup::Hints;
 use super::{Algs, Collected, Leaves, Report, Services, group};
 use crate::address::Ranges;
 use crate::selector::Selector;
+use crate::steps::Steps;
 use crate::world::{Labels, Object, World};
 
 /// A rule that can be carried out, with copies of all it names: it outlives them.
@@ -62,14 +63,14 @@ pub(crate) enum PodScope {
 
 impl Pods {
     /// Whether whatever `narrow` selects is surely selected by this, whatever namespaces and pods there will be.
-    pub(crate) fn covers(&self, narrow: &Self) -> bool {
+    pub(crate) fn covers(&self, narrow: &Self, steps: &mut Steps) -> bool {
         let scope = match (&self.scope, &narrow.scope) {
             (PodScope::Own(a), PodScope::Own(b)) => a == b,
-            (PodScope::Labelled(a), PodScope::Labelled(b)) => a.covers(b),
+            (PodScope::Labelled(a), PodScope::Labelled(b)) => a.covers(b, steps),
             (PodScope::Labelled(a), PodScope::Own(_)) => a.is_everything(),
             (PodScope::Own(_), PodScope::Labelled(_)) => false,
         };
-        scope && self.labels.covers(&narrow.labels)
+        scope && self.labels.covers(&narrow.labels, steps)
     }
 }
 

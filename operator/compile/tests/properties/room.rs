@@ -123,6 +123,33 @@ fn a_namespace_that_wants_a_whole_node_takes_nothing_from_one_that_wants_little(
 }
 
 #[test]
+fn what_runs_nowhere_shadows_nobody() {
+    let mut world = world(&[SYSTEM]);
+    many(&mut world, SYSTEM, 1_000);
+    let spec = |order, cidr: &str, service: &str| {
+        let mut spec = rule(order, Action::Drop, from_pods(selector(&[])), &[service]);
+        spec.destination.cidrs = vec![Cidr(cidr.to_owned())];
+        object(spec)
+    };
+    let told = |world: &World| {
+        let compiled = compile(world, None);
+        ["wide", "narrow"].map(|name| {
+            let object = ObjectRef { kind: Kind::IpRule, key: ObjectKey::new(SYSTEM, name) };
+            (compiled.statuses[&object].conditions[0].reason, compiled.statuses[&object].nodes.len())
+        })
+    };
+    world.rules.insert(ObjectKey::new(SYSTEM, "wide"), spec(1, "203.0.113.0/24", "many"));
+    world.rules.insert(ObjectKey::new(SYSTEM, "narrow"), spec(20, "203.0.113.7/32", "s-0000"));
+    assert_eq!(told(&world), [(Reason::Accepted, 1), (Reason::Shadowed, 1)]);
+    // Fourteen rules of a thousand services before it leave the wide one no room.
+    for number in 0..14 {
+        let rule = spec(0, &format!("198.51.100.{number}/32"), "many");
+        world.rules.insert(ObjectKey::new(SYSTEM, format!("r-{number:02}")), rule);
+    }
+    assert_eq!(told(&world), [(Reason::TooMany, 0), (Reason::Accepted, 1)]);
+}
+
+#[test]
 fn the_numbers_of_a_node_are_shared_too_and_rules_of_low_order_push_nobody_out() {
     let mut world = world(&["greedy", "little"]);
     add(&mut world, "greedy", 0..2_046, Action::Nat, "web");
