@@ -11,6 +11,8 @@ pub struct Limits {
     pub entries_of_namespace: usize,
     /// Steps that are taken to find out which rules of one namespace are shadowed.
     pub steps_of_namespace: usize,
+    /// Rules that lists of rules may have that nobody uses any more, before they are forgotten.
+    pub spare_in_lists: usize,
 }
 
 impl Default for Limits {
@@ -25,6 +27,8 @@ impl Default for Limits {
             entries_of_namespace: 50_000,
             // Each of a thousand rules compared with each; some hundredths of a second.
             steps_of_namespace: 4_000_000,
+            // 4 MB.
+            spare_in_lists: 1_000_000,
         }
     }
 }

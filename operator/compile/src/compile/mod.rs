@@ -17,6 +17,8 @@ mod resolved;
 mod room;
 mod select;
 mod statuses;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -155,7 +157,7 @@ impl Memory {
 
     fn compile(&mut self, limits: &Limits, world: &World, since: &Since) -> Compiled {
         let candidates = &self.resolved.candidates;
-        if self.selecting.is_overgrown(world) {
+        if self.selecting.is_overgrown(limits.spare_in_lists) {
             self.selecting = Selecting::new(candidates, world);
             self.nodes.clear();
         }
@@ -207,6 +209,7 @@ impl Memory {
             };
             self.nodes.insert(name.clone(), node::build(name, nets, candidates, selected, left));
         }
+        self.selecting.compiled();
         let mut issues: BTreeMap<ObjectKey, Vec<Issue>> = BTreeMap::new();
         for (index, issue) in self.over.values().flatten() {
             let Some(candidate) = candidates.get(*index as usize) else { continue };

@@ -103,7 +103,7 @@ fn apply(world: &mut World, edit: Edit, other: World) -> Since {
 
 /// No more than a few of the random rules have room: on a node, or of a namespace.
 fn scarce() -> Limits {
-    Limits { tags_of_node: 5, entries_of_node: 40, entries_of_namespace: 60, steps_of_namespace: 20 }
+    Limits { tags_of_node: 5, entries_of_node: 40, entries_of_namespace: 60, steps_of_namespace: 20, spare_in_lists: 0 }
 }
 
 /// Compiles this world and one after each edit with one compiler, and each from scratch. How many rules had no room.
