@@ -124,6 +124,11 @@ impl Selector {
         })
     }
 
+    /// How many values it asks for, what is asked without one counted as one.
+    pub(crate) fn size(&self) -> usize {
+        self.0.iter().map(|requirement| requirement.len().max(1)).sum()
+    }
+
     /// Whether it selects everything, because it demands nothing.
     pub(crate) fn is_everything(&self) -> bool {
         self.0.is_empty()

@@ -146,7 +146,7 @@ impl Memory {
         Self {
             selecting: Selecting::new(&resolved.candidates, world),
             last_good: LastGood::of(resolved.candidates.iter()),
-            needs: resolved.candidates.iter().map(|candidate| Need::of(&candidate.rule)).collect(),
+            needs: resolved.candidates.iter().map(|candidate| Need::of(world, candidate)).collect(),
             resolved,
             over: BTreeMap::new(),
             refused: BTreeSet::new(),
@@ -176,7 +176,7 @@ impl Memory {
             let selected = self.selecting.of(name);
             if built.is_none_or(|built| built.selected != selected) {
                 let whole = partition(&mut self.selecting.lists, selected.clone());
-                let over = room::refuse(limits, world, name, candidates, &self.needs, &whole.chains);
+                let over = room::refuse(limits, name, candidates, &self.needs, &whole.chains);
                 match over.is_empty() {
                     true => drop(self.over.remove(name)),
                     false => drop(self.over.insert(name.clone(), over)),

@@ -75,6 +75,14 @@ impl Pods {
 }
 
 impl PodScope {
+    /// Labels that namespaces are to have.
+    pub(crate) fn selector(&self) -> Option<&Selector> {
+        match self {
+            Self::Own(_) => None,
+            Self::Labelled(selector) => Some(selector),
+        }
+    }
+
     /// Whether `namespace`, which has these labels, is one of them.
     pub(crate) fn contains(&self, namespace: &str, labels: &Labels) -> bool {
         match self {

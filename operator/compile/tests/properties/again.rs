@@ -6,6 +6,7 @@ use std::sync::Arc;
 use callgate_compile::world::{Labels, World};
 use callgate_compile::{Compiler, LastGood, Limits, Since};
 use callgate_crds::conditions::Reason;
+use callgate_proto::model::{Match, NodeConfig};
 use proptest::prelude::*;
 
 use super::worlds::{from_pods, world};
@@ -106,6 +107,14 @@ fn scarce() -> Limits {
     Limits { tags_of_node: 5, entries_of_node: 40, entries_of_namespace: 60, steps_of_namespace: 20, spare_in_lists: 0 }
 }
 
+/// What the rules of a node come to there.
+fn entries(config: &NodeConfig) -> usize {
+    let ports = |entry: &Match| entry.source_ports.len() + entry.destination_ports.len();
+    let services = |rule| config.services_of(rule).map(|service| 6 + service.matches.iter().map(ports).sum::<usize>());
+    let rules = config.rules.iter().map(|rule| rule.destinations.len() + services(rule).sum::<usize>());
+    rules.sum::<usize>() + config.chains.iter().map(Vec::len).sum::<usize>()
+}
+
 /// Compiles this world and one after each edit with one compiler, and each from scratch. How many rules had no room.
 fn again(limits: Limits, mut world: World, edits: Vec<(Edit, World)>) -> Result<usize, TestCaseError> {
     let mut compiler = Compiler::limited(limits, None);
@@ -115,6 +124,9 @@ fn again(limits: Limits, mut world: World, edits: Vec<(Edit, World)>) -> Result<
         let again = compiler.compile_since(&world, &since);
         let scratch = Compiler::limited(limits, last_good).compile(&world);
         prop_assert_eq!(&again, &scratch);
+        for config in scratch.nodes.values() {
+            prop_assert!(entries(config) <= limits.entries_of_node, "{} in {:?}", entries(config), config);
+        }
         refused += scratch.statuses.values().filter(|one| one.conditions[0].reason == Reason::TooMany).count();
         last_good = Some(scratch.last_good);
         let Some((edit, other)) = edits.next() else { return Ok(refused) };
