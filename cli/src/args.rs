@@ -134,7 +134,7 @@ pub struct ExplainArgs {
     /// Namespace of the pod, where --from gives none [without: the context's, else default]
     #[arg(short, long, value_name = "NAMESPACE")]
     pub namespace: Option<String>,
-    /// Ask these manifests in place of an agent or a cluster
+    /// Ask these manifests, as a single host takes them, in place of an agent or a cluster
     #[arg(
         short = 'f',
         long = "filename",

@@ -26,7 +26,7 @@ async fn a_pod_of_the_manifests_is_found_by_name_and_by_address() {
     insta::assert_snapshot!(by_name.out, @r#"
     pos/till-1 (10.42.0.7) -> 203.0.113.9:1723 TCP
     verdict: NAT by rule pos/tills-to-head-office, service pos/pptp-service, through ALG pos/pptp
-    note: NAT gives the node's own address on its way to the destination; a running agent tells which
+    note: NAT gives the node's own address on its way to the destination; a running agent tells which; this is the answer of a single host: a cluster takes source.cidrs only from rules in namespace callgate-system
 
     #  RULE                      ACTION      RESULT
     1  pos/tills-to-head-office  NAT     =>  matches
@@ -80,6 +80,31 @@ async fn a_source_that_no_rule_selects_is_not_touched() {
       ]
     }
     "#);
+}
+
+#[tokio::test]
+async fn a_rule_that_only_a_host_takes_decides_and_the_answer_says_so() {
+    let rule = |namespace: &str, source: &str| {
+        format!(
+            "apiVersion: callgate.io/v1alpha1\nkind: IpRule\nmetadata: {{name: r, namespace: {namespace}}}\n\
+             spec: {{order: 1, action: Drop, source: {source}, services: [{{name: all}}]}}\n"
+        )
+    };
+    let note = async |namespace: &str, source: &str| {
+        let done = explain(&[&rule(namespace, source)], "--from 10.20.0.1 --to 203.0.113.9/icmp").await;
+        let note = done.out.lines().find_map(|line| line.strip_prefix("note: ")).map(str::to_owned);
+        (done.out.lines().nth(1).unwrap_or_default().to_owned(), note)
+    };
+    let only = |field: &str| {
+        let taken = format!("a cluster takes {field} only from rules in namespace callgate-system");
+        Some(format!("this is the answer of a single host: {taken}"))
+    };
+    let nets = "{cidrs: [10.20.0.0/16]}";
+    let drop = |namespace: &str| format!("verdict: Drop by rule {namespace}/r, service callgate-system/all");
+    assert_eq!(note("pos", nets).await, (drop("pos"), only("source.cidrs")));
+    assert_eq!(note("callgate-system", nets).await, (drop("callgate-system"), None));
+    let both = "{namespaceSelector: {}, cidrs: [10.20.0.0/16]}";
+    assert_eq!(note("pos", both).await, (drop("pos"), only("source.namespaceSelector")));
 }
 
 #[tokio::test]

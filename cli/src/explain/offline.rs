@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 use std::path::Path;
 
 use callgate_compile::explain::{Explanation, Packet, explain as explain_packet, meant, tell_missing};
-use callgate_compile::world::STANDALONE_NODE;
+use callgate_compile::world::{STANDALONE_NODE, World};
 use callgate_crds::DEFAULT_NAMESPACE;
 use callgate_proto::model::{External, NodeConfig, ObjectKey};
 use callgate_proto::{ASSUMED_SOURCE_PORT, pb};
@@ -18,7 +18,7 @@ use crate::target::Origin;
 /// Of a pod whose manifest has none: one for documentation (RFC 5737).
 const ASSUMED_ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 
-/// What an agent that runs the manifests at `path` would answer. Problems of the manifests go to `io.err`: the answer
+/// What an agent that runs the manifests at `path` on a host of its own would answer. Problems of the manifests go to `io.err`: the answer
 /// holds for what is left of them.
 ///
 /// # Errors
@@ -45,7 +45,8 @@ pub(super) fn explain(path: &Path, args: &ExplainArgs, io: &mut Io<'_>) -> Resul
     let config = manifests.compiled.nodes.get(STANDALONE_NODE).map_or(&empty, AsRef::as_ref);
     let explanation = explain_packet(config, &packet);
     let (external_address, note) = external(&explanation);
-    let notes = [assumed.unwrap_or_default(), note];
+    let of_a_host = explanation.rule.as_ref().and_then(|rule| of_a_host(&manifests.world, rule));
+    let notes = [assumed.unwrap_or_default(), note, of_a_host.unwrap_or_default()];
     let notes: Vec<String> = notes.into_iter().filter(|note| !note.is_empty()).collect();
     let mut reply = pb::ExplainReply {
         external_address,
@@ -94,6 +95,18 @@ fn origin(manifests: &mut Manifests, path: &Path, args: &ExplainArgs) -> Result<
             Ok(Source { address: address.unwrap_or(ASSUMED_ADDRESS), port: None, pod: Some(key), assumed })
         }
     }
+}
+
+/// That `rule` decides on a host only: a cluster does not take it.
+fn of_a_host(world: &World, rule: &ObjectKey) -> Option<String> {
+    let source = &world.rules.get(rule).filter(|_| rule.namespace != world.operator_namespace)?.spec.source;
+    let field = match source.namespace_selector {
+        Some(_) => "source.namespaceSelector",
+        None if !source.cidrs.is_empty() => "source.cidrs",
+        None => return None,
+    };
+    let system = &world.operator_namespace;
+    Some(format!("this is the answer of a single host: a cluster takes {field} only from rules in namespace {system}"))
 }
 
 /// The address NAT gives, and what to say where only a running node knows it.

@@ -27,7 +27,7 @@ fn main() {
 /// Makes a world.
 type Make = fn() -> World;
 
-const CASES: [(&str, Make); 7] = [
+const CASES: [(&str, Make); 9] = [
     ("200 rules, each with the same 1,000 services", || {
         let mut world = services(1_000, "s");
         groups(&mut world, 1, 1_000);
@@ -74,6 +74,21 @@ const CASES: [(&str, Make); 7] = [
                 (0..2_000).map(|m| (format!("l{n}-{m}"), json!("x"))).collect();
             json!({"source": {"podSelector": {"matchLabels": labels}}, "services": [{"name": "s0"}]})
         });
+        world
+    }),
+    ("1,000 rules that ask for sixteen sets of values of one label", || {
+        let mut world = services(1, "s");
+        rules(&mut world, 1_000, |n| {
+            let of = |m: u32| (0..63).map(|value| format!("v{value}")).chain([format!("x{n}-{m}")]).collect::<Vec<_>>();
+            let all: Vec<Value> =
+                (0..16).map(|m| json!({"key": "pod", "operator": "NotIn", "values": of(m)})).collect();
+            json!({"source": {"podSelector": {"matchExpressions": all}}, "services": [{"name": "s0"}]})
+        });
+        world
+    }),
+    ("6,250 rules for every pod, each with a service of its own", || {
+        let mut world = services(6_250, "s");
+        rules(&mut world, 6_250, |n| json!({"services": [{"name": format!("s{n}")}]}));
         world
     }),
     ("4,000 rules that drop, each for other pods of a node", || {

@@ -15,6 +15,7 @@ pub mod manifests;
 mod resolve;
 mod selector;
 pub mod status;
+mod steps;
 pub mod world;
 
-pub use compile::{Compiled, Compiler, LastGood, Since, compile};
+pub use compile::{Compiled, Compiler, LastGood, Limits, Since, compile};

@@ -69,6 +69,38 @@ fn an_object_that_is_refused_goes_on_as_it_was_while_its_neighbours_follow_the_f
 }
 
 #[test]
+fn an_object_that_has_replaced_a_predefined_one_goes_on_too_and_one_that_is_removed_gives_its_place_back() {
+    let http = |ports: &str| {
+        format!(
+            "apiVersion: callgate.io/v1alpha1\nkind: Service\nmetadata: {{name: http, namespace: callgate-system}}\n\
+             spec: {{protocol: TCP, destinationPorts: {ports}}}\n"
+        )
+    };
+    let of = |world: &World| {
+        let service = &world.services[&ObjectKey::new("callgate-system", "http")];
+        (service.spec.destination_ports.clone().unwrap().0, service.meta.predefined)
+    };
+    let dir = TempDir::new().unwrap();
+    let mut manifests = Manifests::new(dir.path(), Saved::default());
+    // Wrong from the beginning: there is nothing of it that could go on.
+    write(&dir, "http.yaml", &http("[80]"));
+    let (world, problems) = manifests.read();
+    assert_eq!((of(&world), files(&problems)), (("80".to_owned(), true), vec!["http.yaml"]));
+    write(&dir, "http.yaml", &http("'80,8080'"));
+    let good = ("80,8080".to_owned(), false);
+    assert_eq!(of(&manifests.read().0), good);
+    write(&dir, "http.yaml", &http("[80]"));
+    let (world, problems) = manifests.read();
+    assert_eq!((of(&world), files(&problems)), (good.clone(), vec!["http.yaml"]));
+    // Also across a restart.
+    let text = serde_json::to_vec(manifests.saved()).unwrap();
+    let mut manifests = Manifests::new(dir.path(), serde_json::from_slice(&text).unwrap());
+    assert_eq!(of(&manifests.read().0), good);
+    std::fs::remove_file(dir.path().join("http.yaml")).unwrap();
+    assert_eq!(of(&manifests.read().0), ("80".to_owned(), true));
+}
+
+#[test]
 fn what_went_on_before_a_restart_goes_on_after_it() {
     let dir = TempDir::new().unwrap();
     let mut manifests = Manifests::new(dir.path(), Saved::default());

@@ -8,7 +8,7 @@ use super::node::Built;
 use super::resolved::Resolved;
 
 /// Nodes by their places in the order of names, a bit each: of a group of a thousand services they are put together at each compile.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub(super) struct Places(Vec<u64>);
 
 impl Places {
@@ -98,14 +98,17 @@ fn add(all: &mut [Places], at: u32, place: usize) {
 pub(super) struct Sets {
     nodes: Vec<String>,
     of: Vec<(Places, Arc<BTreeSet<String>>)>,
+    /// All of them: objects on the same nodes share one, and rules by the thousand are on the same hundred.
+    all: BTreeMap<Places, Arc<BTreeSet<String>>>,
 }
 
 impl Sets {
     /// Places are places in these from now on.
     pub(super) fn are_of<'a>(&mut self, nodes: impl Iterator<Item = &'a String> + Clone) {
         if !self.nodes.iter().eq(nodes.clone()) {
-            *self = Self { nodes: nodes.cloned().collect(), of: Vec::new() };
+            *self = Self { nodes: nodes.cloned().collect(), ..Self::default() };
         }
+        self.all.retain(|_, names| Arc::strong_count(names) > 1);
     }
 
     /// The set of the object at `at`, by name.
@@ -114,12 +117,41 @@ impl Sets {
             return Arc::clone(names);
         }
         let there = self.nodes.iter().enumerate().filter(|(place, _)| places.contains(*place));
-        let names = Arc::new(there.map(|(_, node)| node.clone()).collect());
+        let made = || Arc::new(there.map(|(_, node)| node.clone()).collect());
+        let names = Arc::clone(self.all.entry(places.clone()).or_insert_with(made));
         let new = (places, Arc::clone(&names));
         match self.of.get_mut(at) {
             Some(old) => *old = new,
             None => self.of.push(new),
         }
         names
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(places: &[usize]) -> Places {
+        let mut all = Places::default();
+        places.iter().for_each(|place| all.add(*place));
+        all
+    }
+
+    #[test]
+    fn objects_on_the_same_nodes_share_the_set_of_their_names_and_one_that_is_nobodys_is_forgotten() {
+        let nodes: Vec<String> = (0..100).map(|node| format!("n{node:02}")).collect();
+        let mut sets = Sets::default();
+        sets.are_of(nodes.iter());
+        let [first, second] = [0, 1].map(|object| sets.named(object, at(&[1, 70])));
+        assert!(Arc::ptr_eq(&first, &second));
+        assert_eq!(*first, ["n01", "n70"].map(str::to_owned).into());
+        for object in [0, 1] {
+            assert_eq!(*sets.named(object, at(&[2])), ["n02".to_owned()].into());
+        }
+        assert_eq!(sets.all.len(), 2);
+        drop((first, second));
+        sets.are_of(nodes.iter());
+        assert_eq!(sets.all.into_keys().collect::<Vec<_>>(), [at(&[2])]);
     }
 }

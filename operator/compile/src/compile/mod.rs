@@ -10,12 +10,15 @@
 mod carriers;
 mod contest;
 mod keep;
+mod limits;
 mod node;
 mod notes;
 mod resolved;
 mod room;
 mod select;
 mod statuses;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -25,6 +28,7 @@ use callgate_proto::model::{NodeConfig, ObjectKey};
 use jiff::Timestamp;
 
 pub use keep::LastGood;
+pub use limits::Limits;
 
 use crate::address::{Partition, partition};
 use crate::resolve::{GoodRule, Issue};
@@ -54,6 +58,15 @@ pub(crate) struct Candidate {
     pub(crate) rule: Arc<GoodRule>,
     /// What is to be said of its services.
     pub(crate) note: Option<Issue>,
+    pub(crate) shadow: Option<Shadow>,
+}
+
+/// That a rule never decides.
+#[derive(Debug, Clone)]
+pub(crate) struct Shadow {
+    /// The candidate that comes first and matches all that this one could.
+    pub(crate) by: u32,
+    pub(crate) note: Issue,
 }
 
 /// Compiles. `previous` is `last_good` of the compile before: a rule that names something that has gone, or that
@@ -75,6 +88,7 @@ pub enum Since {
 /// the same world and the same `last_good` of before.
 #[derive(Debug, Default)]
 pub struct Compiler {
+    limits: Limits,
     previous: Option<LastGood>,
     memory: Option<Memory>,
 }
@@ -98,7 +112,12 @@ struct Memory {
 impl Compiler {
     /// After a compile of which `previous` is `last_good`.
     pub fn new(previous: Option<LastGood>) -> Self {
-        Self { previous, memory: None }
+        Self::limited(Limits::default(), previous)
+    }
+
+    /// The same, with limits of its own.
+    pub fn limited(limits: Limits, previous: Option<LastGood>) -> Self {
+        Self { limits, previous, memory: None }
     }
 
     /// Compiles a world, whatever it is.
@@ -113,8 +132,9 @@ impl Compiler {
             Since::Everything => memory.resolved.is_of(world, previous.as_ref()),
             Since::Pods(_) => memory.resolved.is_after(previous.as_ref()),
         });
-        let mut memory = kept.unwrap_or_else(|| Memory::new(Resolved::of(world, previous.as_ref()), world));
-        let compiled = memory.compile(world, since);
+        let mut memory =
+            kept.unwrap_or_else(|| Memory::new(Resolved::of(&self.limits, world, previous.as_ref()), world));
+        let compiled = memory.compile(&self.limits, world, since);
         self.previous = Some(compiled.last_good.clone());
         self.memory = Some(memory);
         compiled
@@ -126,7 +146,7 @@ impl Memory {
         Self {
             selecting: Selecting::new(&resolved.candidates, world),
             last_good: LastGood::of(resolved.candidates.iter()),
-            needs: resolved.candidates.iter().map(|candidate| Need::of(&candidate.rule)).collect(),
+            needs: resolved.candidates.iter().map(|candidate| Need::of(world, candidate)).collect(),
             resolved,
             over: BTreeMap::new(),
             refused: BTreeSet::new(),
@@ -135,9 +155,9 @@ impl Memory {
         }
     }
 
-    fn compile(&mut self, world: &World, since: &Since) -> Compiled {
+    fn compile(&mut self, limits: &Limits, world: &World, since: &Since) -> Compiled {
         let candidates = &self.resolved.candidates;
-        if self.selecting.is_overgrown(world) {
+        if self.selecting.is_overgrown(limits.spare_in_lists) {
             self.selecting = Selecting::new(candidates, world);
             self.nodes.clear();
         }
@@ -156,7 +176,7 @@ impl Memory {
             let selected = self.selecting.of(name);
             if built.is_none_or(|built| built.selected != selected) {
                 let whole = partition(&mut self.selecting.lists, selected.clone());
-                let over = room::refuse(world, name, candidates, &self.needs, &whole.chains);
+                let over = room::refuse(limits, name, candidates, &self.needs, &whole.chains);
                 match over.is_empty() {
                     true => drop(self.over.remove(name)),
                     false => drop(self.over.insert(name.clone(), over)),
@@ -189,6 +209,7 @@ impl Memory {
             };
             self.nodes.insert(name.clone(), node::build(name, nets, candidates, selected, left));
         }
+        self.selecting.compiled();
         let mut issues: BTreeMap<ObjectKey, Vec<Issue>> = BTreeMap::new();
         for (index, issue) in self.over.values().flatten() {
             let Some(candidate) = candidates.get(*index as usize) else { continue };
@@ -197,7 +218,7 @@ impl Memory {
         }
         let counts = self.selecting.counts();
         for (candidate, counts) in candidates.iter().zip(&counts) {
-            let notes = notes::notes(world, candidate, *counts);
+            let notes = notes::notes(world, candidate, *counts, &self.refused);
             if !notes.is_empty() {
                 issues.entry(candidate.key.clone()).or_default().extend(notes);
             }

@@ -1,4 +1,6 @@
 //! What a person should know about a rule that is carried out.
+use std::collections::BTreeSet;
+
 use callgate_crds::conditions::Reason;
 
 use super::select::Counts;
@@ -6,9 +8,10 @@ use super::{Candidate, issue};
 use crate::resolve::Issue;
 use crate::world::World;
 
-/// Everything worth knowing about `rule` of `world`, which selects `counts`.
-pub(crate) fn notes(world: &World, rule: &Candidate, counts: Counts) -> Vec<Issue> {
-    let mut notes = Vec::new();
+/// Everything worth knowing about `rule` of `world`, which selects `counts`. Those that are `refused` shadow nobody: they run nowhere.
+pub(crate) fn notes(world: &World, rule: &Candidate, counts: Counts, refused: &BTreeSet<u32>) -> Vec<Issue> {
+    let shadow = rule.shadow.iter().filter(|shadow| !refused.contains(&shadow.by));
+    let mut notes: Vec<Issue> = shadow.map(|shadow| shadow.note.clone()).collect();
     let field = "spec.source.podSelector";
     if counts.host_network > 0 {
         let message = format!(

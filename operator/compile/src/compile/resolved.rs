@@ -8,7 +8,7 @@ use callgate_proto::model::ObjectKey;
 use ipnet::Ipv4Net;
 
 use super::room::Namespaces;
-use super::{Candidate, LastGood, contest, keep};
+use super::{Candidate, LastGood, Limits, contest, keep};
 use crate::address::Ranges;
 use crate::resolve::{self, Algs, Hints, Leaf, Report, Resolver, Services};
 use crate::status::Finding;
@@ -71,12 +71,12 @@ impl Inputs {
 
 impl Resolved {
     /// Of a world and what ran before.
-    pub(super) fn of(world: &World, previous: Option<&LastGood>) -> Self {
+    pub(super) fn of(limits: &Limits, world: &World, previous: Option<&LastGood>) -> Self {
         let mut hints = Hints::default();
         let algs = resolve::algs(world);
         let services = resolve::services(world, &algs, &mut hints);
-        let (mut rules, mut taking) = Taking::part(world, &algs, &services, hints, previous);
-        for (key, issue) in contest::contest(&mut taking.candidates) {
+        let (mut rules, mut taking) = Taking::part(limits, world, &algs, &services, hints, previous);
+        for (key, issue) in contest::contest(&mut taking.candidates, limits.steps_of_namespace) {
             if let Some(report) = rules.get_mut(&key) {
                 report.0.push(issue);
             }
@@ -150,6 +150,7 @@ struct Taking {
 impl Taking {
     /// Every rule that can run, and the reports of all.
     fn part(
+        limits: &Limits,
         world: &World,
         algs: &Algs,
         services: &Services,
@@ -158,7 +159,7 @@ impl Taking {
     ) -> (BTreeMap<ObjectKey, Report>, Self) {
         let previous = previous.map(LastGood::by_key).unwrap_or_default();
         let mut taking = Self { candidates: Vec::new(), kept: BTreeSet::new(), asked: false };
-        let (mut resolver, mut namespaces) = (Resolver::new(world, algs, services, hints), Namespaces::default());
+        let (mut resolver, mut namespaces) = (Resolver::new(world, algs, services, hints), Namespaces::of(limits));
         let mut reports = BTreeMap::new();
         let mut in_order: Vec<(&ObjectKey, &Object<IpRuleSpec>)> = world.rules.iter().collect();
         in_order.sort_by_key(|(key, object)| (object.spec.order, object.meta.created, *key));
@@ -176,7 +177,7 @@ impl Taking {
                             taking.kept.insert(key.clone());
                         }
                         let (created, note) = (object.meta.created, contest::passed_over(&rule));
-                        taking.candidates.push(Candidate { key: key.clone(), created, rule, note });
+                        taking.candidates.push(Candidate { key: key.clone(), created, rule, note, shadow: None });
                     }
                 },
             }

@@ -17,14 +17,13 @@ use crate::resolve::{PodScope, Pods};
 use crate::selector::Selector;
 use crate::world::{Labels, Pod, STANDALONE_NODE, World};
 
-/// Lists that may be known beside one for each pod, before those that nobody uses any more are forgotten.
-const SPARE_LISTS: usize = 10_000;
-
 /// Selects again and again for the same rules. Rules are indices into the candidates.
 #[derive(Debug)]
 pub(super) struct Selecting {
     /// Every list of rules there is.
     pub(super) lists: Lists,
+    /// Their size when everything had been selected and compiled once.
+    first_size: Option<usize>,
     groups: BTreeMap<Pods, Vec<u32>>,
     /// Networks, which are sources of every node.
     networks: Vec<(Ipv4Net, ListId)>,
@@ -95,6 +94,7 @@ impl Selecting {
     pub(super) fn new(candidates: &[Candidate], world: &World) -> Self {
         let mut selecting = Self {
             lists: Lists::default(),
+            first_size: None,
             groups: BTreeMap::new(),
             networks: Vec::new(),
             counts: vec![Counts::default(); candidates.len()],
@@ -121,9 +121,14 @@ impl Selecting {
         selecting
     }
 
-    /// Whether it knows many more lists than anybody can use: pods come and go, and their lists stay.
-    pub(super) fn is_overgrown(&self, world: &World) -> bool {
-        self.lists.len() > 2 * world.pods.len() + self.counts.len() + SPARE_LISTS
+    /// Whether its lists have come to much more than a world takes: pods come and go, and their lists stay.
+    pub(super) fn is_overgrown(&self, spare: usize) -> bool {
+        self.first_size.is_some_and(|first| self.lists.size() > 2 * first + spare)
+    }
+
+    /// To be told after each compile.
+    pub(super) fn compiled(&mut self) {
+        self.first_size.get_or_insert(self.lists.size());
     }
 
     /// Selects the sources of a world that differs from the one before by no more than `since`.

@@ -2,7 +2,7 @@
 //!
 //! A node's configuration has only rules that select somebody there; these answers are made of the objects themselves.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt::Write as _;
 use std::net::Ipv4Addr;
 
@@ -62,21 +62,38 @@ pub fn tell_missing(reply: &mut pb::ExplainReply, meant: Vec<Meant>) {
         return;
     }
     let does_not_select = Why::Source.to_string();
-    let ranks: BTreeMap<String, usize> = meant.iter().map(|one| one.rule.to_string()).zip(0..).collect();
+    let there: HashMap<String, usize> = reply.considered.iter().map(|one| one.rule.clone()).zip(0..).collect();
+    // Of each that is there its rank among those that are meant, and those that are not there, by rank.
+    let mut ranks: Vec<Option<usize>> = vec![None; reply.considered.len()];
+    let mut missed: Vec<(usize, pb::Considered)> = Vec::new();
+    let mut seen: HashSet<String> = HashSet::new();
     for (rank, Meant { rule, action, missing }) in meant.into_iter().enumerate() {
-        let Some(reason) = missing else { continue };
         let rule = rule.to_string();
-        match reply.considered.iter_mut().find(|considered| considered.rule == rule) {
-            Some(considered) if considered.reason == does_not_select => considered.reason = reason,
-            Some(_) => {}
-            None => {
-                let later =
-                    |considered: &pb::Considered| ranks.get(&considered.rule).is_some_and(|other| *other > rank);
-                let at = reply.considered.iter().position(later).unwrap_or(reply.considered.len());
-                reply.considered.insert(at, pb::Considered { rule, action: action.into(), matched: false, reason });
+        let at = there.get(&rule).and_then(|&at| Some((ranks.get_mut(at)?, reply.considered.get_mut(at)?)));
+        match (at, missing) {
+            (Some((of, considered)), missing) => {
+                of.get_or_insert(rank);
+                if let Some(reason) = missing.filter(|_| considered.reason == does_not_select) {
+                    considered.reason = reason;
+                }
             }
+            (None, Some(reason)) if seen.insert(rule.clone()) => {
+                missed.push((rank, pb::Considered { rule, action: action.into(), matched: false, reason }));
+            }
+            (None, Some(_) | None) => {}
         }
     }
+    let mut missed = missed.into_iter().peekable();
+    let mut all = Vec::with_capacity(ranks.len() + missed.len());
+    for (considered, rank) in std::mem::take(&mut reply.considered).into_iter().zip(ranks) {
+        // Each stands before the first that comes after it.
+        while let Some((_, before)) = missed.next_if(|(of, _)| rank.is_some_and(|rank| *of < rank)) {
+            all.push(before);
+        }
+        all.push(considered);
+    }
+    all.extend(missed.map(|(_, last)| last));
+    reply.considered = all;
 }
 
 fn not_accepted(status: &Status) -> String {
@@ -174,3 +191,7 @@ fn wanted(selector: &LabelSelector) -> String {
     }
     format!("{{{}}}", parts.join(", "))
 }
+
+#[cfg(test)]
+#[path = "missed_tests.rs"]
+mod tests;

@@ -13,7 +13,7 @@ use callgate_proto::model::ObjectKey;
 use serde::Serialize;
 
 use crate::status::ObjectRef;
-use crate::world::World;
+use crate::world::{Object, World};
 
 /// Something wrong with a manifest; printed as `FILE:LINE OBJECT FIELD MESSAGE`. Its fields are the keys of the command
 /// line's JSON, in this order.
@@ -92,10 +92,18 @@ impl Parsed {
     }
 }
 
-/// Puts one object back unless there is one; whether it did.
-fn put_back<O: Clone>(now: &mut BTreeMap<ObjectKey, O>, before: &BTreeMap<ObjectKey, O>, key: &ObjectKey) -> bool {
-    match before.get(key).filter(|_| !now.contains_key(key)) {
-        Some(object) => now.insert(key.clone(), object.clone()).is_none(),
+/// Puts one object back unless there is one; whether it did. A predefined one is none where what was before had replaced it.
+fn put_back<S: Clone>(
+    now: &mut BTreeMap<ObjectKey, Object<S>>,
+    before: &BTreeMap<ObjectKey, Object<S>>,
+    key: &ObjectKey,
+) -> bool {
+    let there = |before: &Object<S>| now.get(key).is_some_and(|now| !now.meta.predefined || before.meta.predefined);
+    match before.get(key).filter(|before| !there(before)) {
+        Some(object) => {
+            now.insert(key.clone(), object.clone());
+            true
+        }
         None => false,
     }
 }

@@ -13,6 +13,7 @@ use super::lookup::Hints;
 use super::{Algs, Collected, Leaves, Report, Services, group};
 use crate::address::Ranges;
 use crate::selector::Selector;
+use crate::steps::Steps;
 use crate::world::{Labels, Object, World};
 
 /// A rule that can be carried out, with copies of all it names: it outlives them.
@@ -62,18 +63,26 @@ pub(crate) enum PodScope {
 
 impl Pods {
     /// Whether whatever `narrow` selects is surely selected by this, whatever namespaces and pods there will be.
-    pub(crate) fn covers(&self, narrow: &Self) -> bool {
+    pub(crate) fn covers(&self, narrow: &Self, steps: &mut Steps) -> bool {
         let scope = match (&self.scope, &narrow.scope) {
             (PodScope::Own(a), PodScope::Own(b)) => a == b,
-            (PodScope::Labelled(a), PodScope::Labelled(b)) => a.covers(b),
+            (PodScope::Labelled(a), PodScope::Labelled(b)) => a.covers(b, steps),
             (PodScope::Labelled(a), PodScope::Own(_)) => a.is_everything(),
             (PodScope::Own(_), PodScope::Labelled(_)) => false,
         };
-        scope && self.labels.covers(&narrow.labels)
+        scope && self.labels.covers(&narrow.labels, steps)
     }
 }
 
 impl PodScope {
+    /// Labels that namespaces are to have.
+    pub(crate) fn selector(&self) -> Option<&Selector> {
+        match self {
+            Self::Own(_) => None,
+            Self::Labelled(selector) => Some(selector),
+        }
+    }
+
     /// Whether `namespace`, which has these labels, is one of them.
     pub(crate) fn contains(&self, namespace: &str, labels: &Labels) -> bool {
         match self {

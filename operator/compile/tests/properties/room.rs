@@ -9,6 +9,7 @@ use callgate_crds::conditions::Reason;
 use callgate_crds::fields::Cidr;
 use callgate_crds::{Action, IpRuleSpec, ServiceRef, ServiceSpec};
 use callgate_proto::model::ObjectKey;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement};
 
 use super::worlds::{from_pods, object, pod, rule, selector, tcp};
 
@@ -78,8 +79,8 @@ fn a_namespace_that_asks_for_rules_times_services_gets_as_many_as_it_may_have_fi
     let mut world = world(&["pos"]);
     many(&mut world, "pos", 1_000);
     add(&mut world, "pos", 0..20, Action::Nat, "many");
-    let message = "IpRule pos/r-00007: spec: it comes to 7001 entries of a node's table, and the rules before it leave 993 of \
-                   the 50000 that namespace pos may have: name fewer services and networks, or delete rules.";
+    let message = "IpRule pos/r-00007: spec: it comes to 7001 entries of a node's table and values of selectors, and the rules before it leave \
+                   993 of the 50000 that namespace pos may have: name fewer services, networks and values, or delete rules.";
     assert_eq!(told(&world, &["pos"]), [(7, 13, message.to_owned())]);
     // One that comes before them takes the place of the last that had one.
     world.rules.get_mut(&ObjectKey::new("pos", "r-00019")).unwrap().spec.order = 0;
@@ -92,6 +93,27 @@ fn a_namespace_that_asks_for_rules_times_services_gets_as_many_as_it_may_have_fi
 }
 
 #[test]
+fn a_namespace_is_counted_the_values_of_its_selectors_too() {
+    let mut world = world(&["pos"]);
+    let values = |number: u32| -> Vec<String> { (0..64).map(|value| format!("v{number}-{value}")).collect() };
+    for number in 0..60u32 {
+        let expressions = (0..16).map(|expression| LabelSelectorRequirement {
+            key: "app".to_owned(),
+            operator: "NotIn".to_owned(),
+            values: Some(values(number * 16 + expression)),
+        });
+        let mut rule = numbered(number, Action::Drop, "web");
+        rule.spec.source.pod_selector =
+            Some(LabelSelector { match_labels: None, match_expressions: Some(expressions.collect()) });
+        world.rules.insert(ObjectKey::new("pos", format!("r-{number:05}")), rule);
+    }
+    let message = "IpRule pos/r-00048: spec: it comes to 1032 entries of a node's table and values of selectors, and the rules \
+                   before it leave 464 of the 50000 that namespace pos may have: name fewer services, networks and values, or \
+                   delete rules.";
+    assert_eq!(told(&world, &["pos"]), [(48, 12, message.to_owned())]);
+}
+
+#[test]
 fn what_the_operators_namespace_has_is_its_nodes_affair_alone() {
     let mut world = world(&[SYSTEM]);
     many(&mut world, SYSTEM, 1_000);
@@ -100,6 +122,29 @@ fn what_the_operators_namespace_has_is_its_nodes_affair_alone() {
                    leave 1972 of the 100000 that rules may have there: name fewer services and networks, or select pods of one \
                    node in fewer different ways.";
     assert_eq!(told(&world, &[SYSTEM]), [(14, 6, message.to_owned())]);
+}
+
+#[test]
+fn lists_that_the_rules_of_a_namespace_make_cost_it_the_operators_rules_in_them_and_push_none_of_these_out() {
+    let mut world = world(&[]);
+    for number in 0..110u8 {
+        let own = pod("a", Ipv4Addr::new(10, 1, 0, number), &[("pod", &number.to_string())]);
+        world.pods.insert(ObjectKey::new("pos", format!("till-{number:03}")), own.into());
+        let source = from_pods(selector(&[("pod", &number.to_string())]));
+        let own = object(rule(number.into(), Action::Drop, source, &["web"]));
+        world.rules.insert(ObjectKey::new("pos", format!("own-{number:03}")), own);
+    }
+    assert_eq!(told(&world, &["pos"]), [(110, 0, String::new())]);
+    // 9 each: a service with one port, a destination, the one list that there would be without the others.
+    add(&mut world, SYSTEM, 1_000..1_900, Action::Drop, "web");
+    for number in 1_000..1_900 {
+        let rule = world.rules.get_mut(&ObjectKey::new(SYSTEM, format!("r-{number:05}"))).unwrap();
+        rule.spec.source.namespace_selector = Some(selector(&[]));
+    }
+    let message = "IpRule pos/own-101: spec: it comes to 909 entries of the table of node a, and the rules before it leave 91 of the \
+                   91900 that rules of namespace pos may have there: name fewer services and networks, or select pods of one node \
+                   in fewer different ways.";
+    assert_eq!(told(&world, &[SYSTEM, "pos"]), [(900, 0, String::new()), (101, 9, message.to_owned())]);
 }
 
 #[test]
@@ -120,6 +165,33 @@ fn a_namespace_that_wants_a_whole_node_takes_nothing_from_one_that_wants_little(
     let told = self::told(&world, &["greedy", "little", "more"]);
     assert_eq!(told.iter().map(|(runs, refused, _)| (*runs, *refused)).collect::<Vec<_>>(), [(5, 2), (205, 0), (5, 2)]);
     assert!(told[0].2.contains("of the 40345 that rules of namespace greedy may have there"), "{}", told[0].2);
+}
+
+#[test]
+fn what_runs_nowhere_shadows_nobody() {
+    let mut world = world(&[SYSTEM]);
+    many(&mut world, SYSTEM, 1_000);
+    let spec = |order, cidr: &str, service: &str| {
+        let mut spec = rule(order, Action::Drop, from_pods(selector(&[])), &[service]);
+        spec.destination.cidrs = vec![Cidr(cidr.to_owned())];
+        object(spec)
+    };
+    let told = |world: &World| {
+        let compiled = compile(world, None);
+        ["wide", "narrow"].map(|name| {
+            let object = ObjectRef { kind: Kind::IpRule, key: ObjectKey::new(SYSTEM, name) };
+            (compiled.statuses[&object].conditions[0].reason, compiled.statuses[&object].nodes.len())
+        })
+    };
+    world.rules.insert(ObjectKey::new(SYSTEM, "wide"), spec(1, "203.0.113.0/24", "many"));
+    world.rules.insert(ObjectKey::new(SYSTEM, "narrow"), spec(20, "203.0.113.7/32", "s-0000"));
+    assert_eq!(told(&world), [(Reason::Accepted, 1), (Reason::Shadowed, 1)]);
+    // Fourteen rules of a thousand services before it leave the wide one no room.
+    for number in 0..14 {
+        let rule = spec(0, &format!("198.51.100.{number}/32"), "many");
+        world.rules.insert(ObjectKey::new(SYSTEM, format!("r-{number:02}")), rule);
+    }
+    assert_eq!(told(&world), [(Reason::TooMany, 0), (Reason::Accepted, 1)]);
 }
 
 #[test]

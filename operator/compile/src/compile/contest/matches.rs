@@ -1,19 +1,21 @@
-//! Sets of matches: equal ones have one number, and whether one covers another is found out once.
-use std::collections::{BTreeMap, HashMap};
+//! Sets of matches: equal ones have one number, and are not compared.
+use std::collections::BTreeMap;
 
 use callgate_proto::model::{Match, PortRange};
 
+use crate::steps::Steps;
+
 /// Number of a set.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct SetId(usize);
 
-/// Every set there is: rules by the hundred share a list of services by the thousand.
+/// Every set there is: rules by the hundred share a list of services by the thousand. What a comparison came to is not kept: there
+/// are as many pairs of sets as the square of them.
 #[derive(Debug, Default)]
 pub(super) struct MatchSets<'a> {
     ids: BTreeMap<Vec<&'a Match>, SetId>,
     /// Each sorted, so by protocol first, without duplicates.
     all: Vec<Vec<&'a Match>>,
-    covered: HashMap<(SetId, SetId), bool>,
 }
 
 impl<'a> MatchSets<'a> {
@@ -32,21 +34,26 @@ impl<'a> MatchSets<'a> {
     }
 
     /// Whether whatever some match of `narrow` takes, one of `wide` takes.
-    pub(super) fn covers(&mut self, wide: SetId, narrow: SetId) -> bool {
+    pub(super) fn covers(&self, wide: SetId, narrow: SetId, steps: &mut Steps) -> bool {
         let of = |SetId(at): SetId| self.all.get(at).map(Vec::as_slice).unwrap_or_default();
-        let found = || of(narrow).iter().all(|narrow| takes(of(wide), narrow));
-        wide == narrow || *self.covered.entry((wide, narrow)).or_insert_with(found)
+        wide == narrow || of(narrow).iter().all(|narrow| takes(of(wide), narrow, steps))
     }
 }
 
 /// Whether one match of a sorted set covers `narrow`.
-fn takes(set: &[&Match], narrow: &Match) -> bool {
+fn takes(set: &[&Match], narrow: &Match, steps: &mut Steps) -> bool {
     let of = |protocol: Option<u8>| {
         let from = set.partition_point(|wide| wide.protocol < protocol);
         let rest = set.get(from..).unwrap_or_default();
         rest.iter().take_while(move |wide| wide.protocol == protocol)
     };
-    set.binary_search(&narrow).is_ok() || of(None).chain(of(narrow.protocol)).any(|wide| match_covers(wide, narrow))
+    let ports = narrow.source_ports.len() + narrow.destination_ports.len();
+    steps.take(1 + ports);
+    let mut covers = |wide: &Match| {
+        steps.take(1 + ports);
+        match_covers(wide, narrow)
+    };
+    set.binary_search(&narrow).is_ok() || of(None).chain(of(narrow.protocol)).any(|wide| covers(wide))
 }
 
 /// Whether whatever `narrow` takes, `wide` takes.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use super::Extent;
 use super::matches::MatchSets;
 use crate::resolve::PodScope;
+use crate::steps::Steps;
 
 /// In match order.
 #[derive(Default)]
@@ -37,9 +38,14 @@ impl<'a> From<&'a PodScope> for Scope<'a> {
 }
 
 impl<'a> Winners<'a> {
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.all.len()
+    }
+
     pub(super) fn add(&mut self, extent: Extent<'a>) {
         let index = self.all.len();
-        if let Some(pods) = extent.pods {
+        if let Some((_, pods)) = extent.pods {
             let place = (Scope::from(&pods.scope), pods.labels.must_have());
             self.by_place.entry(place).or_default().push(index);
         }
@@ -49,19 +55,30 @@ impl<'a> Winners<'a> {
         self.all.push(extent);
     }
 
-    /// The first that covers `extent`.
-    pub(super) fn first_that_covers(&self, extent: &Extent<'a>, sets: &mut MatchSets<'a>) -> Option<&Extent<'a>> {
+    /// The first that covers `extent`, and its place, as far as there are steps left to find out.
+    pub(super) fn first_that_covers(
+        &self,
+        extent: &Extent<'a>,
+        sets: &MatchSets<'a>,
+        steps: &mut Steps,
+    ) -> Option<(u32, &Extent<'a>)> {
         let mut first: Option<usize> = None;
         for indices in self.that_may_cover(extent) {
-            let before = indices.iter().take_while(|index| first.is_none_or(|first| **index < first));
-            let mut of = before.filter_map(|&index| Some((index, self.all.get(index)?)));
-            first = of.find(|(_, winner)| winner.covers(extent, sets)).map(|(index, _)| index).or(first);
+            for &index in indices {
+                if !steps.are_left() || first.is_some_and(|first| index >= first) {
+                    break;
+                }
+                if self.all.get(index)?.covers(extent, sets, steps) {
+                    first = Some(index);
+                }
+            }
         }
-        self.all.get(first?)
+        let first = first?;
+        Some((u32::try_from(first).ok()?, self.all.get(first)?))
     }
 
     fn that_may_cover(&self, extent: &Extent<'a>) -> Vec<&[usize]> {
-        let Some(pods) = extent.pods else { return vec![&self.networks] };
+        let Some((_, pods)) = extent.pods else { return vec![&self.networks] };
         let scope = Scope::from(&pods.scope);
         let scopes: &[Scope<'_>] = match scope {
             Scope::Own(_) => &[scope, Scope::Everywhere],
