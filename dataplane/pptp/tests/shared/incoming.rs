@@ -88,3 +88,32 @@ fn beyond_max_calls_an_incoming_call_is_refused_for_lack_of_resources() {
     assert_eq!((reply[9], reply[16], reply[17]), (10, 3, 4));
     assert_eq!(lab.kinds(session), [2, 8]);
 }
+
+#[test]
+fn calls_the_server_offers_and_takes_back_without_end_use_up_no_ids_and_the_next_one_rings() {
+    let mut lab = Lab::new(65_535);
+    let session = lab.start(0);
+    lab.start(0);
+    let upstream = lab.live_upstreams()[0];
+    for round in 0..70_000u32 {
+        let pac = (round % 65_536) as u16;
+        lab.server_says(upstream, &messages::incoming_request(pac));
+        lab.server_says(upstream, &messages::disconnect_notify(pac));
+        // What has been looked at.
+        lab.clients.values_mut().for_each(|client| client.got.clear());
+        lab.server.heard.get_mut(&upstream).unwrap().truncate(1);
+        lab.events.clear();
+        lab.log.clear();
+    }
+    lab.server_says(upstream, &messages::incoming_request(900));
+    let told = lab.last(session);
+    assert_eq!((told[9], id(&told, 12), lab.server_kinds(upstream)), (9, 900, vec![1]));
+    assert_eq!(lab.shared.sizes().calls.resting, 0);
+    // The id of one that was accepted rests: its client's GRE may still come.
+    lab.says(session, &messages::incoming_reply(3, 900, 1));
+    lab.server_says(upstream, &messages::disconnect_notify(900));
+    assert_eq!(lab.shared.sizes().calls.resting, 1);
+    lab.server_says(upstream, &messages::incoming_request(900));
+    let told = lab.last(session);
+    assert_eq!((told[9], id(&told, 12) == 900, lab.shared.call_count()), (9, false, 1));
+}

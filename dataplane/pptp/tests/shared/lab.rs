@@ -414,6 +414,7 @@ impl Lab {
     /// After all have gone and all rests are over nothing is left anywhere.
     pub(crate) fn assert_nothing_left(&mut self) {
         self.wait(600_000);
+        self.shared.handle_timeout(&mut self.engine, self.now);
         assert_eq!((self.shared.sizes(), self.engine.counted()), (Sizes::default(), [0; 2]));
         assert_eq!(self.shared.poll_timeout(), None);
         assert_eq!(self.live_upstreams(), []);
