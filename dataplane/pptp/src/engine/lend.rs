@@ -145,12 +145,7 @@ impl Engine {
         self.calls.up(client, server, pac).is_some()
     }
 
-    /// Calls of this PptpAlg in both modes.
-    pub(crate) fn calls_of(&self, alg: &str) -> u32 {
-        self.calls_of_alg.total(alg)
-    }
-
-    /// Those of them that this client has.
+    /// Calls of this PptpAlg that this client has, in both modes.
     pub(crate) fn calls_of_client(&self, alg: &str, client: Ipv4Addr) -> u32 {
         self.calls_of_alg.own(alg, client)
     }

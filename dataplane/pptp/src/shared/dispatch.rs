@@ -186,7 +186,7 @@ impl Shared {
         self.upstreams.get(&id).is_some_and(|upstream| upstream.line.unwritten() > self.config.crowded)
     }
 
-    /// Why this session of a client may have no further call, if so. `maxCalls` is for all (engine/shares.rs). And whatever waits costs
+    /// Why this session of a client may have no further call, of whoever's asking, if so. `maxCalls` is for all (engine/shares.rs). And whatever waits costs
     /// memory: of a client there are never more calls than it may have Call IDs.
     pub(super) fn no_call_for(&self, id: SessionId, client: Ipv4Addr, policy: &Policy, cx: &Cx<'_>) -> Option<Refusal> {
         let room = cx.engine.room_for_call(policy, client);

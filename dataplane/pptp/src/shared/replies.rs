@@ -122,35 +122,51 @@ impl Shared {
         let Some(call) = self.calls.get(index) else { return };
         let (upstream, pac, server) = (call.upstream, call.server_pac, call.server);
         let (Some(upstream), Some(pac), Some(mut offer)) = (upstream, pac, call.offer.clone()) else { return };
-        let (max, alg) = (call.policy.max_calls, call.policy.alg.clone());
-        let full = max != 0 && cx.engine.calls_of(&alg) >= max;
-        while let Some((session, client)) = self.next_asked(index).filter(|_| !full) {
-            let Some(known_as) = self.choose_pac(client, server, pac, cx) else {
-                self.pass_over(index, client);
-                continue;
-            };
-            self.attach(index, session, client, cx);
-            self.calls.change(index, |call| {
-                call.client_pac = Some(known_as);
-                call.asked.insert(session);
-            });
-            (offer.call_id, offer.reserved0) = (known_as, 0);
-            self.say_to_client(session, offer.to_bytes(), cx.now);
+        let mut lacking = false;
+        let next = loop {
+            let (next, left_out) = self.next_asked(index, cx);
+            lacking |= left_out;
+            let Some((session, client)) = next else { break None };
+            match self.choose_pac(client, server, pac, cx) {
+                Some(known_as) => break Some((session, client, known_as)),
+                None => {
+                    self.pass_over(index, client);
+                    lacking = true;
+                }
+            }
+        };
+        let Some((session, client, known_as)) = next else {
+            let (result, error) = if lacking { (answer.0, GeneralError::NoResource) } else { answer };
+            self.say_to_server(upstream, super::ends::incoming_refusal(pac, result, error), cx.now);
+            self.remove_call(index, CallEnd::NotAccepted { result: result.into(), error: error.into() }, cx);
             return;
-        }
-        let (result, error) = if full { (answer.0, GeneralError::NoResource) } else { answer };
-        self.say_to_server(upstream, super::ends::incoming_refusal(pac, result, error), cx.now);
-        self.remove_call(index, CallEnd::NotAccepted { result: result.into(), error: error.into() }, cx);
+        };
+        self.attach(index, session, client, cx);
+        self.calls.change(index, |call| {
+            call.client_pac = Some(known_as);
+            call.asked.insert(session);
+        });
+        (offer.call_id, offer.reserved0) = (known_as, 0);
+        self.say_to_client(session, offer.to_bytes(), cx.now);
     }
 
-    /// Who is asked next whether it takes this call: of those that have not been, who has the fewest.
-    fn next_asked(&self, index: u32) -> Option<(SessionId, Ipv4Addr)> {
-        let call = self.calls.get(index)?;
-        let of = self.groups.get(&call.group)?;
-        let candidates =
-            of.sessions.difference(&of.pending).filter(|id| !call.asked.contains(id) && !self.is_full(**id));
-        let next = *candidates.min_by_key(|&&id| (self.calls.of_session(id).count(), id))?;
-        Some((next, self.sessions.get(&next)?.flow.client))
+    /// Who is asked next whether it takes this call: of those that have not been and may have a further one, who has the fewest. And
+    /// whether there are some that may not.
+    fn next_asked(&self, index: u32, cx: &Cx<'_>) -> (Option<(SessionId, Ipv4Addr)>, bool) {
+        let Some(call) = self.calls.get(index) else { return (None, false) };
+        let Some(of) = self.groups.get(&call.group) else { return (None, false) };
+        let (mut left_out, mut next) = (false, None);
+        for &id in of.sessions.difference(&of.pending).filter(|id| !call.asked.contains(id)) {
+            let Some(session) = self.sessions.get(&id) else { continue };
+            let client = session.flow.client;
+            if self.no_call_for(id, client, &session.policy, cx).is_some() {
+                left_out = true;
+                continue;
+            }
+            let candidate = (self.calls.of_session(id).count(), id, client);
+            next = Some(next.map_or(candidate, |next| candidate.min(next)));
+        }
+        (next.map(|(_, id, client)| (id, client)), left_out)
     }
 
     /// There is no PAC id for this client, over whichever of its sessions: none of them is asked.

@@ -72,6 +72,23 @@ fn alone_a_client_may_have_all_calls() {
 }
 
 #[test]
+fn calls_of_the_server_leave_a_client_its_share_and_no_more() {
+    let mut lab = Lab::new(65_535);
+    lab.policy.max_calls = 16;
+    let rung = lab.start(0);
+    let upstream = lab.live_upstreams()[0];
+    (0..20).for_each(|pac| lab.server_says(upstream, &messages::incoming_request(900 + pac)));
+    let offered: Vec<u16> = lab.clients[&rung].got.iter().filter(|m| m[9] == 9).map(|m| id(m, 12)).collect();
+    assert_eq!(offered, (900..915).collect::<Vec<_>>());
+    let told: Vec<_> = lab.server.heard[&upstream].iter().filter(|m| m[9] == 10).cloned().collect();
+    let refused: Vec<_> = told.iter().map(|m| (id(m, 14), m[16], m[17])).collect();
+    assert_eq!(refused, (915..920).map(|pac| (pac, 3, 4)).collect::<Vec<_>>());
+    // The last one is for who has none.
+    let newcomer = lab.start_with_call(1, 0);
+    assert_eq!((lab.last(newcomer)[9], lab.last(newcomer)[16], lab.shared.client_call_count()), (8, 1, 16));
+}
+
+#[test]
 fn calls_that_waited_are_served_in_turns_not_by_who_asked_for_most() {
     let mut lab = Lab::new(3);
     lab.server.connections = 1;
