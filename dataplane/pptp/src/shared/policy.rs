@@ -41,14 +41,24 @@ impl Shared {
         }
         let ids: Vec<UpstreamId> = self.upstreams.keys().copied().collect();
         for id in ids {
-            let Some(old) = self.upstreams.get(&id).map(|upstream| upstream.policy.clone()) else { continue };
-            if let Some(new) = look_up(&old).filter(|new| *new != *old) {
-                let new = self.policies.intern(new);
-                if let Some(upstream) = self.upstreams.get_mut(&id) {
-                    upstream.policy = new;
-                }
-                self.arm_upstream(id);
+            let Some(upstream) = self.upstreams.get(&id) else { continue };
+            let old = upstream.policy.clone();
+            // Whose rule has opened it may be long gone: what its PptpAlg says is the same for all who use it.
+            let of = self.groups.get(&upstream.group).and_then(|group| group.sessions.first());
+            let new = match of.and_then(|session| self.sessions.get(session)) {
+                Some(session) => session.policy.clone(),
+                None => match look_up(&old) {
+                    Some(new) => self.policies.intern(new),
+                    None => continue,
+                },
+            };
+            if *new == *old {
+                continue;
             }
+            if let Some(upstream) = self.upstreams.get_mut(&id) {
+                upstream.policy = new;
+            }
+            self.arm_upstream(id);
         }
         drop(answers);
         self.settle(cx);

@@ -141,6 +141,11 @@ impl Shared {
             self.remove_call(index, CallEnd::NotAccepted { result: result.into(), error: error.into() }, cx);
             return;
         };
+        // By its rule it is listed, and by its rule's service and PptpAlg it lives.
+        let policy = self.sessions.get(&session).map(|session| session.policy.clone());
+        if let (Some(policy), Some(call)) = (policy, self.calls.get_mut(index)) {
+            call.policy = policy;
+        }
         self.attach(index, session, client, cx);
         self.calls.change(index, |call| {
             call.client_pac = Some(known_as);
