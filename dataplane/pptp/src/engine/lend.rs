@@ -168,10 +168,10 @@ impl Engine {
         self.calls_of_alg.take_off(alg, client);
     }
 
-    /// Services and PptpAlgs that have anything counted, for tests that look for leaks.
+    /// Control connections counted to each service and client, and calls to each PptpAlg and client, for tests that look for leaks.
     #[doc(hidden)]
-    pub fn counted(&self) -> [usize; 2] {
-        [self.sessions.len(), self.calls_of_alg.len()]
+    pub fn counted(&self) -> [Vec<(String, Ipv4Addr, u32)>; 2] {
+        [self.sessions.all(), self.calls_of_alg.all()]
     }
 
     /// Why this client may have no further control connection of this policy's service, if so; those of both modes count.

@@ -47,9 +47,13 @@ impl Shares {
         }
     }
 
-    /// How many names have any.
-    pub(crate) fn len(&self) -> usize {
-        self.0.len()
+    /// How many each client has of each name, for tests that look for leaks.
+    pub(crate) fn all(&self) -> Vec<(String, Ipv4Addr, u32)> {
+        let of = |(name, held): (&String, &Held)| {
+            let name = name.clone();
+            held.clients.iter().map(move |(client, count)| (name.clone(), *client, *count)).collect::<Vec<_>>()
+        };
+        self.0.iter().flat_map(of).collect()
     }
 
     /// How many this client has.
