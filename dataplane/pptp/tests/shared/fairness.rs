@@ -61,14 +61,16 @@ fn when_calls_are_scarce_a_client_with_its_share_gets_no_more_and_one_with_none_
 }
 
 #[test]
-fn alone_a_client_may_have_all_calls() {
-    let mut lab = Lab::new(65_535);
-    lab.policy.max_calls = 8;
-    let session = lab.start(0);
-    for pns in 0..9 {
-        lab.says(session, &messages::outgoing_request(pns));
+fn alone_a_client_may_have_all_calls_of_a_few_and_all_but_a_sixteenth_of_many() {
+    for (max_calls, most, why) in [(8, 8, Refusal::MaxCalls(8)), (16, 15, Refusal::Share(15))] {
+        let mut lab = Lab::new(65_535);
+        lab.policy.max_calls = max_calls;
+        let session = lab.start(0);
+        for pns in 0..=most {
+            lab.says(session, &messages::outgoing_request(pns));
+        }
+        assert_eq!((lab.calls_of(session).len(), refusals(&lab)), (usize::from(most), vec![why]));
     }
-    assert_eq!((lab.calls_of(session).len(), refusals(&lab)), (8, vec![Refusal::MaxCalls(8)]));
 }
 
 #[test]
