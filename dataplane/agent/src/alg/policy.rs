@@ -41,7 +41,8 @@ fn treated(config: &NodeConfig, flow: Flow) -> Option<(&Rule, &Service, &PptpAlg
 }
 
 /// What becomes of a live connection's policy: `None` when its rule is gone (then it ends). A rule that still exists keeps its
-/// established flows whatever else it says now; new limits and time-outs of its service and ALG apply at once.
+/// established flows whatever else it says now; new limits and time-outs of its service and ALG apply at once, also where the rule
+/// has that service no more, or the service that ALG.
 #[must_use]
 pub fn renew(config: &NodeConfig, old: &Policy) -> Option<Policy> {
     let rule = config.rules.iter().find(|rule| rule.key.is(&old.rule))?;
@@ -49,7 +50,16 @@ pub fn renew(config: &NodeConfig, old: &Policy) -> Option<Policy> {
         .services_of(rule)
         .filter(|service| service.key.is(&old.service))
         .find_map(|service| Some(policy(rule, service, config.algs.get(service.alg? as usize)?)));
-    Some(renewed.unwrap_or_else(|| old.clone()))
+    Some(renewed.unwrap_or_else(|| {
+        let mut new = old.clone();
+        if let Some(service) = config.services.iter().find(|service| service.key.is(&old.service)) {
+            new.max_sessions = service.max_sessions;
+        }
+        if let Some(alg) = config.algs.iter().find(|alg| alg.key.is(&old.alg)) {
+            apply(alg, &mut new);
+        }
+        new
+    }))
 }
 
 /// How the PptpAlg of a policy wants control connections to reach the server.
@@ -136,19 +146,29 @@ fn host_of(block: Ipv4Net) -> Option<Ipv4Addr> {
 }
 
 fn policy(rule: &Rule, service: &Service, alg: &PptpAlg) -> Policy {
-    Policy {
+    let mut policy = Policy {
         rule: rule.key.to_string(),
         service: service.key.to_string(),
         alg: alg.key.to_string(),
-        echo_timeout_ms: alg.echo_timeout_ms,
-        idle_timeout_ms: alg.idle_timeout_ms,
-        max_calls: alg.max_calls,
+        echo_timeout_ms: 0,
+        idle_timeout_ms: 0,
+        max_calls: 0,
         max_sessions: service.max_sessions,
-        strict: match alg.validation {
-            Validation::Strict => true,
-            Validation::Permissive => false,
-        },
-    }
+        strict: true,
+    };
+    apply(alg, &mut policy);
+    policy
+}
+
+/// What an ALG says, into a policy that has it.
+fn apply(alg: &PptpAlg, policy: &mut Policy) {
+    policy.echo_timeout_ms = alg.echo_timeout_ms;
+    policy.idle_timeout_ms = alg.idle_timeout_ms;
+    policy.max_calls = alg.max_calls;
+    policy.strict = match alg.validation {
+        Validation::Strict => true,
+        Validation::Permissive => false,
+    };
 }
 
 #[cfg(test)]
@@ -249,6 +269,12 @@ pub(crate) mod tests {
         let mut without_alg = config();
         without_alg.services[0].alg = None;
         assert_eq!(renew(&without_alg, &expected()), Some(expected()));
+        // What the ALG says goes on holding for it, as for all others that have it.
+        for mut config in [without_service, without_alg] {
+            (config.algs[0].echo_timeout_ms, config.services[0].max_sessions) = (5_000, 7);
+            let renewed = Policy { echo_timeout_ms: 5_000, max_sessions: 7, ..expected() };
+            assert_eq!(renew(&config, &expected()), Some(renewed));
+        }
         let mut without_rule = config();
         without_rule.rules.remove(0);
         assert_eq!(renew(&without_rule, &expected()), None);

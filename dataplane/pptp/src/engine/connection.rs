@@ -69,6 +69,8 @@ pub(crate) struct Connection {
     pub(crate) next_call: u32,
     /// No time-out of silence strikes before this (after a restart).
     pub(crate) grace: Now,
+    /// When the first FIN came: from then on nobody waits for a message. Not saved.
+    pub(crate) finished: Option<Now>,
     /// When it ended; it stays for retransmissions.
     pub(crate) ended: Option<Ended>,
     /// The deadline its entry in the timer queue has.

@@ -145,12 +145,7 @@ impl Engine {
         self.calls.up(client, server, pac).is_some()
     }
 
-    /// Calls of this PptpAlg in both modes.
-    pub(crate) fn calls_of(&self, alg: &str) -> u32 {
-        self.calls_of_alg.total(alg)
-    }
-
-    /// Those of them that this client has.
+    /// Calls of this PptpAlg that this client has, in both modes.
     pub(crate) fn calls_of_client(&self, alg: &str, client: Ipv4Addr) -> u32 {
         self.calls_of_alg.own(alg, client)
     }
@@ -173,10 +168,10 @@ impl Engine {
         self.calls_of_alg.take_off(alg, client);
     }
 
-    /// Services and PptpAlgs that have anything counted, for tests that look for leaks.
+    /// Control connections counted to each service and client, and calls to each PptpAlg and client, for tests that look for leaks.
     #[doc(hidden)]
-    pub fn counted(&self) -> [usize; 2] {
-        [self.sessions.len(), self.calls_of_alg.len()]
+    pub fn counted(&self) -> [Vec<(String, Ipv4Addr, u32)>; 2] {
+        [self.sessions.all(), self.calls_of_alg.all()]
     }
 
     /// Why this client may have no further control connection of this policy's service, if so; those of both modes count.

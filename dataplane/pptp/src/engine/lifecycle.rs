@@ -208,6 +208,9 @@ impl Engine {
         let Some(connection) = self.connections.get_mut(index) else { return };
         let by_reset = reset != Reset::Nobody;
         connection.ended = Some(Ended { at: now, by_reset });
+        // No server has such a connection before the client has answered its SYN, and none waits behind a FIN.
+        let accepted = connection.data.down.is_some() && connection.data.state != ConnectionState::Opening;
+        let waited = (connection.data.connected, connection.finished.unwrap_or(now));
         connection.data.state = ConnectionState::Closed;
         let (flow, id, started) = (connection.flow, connection.id, connection.data.started);
         let (pair, port) = (Pair { external: connection.external, server: flow.server }, connection.external_port);
@@ -215,14 +218,13 @@ impl Engine {
         let by_client = matches!(
             reason,
             CloseReason::FirstMessageTimeout
-                | CloseReason::NotEstablished
                 | CloseReason::Replaced
                 | CloseReason::Finished(Side::Client)
                 | CloseReason::Reset(Side::Client)
                 | CloseReason::Malformed(Side::Client)
         );
-        if by_client && !started && connection.data.down.is_some() {
-            self.patience.kept_waiting(flow, connection.data.connected, now);
+        if by_client && !started && accepted {
+            self.patience.kept_waiting(flow, waited, now);
         }
         // The server has nothing of a connection whose SYN it has refused: nothing of it can come late.
         let refused = reason == CloseReason::Reset(Side::Server) && connection.data.down.is_none();

@@ -133,6 +133,7 @@ impl Engine {
             unsaved: Unsaved::default(),
             next_call: 0,
             grace: Now(0),
+            finished: None,
             ended: None,
             armed: None,
             half_open: false,

@@ -61,8 +61,8 @@ impl Patience {
         self.0.get(&ends(flow)).map(|offences| offences.until.since(now)).filter(|wait| *wait > 0)
     }
 
-    /// A connection has ended without its first message, for which the server has waited since then.
-    pub(crate) fn kept_waiting(&mut self, flow: Flow, since: Now, now: Now) {
+    /// A connection has ended without its first message, for which the server has waited from then to then.
+    pub(crate) fn kept_waiting(&mut self, flow: Flow, (since, until): (Now, Now), now: Now) {
         self.make_room(ends(flow), now);
         let offences = self.0.entry(ends(flow)).or_default();
         if offences.is_forgotten(now) {
@@ -72,7 +72,7 @@ impl Patience {
         if since < offences.began {
             return;
         }
-        offences.kept = offences.kept.saturating_sub(now.since(offences.last) / PART) + now.since(since);
+        offences.kept = offences.kept.saturating_sub(now.since(offences.last) / PART) + until.since(since);
         offences.last = now;
         if offences.kept >= FREE {
             (offences.began, offences.until) = (now, now.after(FIRST << offences.waits.min(DOUBLINGS)));
@@ -120,7 +120,7 @@ mod tests {
         let (mut patience, mut now) = (Patience::default(), Now(START));
         let waits: Vec<u64> = (0..9)
             .map(|_| {
-                patience.kept_waiting(flow(1, 2), now, now.after(5_000));
+                patience.kept_waiting(flow(1, 2), (now, now.after(5_000)), now.after(5_000));
                 now = now.after(5_000);
                 let wait = patience.wait(flow(1, 2), now).unwrap_or_default();
                 now = now.after(wait);
@@ -132,7 +132,7 @@ mod tests {
         assert_eq!([flow(1, 3), flow(3, 2)].map(|other| patience.wait(other, Now(START))), [None; 2]);
         // Forgotten five minutes after the last wait.
         let later = now.after(FORGET);
-        patience.kept_waiting(flow(1, 2), later, later.after(5_000));
+        patience.kept_waiting(flow(1, 2), (later, later.after(5_000)), later.after(5_000));
         assert_eq!(patience.wait(flow(1, 2), later.after(5_000)), Some(4_000));
     }
 
@@ -140,13 +140,15 @@ mod tests {
     fn what_was_opened_together_is_one_offence_and_short_ones_add_up() {
         let mut patience = Patience::default();
         for n in 0..8 {
-            patience.kept_waiting(flow(1, 2), Now(START + n * 100), Now(START + n * 100 + 5_000));
+            let (since, until) = (Now(START + n * 100), Now(START + n * 100 + 5_000));
+            patience.kept_waiting(flow(1, 2), (since, until), until);
         }
         assert_eq!(patience.wait(flow(1, 2), Now(START + 5_000)), Some(4_000));
         let waits: Vec<_> = (0..5)
             .map(|n| {
-                patience.kept_waiting(flow(3, 2), Now(START + n), Now(START + n + 300));
-                patience.wait(flow(3, 2), Now(START + n + 300))
+                let until = Now(START + n + 300);
+                patience.kept_waiting(flow(3, 2), (Now(START + n), until), until);
+                patience.wait(flow(3, 2), until)
             })
             .collect();
         assert_eq!(waits, [None, None, None, Some(4_000), Some(3_999)]);
@@ -157,7 +159,7 @@ mod tests {
         let mut patience = Patience::default();
         for n in 0..10_000 {
             let now = Now(START + n * 5_000);
-            patience.kept_waiting(flow(1, 2), now, now.after(300));
+            patience.kept_waiting(flow(1, 2), (now, now.after(300)), now.after(300));
             assert_eq!(patience.wait(flow(1, 2), now.after(300)), None);
         }
     }
@@ -167,7 +169,7 @@ mod tests {
         let mut patience = Patience::default();
         for server in 0..5_000 {
             let now = Now(START + u64::from(server));
-            patience.kept_waiting(flow(1, server), now, now.after(5_000));
+            patience.kept_waiting(flow(1, server), (now, now.after(5_000)), now.after(5_000));
         }
         let waits = |server| patience.wait(flow(1, server), Now(START)).is_some();
         assert_eq!((patience.0.len(), [0, 903, 904, 4_999].map(waits)), (4_096, [false, false, true, true]));

@@ -44,6 +44,7 @@ impl Engine {
         if let Some(down) = &mut data.down {
             down.rearm(now);
         }
+        let finished = data.first_fin.map(|_| data.connected);
         let connection = Connection {
             id,
             flow,
@@ -56,6 +57,7 @@ impl Engine {
             unsaved: Unsaved { told: true, ..Unsaved::default() },
             next_call: calls.last_key_value().map_or(0, |(number, _)| number.wrapping_add(1)),
             grace: now.after(self.limits.restore_grace_ms),
+            finished,
             ended: None,
             armed: None,
             half_open: false,

@@ -216,6 +216,7 @@ impl Engine {
         let Some(connection) = self.connections.get_mut(index) else { return emitted };
         let Some(fin) = connection.stream(from).and_then(|stream| stream.emit_fin(now)) else { return emitted };
         connection.data.first_fin.get_or_insert(from);
+        connection.finished.get_or_insert(now);
         connection.data.state = ConnectionState::Closing;
         self.out(to, index, &fin);
         true

@@ -118,7 +118,7 @@ pub struct CallView {
 /// One control connection.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConnectionView {
-    /// Number of the connection, never given twice by one line of state.
+    /// Number of the connection; no other that lives has it, nor any other of the same process.
     pub id: u64,
     /// The connection as the client knows it.
     pub flow: Flow,

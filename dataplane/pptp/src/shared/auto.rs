@@ -39,8 +39,8 @@ impl Shared {
         apart && !self.learner.shares(flow.server, flow.server_port, now)
     }
 
-    /// After a connection of one session has failed: if that shows that the server takes one connection only, all sessions
-    /// that have their own share from now on. The group they share.
+    /// After the first connection of a session, or of those that share, has failed: if that shows that the server takes one connection
+    /// only, all sessions of it share from now on. The group they share.
     pub(super) fn share_after(&mut self, group: GroupId, why: StartFailure, now: Now) -> Option<GroupId> {
         let why = match why {
             StartFailure::Refused { result: 3, .. } => Why::SecondRefused,
@@ -51,9 +51,7 @@ impl Shared {
             | StartFailure::Malformed
             | StartFailure::TimedOut => return None,
         };
-        let key = self.groups.get(&group)?.key.clone();
-        key.own?;
-        let base = GroupKey { own: None, ..key };
+        let base = GroupKey { own: None, ..self.groups.get(&group)?.key.clone() };
         let alike: Vec<GroupId> = self
             .by_key
             .range(base.clone()..)
@@ -73,6 +71,7 @@ impl Shared {
         }
         if let Some(of) = self.groups.get_mut(&shared) {
             of.full_until = Some(now.after(self.config.refusal_ms));
+            (of.failures, of.not_before) = (0, None);
         }
         Some(shared)
     }

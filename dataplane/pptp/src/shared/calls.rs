@@ -172,6 +172,7 @@ pub struct CallSizes {
     pub by_pac: usize,
     pub sessions: usize,
     pub upstreams: usize,
+    pub resting: usize,
 }
 
 /// All calls.
@@ -228,9 +229,11 @@ impl Calls {
         self.enter(index);
     }
 
-    /// The client has nothing to do with this call any more; its PAC id there rests until `rest`.
+    /// The client has nothing to do with this call any more; its PAC id there rests until `rest`. Not that of a call it has not
+    /// answered: it sends none of its GRE, and the server could make as many of them as it likes.
     pub(super) fn detach(&mut self, index: u32, rest: Now) {
-        if let Some(key) = self.slab.get(index).and_then(Call::up_key) {
+        let answered = |call: &&Call| matches!(call.stage, Stage::Accepted | Stage::Up);
+        if let Some(key) = self.slab.get(index).filter(answered).and_then(Call::up_key) {
             if let Some(before) = self.resting.insert(key, rest) {
                 self.rest_ends.remove(&(before, key));
             }
@@ -361,12 +364,16 @@ impl Calls {
         self.upstreams.range((upstream, 0)..=(upstream, u32::MAX)).map(|&(_, index)| index)
     }
 
-    /// Whether this client may be given this PAC id.
-    pub(super) fn is_free_up(&mut self, client: Ipv4Addr, server: Ipv4Addr, id: u16, now: Now) -> bool {
+    /// What has rested for long enough may be given out again.
+    pub(super) fn release(&mut self, now: Now) {
         while let Some(&(until, key)) = self.rest_ends.first().filter(|(until, _)| *until <= now) {
             self.rest_ends.remove(&(until, key));
             self.resting.remove(&key);
         }
+    }
+
+    /// Whether this client may be given this PAC id.
+    pub(super) fn is_free_up(&self, client: Ipv4Addr, server: Ipv4Addr, id: u16) -> bool {
         let key = Key::new(client, server, id);
         !self.up.contains_key(&key) && !self.resting.contains_key(&key)
     }
@@ -432,6 +439,7 @@ impl Calls {
             by_pac: self.by_pac.len(),
             sessions: self.sessions.len(),
             upstreams: self.upstreams.len(),
+            resting: self.resting.len(),
         }
     }
 }

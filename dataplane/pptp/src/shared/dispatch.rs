@@ -18,6 +18,9 @@ use super::{Cx, Shared};
 use crate::engine::shares::Full;
 use crate::types::{Now, Policy, Side};
 
+/// PAC ids that are tried for a call whose own is not free: enough while half of all are.
+const PAC_TRIES: u32 = 64;
+
 impl Shared {
     /// Does whatever has become possible. Ends every input.
     pub(super) fn settle(&mut self, cx: &mut Cx<'_>) {
@@ -183,7 +186,7 @@ impl Shared {
         self.upstreams.get(&id).is_some_and(|upstream| upstream.line.unwritten() > self.config.crowded)
     }
 
-    /// Why this session of a client may have no further call, if so. `maxCalls` is for all (engine/shares.rs). And whatever waits costs
+    /// Why this session of a client may have no further call, of whoever's asking, if so. `maxCalls` is for all (engine/shares.rs). And whatever waits costs
     /// memory: of a client there are never more calls than it may have Call IDs.
     pub(super) fn no_call_for(&self, id: SessionId, client: Ipv4Addr, policy: &Policy, cx: &Cx<'_>) -> Option<Refusal> {
         let room = cx.engine.room_for_call(policy, client);
@@ -215,7 +218,8 @@ impl Shared {
         self.calls.change(index, |call| call.client = Some((session, client)));
     }
 
-    /// A PAC id for a call of this client: the server's own where nothing speaks against it.
+    /// A PAC id for a call of this client: the server's own where nothing speaks against it, else one at random. A client has a small
+    /// part of all ids at most, so a few tries find one, and no message costs more than these.
     pub(super) fn choose_pac(
         &mut self,
         client: Ipv4Addr,
@@ -223,10 +227,11 @@ impl Shared {
         wished: u16,
         cx: &mut Cx<'_>,
     ) -> Option<u16> {
-        let (start, now) = (self.random.next_u16(), cx.now);
-        let others = (0..=u16::MAX).map(|step| start.wrapping_add(step));
-        let mut candidates = std::iter::once(wished).chain(others);
-        candidates
-            .find(|&id| self.calls.is_free_up(client, server, id, now) && !cx.engine.has_way_up(client, server, id))
+        self.calls.release(cx.now);
+        let (calls, random) = (&self.calls, &mut self.random);
+        let at_random = (0..PAC_TRIES).map(|_| random.next_u16());
+        std::iter::once(wished)
+            .chain(at_random)
+            .find(|&id| calls.is_free_up(client, server, id) && !cx.engine.has_way_up(client, server, id))
     }
 }

@@ -49,8 +49,10 @@ pub enum SessionEnd {
     StartTimeout,
     /// The server's connection that carried its calls ended.
     ServerGone(UpstreamEnd),
-    /// The rule, service or ALG that allowed it is gone.
+    /// The rule that allowed it is gone.
     RuleRemoved,
+    /// Its service has another PptpAlg now, and tunnels are of one PptpAlg each.
+    AlgChanged,
     /// The gateway is being stopped.
     Shutdown,
 }
@@ -307,7 +309,8 @@ impl SessionEnd {
             | Self::NoServer(_)
             | Self::StartTimeout
             | Self::ServerGone(_)
-            | Self::RuleRemoved => Severity::Warn,
+            | Self::RuleRemoved
+            | Self::AlgChanged => Severity::Warn,
         }
     }
 }

@@ -14,14 +14,23 @@ use crate::types::{Now, Policy};
 #[derive(Default)]
 struct Places {
     known: BTreeMap<*const Policy, usize>,
+    /// Places by rule, service and ALG: what was edited to and fro may be there twice with the same text.
+    by_names: BTreeMap<[String; 3], Vec<usize>>,
     policies: Vec<Policy>,
 }
 
 impl Places {
     fn of(&mut self, policy: &Arc<Policy>) -> usize {
         *self.known.entry(Arc::as_ptr(policy)).or_insert_with(|| {
-            self.policies.push(Policy::clone(policy));
-            self.policies.len() - 1
+            let names = [policy.rule.clone(), policy.service.clone(), policy.alg.clone()];
+            let places = self.by_names.entry(names).or_default();
+            let policies = &mut self.policies;
+            let same = places.iter().copied().find(|&place| policies.get(place) == Some(&**policy));
+            same.unwrap_or_else(|| {
+                policies.push(Policy::clone(policy));
+                places.push(policies.len() - 1);
+                policies.len() - 1
+            })
         })
     }
 }

@@ -15,15 +15,18 @@ use crate::types::{Now, Policy};
 use crate::wire::control::StopReason;
 
 impl Shared {
-    /// After a change of configuration: `look_up` gives for a policy in use, asked once, its new text, or `None` when the rule,
-    /// service or ALG is gone. Sessions whose rule is gone, or whose PptpAlg is another, end and are told; the connections to
-    /// servers stay for the others.
+    /// After a change of configuration: `look_up` gives for a policy in use, asked once, its new text, or `None` when the rule is gone.
+    /// Sessions whose rule is gone, or whose PptpAlg is another, end and are told; the connections to servers stay for the others.
     pub fn set_policies(&mut self, look_up: &mut dyn FnMut(&Policy) -> Option<Policy>, engine: &mut Engine, now: Now) {
         let cx = &mut Cx { engine, now };
         // The policy is kept beside its answer, so that its place in memory is not used for another meanwhile.
-        let mut answers: BTreeMap<*const Policy, (Arc<Policy>, Option<Policy>)> = BTreeMap::new();
+        let mut answers: BTreeMap<*const Policy, (Arc<Policy>, Result<Policy, SessionEnd>)> = BTreeMap::new();
         let mut look_up = |old: &Arc<Policy>| {
-            let ask = || (Arc::clone(old), look_up(old).filter(|new| new.alg == old.alg));
+            let ask = || match look_up(old) {
+                Some(new) if new.alg == old.alg => (Arc::clone(old), Ok(new)),
+                Some(_) => (Arc::clone(old), Err(SessionEnd::AlgChanged)),
+                None => (Arc::clone(old), Err(SessionEnd::RuleRemoved)),
+            };
             answers.entry(Arc::as_ptr(old)).or_insert_with(ask).1.clone()
         };
         let ids: Vec<SessionId> = self.sessions.keys().copied().collect();
@@ -34,21 +37,31 @@ impl Shared {
             }
             let old = session.policy.clone();
             match look_up(&old) {
-                Some(new) if new == *old => {}
-                Some(new) => self.replace_policy(id, &old, new, cx),
-                None => self.leave(id, SessionEnd::RuleRemoved, cx),
+                Ok(new) if new == *old => {}
+                Ok(new) => self.replace_policy(id, &old, new, cx),
+                Err(why) => self.leave(id, why, cx),
             }
         }
         let ids: Vec<UpstreamId> = self.upstreams.keys().copied().collect();
         for id in ids {
-            let Some(old) = self.upstreams.get(&id).map(|upstream| upstream.policy.clone()) else { continue };
-            if let Some(new) = look_up(&old).filter(|new| *new != *old) {
-                let new = self.policies.intern(new);
-                if let Some(upstream) = self.upstreams.get_mut(&id) {
-                    upstream.policy = new;
-                }
-                self.arm_upstream(id);
+            let Some(upstream) = self.upstreams.get(&id) else { continue };
+            let old = upstream.policy.clone();
+            // Whose rule has opened it may be long gone: what its PptpAlg says is the same for all who use it.
+            let of = self.groups.get(&upstream.group).and_then(|group| group.sessions.first());
+            let new = match of.and_then(|session| self.sessions.get(session)) {
+                Some(session) => session.policy.clone(),
+                None => match look_up(&old) {
+                    Ok(new) => self.policies.intern(new),
+                    Err(_) => continue,
+                },
+            };
+            if *new == *old {
+                continue;
             }
+            if let Some(upstream) = self.upstreams.get_mut(&id) {
+                upstream.policy = new;
+            }
+            self.arm_upstream(id);
         }
         drop(answers);
         self.settle(cx);

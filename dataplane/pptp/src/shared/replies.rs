@@ -1,5 +1,7 @@
 //! What a server says about calls: answers, offers, ends one, reports line errors.
 
+use std::net::Ipv4Addr;
+
 use super::calls::{Call, Stage};
 use super::event::{CallEnd, Event, Refusal};
 use super::types::{SessionId, UpstreamId};
@@ -118,35 +120,68 @@ impl Shared {
     pub(super) fn next_offer(&mut self, index: u32, answer: (IncomingResult, GeneralError), cx: &mut Cx<'_>) {
         self.detach(index, None, cx);
         let Some(call) = self.calls.get(index) else { return };
-        let (upstream, pac, server, group) = (call.upstream, call.server_pac, call.server, call.group);
-        let (max, alg) = (call.policy.max_calls, call.policy.alg.clone());
+        let (upstream, pac, server) = (call.upstream, call.server_pac, call.server);
         let (Some(upstream), Some(pac), Some(mut offer)) = (upstream, pac, call.offer.clone()) else { return };
-        let full = max != 0 && cx.engine.calls_of(&alg) >= max;
-        let candidates = self.groups.get(&group).into_iter().flat_map(|of| of.sessions.difference(&of.pending));
-        let next = candidates
-            .filter(|id| !call.asked.contains(id) && !self.is_full(**id))
-            .min_by_key(|&&id| (self.calls.of_session(id).count(), id))
-            .copied()
-            .filter(|_| !full);
-        let Some((session, flow)) = next.and_then(|id| Some((id, self.sessions.get(&id)?.flow))) else {
-            let (result, error) = if full { (answer.0, GeneralError::NoResource) } else { answer };
+        let mut lacking = false;
+        let next = loop {
+            let (next, left_out) = self.next_asked(index, cx);
+            lacking |= left_out;
+            let Some((session, client)) = next else { break None };
+            match self.choose_pac(client, server, pac, cx) {
+                Some(known_as) => break Some((session, client, known_as)),
+                None => {
+                    self.pass_over(index, client);
+                    lacking = true;
+                }
+            }
+        };
+        let Some((session, client, known_as)) = next else {
+            let (result, error) = if lacking { (answer.0, GeneralError::NoResource) } else { answer };
             self.say_to_server(upstream, super::ends::incoming_refusal(pac, result, error), cx.now);
             self.remove_call(index, CallEnd::NotAccepted { result: result.into(), error: error.into() }, cx);
             return;
         };
-        let Some(known_as) = self.choose_pac(flow.client, server, pac, cx) else {
-            self.calls.change(index, |call| {
-                call.asked.insert(session);
-            });
-            return self.next_offer(index, answer, cx);
-        };
-        self.attach(index, session, flow.client, cx);
+        // By its rule it is listed, and by its rule's service and PptpAlg it lives.
+        let policy = self.sessions.get(&session).map(|session| session.policy.clone());
+        if let (Some(policy), Some(call)) = (policy, self.calls.get_mut(index)) {
+            call.policy = policy;
+        }
+        self.attach(index, session, client, cx);
         self.calls.change(index, |call| {
             call.client_pac = Some(known_as);
             call.asked.insert(session);
         });
         (offer.call_id, offer.reserved0) = (known_as, 0);
         self.say_to_client(session, offer.to_bytes(), cx.now);
+    }
+
+    /// Who is asked next whether it takes this call: of those that have not been and may have a further one, who has the fewest. And
+    /// whether there are some that may not.
+    fn next_asked(&self, index: u32, cx: &Cx<'_>) -> (Option<(SessionId, Ipv4Addr)>, bool) {
+        let Some(call) = self.calls.get(index) else { return (None, false) };
+        let Some(of) = self.groups.get(&call.group) else { return (None, false) };
+        let (mut left_out, mut next) = (false, None);
+        for &id in of.sessions.difference(&of.pending).filter(|id| !call.asked.contains(id)) {
+            let Some(session) = self.sessions.get(&id) else { continue };
+            let client = session.flow.client;
+            if self.no_call_for(id, client, &session.policy, cx).is_some() {
+                left_out = true;
+                continue;
+            }
+            let candidate = (self.calls.of_session(id).count(), id, client);
+            next = Some(next.map_or(candidate, |next| candidate.min(next)));
+        }
+        (next.map(|(_, id, client)| (id, client)), left_out)
+    }
+
+    /// There is no PAC id for this client, over whichever of its sessions: none of them is asked.
+    fn pass_over(&mut self, index: u32, client: Ipv4Addr) {
+        let of = self.calls.get(index).and_then(|call| self.groups.get(&call.group));
+        let is_its = |id: &&SessionId| self.sessions.get(id).is_some_and(|session| session.flow.client == client);
+        let its: Vec<SessionId> = of.into_iter().flat_map(|of| &of.sessions).filter(is_its).copied().collect();
+        if let Some(call) = self.calls.get_mut(index) {
+            call.asked.extend(its);
+        }
     }
 
     /// Type 11.

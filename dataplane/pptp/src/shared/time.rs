@@ -78,6 +78,7 @@ impl Shared {
             }
             self.settle(cx);
         }
+        self.calls.release(now);
     }
 
     fn session_needs(&self, id: SessionId, now: Now) -> Due<SessionEnd> {

@@ -30,6 +30,10 @@ use crate::wire::control::{self, Malformed};
 /// has 220.
 pub const MAX_UNACKED: usize = 8 * 1024;
 
+/// Messages in flight towards R, those of our own and those taken out behind them included, beyond which nothing more of S is
+/// taken, and no more of our own is put in for what S says: each is some hundred octets in every line that is saved.
+pub const MAX_CHUNKS: usize = 64;
+
 /// Octets of one opaque segment: what every TCP takes (RFC 9293 §3.7.1), since nobody negotiated this cut.
 const MAX_OPAQUE: usize = 536;
 
@@ -133,17 +137,41 @@ impl Stream {
             return self.old(seq, length);
         }
         let fresh = payload.get(seen as usize..).unwrap_or_default();
-        let room = MAX_UNACKED.saturating_sub(self.pending.len() + self.unacked());
+        let room = self.room(fresh);
         // As much as there is room for, as if the rest had been lost: a segment larger than the room gets through too.
         let taken = fresh.get(..room).unwrap_or(fresh);
-        if taken.is_empty() && !fresh.is_empty() {
-            return Received::Full;
-        }
         let again = self.again(seq, self.in_next);
+        if taken.is_empty() && !fresh.is_empty() {
+            // What it repeats R may wait for, and without that there is never room.
+            return if again.is_empty() { Received::Full } else { Received::Again(again) };
+        }
         self.pending.extend_from_slice(taken);
         self.in_next += taken.len() as u32;
         self.finished |= fin && taken.len() == fresh.len();
         Received::New(again)
+    }
+
+    /// How many of these octets, the next ones of S, may be taken.
+    fn room(&self, fresh: &[u8]) -> usize {
+        let octets = MAX_UNACKED.saturating_sub(self.pending.len() + self.unacked());
+        let mut messages = MAX_CHUNKS.saturating_sub(self.chunks.len());
+        if messages > 0 && self.raw {
+            return octets;
+        }
+        let held = self.pending.len();
+        let octet = |at: usize| self.pending.get(at).or_else(|| fresh.get(at.checked_sub(held)?)).copied();
+        // Where the last message ends for which there is room.
+        let mut end = 0;
+        while messages > 0 {
+            let (Some(high), Some(low)) = (octet(end), octet(end + 1)) else { return octets };
+            let length = usize::from(u16::from_be_bytes([high, low]));
+            if !(control::HEADER_LEN..=control::MAX_MESSAGE_LEN).contains(&length) {
+                return octets;
+            }
+            end += length;
+            messages -= 1;
+        }
+        octets.min(end.saturating_sub(held))
     }
 
     /// A segment that repeats what was taken before.
@@ -267,10 +295,10 @@ impl Stream {
         self.in_next - self.pending.len() as u32
     }
 
-    /// Whether R has not acknowledged that much of what we have put in ourselves.
+    /// Whether R has not acknowledged that much, or so many, of what we have put in ourselves.
     pub fn is_ignored(&self) -> bool {
-        let ours = self.chunks.iter().filter(|chunk| chunk.in_len == 0);
-        ours.map(|chunk| chunk.bytes.len()).sum::<usize>() >= MAX_UNACKED
+        let ours = || self.chunks.iter().filter(|chunk| chunk.in_len == 0);
+        ours().count() >= MAX_CHUNKS || ours().map(|chunk| chunk.bytes.len()).sum::<usize>() >= MAX_UNACKED
     }
 
     /// A message that was taken out has a chunk of its own for as long as R has not acknowledged what was before it.

@@ -95,20 +95,29 @@ fn a_gap_and_a_far_segment_are_not_taken() {
     assert_eq!(stream.acknowledged(Seq(12), NOW), Seq(12));
 }
 
+/// Incoming-Call-Request, the longest message.
+fn long() -> Vec<u8> {
+    let mut bytes = message(0);
+    bytes.resize(220, 0);
+    bytes[..2].copy_from_slice(&220u16.to_be_bytes());
+    bytes[8..10].copy_from_slice(&9u16.to_be_bytes());
+    bytes
+}
+
 #[test]
-fn more_than_eight_kilobytes_in_flight_are_not_taken() {
-    let mut stream = Stream::new(Seq(0));
-    let (mut at, mut full) = (0, false);
-    for _ in 0..MAX_UNACKED / 16 + 1 {
-        match stream.receive(Seq(at), &message(0), false) {
-            Received::New(_) => at += 16,
-            Received::Full => full = true,
-            other => panic!("{other:?}"),
-        }
-        pump(&mut stream);
+fn more_than_eight_kilobytes_or_sixty_four_messages_in_flight_are_not_taken() {
+    for (message, most) in [(message(0), MAX_CHUNKS * 16), (long(), MAX_UNACKED)] {
+        let (mut stream, octets) = (Stream::new(Seq(0)), message.repeat(MAX_CHUNKS + 1));
+        let last = loop {
+            let at = stream.in_next();
+            let rest = &octets[at.0 as usize..];
+            match stream.receive(at, &rest[..message.len()], false) {
+                Received::New(_) => pump(&mut stream),
+                other => break other,
+            };
+        };
+        assert_eq!((last, stream.in_next()), (Received::Full, Seq(most as u32)));
     }
-    assert!(full);
-    assert_eq!(at as usize, MAX_UNACKED);
 }
 
 #[test]
@@ -185,16 +194,32 @@ fn what_a_new_segment_repeats_is_sent_again() {
 #[test]
 fn a_segment_larger_than_the_room_is_taken_in_part_and_its_fin_not_at_all() {
     let mut stream = Stream::new(Seq(0));
-    let many = message(0).repeat(MAX_UNACKED / 16 + 1);
+    let (many, most) = (message(0).repeat(MAX_CHUNKS + 1), (MAX_CHUNKS * 16) as u32);
     assert_eq!(stream.receive(Seq(0), &many, true), Received::New(vec![]));
-    assert_eq!(pump(&mut stream).len(), MAX_UNACKED / 16);
+    assert_eq!(pump(&mut stream).len(), MAX_CHUNKS);
     assert!(!stream.is_finished());
     assert_eq!(stream.emit_fin(NOW), None);
-    assert_eq!(stream.receive(Seq(MAX_UNACKED as u32), &message(0), true), Received::Full);
-    stream.acknowledged(Seq(MAX_UNACKED as u32), NOW);
-    assert_eq!(stream.receive(Seq(MAX_UNACKED as u32), &message(0), true), Received::New(vec![]));
+    assert_eq!(stream.receive(Seq(most), &message(0), true), Received::Full);
+    // What R may have lost comes again, though the segment that repeats it goes beyond.
+    let last = Outgoing { seq: Seq(most - 16), bytes: message(0), fin: false };
+    assert_eq!(stream.receive(Seq(most - 16), &message(0).repeat(2), true), Received::Again(vec![last]));
+    stream.acknowledged(Seq(most), NOW);
+    assert_eq!(stream.receive(Seq(most), &message(0), true), Received::New(vec![]));
     assert_eq!(pump(&mut stream).len(), 1);
     assert!(stream.is_finished() && stream.emit_fin(NOW).is_some());
+}
+
+#[test]
+fn the_rest_of_a_message_counts_as_that_message_where_there_is_room_for_one_more() {
+    let mut stream = Stream::new(Seq(0));
+    let many = message(0).repeat(MAX_CHUNKS + 1);
+    // One octet of the last one for which there is room is in.
+    let begun = MAX_CHUNKS * 16 - 15;
+    assert_eq!(stream.receive(Seq(0), &many[..begun], false), Received::New(vec![]));
+    assert_eq!(pump(&mut stream).len(), MAX_CHUNKS - 1);
+    let again = stream.receive(Seq(begun as u32), &many[begun..], false);
+    assert_eq!((again, pump(&mut stream).len(), stream.is_holding()), (Received::New(vec![]), 1, false));
+    assert_eq!(stream.in_next(), Seq((MAX_CHUNKS * 16) as u32));
 }
 
 #[test]

@@ -31,6 +31,27 @@ fn a_message_of_a_connection_with_a_thousand_calls_costs_no_longer_a_line_than_o
 }
 
 #[test]
+fn what_a_server_does_not_acknowledge_makes_no_line_long_however_the_messages_came() {
+    for glued in [1, 500] {
+        let mut pair = Pair::new();
+        let link = pair.start(client_addr(0), 40_000);
+        let deaf = pair.servers.remove(&link.server).unwrap();
+        let written = lines(&mut pair, |pair| {
+            (0..500 / glued).for_each(|_| pair.client_says(link, &echo_request().repeat(glued)));
+        });
+        assert!(written.iter().all(|octets| *octets < 10_000), "{written:?}");
+        // All of it arrives in the end.
+        pair.servers.insert(link.server, deaf);
+        for _ in 0..20 {
+            let client = &pair.clients[&link.client];
+            let rest = client.again(client.delivered(), client.sent.len());
+            pair.up(rest);
+        }
+        assert_eq!(pair.at_server(link).len(), 1 + 500);
+    }
+}
+
+#[test]
 fn a_set_up_call_costs_few_octets() {
     let mut pair = Pair::new();
     let written = lines(&mut pair, |pair| {

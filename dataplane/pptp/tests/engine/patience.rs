@@ -2,8 +2,9 @@
 
 use callgate_pptp::{ConnectionState, Event, OpenRefusal};
 
+use super::ends::End;
 use super::messages::*;
-use super::pair::{Link, Pair, client_addr};
+use super::pair::{Link, Pair, SERVER, client_addr};
 
 /// Whether a client is let through to the server from this port.
 fn gets_through(pair: &mut Pair, client: u32, port: u16) -> bool {
@@ -99,6 +100,32 @@ fn checks_that_connect_and_close_and_servers_that_close_are_no_offence() {
         pair.down(reset);
     }
     assert_eq!((pair.engine.counters().connections_opened, pair.engine.counters().connections_refused), (120, 0));
+}
+
+#[test]
+fn who_closes_at_once_is_not_charged_for_a_server_that_takes_its_time_nor_who_never_answers_its_syn() {
+    let mut pair = Pair::new();
+    for (n, closes_after) in [4_000, 4_000, 4_000, 30_000].into_iter().cycle().take(12).enumerate() {
+        let link = pair.connect(client_addr(0), n as u16);
+        let fin = pair.clients.get_mut(&link.client).unwrap().fin();
+        pair.up(fin);
+        if n % 2 == 0 {
+            // What the journal has is enough.
+            pair.restart();
+        }
+        pair.wait(closes_after);
+        let fin = pair.servers.get_mut(&link.server).unwrap().fin();
+        pair.down(fin);
+    }
+    for port in 100..110 {
+        let mut end = End::new(client_addr(1), port, SERVER, 1723, 7);
+        let syn = end.syn();
+        pair.up(syn);
+        pair.wait(30_000);
+    }
+    let counters = pair.engine.counters();
+    assert_eq!((counters.connections_refused, pair.engine.connection_count()), (0, 0));
+    assert!(gets_through(&mut pair, 0, 200) && gets_through(&mut pair, 1, 200));
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use callgate_pptp::shared::{Gone, SessionId, Why};
 
-use super::lab::{Lab, SERVER, client_addr};
+use super::lab::{EXTERNAL, Lab, SERVER, client_addr};
 use super::messages;
 use super::peer::Surplus;
 
@@ -54,6 +54,39 @@ fn a_refused_client_is_served_at_once_over_the_connection_that_lives_and_so_is_e
         lab.leaves(third, Gone::Finished);
         lab.assert_nothing_left();
     }
+}
+
+#[test]
+fn clients_that_share_are_served_over_the_connection_an_older_one_has_of_its_own() {
+    for surplus in [Surplus::Result(3), Surplus::Resets] {
+        let mut lab = Lab::new(65_535);
+        (lab.server.connections, lab.server.surplus) = (1, surplus);
+        let first = apart(&mut lab, 0, 0);
+        // The PptpAlg says Shared from now on.
+        let second = lab.start_with_call(1, 0);
+        lab.wait(60_000);
+        let third = lab.start_with_call(2, 0);
+        let told = [first, second, third].map(|id| (lab.kinds(id)[..2].to_vec(), lab.calls_of(id).len()));
+        assert_eq!(told, [(vec![2, 8], 1), (vec![2, 8], 1), (vec![2, 8], 1)], "{surplus:?}");
+        assert_eq!((lab.live_upstreams().len(), lab.upstreams.len()), (1, 2));
+        lab.assert_all_calls_live(3);
+        [first, second, third].into_iter().for_each(|id| lab.leaves(id, Gone::Finished));
+        lab.assert_nothing_left();
+    }
+}
+
+#[test]
+fn what_was_learned_at_one_external_address_shuts_out_nobody_at_another_where_clients_have_their_own() {
+    let mut lab = Lab::new(65_535);
+    lab.server.connections = 2;
+    let other = Ipv4Addr::new(192, 0, 2, 77);
+    let clients = [(0, EXTERNAL), (1, other), (2, EXTERNAL), (3, other)].map(|(number, external)| {
+        lab.external = external;
+        apart(&mut lab, number, 0)
+    });
+    lab.wait(60_000);
+    assert_eq!(clients.map(|id| lab.kinds(id)[..2].to_vec()), [(); 4].map(|()| vec![2, 8]));
+    assert_eq!((lab.live_upstreams().len(), lab.server.call_count()), (2, 4));
 }
 
 #[test]

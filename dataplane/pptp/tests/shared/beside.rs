@@ -1,6 +1,6 @@
 //! Both modes at once: one stock of Call IDs, one count of calls and sessions, no packet of the other.
 
-use callgate_pptp::{Side, Verdict};
+use callgate_pptp::{CallRefusal, Event, Side, Verdict, shared};
 
 use super::lab::{EXTERNAL, Lab, SERVER, client_addr};
 use super::messages::{self, gre, read_gre};
@@ -51,4 +51,36 @@ fn max_calls_and_max_sessions_hold_for_both_together() {
     pair.client_says(link, &messages::outgoing_request(6));
     let reply = pair.at_client(link).pop().unwrap();
     assert_eq!((reply[9], reply[16], reply[17]), (8, 7, 4));
+}
+
+#[test]
+fn a_clients_share_is_of_the_calls_it_has_in_both_modes() {
+    let mut pair = Pair::new();
+    pair.policy.max_calls = 8;
+    let link = pair.start(client_addr(0), 30_000);
+    for n in 0..3 {
+        pair.call(link, 5 + n, 7 + n);
+    }
+    let mut lab = Lab::new(65_535);
+    std::mem::swap(&mut pair.engine, &mut lab.engine);
+    lab.policy.max_calls = 8;
+    lab.start_with_call(1, 0);
+    let session = lab.start_with_call(0, 20);
+    lab.says(session, &messages::outgoing_request(21));
+    let all = [(client_addr(0), 5), (client_addr(1), 1)].map(|(client, calls)| ("pos/alg".to_owned(), client, calls));
+    assert_eq!(lab.engine.counted()[1], all);
+    // Two are left, and half of all is four.
+    lab.says(session, &messages::outgoing_request(22));
+    let refused = lab.events.iter().find_map(|event| match event {
+        shared::Event::CallRefused { pns_id, why, .. } => Some((*pns_id, *why)),
+        _ => None,
+    });
+    assert_eq!(refused, Some((22, shared::Refusal::Share(5))));
+    std::mem::swap(&mut pair.engine, &mut lab.engine);
+    pair.client_says(link, &messages::outgoing_request(9));
+    let refused = pair.events.iter().find_map(|event| match event {
+        Event::CallRefused { pns_id, why, .. } => Some((*pns_id, *why)),
+        _ => None,
+    });
+    assert_eq!(refused, Some((9, CallRefusal::Share(5))));
 }

@@ -61,14 +61,33 @@ fn when_calls_are_scarce_a_client_with_its_share_gets_no_more_and_one_with_none_
 }
 
 #[test]
-fn alone_a_client_may_have_all_calls() {
-    let mut lab = Lab::new(65_535);
-    lab.policy.max_calls = 8;
-    let session = lab.start(0);
-    for pns in 0..9 {
-        lab.says(session, &messages::outgoing_request(pns));
+fn alone_a_client_may_have_all_calls_of_a_few_and_all_but_a_sixteenth_of_many() {
+    for (max_calls, most, why) in [(8, 8, Refusal::MaxCalls(8)), (16, 15, Refusal::Share(15))] {
+        let mut lab = Lab::new(65_535);
+        lab.policy.max_calls = max_calls;
+        let session = lab.start(0);
+        for pns in 0..=most {
+            lab.says(session, &messages::outgoing_request(pns));
+        }
+        assert_eq!((lab.calls_of(session).len(), refusals(&lab)), (usize::from(most), vec![why]));
     }
-    assert_eq!((lab.calls_of(session).len(), refusals(&lab)), (8, vec![Refusal::MaxCalls(8)]));
+}
+
+#[test]
+fn calls_of_the_server_leave_a_client_its_share_and_no_more() {
+    let mut lab = Lab::new(65_535);
+    lab.policy.max_calls = 16;
+    let rung = lab.start(0);
+    let upstream = lab.live_upstreams()[0];
+    (0..20).for_each(|pac| lab.server_says(upstream, &messages::incoming_request(900 + pac)));
+    let offered: Vec<u16> = lab.clients[&rung].got.iter().filter(|m| m[9] == 9).map(|m| id(m, 12)).collect();
+    assert_eq!(offered, (900..915).collect::<Vec<_>>());
+    let told: Vec<_> = lab.server.heard[&upstream].iter().filter(|m| m[9] == 10).cloned().collect();
+    let refused: Vec<_> = told.iter().map(|m| (id(m, 14), m[16], m[17])).collect();
+    assert_eq!(refused, (915..920).map(|pac| (pac, 3, 4)).collect::<Vec<_>>());
+    // The last one is for who has none.
+    let newcomer = lab.start_with_call(1, 0);
+    assert_eq!((lab.last(newcomer)[9], lab.last(newcomer)[16], lab.shared.client_call_count()), (8, 1, 16));
 }
 
 #[test]

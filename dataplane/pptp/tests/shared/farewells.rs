@@ -1,6 +1,6 @@
 //! Clients and servers that stop, die or talk nonsense: who hears of it, and what.
 
-use callgate_pptp::shared::{Gone, SessionId};
+use callgate_pptp::shared::{Event, Gone, SessionEnd, SessionId};
 
 use super::lab::{Cut, Lab};
 use super::messages;
@@ -214,4 +214,39 @@ fn when_a_rule_goes_its_sessions_end_and_the_connection_stays_for_the_others() {
     assert_eq!((lab.kinds(stays), lab.kinds(goes)), (vec![2, 8], vec![2, 8, 13, 3]));
     assert_eq!(lab.upstreams.len(), 1);
     lab.assert_all_calls_live(1);
+}
+
+#[test]
+fn a_connection_goes_by_what_its_alg_says_though_the_rule_that_opened_it_is_gone() {
+    let mut lab = Lab::new(65_535);
+    let goes = lab.start_with_call(0, 0);
+    lab.policy.rule = "pos/others".into();
+    lab.start_with_call(1, 0);
+    let mut look_up = |old: &callgate_pptp::Policy| {
+        (old.rule == "pos/others").then(|| callgate_pptp::Policy { echo_timeout_ms: 0, ..old.clone() })
+    };
+    lab.shared.set_policies(&mut look_up, &mut lab.engine, lab.now);
+    lab.settle();
+    lab.says(goes, &messages::stop_reply());
+    lab.wait(600_000);
+    // The server answers no Echo-Request, and is asked for none.
+    let kinds = lab.server_kinds(lab.live_upstreams()[0]);
+    assert_eq!((kinds, lab.shared.sessions().len()), (vec![1, 7, 7, 12], 1));
+    lab.assert_all_calls_live(1);
+}
+
+#[test]
+fn sessions_whose_service_has_another_alg_now_end_and_the_log_says_so() {
+    let mut lab = Lab::new(65_535);
+    let session = lab.start_with_call(0, 0);
+    let mut look_up =
+        |old: &callgate_pptp::Policy| Some(callgate_pptp::Policy { alg: "pos/other".into(), ..old.clone() });
+    lab.shared.set_policies(&mut look_up, &mut lab.engine, lab.now);
+    lab.settle();
+    assert_eq!(lab.kinds(session), [2, 8, 13, 3]);
+    let why = lab.events.iter().find_map(|event| match event {
+        Event::SessionClosed { why, .. } => Some((*why, why.to_string())),
+        _ => None,
+    });
+    assert_eq!(why, Some((SessionEnd::AlgChanged, "algRef: its service has another PptpAlg now".to_owned())));
 }

@@ -1,6 +1,6 @@
 //! Calls of the server: one client after another is asked, and the ids find their way.
 
-use super::lab::{Lab, Rings, id};
+use super::lab::{Lab, Rings, client_addr, id};
 use super::messages;
 
 #[test]
@@ -87,4 +87,48 @@ fn beyond_max_calls_an_incoming_call_is_refused_for_lack_of_resources() {
     let reply = lab.server.heard[&upstream].last().unwrap();
     assert_eq!((reply[9], reply[16], reply[17]), (10, 3, 4));
     assert_eq!(lab.kinds(session), [2, 8]);
+}
+
+#[test]
+fn calls_the_server_offers_and_takes_back_without_end_use_up_no_ids_and_the_next_one_rings() {
+    let mut lab = Lab::new(65_535);
+    let session = lab.start(0);
+    lab.start(0);
+    let upstream = lab.live_upstreams()[0];
+    for round in 0..70_000u32 {
+        let pac = (round % 65_536) as u16;
+        lab.server_says(upstream, &messages::incoming_request(pac));
+        lab.server_says(upstream, &messages::disconnect_notify(pac));
+        // What has been looked at.
+        lab.clients.values_mut().for_each(|client| client.got.clear());
+        lab.server.heard.get_mut(&upstream).unwrap().truncate(1);
+        lab.events.clear();
+        lab.log.clear();
+    }
+    lab.server_says(upstream, &messages::incoming_request(900));
+    let told = lab.last(session);
+    assert_eq!((told[9], id(&told, 12), lab.server_kinds(upstream)), (9, 900, vec![1]));
+    assert_eq!(lab.shared.sizes().calls.resting, 0);
+    // The id of one that was accepted rests: its client's GRE may still come.
+    lab.says(session, &messages::incoming_reply(3, 900, 1));
+    lab.server_says(upstream, &messages::disconnect_notify(900));
+    assert_eq!(lab.shared.sizes().calls.resting, 1);
+    lab.server_says(upstream, &messages::incoming_request(900));
+    let told = lab.last(session);
+    assert_eq!((told[9], id(&told, 12) == 900, lab.shared.call_count()), (9, false, 1));
+}
+
+#[test]
+fn a_call_of_the_server_is_listed_under_the_rule_of_the_client_that_has_it() {
+    let mut lab = Lab::new(65_535);
+    lab.start_with_call(0, 0);
+    lab.policy.rule = "pos/others".into();
+    let second = lab.start(1);
+    lab.clients.get_mut(&second).unwrap().rings = Rings::Accepts(3);
+    let upstream = lab.live_upstreams()[0];
+    lab.server_says(upstream, &messages::incoming_request(900));
+    let mut rules: Vec<_> = lab.shared.calls(&|_| 0).into_iter().map(|call| (call.flow.client, call.rule)).collect();
+    rules.sort();
+    assert_eq!(rules, [(client_addr(0), "pos/tills".to_owned()), (client_addr(1), "pos/others".to_owned())]);
+    lab.assert_all_calls_live(2);
 }

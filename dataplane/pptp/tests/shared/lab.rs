@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::net::Ipv4Addr;
 
-use callgate_pptp::shared::{Command, Config, ConnectError, Event, Gone, Leg, SessionId, Shared, Sizes, UpstreamId};
+use callgate_pptp::shared::{
+    Command, Config, ConnectError, Event, Gone, Leg, SessionId, SessionState, Shared, Sizes, UpstreamId,
+};
 use callgate_pptp::wire::control::{Sender, validate};
 use callgate_pptp::{
     Admission, CallDirection, CallState, Change, Engine, Flow, Limits, Now, Policy, Side, Traffic, Verdict,
@@ -396,6 +398,21 @@ impl Lab {
         self.settle();
     }
 
+    /// Sessions and calls are counted to whom they are of, each once.
+    pub(crate) fn assert_counts_are_right(&self) {
+        let mut counts = [BTreeMap::new(), BTreeMap::new()];
+        for view in self.shared.sessions().into_iter().filter(|view| view.state != SessionState::Closing) {
+            *counts[0].entry((self.policy.service.clone(), view.flow.client)).or_insert(0) += 1;
+        }
+        for call in self.shared.calls(&|_| 0) {
+            *counts[1].entry((call.alg, call.flow.client)).or_insert(0) += 1;
+        }
+        let flat = |of: BTreeMap<(String, Ipv4Addr), u32>| {
+            of.into_iter().map(|((name, client), count)| (name, client, count)).collect::<Vec<_>>()
+        };
+        assert_eq!(self.engine.counted(), counts.map(flat));
+    }
+
     pub(crate) fn shared_limits(&self) -> Limits {
         self.engine.limits().clone()
     }
@@ -414,7 +431,8 @@ impl Lab {
     /// After all have gone and all rests are over nothing is left anywhere.
     pub(crate) fn assert_nothing_left(&mut self) {
         self.wait(600_000);
-        assert_eq!((self.shared.sizes(), self.engine.counted()), (Sizes::default(), [0; 2]));
+        self.shared.handle_timeout(&mut self.engine, self.now);
+        assert_eq!((self.shared.sizes(), self.engine.counted()), (Sizes::default(), [vec![], vec![]]));
         assert_eq!(self.shared.poll_timeout(), None);
         assert_eq!(self.live_upstreams(), []);
     }

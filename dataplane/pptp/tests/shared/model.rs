@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use callgate_pptp::CallDirection;
 use callgate_pptp::shared::{Command, Gone, Leg, SessionId};
+use callgate_pptp::{CallDirection, Policy};
 use proptest::prelude::*;
 
 use super::lab::{Lab, Rings, id};
@@ -16,6 +16,8 @@ enum Step {
     Start(u8),
     /// Connect, start and call in one breath.
     Rush(u8, u8),
+    /// The same of a client with connections to the server of its own.
+    Apart(u8, u8),
     Call(u8, u8),
     Clear(u8, u8),
     Stop(u8),
@@ -33,6 +35,8 @@ enum Step {
     ServerNonsense(u8),
     Unreachable(bool),
     Wait(u32),
+    /// What the PptpAlg says, or one of two rules, is another; later clients come by the one that is left.
+    Edit(u8),
     /// The gateway is replaced by another process, which takes so long.
     Restart(u32),
 }
@@ -42,6 +46,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         2 => any::<u8>().prop_map(Step::Connect),
         2 => any::<u8>().prop_map(Step::Start),
         6 => (any::<u8>(), 0u8..4).prop_map(|(n, pns)| Step::Rush(n, pns)),
+        3 => (any::<u8>(), 0u8..4).prop_map(|(n, pns)| Step::Apart(n, pns)),
         6 => (any::<u8>(), 0u8..4).prop_map(|(n, pns)| Step::Call(n, pns)),
         4 => (any::<u8>(), 0u8..4).prop_map(|(n, pns)| Step::Clear(n, pns)),
         1 => any::<u8>().prop_map(Step::Stop),
@@ -58,6 +63,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => any::<u8>().prop_map(Step::ServerNonsense),
         1 => any::<bool>().prop_map(Step::Unreachable),
         3 => (0u32..120_000).prop_map(Step::Wait),
+        1 => any::<u8>().prop_map(Step::Edit),
         2 => prop_oneof![Just(0), 0u32..60_000].prop_map(Step::Restart),
     ];
     prop::collection::vec(step, 1..60)
@@ -84,6 +90,13 @@ fn step(lab: &mut Lab, step: &Step) {
         }
         Step::Rush(n, pns) => {
             if let Ok(session) = lab.try_connect(u32::from(n % 6)) {
+                let said = [messages::start_request(), messages::outgoing_request(pns.into())].concat();
+                lab.says(session, &said);
+            }
+        }
+        Step::Apart(n, pns) => {
+            if let Ok(session) = lab.try_connect(u32::from(n % 6)) {
+                lab.shared.keep_apart(session);
                 let said = [messages::start_request(), messages::outgoing_request(pns.into())].concat();
                 lab.says(session, &said);
             }
@@ -131,9 +144,19 @@ fn step(lab: &mut Lab, step: &Step) {
         }
         Step::Unreachable(unreachable) => lab.reachable = !unreachable,
         Step::Wait(ms) => lab.wait(ms.into()),
+        Step::Edit(n) => edit(lab, n),
         Step::Restart(ms) => lab.restart(ms.into()),
     }
     lab.wait(0);
+}
+
+fn edit(lab: &mut Lab, n: u8) {
+    let rule = ["pos/tills", "pos/others"][usize::from(n % 2)];
+    let (echo_timeout_ms, removed) = ([0, 60_000, 180_000][usize::from(n / 2 % 3)], n % 4 == 3);
+    (lab.policy.rule, lab.policy.echo_timeout_ms) = (rule.to_owned(), echo_timeout_ms);
+    let mut look_up = |old: &Policy| (!removed || old.rule == rule).then(|| Policy { echo_timeout_ms, ..old.clone() });
+    lab.shared.set_policies(&mut look_up, &mut lab.engine, lab.now);
+    lab.settle();
 }
 
 /// The calls a client has according to what it was told: PNS id to PAC id, of those it asked for.
@@ -204,6 +227,7 @@ fn live(channels: u16, connections: usize, clears: Clears, max_calls: u32, steps
     for one in steps {
         step(&mut lab, one);
         all_agree(&mut lab);
+        lab.assert_counts_are_right();
         if max_calls > 0 {
             assert!(lab.calls().len() <= max_calls as usize);
         }
@@ -227,7 +251,7 @@ proptest! {
         channels in prop::sample::select(&[1u16, 2, 4, 65_535][..]),
         limit in prop::sample::select(&[1usize, 3, usize::MAX][..]),
         clears in prop::sample::select(&[Clears::Book, Clears::WithPnsId, Clears::Closes][..]),
-        max_calls in prop::sample::select(&[0u32, 3, 8][..]),
+        max_calls in prop::sample::select(&[0u32, 3, 8, 17][..]),
         steps in steps(),
     ) {
         live(channels, limit, clears, max_calls, &steps);
