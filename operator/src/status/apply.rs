@@ -194,7 +194,7 @@ impl Writer {
             for (target, verdict) in found {
                 let (rank, at) = match verdict {
                     Verdict::Write(write) => (write.rank(), now.instant),
-                    Verdict::Postpone(at) => (Rank::Object, at),
+                    Verdict::Postpone(at) => (Rank::Counters, at),
                 };
                 self.due.put(rank, target.clone(), at, now.instant);
             }
@@ -206,20 +206,20 @@ impl Writer {
     fn start(&mut self, now: Moment) {
         while self.under_way.len() < AT_ONCE {
             let Some(basis) = &self.basis else { return };
-            let Some((rank, target)) = self.due.take(now.instant) else { return };
+            let Some(target) = self.due.take(now.instant) else { return };
             let facts = self.watched.facts();
             let verdict =
                 self.hub.with_fleet(|fleet| self.verdict(basis, &facts, &target, self.view(basis, fleet, now)));
             drop(facts);
             match verdict {
                 // It is as it should be by now.
-                None => self.due.done(&target, now.instant),
+                None => self.due.dropped(&target, now.instant),
                 Some(Verdict::Postpone(at)) => {
-                    self.due.done(&target, now.instant);
-                    self.due.put(rank, target, at, now.instant);
+                    self.due.dropped(&target, now.instant);
+                    self.due.put(Rank::Counters, target, at, now.instant);
                 }
                 Some(Verdict::Write(mut write)) => {
-                    let client = self.client.clone();
+                    let (client, rank) = (self.client.clone(), write.rank());
                     self.under_way.push(Box::pin(async move {
                         let result = match tokio::time::timeout(TIMEOUT, write.carry_out(&client)).await {
                             Ok(result) => result.map_err(Failure::Api),

@@ -76,6 +76,6 @@ pub fn of_node(
     let due = written.is_none_or(|written| view.now.instant >= written.at + COUNTERS);
     let write = after != *before && (due || node::differs_in_substance(&after, before));
     let wanted = view.fleet.is_expected(node, view.wanted.get(node).map(Arc::as_ref), view.now.instant);
-    let (node, uid, known) = (node.to_owned(), fact.uid.clone(), written.is_some());
-    write.then(|| Verdict::Write(Box::new(Write::Node { node, uid, known, wanted, after })))
+    let (node, uid, known, before) = (node.to_owned(), fact.uid.clone(), written.is_some(), before.clone());
+    write.then(|| Verdict::Write(Box::new(Write::Node { node, uid, known, wanted, before, after })))
 }
