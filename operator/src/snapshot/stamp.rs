@@ -20,6 +20,8 @@ use ipnet::Ipv4Net;
 pub struct Stamp {
     /// What it has in force: rules with sources, services, ALGs.
     carried: BTreeMap<ObjectRef, Carried>,
+    /// Of all its rules together, with their services and ALGs: a group of services is in no configuration by its name, and is what they say.
+    whole: u64,
     /// What of a kernel they need that not every kernel has; objects that need nothing are left out.
     needs: BTreeMap<ObjectRef, BTreeSet<Optional>>,
 }
@@ -38,6 +40,8 @@ impl Stamp {
     /// Of a configuration.
     pub fn of(config: &NodeConfig) -> Self {
         let prints = Prints::of(config);
+        // Their order is nothing to it.
+        let whole = prints.rules.iter().fold(0, |sum: u64, print| sum.wrapping_add(*print));
         let rules = sources(config, &prints.reaches);
         let rules = rules.into_iter().filter_map(|(rule, sources)| {
             let Rule { key, .. } = config.rules.get(rule)?;
@@ -48,7 +52,7 @@ impl Stamp {
         let services = services.map(|(service, print)| (object(Kind::Service, &service.key), plain(print)));
         let algs = config.algs.iter().zip(&prints.algs);
         let algs = algs.map(|(alg, print)| (object(Kind::PptpAlg, &alg.key), plain(print)));
-        Self { carried: rules.chain(services).chain(algs).collect(), needs: needs(config) }
+        Self { carried: rules.chain(services).chain(algs).collect(), whole, needs: needs(config) }
     }
 
     /// What an object comes short of where these are missing, as people are told; `None` where it needs none of them.
@@ -72,11 +76,16 @@ impl Stamp {
         self.carried.get(rule).map_or((0, 0), |carried| (carried.pods, carried.networks))
     }
 
-    /// Whether whoever runs this does for `object` what `wanted` says.
+    /// Whether whoever runs this does for `object` what `wanted` says. For one that neither has by its name (a group) that is so
+    /// where their rules say the same.
     pub fn fulfils(&self, wanted: &Self, object: &ObjectRef) -> bool {
-        let print = |stamp: &Self| stamp.carried.get(object).map(|carried| carried.print);
         // Most often it is the very same.
-        std::ptr::eq(self, wanted) || print(self) == print(wanted)
+        std::ptr::eq(self, wanted)
+            || match (self.carried.get(object), wanted.carried.get(object)) {
+                (Some(here), Some(there)) => here.print == there.print,
+                (None, None) => self.whole == wanted.whole,
+                (Some(_), None) | (None, Some(_)) => false,
+            }
     }
 }
 

@@ -54,6 +54,11 @@ fn start() -> Moment {
     Moment::at(1_767_225_600)
 }
 
+fn told(status: &ObjectStatus) -> String {
+    let programmed = status.conditions.iter().find(|condition| condition.type_ == "Programmed").unwrap();
+    format!("{}({}) {}", programmed.status, programmed.reason, status.nodes.as_deref().unwrap())
+}
+
 impl Case {
     fn new() -> Self {
         let mut world = World::cluster();
@@ -117,7 +122,11 @@ impl Case {
 
     /// The status of the rule now; it is then what stands in the API server.
     fn status(&mut self) -> ObjectStatus {
-        let object = ObjectRef { kind: Kind::IpRule, key: key("tills") };
+        self.status_of(ObjectRef { kind: Kind::IpRule, key: key("tills") })
+    }
+
+    /// The same of any object; of one only in a test.
+    fn status_of(&mut self, object: ObjectRef) -> ObjectStatus {
         let wanted = self.board.latest();
         let view = View { wanted: &wanted, fleet: &self.fleet, serving_since: start(), now: self.now };
         self.before = status(&object, &self.statuses[&object], &self.before, view);
@@ -126,9 +135,7 @@ impl Case {
 
     /// `True(Programmed) 2/2`.
     fn told(&mut self) -> String {
-        let status = self.status();
-        let programmed = status.conditions.iter().find(|condition| condition.type_ == "Programmed").unwrap();
-        format!("{}({}) {}", programmed.status, programmed.reason, status.nodes.unwrap())
+        told(&self.status())
     }
 
     fn later(&mut self, seconds: u64) {
@@ -488,4 +495,36 @@ fn an_object_that_needs_what_the_kernel_of_a_node_lacks_says_so_though_it_is_in_
     let hash = case.wanted("a").hash.clone();
     case.fleet.outcome("a", 2, pb::Outcome { hash, failure: None, sequence: 0 });
     assert_eq!(case.told(), "True(Programmed) 2/2");
+}
+
+#[test]
+fn a_group_of_services_is_programmed_when_every_node_has_answered_and_not_before() {
+    let mut case = Case::new();
+    let group = |generation, members: &[&str]| {
+        let members: Vec<_> = members.iter().map(|name| json!({"name": name})).collect();
+        object::<ServiceSpec>(generation, json!({"members": members}))
+    };
+    case.world.services.insert(key("web"), object(1, json!({"protocol": "TCP", "destinationPorts": "80"})));
+    case.world.services.insert(key("group"), group(1, &["pptp"]));
+    let rule = json!({"order": 100, "action": "NAT", "services": [{"name": "group"}],
+        "source": {"podSelector": {"matchLabels": {"app": "till"}}}});
+    case.world.rules.insert(key("tills"), object::<IpRuleSpec>(1, rule));
+    case.compile();
+    let told = |case: &mut Case| told(&case.status_of(ObjectRef { kind: Kind::Service, key: key("group") }));
+    for (node, expected) in [("a", "False(Pending) 1/2"), ("b", "True(Programmed) 2/2")] {
+        case.attach(node);
+        case.applied(node);
+        assert_eq!(told(&mut case), expected);
+    }
+    for (generation, members) in [(2, ["pptp", "web"].as_slice()), (3, &["web"])] {
+        case.world.services.insert(key("group"), group(generation, members));
+        case.compile();
+        assert_eq!(told(&mut case), "False(Pending) 0/2");
+        case.refused("a");
+        assert_eq!(told(&mut case), "False(ApplyFailed) 0/2");
+        for node in ["a", "b"] {
+            case.applied(node);
+        }
+        assert_eq!(told(&mut case), "True(Programmed) 2/2");
+    }
 }
