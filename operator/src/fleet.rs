@@ -38,7 +38,7 @@ pub struct Agent {
     pub missing: BTreeSet<Optional>,
     /// Hash of what runs; empty where nothing does.
     pub running: String,
-    /// What of it objects are in force by, where this operator knows that configuration.
+    /// What of it objects are in force by; of a configuration that this operator does not know, only which.
     pub stamp: Option<Arc<Stamp>>,
     /// The snapshot it could not put into effect (by hash), and why.
     pub refused: Option<(String, pb::Failure)>,
@@ -181,16 +181,19 @@ impl Fleet {
     }
 
     /// An agent has said hello on stream `stream`, which ends any other of its node.
-    pub fn attach(&mut self, node: &str, stream: u64, hello: pb::Hello, now: Moment) {
+    pub fn attach(&mut self, node: &str, stream: u64, mut hello: pb::Hello, now: Moment) {
         let old = self.agents.remove(node);
+        let named = std::mem::take(&mut hello.in_force);
         let goes_on = old.as_ref().is_some_and(|old| old.running == hello.config_hash);
         let mut agent = Agent::new(stream, hello, now);
         if let Some(old) = old {
             (agent.stamp, agent.broken, agent.report) = (old.stamp, old.broken && goes_on, old.report);
         }
+        let is_known = goes_on && agent.stamp.is_some() && !agent.running.is_empty();
         self.agents.insert(node.to_owned(), agent);
-        if !goes_on {
-            self.runs(node, None);
+        if !is_known {
+            // It may do what nobody wants any more, and nothing of it counts as what is wanted.
+            self.runs(node, (!named.is_empty()).then(|| Arc::new(Stamp::named(&named))));
         }
     }
 

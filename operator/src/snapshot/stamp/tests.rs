@@ -175,3 +175,14 @@ fn what_no_configuration_has_by_its_name_is_concerned_by_whatever_rules_say_and_
     ];
     assert_eq!(edits.map(waits), [true, true, true, false, false, false]);
 }
+
+#[test]
+fn a_configuration_that_is_known_by_names_only_has_these_in_force_and_does_what_is_wanted_for_none() {
+    let names = ["IpRule pos/a", "Service pos/web", "Router pos/b", "IpRule pos", ""].map(str::to_owned);
+    let (named, wanted) = (Stamp::named(&names), Stamp::of(&config()));
+    let carried: Vec<String> = named.carried().map(ToString::to_string).collect();
+    assert_eq!(carried, ["Service pos/web", "IpRule pos/a"]);
+    let group = object(Kind::Service, &ObjectKey::new("pos", "group"));
+    let objects = wanted.carried().chain([&group]);
+    assert_eq!(objects.filter(|object| named.fulfils(&wanted, object)).count(), 0);
+}

@@ -418,6 +418,23 @@ fn it_is_not_programmed_while_a_node_that_must_not_run_it_any_more_still_does() 
 }
 
 #[test]
+fn it_is_not_programmed_while_a_node_runs_it_that_must_not_and_whose_configuration_only_the_leader_before_knew() {
+    let mut case = Case::new();
+    case.attach("b");
+    case.applied("b");
+    case.world.pods.remove(&key("one"));
+    case.compile();
+    let (config_hash, in_force) = ("of another leader".to_owned(), vec!["IpRule pos/tills".to_owned()]);
+    case.fleet.attach("a", 1, pb::Hello { config_hash, in_force, ..pb::Hello::default() }, case.now);
+    assert_eq!(case.told(), "False(Pending) 1/1");
+    case.refused("a");
+    assert_eq!(case.told(), "False(Pending) 1/1");
+    assert_eq!(case.before.conditions[1].message, "Node a still does what an earlier version said.");
+    case.applied("a");
+    assert_eq!(case.told(), "True(Programmed) 1/1");
+}
+
+#[test]
 fn a_node_that_is_away_for_long_and_has_nothing_to_run_is_not_waited_for() {
     let mut case = Case::new();
     for node in ["a", "b"] {
