@@ -19,6 +19,8 @@ use crate::snapshot::{Snapshot, Stamp};
 #[derive(Debug, Default)]
 pub struct Fleet {
     agents: BTreeMap<String, Agent>,
+    /// Nodes that have had something to do since then; forgotten with the node.
+    awaited: BTreeMap<String, Moment>,
     /// Nodes whose agents have an object in force, in whatever version.
     in_force: BTreeMap<ObjectRef, BTreeSet<String>>,
     /// Live calls by object, by kind and then by "namespace/name"; those without calls are left out.
@@ -38,7 +40,7 @@ pub struct Agent {
     pub missing: BTreeSet<Optional>,
     /// Hash of what runs; empty where nothing does.
     pub running: String,
-    /// What of it objects are in force by, where this operator knows that configuration.
+    /// What of it objects are in force by; of a configuration that this operator does not know, only which.
     pub stamp: Option<Arc<Stamp>>,
     /// The snapshot it could not put into effect (by hash), and why.
     pub refused: Option<(String, pb::Failure)>,
@@ -126,6 +128,21 @@ impl Fleet {
             || self.get(node).is_some_and(|agent| !agent.is_lost_for(MISSED, now))
     }
 
+    /// Takes note of which nodes have something to do, by what they are to run.
+    pub fn awaits(&mut self, wanted: &BTreeMap<String, Arc<Snapshot>>, now: Moment) {
+        self.awaited.retain(|node, _| wanted.contains_key(node));
+        for (node, _) in wanted.iter().filter(|(_, snapshot)| !snapshot.config.sources.is_empty()) {
+            if !self.awaited.contains_key(node) {
+                self.awaited.insert(node.clone(), now);
+            }
+        }
+    }
+
+    /// Since when a node has had something to do: its agent may have been on its way since then.
+    pub fn awaited_since(&self, node: &str) -> Option<Moment> {
+        self.awaited.get(node).copied()
+    }
+
     /// Agents that have an object in force, in whatever version, with their nodes, by node.
     pub fn carriers(&self, object: &ObjectRef) -> impl Iterator<Item = (&String, &Agent)> {
         let nodes = self.in_force.get(object).into_iter().flatten();
@@ -181,16 +198,19 @@ impl Fleet {
     }
 
     /// An agent has said hello on stream `stream`, which ends any other of its node.
-    pub fn attach(&mut self, node: &str, stream: u64, hello: pb::Hello, now: Moment) {
+    pub fn attach(&mut self, node: &str, stream: u64, mut hello: pb::Hello, now: Moment) {
         let old = self.agents.remove(node);
+        let named = std::mem::take(&mut hello.in_force);
         let goes_on = old.as_ref().is_some_and(|old| old.running == hello.config_hash);
         let mut agent = Agent::new(stream, hello, now);
         if let Some(old) = old {
             (agent.stamp, agent.broken, agent.report) = (old.stamp, old.broken && goes_on, old.report);
         }
+        let is_known = goes_on && agent.stamp.is_some() && !agent.running.is_empty();
         self.agents.insert(node.to_owned(), agent);
-        if !goes_on {
-            self.runs(node, None);
+        if !is_known {
+            // It may do what nobody wants any more, and nothing of it counts as what is wanted.
+            self.runs(node, (!named.is_empty()).then(|| Arc::new(Stamp::named(&named))));
         }
     }
 

@@ -68,6 +68,7 @@ pub(crate) async fn attached(
             available: false,
             detail: "an echo has none".to_owned(),
         }],
+        in_force: Vec::new(),
     };
     say.send(pb::AgentMessage { kind: Some(Said::Hello(hello)) }).await?;
     let mut request = tonic::Request::new(ReceiverStream::new(messages));

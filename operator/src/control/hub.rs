@@ -88,7 +88,7 @@ impl Hub {
     }
 
     /// Registers a stream of `node`, which ends any other of that node. Its number, and the questions for it.
-    pub(super) fn attach(&self, node: &str, hello: pb::Hello) -> (u64, mpsc::Receiver<Ask>) {
+    pub(crate) fn attach(&self, node: &str, hello: pb::Hello) -> (u64, mpsc::Receiver<Ask>) {
         let stream = self.streams.fetch_add(1, Ordering::Relaxed);
         let (asks, questions) = mpsc::channel(16);
         let old = self.lines().insert(node.to_owned(), Line { stream, asks });

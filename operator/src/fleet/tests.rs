@@ -268,6 +268,32 @@ fn who_has_an_object_in_force_follows_what_each_agent_runs() {
 }
 
 #[test]
+fn what_an_agent_names_that_runs_what_nobody_knows_or_is_not_whole_is_in_force_and_not_as_it_should_be() {
+    let (mut fleet, one) = (Fleet::default(), snapshot("10.0.0.0/8"));
+    let carried = |fleet: &Fleet| {
+        let there = fleet.carriers(&rule("any")).count() == 1;
+        (there, fleet.get("a").unwrap().fulfils(&one.stamp, &rule("any")))
+    };
+    let named = |hash: &str| pb::Hello { in_force: vec!["IpRule pos/any".to_owned()], ..hello(hash) };
+    for hash in ["of another leader", ""] {
+        fleet.attach("a", 1, named(hash), now());
+        assert_eq!(carried(&fleet), (true, false));
+        fleet.sent("a", 1, &one);
+        fleet.outcome("a", 1, refused(&one));
+        assert_eq!(carried(&fleet), (true, false));
+        fleet.outcome("a", 1, applied(&one));
+        assert_eq!(carried(&fleet), (true, true));
+        fleet.attach("a", 1, named(&one.hash), now());
+        assert_eq!(carried(&fleet), (true, true), "this one is known");
+    }
+    fleet.attach("a", 1, hello(""), now());
+    assert_eq!(carried(&fleet), (false, false));
+    fleet.attach("a", 1, named(&one.hash), now());
+    fleet.sent("a", 1, &one);
+    assert_eq!(carried(&fleet), (true, true), "it runs what is wanted");
+}
+
+#[test]
 fn an_agent_is_expected_where_there_are_clients_and_for_an_hour_after_it_was_lost() {
     let (mut fleet, idle) = (Fleet::default(), Snapshot::new(NodeConfig::default(), vec![]));
     let source = Source { net: "10.0.0.1/32".parse().unwrap(), chain: 0 };

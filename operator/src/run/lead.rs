@@ -78,7 +78,7 @@ impl Leader {
             () = signals.wait() => return Ok(()),
         }
         let writer = Writer::new(client.clone(), Arc::clone(hub), watched.clone(), Moment::now(), &args.pod_name);
-        let _writing = Task(tokio::spawn(writer.run(compiler.subscribe())));
+        let writing = Task(tokio::spawn(writer.run(compiler.subscribe())));
         let mut server = self.serve(agents, tls);
         let announcing = Task(tokio::spawn(announce(client.clone(), args.place())));
         health.set(Phase::Serving);
@@ -89,7 +89,7 @@ impl Leader {
         };
         // Not again, once it leads nowhere.
         drop(announcing);
-        self.farewell(server).await;
+        self.farewell(server, writing).await;
         result
     }
 
@@ -142,7 +142,7 @@ impl Leader {
     }
 
     /// Leads the Service nowhere, and tells streams that it is over; agents go on with what they have.
-    async fn farewell(&self, server: Server) {
+    async fn farewell(&self, server: Server, mut writing: Task<()>) {
         let Server { mut task, stop } = server;
         tracing::info!("stopping");
         self.health.set(Phase::Stopping);
@@ -153,8 +153,16 @@ impl Leader {
                 tracing::warn!("the Service leads here until another operator leads: {withdrawn:?}");
             }
         }
+        // That agents have gone because of this is nobody's news: the next leader goes on with what is written.
+        writing.0.abort();
+        if !writing.0.is_finished() {
+            let _ = (&mut writing.0).await;
+        }
         self.hub.hang_up();
-        let _ = tokio::time::timeout(FAREWELL, &mut task.0).await;
+        // Its end may be why this is called.
+        if !task.0.is_finished() {
+            let _ = tokio::time::timeout(FAREWELL, &mut task.0).await;
+        }
     }
 
     /// Waits until every kind has been read.

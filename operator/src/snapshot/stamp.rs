@@ -20,6 +20,8 @@ use ipnet::Ipv4Net;
 pub struct Stamp {
     /// What it has in force: rules with sources, services, ALGs.
     carried: BTreeMap<ObjectRef, Carried>,
+    /// Of all its rules together, with their services and ALGs: a group of services is in no configuration by its name, and is what they say.
+    whole: Option<u64>,
     /// What of a kernel they need that not every kernel has; objects that need nothing are left out.
     needs: BTreeMap<ObjectRef, BTreeSet<Optional>>,
 }
@@ -27,7 +29,8 @@ pub struct Stamp {
 /// One object on one node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Carried {
-    print: u64,
+    /// `None` where it is not known in which version: that is none that is wanted.
+    print: Option<u64>,
     /// Of a rule: single addresses, which are pods.
     pods: u32,
     /// Of a rule: larger blocks.
@@ -38,17 +41,26 @@ impl Stamp {
     /// Of a configuration.
     pub fn of(config: &NodeConfig) -> Self {
         let prints = Prints::of(config);
+        // Their order is nothing to it.
+        let whole = prints.rules.iter().fold(0, |sum: u64, print| sum.wrapping_add(*print));
         let rules = sources(config, &prints.reaches);
         let rules = rules.into_iter().filter_map(|(rule, sources)| {
             let Rule { key, .. } = config.rules.get(rule)?;
             Some((object(Kind::IpRule, key), sources.carried(*prints.rules.get(rule)?)))
         });
-        let plain = |print: &u64| Carried { print: *print, pods: 0, networks: 0 };
+        let plain = |print: &u64| Carried { print: Some(*print), pods: 0, networks: 0 };
         let services = config.services.iter().zip(&prints.services);
         let services = services.map(|(service, print)| (object(Kind::Service, &service.key), plain(print)));
         let algs = config.algs.iter().zip(&prints.algs);
         let algs = algs.map(|(alg, print)| (object(Kind::PptpAlg, &alg.key), plain(print)));
-        Self { carried: rules.chain(services).chain(algs).collect(), needs: needs(config) }
+        Self { carried: rules.chain(services).chain(algs).collect(), whole: Some(whole), needs: needs(config) }
+    }
+
+    /// Of a configuration of which only this is known: "Kind namespace/name" of its objects.
+    pub fn named(objects: &[String]) -> Self {
+        let unknown = Carried { print: None, pods: 0, networks: 0 };
+        let carried = objects.iter().take(MOST_NAMED).filter_map(|text| Some((read(text)?, unknown)));
+        Self { carried: carried.collect(), whole: None, needs: BTreeMap::new() }
     }
 
     /// What an object comes short of where these are missing, as people are told; `None` where it needs none of them.
@@ -72,16 +84,32 @@ impl Stamp {
         self.carried.get(rule).map_or((0, 0), |carried| (carried.pods, carried.networks))
     }
 
-    /// Whether whoever runs this does for `object` what `wanted` says.
+    /// Whether whoever runs this does for `object` what `wanted` says. For one that neither has by its name (a group) that is so
+    /// where their rules say the same.
     pub fn fulfils(&self, wanted: &Self, object: &ObjectRef) -> bool {
-        let print = |stamp: &Self| stamp.carried.get(object).map(|carried| carried.print);
         // Most often it is the very same.
-        std::ptr::eq(self, wanted) || print(self) == print(wanted)
+        std::ptr::eq(self, wanted)
+            || match (self.carried.get(object), wanted.carried.get(object)) {
+                (Some(here), Some(there)) => here.print == there.print,
+                (None, None) => self.whole == wanted.whole,
+                (Some(_), None) | (None, Some(_)) => false,
+            }
     }
 }
 
+/// More than a node has room for: what an agent says is not believed without end.
+const MOST_NAMED: usize = 1 << 16;
+
 fn object(kind: Kind, key: &ObjectKey) -> ObjectRef {
     ObjectRef { kind, key: key.clone() }
+}
+
+/// An object as it is printed.
+fn read(text: &str) -> Option<ObjectRef> {
+    let (kind, key) = text.split_once(' ')?;
+    let (namespace, name) = key.split_once('/')?;
+    let kind = Kind::ALL.into_iter().find(|known| known.name() == kind)?;
+    Some(ObjectRef { kind, key: ObjectKey::new(namespace, name) })
 }
 
 fn needs(config: &NodeConfig) -> BTreeMap<ObjectRef, BTreeSet<Optional>> {
@@ -143,7 +171,7 @@ impl Sources {
         for (before, blocks) in self.blocks {
             (before, blocks.finish()).hash(&mut hasher);
         }
-        Carried { print: hasher.finish(), pods: self.pods, networks: self.networks }
+        Carried { print: Some(hasher.finish()), pods: self.pods, networks: self.networks }
     }
 }
 

@@ -170,6 +170,7 @@ impl Writer {
             self.forget(published);
         }
         let basis = Basis { published: published.clone(), wanted: self.hub.board.latest() };
+        self.hub.note(|fleet| fleet.awaits(&basis.wanted, now));
         let hub = Arc::clone(&self.hub);
         let settled = hub.with_fleet(|fleet| {
             let view = self.view(&basis, fleet, now);
@@ -194,7 +195,7 @@ impl Writer {
             for (target, verdict) in found {
                 let (rank, at) = match verdict {
                     Verdict::Write(write) => (write.rank(), now.instant),
-                    Verdict::Postpone(at) => (Rank::Object, at),
+                    Verdict::Postpone(at) => (Rank::Counters, at),
                 };
                 self.due.put(rank, target.clone(), at, now.instant);
             }
@@ -206,20 +207,20 @@ impl Writer {
     fn start(&mut self, now: Moment) {
         while self.under_way.len() < AT_ONCE {
             let Some(basis) = &self.basis else { return };
-            let Some((rank, target)) = self.due.take(now.instant) else { return };
+            let Some(target) = self.due.take(now.instant) else { return };
             let facts = self.watched.facts();
             let verdict =
                 self.hub.with_fleet(|fleet| self.verdict(basis, &facts, &target, self.view(basis, fleet, now)));
             drop(facts);
             match verdict {
                 // It is as it should be by now.
-                None => self.due.done(&target, now.instant),
+                None => self.due.dropped(&target, now.instant),
                 Some(Verdict::Postpone(at)) => {
-                    self.due.done(&target, now.instant);
-                    self.due.put(rank, target, at, now.instant);
+                    self.due.dropped(&target, now.instant);
+                    self.due.put(Rank::Counters, target, at, now.instant);
                 }
                 Some(Verdict::Write(mut write)) => {
-                    let client = self.client.clone();
+                    let (client, rank) = (self.client.clone(), write.rank());
                     self.under_way.push(Box::pin(async move {
                         let result = match tokio::time::timeout(TIMEOUT, write.carry_out(&client)).await {
                             Ok(result) => result.map_err(Failure::Api),
@@ -246,10 +247,18 @@ impl Writer {
                 self.due.failed(rank, target, Trouble::Failed, at);
             }
             Err(Failure::Api(error)) => {
-                // Most likely deleted meanwhile.
-                let gone = matches!(&error, Error::Api(status) if status.code == 404);
-                if !gone {
-                    self.complain(&target, &requests::kind(&target, &error), &error.to_string(), at);
+                let absent = matches!(&error, Error::Api(status) if status.code == 404);
+                match (&target, absent) {
+                    // Most likely deleted meanwhile.
+                    (Target::Object(_), true) => {}
+                    // One that is not there is made.
+                    (Target::Node(_), true) => {
+                        let why = format!("{error}: is the definition of EgressNodes installed?");
+                        self.complain(&target, &requests::kind(&target, &error), &why, at);
+                    }
+                    (Target::Object(_) | Target::Node(_), false) => {
+                        self.complain(&target, &requests::kind(&target, &error), &error.to_string(), at);
+                    }
                 }
                 self.due.failed(rank, target, requests::trouble(&error), at);
             }

@@ -30,7 +30,7 @@ impl fmt::Display for Target {
     }
 }
 
-/// Who goes before whom.
+/// Who goes before whom; within a rank who has waited longest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Rank {
     /// Somebody has edited it and waits for its status to be about that.
@@ -39,6 +39,8 @@ pub enum Rank {
     Object,
     /// EgressNodes.
     Node,
+    /// What only counts, of either: it is always a little old anyway.
+    Counters,
 }
 
 /// How a write failed.
@@ -50,16 +52,37 @@ pub enum Trouble {
     Busy(Option<Duration>),
 }
 
-/// The queue.
+/// The queue. Each target is in it once: it waits at one place, or is being written.
 #[derive(Debug, Default)]
 pub struct Due {
-    ready: BTreeSet<(Rank, Target)>,
-    later: BTreeSet<(Instant, Rank, Target)>,
+    waiting: BTreeMap<Target, Place>,
+    /// Those that wait for their turn, by rank, and by how long they have waited.
+    ready: BTreeMap<(Rank, u64), Target>,
+    /// Those that wait for their time.
+    later: BTreeSet<(Instant, Target)>,
+    /// How many have come to be ready: the number of the last.
+    count: u64,
     /// Being written now; what is due of them meanwhile waits.
     under_way: BTreeMap<Target, Option<Rank>>,
     failures: BTreeMap<Target, Pause>,
     /// Of everything.
     pause: Option<Pause>,
+}
+
+/// Where one waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Place {
+    rank: Rank,
+    turn: Turn,
+}
+
+/// What for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    /// Those before it, by its number.
+    Ready(u64),
+    /// Its time.
+    Later(Instant),
 }
 
 /// Nothing before its end.
@@ -71,6 +94,8 @@ struct Pause {
 
 impl Pause {
     fn after(before: Option<Self>, at_least: Duration, now: Instant) -> Self {
+        // What was long ago says nothing about now.
+        let before = before.filter(|before| now < before.until + LONGEST);
         let doubled = before.map_or(FIRST, |before| before.length * 2);
         let length = doubled.max(at_least).min(LONGEST);
         Self { length, until: now + length }
@@ -78,43 +103,72 @@ impl Pause {
 }
 
 impl Due {
-    /// It is to be written, not before `at`.
+    /// It is to be written, not before `at`. Where it waits already, the better rank and the earlier time hold.
     pub fn put(&mut self, rank: Rank, target: Target, at: Instant, now: Instant) {
-        let at = self.failures.get(&target).map_or(at, |pause| pause.until.max(at));
         if let Some(again) = self.under_way.get_mut(&target) {
             *again = Some(again.map_or(rank, |before| before.min(rank)));
-        } else if at <= now {
-            self.ready.insert((rank, target));
-        } else {
-            self.later.insert((at, rank, target));
+            return;
+        }
+        let at = self.failures.get(&target).map_or(at, |pause| pause.until.max(at));
+        let before = self.waiting.get(&target).copied();
+        if let Some(place) = before {
+            self.leave(&target, place);
+        }
+        let rank = before.map_or(rank, |before| before.rank.min(rank));
+        let turn = match before.map(|before| before.turn) {
+            Some(Turn::Ready(number)) => Turn::Ready(number),
+            Some(Turn::Later(earlier)) if earlier.min(at) > now => Turn::Later(earlier.min(at)),
+            None if at > now => Turn::Later(at),
+            Some(Turn::Later(_)) | None => {
+                self.count += 1;
+                Turn::Ready(self.count)
+            }
+        };
+        self.waiting.insert(target.clone(), Place { rank, turn });
+        match turn {
+            Turn::Ready(number) => drop(self.ready.insert((rank, number), target)),
+            Turn::Later(at) => drop(self.later.insert((at, target))),
         }
     }
 
-    /// Takes what is to be written next: it is under way from then on, until [`Self::done`] or [`Self::failed`].
-    pub fn take(&mut self, now: Instant) -> Option<(Rank, Target)> {
+    fn leave(&mut self, target: &Target, Place { rank, turn }: Place) {
+        match turn {
+            Turn::Ready(number) => drop(self.ready.remove(&(rank, number))),
+            Turn::Later(at) => drop(self.later.remove(&(at, target.clone()))),
+        }
+    }
+
+    /// Takes what is to be written next: it is under way from then on, until [`Self::done`], [`Self::failed`] or
+    /// [`Self::dropped`].
+    pub fn take(&mut self, now: Instant) -> Option<Target> {
         if self.pause.is_some_and(|pause| now < pause.until) {
             return None;
         }
-        while self.later.first().is_some_and(|(at, ..)| *at <= now) {
-            if let Some((_, rank, target)) = self.later.pop_first() {
-                self.put(rank, target, now, now);
-            }
+        while let Some((at, target)) = self.later.first().cloned().filter(|(at, _)| *at <= now) {
+            // Its rank is the one it has.
+            self.put(Rank::Counters, target, at, now);
         }
-        let (rank, target) = self.ready.pop_first()?;
+        let (_, target) = self.ready.pop_first()?;
+        self.waiting.remove(&target);
         self.under_way.insert(target.clone(), None);
-        Some((rank, target))
+        Some(target)
     }
 
     /// When there may be something to take; `None` where nothing waits.
     pub fn wake(&self, now: Instant) -> Option<Instant> {
         let first = match self.ready.is_empty() {
-            true => self.later.first().map(|(at, ..)| *at)?,
+            true => self.later.first().map(|(at, _)| *at)?,
             false => now,
         };
         Some(self.pause.map_or(first, |pause| pause.until.max(first)))
     }
 
-    /// It was written, or there was nothing to write.
+    /// There was nothing to write, and nobody was asked.
+    pub fn dropped(&mut self, target: &Target, now: Instant) {
+        self.end(target, now);
+    }
+
+    /// It was written.
     pub fn done(&mut self, target: &Target, now: Instant) {
         self.failures.remove(target);
         self.pause = self.pause.filter(|pause| now < pause.until);

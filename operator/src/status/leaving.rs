@@ -92,6 +92,17 @@ mod tests {
     }
 
     #[test]
+    fn a_rule_that_an_agent_names_whose_configuration_nobody_knows_has_not_left() {
+        let (mut leaving, mut fleet) = (Leaving::default(), Fleet::default());
+        let in_force = vec!["IpRule pos/x".to_owned()];
+        fleet.attach("a", 1, pb::Hello { in_force, ..pb::Hello::default() }, Moment::at(0));
+        leaving.take(&uids(&[("x", "1")]), &fleet);
+        assert_eq!(leaving.take(&uids(&[]), &fleet), []);
+        run(&mut fleet, &[]);
+        assert_eq!(leaving.take(&uids(&[]), &fleet), [(rule("x"), "1".to_owned())]);
+    }
+
+    #[test]
     fn a_rule_that_is_made_anew_before_it_has_left_is_not_told_of() {
         let (mut leaving, mut fleet) = (Leaving::default(), Fleet::default());
         fleet.attach("a", 1, pb::Hello::default(), Moment::at(0));

@@ -11,7 +11,7 @@ use kube::{Client, Error};
 use serde_json::{Value, json};
 
 use super::due::{Rank, Target, Trouble};
-use super::node;
+use super::{node, object};
 use crate::FIELD_MANAGER;
 
 /// One write.
@@ -38,6 +38,8 @@ pub enum Write {
         known: bool,
         /// Whether it is made where it is not there.
         wanted: bool,
+        /// What was written last; nothing, where it is not known.
+        before: EgressNodeStatus,
         /// What is to stand there.
         after: EgressNodeStatus,
     },
@@ -58,8 +60,9 @@ impl Write {
             Self::Object { before, after, .. } if before.observed_generation != after.observed_generation => {
                 Rank::Unobserved
             }
-            Self::Object { .. } => Rank::Object,
-            Self::Node { .. } => Rank::Node,
+            Self::Object { before, after, .. } if object::differs_in_substance(before, after) => Rank::Object,
+            Self::Node { before, after, .. } if node::differs_in_substance(before, after) => Rank::Node,
+            Self::Object { .. } | Self::Node { .. } => Rank::Counters,
         }
     }
 
@@ -70,7 +73,7 @@ impl Write {
     pub async fn carry_out(&mut self, client: &Client) -> Result<(), Error> {
         match self {
             Self::Object { object, uid, after, .. } => write_object(client, object, uid, after).await,
-            Self::Node { node, uid, known, wanted, after } => {
+            Self::Node { node, uid, known, wanted, after, .. } => {
                 if !*known {
                     // What stands there was written by the leader before: its times go on.
                     let stored = match wanted {
@@ -192,14 +195,39 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_generation_that_is_not_observed_yet_goes_before_others() {
-        let status = |generation| ObjectStatus { observed_generation: generation, ..ObjectStatus::default() };
+    fn a_generation_that_is_not_observed_yet_goes_before_others_and_what_only_counts_comes_last() {
+        let status = |generation, calls| ObjectStatus {
+            observed_generation: generation,
+            live_calls: Some(calls),
+            ..ObjectStatus::default()
+        };
         let rank = |before, after| {
             let object = ObjectRef { kind: Kind::IpRule, key: ObjectKey::new("pos", "a") };
-            Write::Object { object, uid: String::new(), before: status(before), after: status(after) }.rank()
+            Write::Object { object, uid: String::new(), before, after }.rank()
         };
-        let ranks = [rank(None, Some(1)), rank(Some(1), Some(2)), rank(Some(2), Some(2))];
-        assert_eq!(ranks, [Rank::Unobserved, Rank::Unobserved, Rank::Object]);
+        let failed = ObjectStatus { reason: Some("ApplyFailed".to_owned()), ..status(Some(2), 1) };
+        let ranks = [
+            rank(status(None, 0), status(Some(1), 0)),
+            rank(status(Some(1), 0), status(Some(2), 0)),
+            rank(status(Some(2), 0), failed),
+            rank(status(Some(2), 0), status(Some(2), 1)),
+        ];
+        assert_eq!(ranks, [Rank::Unobserved, Rank::Unobserved, Rank::Object, Rank::Counters]);
+    }
+
+    #[test]
+    fn an_egress_node_that_only_counts_comes_last_and_one_that_says_more_does_not() {
+        let status = |hash: &str, calls| EgressNodeStatus {
+            config_hash: Some(hash.to_owned()),
+            live_calls: Some(calls),
+            ..EgressNodeStatus::default()
+        };
+        let rank = |before, after| {
+            let (node, uid) = ("a".to_owned(), String::new());
+            Write::Node { node, uid, known: true, wanted: true, before, after }.rank()
+        };
+        let ranks = [rank(status("1", 0), status("2", 0)), rank(status("1", 0), status("1", 1))];
+        assert_eq!(ranks, [Rank::Node, Rank::Counters]);
     }
 
     #[test]

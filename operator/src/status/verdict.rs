@@ -66,7 +66,7 @@ pub fn of_node(
     view: View<'_>,
 ) -> Option<Verdict> {
     let missing = view.fleet.get(node).is_none_or(|agent| agent.stream.is_none());
-    if missing && view.is_new() {
+    if missing && (view.is_new() || view.has_just_come(node)) {
         return None;
     }
     let written = written.filter(|written| written.uid == fact.uid);
@@ -76,6 +76,6 @@ pub fn of_node(
     let due = written.is_none_or(|written| view.now.instant >= written.at + COUNTERS);
     let write = after != *before && (due || node::differs_in_substance(&after, before));
     let wanted = view.fleet.is_expected(node, view.wanted.get(node).map(Arc::as_ref), view.now.instant);
-    let (node, uid, known) = (node.to_owned(), fact.uid.clone(), written.is_some());
-    write.then(|| Verdict::Write(Box::new(Write::Node { node, uid, known, wanted, after })))
+    let (node, uid, known, before) = (node.to_owned(), fact.uid.clone(), written.is_some(), before.clone());
+    write.then(|| Verdict::Write(Box::new(Write::Node { node, uid, known, wanted, before, after })))
 }

@@ -22,9 +22,7 @@ pub(crate) use group::services;
 pub(crate) use leaf::Leaf;
 pub(crate) use lookup::Hints;
 pub(crate) use report::{Issue, Report};
-#[cfg(test)]
-pub(crate) use rule::GoodSource;
-pub(crate) use rule::{GoodRule, PodScope, Pods, Resolver};
+pub(crate) use rule::{GoodRule, GoodSource, PodScope, Pods, Resolver, Version};
 
 /// Every PptpAlg as the data plane needs it, where it is good.
 pub(crate) type Algs = BTreeMap<ObjectKey, (Option<model::PptpAlg>, Report)>;

@@ -1,5 +1,8 @@
 //! A leader whose API server fails at first, and one whose EndpointSlice somebody deletes.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use callgate_proto::pb;
 use clap::Parser as _;
 use tokio::sync::mpsc;
 
@@ -54,4 +57,63 @@ async fn where_the_service_leads_is_written_again_and_again_also_after_a_failure
     let (second, again) = writes.recv().await.unwrap();
     assert_eq!((second - first).as_secs(), LOOK.as_secs());
     assert_eq!((&place[0]["addresses"], &place), (&serde_json::json!(["10.244.0.5"]), &again));
+}
+
+fn leader(args: &Args, client: Client) -> Leader<'_> {
+    let metrics = Arc::new(Metrics::default());
+    Leader {
+        args,
+        lifetimes: Lifetimes::default(),
+        client,
+        watched: Watched::empty(),
+        health: Health::default(),
+        metrics: Arc::clone(&metrics),
+        hub: Arc::new(Hub::new(metrics)),
+        settings: Settings { namespace: args.namespace.clone(), cluster_cidrs: Vec::new() },
+    }
+}
+
+/// Says when it is dropped.
+struct Dropped(Arc<AtomicBool>);
+
+impl Drop for Dropped {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+#[tokio::test]
+async fn status_is_written_no_more_when_agents_are_told_that_it_is_over() {
+    let (client, _) = api_server(|_| failure(404, "NotFound"));
+    let args = Args::try_parse_from(["x"]).unwrap();
+    let leader = leader(&args, client);
+    let (ended, (_, mut asks)) = (Arc::new(AtomicBool::new(false)), leader.hub.attach("a", pb::Hello::default()));
+    let held = Dropped(Arc::clone(&ended));
+    let writing = Task(tokio::spawn(async move {
+        let _held = held;
+        pending::<()>().await;
+    }));
+    let (told, heard) = oneshot::channel();
+    let (stop, _stopping) = oneshot::channel();
+    let task = Task(tokio::spawn(async move {
+        assert!(asks.recv().await.is_none());
+        told.send(ended.load(Ordering::Relaxed)).unwrap();
+        Ok(())
+    }));
+    leader.farewell(Server { task, stop }, writing).await;
+    assert!(heard.await.unwrap(), "it was still writing");
+}
+
+#[tokio::test]
+async fn a_server_and_a_writer_that_have_ended_by_themselves_are_not_waited_for_again() {
+    let (client, _) = api_server(|_| failure(404, "NotFound"));
+    let args = Args::try_parse_from(["x"]).unwrap();
+    let leader = leader(&args, client);
+    let (stop, _stopping) = oneshot::channel();
+    let mut task = Task(tokio::spawn(async { Ok(()) }));
+    assert!((&mut task.0).await.unwrap().is_ok());
+    let mut writing = Task(tokio::spawn(async {}));
+    (&mut writing.0).await.unwrap();
+    leader.farewell(Server { task, stop }, writing).await;
+    assert_eq!(leader.health.get(), Phase::Stopping);
 }

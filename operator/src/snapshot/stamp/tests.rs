@@ -156,3 +156,33 @@ fn places_in_lists_concern_nobody() {
     };
     assert_eq!(edit(moved), ["PptpAlg pos/new"]);
 }
+
+#[test]
+fn what_no_configuration_has_by_its_name_is_concerned_by_whatever_rules_say_and_by_nothing_else() {
+    let group = object(Kind::Service, &ObjectKey::new("pos", "group"));
+    let waits = |edit: fn(&mut NodeConfig)| {
+        let mut after = config();
+        edit(&mut after);
+        !Stamp::of(&config()).fulfils(&Stamp::of(&after), &group)
+    };
+    let edits: [fn(&mut NodeConfig); 6] = [
+        |config| config.rules[2].services.push(0),
+        |config| config.services[1].max_sessions = 1,
+        |config| config.algs[0].max_calls = 1,
+        |config| config.rules.swap(0, 1),
+        |config| config.sources = sources(&[("10.0.0.1/32", 0)]),
+        |config| config.cluster_nets = vec!["10.9.0.0/16".parse().unwrap()],
+    ];
+    assert_eq!(edits.map(waits), [true, true, true, false, false, false]);
+}
+
+#[test]
+fn a_configuration_that_is_known_by_names_only_has_these_in_force_and_does_what_is_wanted_for_none() {
+    let names = ["IpRule pos/a", "Service pos/web", "Router pos/b", "IpRule pos", ""].map(str::to_owned);
+    let (named, wanted) = (Stamp::named(&names), Stamp::of(&config()));
+    let carried: Vec<String> = named.carried().map(ToString::to_string).collect();
+    assert_eq!(carried, ["Service pos/web", "IpRule pos/a"]);
+    let group = object(Kind::Service, &ObjectKey::new("pos", "group"));
+    let objects = wanted.carried().chain([&group]);
+    assert_eq!(objects.filter(|object| named.fulfils(&wanted, object)).count(), 0);
+}

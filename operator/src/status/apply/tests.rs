@@ -103,6 +103,11 @@ impl Case {
         self.writer.hub.change(|fleet| fleet.detach("a", 1, now()));
     }
 
+    /// Whether the log has a line about this; if not, nor will it have one for a while.
+    fn told_of(&mut self, kind: &str) -> bool {
+        self.writer.complaints.tell(kind, now().instant).is_none()
+    }
+
     /// What was asked since the last time.
     fn asked(&self) -> Vec<Asked> {
         let mut asked = std::mem::take(&mut *self.log.lock().unwrap());
@@ -323,6 +328,20 @@ async fn a_new_leader_goes_on_with_the_times_that_stand_there_and_writes_nothing
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_node_that_has_just_come_to_have_something_to_do_is_not_said_to_have_no_agent() {
+    let mut case = case(fine);
+    let source = callgate_proto::model::Source { net: "10.0.0.1/32".parse().unwrap(), chain: 0 };
+    let config = callgate_proto::model::NodeConfig { sources: vec![source], ..Default::default() };
+    let wanted = BTreeMap::from([("a".to_owned(), Arc::new(Snapshot::new(config, vec![])))]);
+    case.writer.hub.note(|fleet| fleet.awaits(&wanted, now()));
+    assert_eq!(names(&case.look().await), [SERVICE]);
+    tokio::time::advance(GRACE - LOOK).await;
+    assert_eq!(case.look().await, []);
+    tokio::time::advance(LOOK).await;
+    assert_eq!(of_nodes(&case.look().await), [READ], "that is about to be written");
+}
+
 #[tokio::test]
 async fn a_new_leader_does_not_say_of_agents_that_are_on_their_way_that_they_are_missing() {
     let mut case = case(fine);
@@ -359,6 +378,15 @@ async fn an_object_that_is_deleted_meanwhile_is_no_error() {
     case.attach();
     assert_eq!(case.look().await.len(), 3);
     assert_eq!(case.look().await, []);
+    assert!(!case.told_of("Service 404 NotFound"));
+}
+
+#[tokio::test]
+async fn an_egress_node_that_cannot_be_made_because_its_kind_is_not_there_is_told_of() {
+    let mut case = case(|asked| if asked.what == HEAD { failure(404, "NotFound") } else { fine(asked) });
+    case.attach();
+    assert_eq!(names(&case.look().await), [HEAD, SERVICE]);
+    assert!(case.told_of("EgressNode 404 NotFound"));
 }
 
 #[tokio::test]

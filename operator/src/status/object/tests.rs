@@ -54,6 +54,11 @@ fn start() -> Moment {
     Moment::at(1_767_225_600)
 }
 
+fn told(status: &ObjectStatus) -> String {
+    let programmed = status.conditions.iter().find(|condition| condition.type_ == "Programmed").unwrap();
+    format!("{}({}) {}", programmed.status, programmed.reason, status.nodes.as_deref().unwrap())
+}
+
 impl Case {
     fn new() -> Self {
         let mut world = World::cluster();
@@ -82,6 +87,7 @@ impl Case {
     fn compile(&mut self) {
         let compiled = compile(&self.world, self.last_good.as_ref());
         self.board.publish(&self.world, &compiled.nodes, &Since::Everything);
+        self.fleet.awaits(&self.board.latest(), self.now);
         (self.last_good, self.statuses) = (Some(compiled.last_good), compiled.statuses);
     }
 
@@ -117,7 +123,11 @@ impl Case {
 
     /// The status of the rule now; it is then what stands in the API server.
     fn status(&mut self) -> ObjectStatus {
-        let object = ObjectRef { kind: Kind::IpRule, key: key("tills") };
+        self.status_of(ObjectRef { kind: Kind::IpRule, key: key("tills") })
+    }
+
+    /// The same of any object; of one only in a test.
+    fn status_of(&mut self, object: ObjectRef) -> ObjectStatus {
         let wanted = self.board.latest();
         let view = View { wanted: &wanted, fleet: &self.fleet, serving_since: start(), now: self.now };
         self.before = status(&object, &self.statuses[&object], &self.before, view);
@@ -126,9 +136,7 @@ impl Case {
 
     /// `True(Programmed) 2/2`.
     fn told(&mut self) -> String {
-        let status = self.status();
-        let programmed = status.conditions.iter().find(|condition| condition.type_ == "Programmed").unwrap();
-        format!("{}({}) {}", programmed.status, programmed.reason, status.nodes.unwrap())
+        told(&self.status())
     }
 
     fn later(&mut self, seconds: u64) {
@@ -272,6 +280,30 @@ fn a_node_without_an_agent_is_waited_for_and_then_told() {
 }
 
 #[test]
+fn a_node_that_joins_with_a_pod_later_has_as_much_time_for_its_agent_to_come() {
+    let mut case = Case::new();
+    for node in ["a", "b"] {
+        case.attach(node);
+        case.applied(node);
+    }
+    case.later(3_600);
+    case.world.nodes.insert("c".to_owned());
+    case.compile();
+    case.later(3_600);
+    case.world.pods.insert(key("three"), pod("c", "10.0.2.1").into());
+    case.compile();
+    assert_eq!(case.told(), "False(Pending) 2/3");
+    case.later(29);
+    case.compile();
+    assert_eq!(case.told(), "False(Pending) 2/3");
+    case.later(1);
+    assert_eq!(case.told(), "False(NodeUnreachable) 2/3");
+    case.attach("c");
+    case.applied("c");
+    assert_eq!(case.told(), "True(Programmed) 3/3");
+}
+
+#[test]
 fn what_it_names_goes_and_the_generation_that_ran_is_still_programmed() {
     let mut case = Case::new();
     for node in ["a", "b"] {
@@ -289,6 +321,66 @@ fn what_it_names_goes_and_the_generation_that_ran_is_still_programmed() {
     case.compile();
     assert_eq!(case.told(), "False(LastGoodRuns) 2/2");
     assert_eq!(case.told(), "False(LastGoodRuns) 2/2");
+}
+
+#[test]
+fn a_generation_that_runs_is_programmed_also_when_its_pods_were_away_after_what_it_names_had_gone() {
+    let mut case = Case::new();
+    for node in ["a", "b"] {
+        case.attach(node);
+        case.applied(node);
+    }
+    case.told();
+    case.world.services.clear();
+    case.compile();
+    assert_eq!(case.told(), "True(Programmed) 2/2");
+    let pods = std::mem::take(&mut case.world.pods);
+    for (pods, expected) in [(BTreeMap::new(), "True(NothingToProgram) 0/0"), (pods, "True(Programmed) 2/2")] {
+        case.world.pods = pods;
+        case.compile();
+        case.applied("a");
+        case.applied("b");
+        assert_eq!(case.told(), expected);
+    }
+}
+
+#[test]
+fn a_generation_that_never_ran_is_not_programmed_because_it_was_unusable_in_itself_meanwhile() {
+    let mut case = Case::new();
+    let web = |alg: Option<&str>| {
+        let mut spec = json!({"protocol": "TCP", "destinationPorts": "1723"});
+        spec["algRef"] = alg.map_or(serde_json::Value::Null, |name| json!({"kind": "PptpAlg", "name": name}));
+        object::<ServiceSpec>(1, spec)
+    };
+    let rule = |generation| {
+        let services = json!([{"name": "web"}, {"name": "rest"}]);
+        let source = json!({"podSelector": {"matchLabels": {"app": "till"}}});
+        let spec = json!({"order": 100 + generation, "action": "Allow", "services": services, "source": source});
+        object::<IpRuleSpec>(generation, spec)
+    };
+    case.world.services = [(key("web"), web(None)), (key("rest"), web(None))].into();
+    case.world.rules.insert(key("tills"), rule(1));
+    let mut told = |change: &dyn Fn(&mut World)| {
+        change(&mut case.world);
+        case.compile();
+        for node in ["a", "b"] {
+            case.attach(node);
+            case.applied(node);
+        }
+        case.told()
+    };
+    let told = [
+        told(&|_| {}),
+        told(&|world| drop(world.services.remove(&key("rest")))),
+        told(&|world| drop(world.rules.insert(key("tills"), rule(2)))),
+        told(&|world| drop(world.services.insert(key("web"), web(Some("pptp"))))),
+        told(&|world| drop(world.services.insert(key("web"), web(None)))),
+        told(&|world| drop(world.services.insert(key("rest"), web(None)))),
+    ];
+    let expected =
+        ["True(Programmed)", "True(Programmed)", "False(LastGoodRuns)", "False(NotAccepted)", "False(LastGoodRuns)"];
+    let expected = expected.into_iter().chain(["True(Programmed)"]).map(|reason| format!("{reason} 2/2"));
+    assert_eq!(told.to_vec(), expected.collect::<Vec<_>>());
 }
 
 #[test]
@@ -411,6 +503,23 @@ fn it_is_not_programmed_while_a_node_that_must_not_run_it_any_more_still_does() 
 }
 
 #[test]
+fn it_is_not_programmed_while_a_node_runs_it_that_must_not_and_whose_configuration_only_the_leader_before_knew() {
+    let mut case = Case::new();
+    case.attach("b");
+    case.applied("b");
+    case.world.pods.remove(&key("one"));
+    case.compile();
+    let (config_hash, in_force) = ("of another leader".to_owned(), vec!["IpRule pos/tills".to_owned()]);
+    case.fleet.attach("a", 1, pb::Hello { config_hash, in_force, ..pb::Hello::default() }, case.now);
+    assert_eq!(case.told(), "False(Pending) 1/1");
+    case.refused("a");
+    assert_eq!(case.told(), "False(Pending) 1/1");
+    assert_eq!(case.before.conditions[1].message, "Node a still does what an earlier version said.");
+    case.applied("a");
+    assert_eq!(case.told(), "True(Programmed) 1/1");
+}
+
+#[test]
 fn a_node_that_is_away_for_long_and_has_nothing_to_run_is_not_waited_for() {
     let mut case = Case::new();
     for node in ["a", "b"] {
@@ -488,4 +597,36 @@ fn an_object_that_needs_what_the_kernel_of_a_node_lacks_says_so_though_it_is_in_
     let hash = case.wanted("a").hash.clone();
     case.fleet.outcome("a", 2, pb::Outcome { hash, failure: None, sequence: 0 });
     assert_eq!(case.told(), "True(Programmed) 2/2");
+}
+
+#[test]
+fn a_group_of_services_is_programmed_when_every_node_has_answered_and_not_before() {
+    let mut case = Case::new();
+    let group = |generation, members: &[&str]| {
+        let members: Vec<_> = members.iter().map(|name| json!({"name": name})).collect();
+        object::<ServiceSpec>(generation, json!({"members": members}))
+    };
+    case.world.services.insert(key("web"), object(1, json!({"protocol": "TCP", "destinationPorts": "80"})));
+    case.world.services.insert(key("group"), group(1, &["pptp"]));
+    let rule = json!({"order": 100, "action": "NAT", "services": [{"name": "group"}],
+        "source": {"podSelector": {"matchLabels": {"app": "till"}}}});
+    case.world.rules.insert(key("tills"), object::<IpRuleSpec>(1, rule));
+    case.compile();
+    let told = |case: &mut Case| told(&case.status_of(ObjectRef { kind: Kind::Service, key: key("group") }));
+    for (node, expected) in [("a", "False(Pending) 1/2"), ("b", "True(Programmed) 2/2")] {
+        case.attach(node);
+        case.applied(node);
+        assert_eq!(told(&mut case), expected);
+    }
+    for (generation, members) in [(2, ["pptp", "web"].as_slice()), (3, &["web"])] {
+        case.world.services.insert(key("group"), group(generation, members));
+        case.compile();
+        assert_eq!(told(&mut case), "False(Pending) 0/2");
+        case.refused("a");
+        assert_eq!(told(&mut case), "False(ApplyFailed) 0/2");
+        for node in ["a", "b"] {
+            case.applied(node);
+        }
+        assert_eq!(told(&mut case), "True(Programmed) 2/2");
+    }
 }

@@ -18,14 +18,21 @@ async fn hello_comes_first_with_the_token_and_says_who_and_what_runs() {
         kernel: crate::kernel::release(),
         features: Vec::new(),
         node: NODE.into(),
+        in_force: Vec::new(),
     };
     assert_eq!(hello, expected);
 }
 
 #[tokio::test]
-async fn whoever_reconnects_while_what_runs_is_not_whole_does_not_say_that_it_runs() {
+async fn whoever_reconnects_while_what_runs_is_not_whole_does_not_say_that_it_runs_but_what_of_it_may() {
     let mut lab = Lab::new().await;
     let config = crate::alg::policy::tests::config();
+    let (rules, services, algs) = (&config.rules, &config.services, &config.algs);
+    let rules = rules.iter().map(|rule| format!("IpRule {}", rule.key));
+    let services = services.iter().map(|service| format!("Service {}", service.key));
+    let algs = algs.iter().map(|alg| format!("PptpAlg {}", alg.key));
+    let objects: Vec<String> = rules.chain(services).chain(algs).collect();
+    assert!(!objects.is_empty());
     let hash = config.content_hash();
     lab.report.put(config, []);
     drop(lab.attached().await);
@@ -34,6 +41,7 @@ async fn whoever_reconnects_while_what_runs_is_not_whole_does_not_say_that_it_ru
     drop(stream);
     let (_stream, broken) = lab.attached().await;
     assert_eq!([whole.config_hash, broken.config_hash], [hash, String::new()]);
+    assert_eq!([whole.in_force, broken.in_force], [objects.clone(), objects]);
 }
 
 #[tokio::test]
