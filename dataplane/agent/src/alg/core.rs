@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 
-use callgate_pptp::{Command, Engine, Event, Flow, Now, Side, Verdict, shared};
+use callgate_pptp::{Command, Engine, Event, Flow, Now, Policy, Side, Verdict, shared};
 use callgate_proto::model::{NodeConfig, PortRange};
 
 use super::beside::Beside;
@@ -45,9 +45,10 @@ pub(super) struct Core {
     ending: bool,
     /// A connection has ended whose ends the rules may not have known any more.
     ended: bool,
-    /// What `Mode::changes` was when the kernel was told of live ends: connections of the shared mode end a while after they are
-    /// closed.
-    changes: u64,
+    /// Sessions of the shared mode of which that is so, closed and not yet gone: they end a while after they are closed.
+    closed: BTreeSet<Flow>,
+    /// How many of its sessions had gone when that was looked at last.
+    gone: u64,
 }
 
 impl Core {
@@ -74,7 +75,8 @@ impl Core {
             repair: Now(0),
             ending: false,
             ended: false,
-            changes: 0,
+            closed: BTreeSet::new(),
+            gone: 0,
         }
     }
 
@@ -218,6 +220,11 @@ impl Core {
         if let Note::InPath(Event::Closed { flow, .. }) = &note {
             self.ended |= self.gate.outlets.knows_beyond_the_rules(*flow);
         }
+        if let Note::Shared(shared::Event::SessionClosed { flow, .. }) = &note
+            && self.gate.outlets.knows_beyond_the_rules(*flow)
+        {
+            self.closed.insert(*flow);
+        }
         if self.log.try_send(note).is_err() {
             self.counters.events_unlogged += 1;
         }
@@ -317,8 +324,11 @@ impl Core {
 
     /// The kernel is about to be given these rules: it may steer by them at any moment, and ends that they do not know any more are
     /// ours still. Nothing ends yet: it may refuse them; `None` once it has, or has not.
-    pub(super) fn expect(&mut self, next: Option<Arc<NodeConfig>>) {
-        self.gate.next.clone_from(&next);
+    pub(super) fn expect(&mut self, next: Option<Arc<NodeConfig>>, now: Now) {
+        let refused = std::mem::replace(&mut self.gate.next, next.clone());
+        if let (Some(refused), None) = (refused, &next) {
+            self.take_back(&refused, now);
+        }
         self.ending = !self.gate.configs().any(|config| crate::nft::steered(config));
         if !self.ending {
             self.gate.outlets.expect();
@@ -330,6 +340,22 @@ impl Core {
         }
     }
 
+    /// What was admitted by rules that the kernel has refused goes on by those in force. Connections of one policy all go by what is in
+    /// force for the first of them.
+    fn take_back(&mut self, refused: &NodeConfig, now: Now) {
+        let tried = std::mem::take(&mut self.gate.tried);
+        let config = Arc::clone(&self.gate.config);
+        let mut judge = |old: &Policy| match tried.iter().find(|(policy, _)| policy == old) {
+            Some((_, flow)) => policy::decide(&config, *flow).map(|(policy, _)| policy),
+            None => Some(old.clone()),
+        };
+        if !tried.is_empty() {
+            self.engine.set_policies(&mut judge, now);
+        }
+        let with = &mut With { engine: &mut self.engine, gate: &mut self.gate, now };
+        self.shared.take_back(!tried.is_empty(), &mut judge, (refused, &config), with);
+    }
+
     /// Only to be early: the real connection asks again.
     fn make_ready(&mut self, config: &NodeConfig) {
         for (server, external) in policy::likely_servers(config, LIKELY) {
@@ -339,18 +365,23 @@ impl Core {
 
     /// New rules, which the kernel has: judges new connections by them, gives live ones their new limits, ends those whose rule is gone.
     pub(super) fn configure(&mut self, config: Arc<NodeConfig>, now: Now) {
-        self.gate.config = Arc::clone(&config);
-        self.expect(None);
+        self.goes_by(Arc::clone(&config), now);
         self.make_ready(&config);
         self.beside.foresee(&config);
         self.engine.set_policies(&mut |old| policy::renew(&config, old), now);
         self.shared.configure(&config, &mut With { engine: &mut self.engine, gate: &mut self.gate, now });
     }
 
+    /// These rules and no others, from now on.
+    fn goes_by(&mut self, config: Arc<NodeConfig>, now: Now) {
+        (self.gate.config, self.gate.next) = (config, None);
+        self.gate.tried.clear();
+        self.expect(None, now);
+    }
+
     /// The gateway is being stopped: nothing begins any more, and both ends of everything that lives are told.
     pub(super) fn shut_down(&mut self, now: Now) {
-        self.gate.config = Arc::default();
-        self.expect(None);
+        self.goes_by(Arc::default(), now);
         self.engine.shut_down(now);
         self.shared.shut_down(&mut With { engine: &mut self.engine, gate: &mut self.gate, now });
     }
@@ -358,7 +389,10 @@ impl Core {
     /// Where neither rule nor connection is left, no packet of the host has to pass anything of ours; and ends that only a
     /// connection knew are forgotten with it. For the end of every turn.
     pub(super) fn rest(&mut self) {
-        if self.gate.outlets.goes_beyond_the_rules() && (self.ended || self.shared.changes() != self.changes) {
+        let (moved, gone) = (self.shared.moved(), self.shared.core().sessions_gone());
+        // To look at all connections takes a while, and sessions that the rules know come and go all the time.
+        self.ended |= std::mem::replace(&mut self.gone, gone) != gone && !self.closed.is_empty();
+        if self.gate.outlets.goes_beyond_the_rules() && (self.ended || moved.into_iter().any(|to| self.is_beyond(to))) {
             self.listen();
         }
         self.ended = false;
@@ -371,11 +405,20 @@ impl Core {
         }
     }
 
+    /// Whether this server is one that the rules do not know, or the kernel was told so.
+    fn is_beyond(&self, (server, port): (Ipv4Addr, u16)) -> bool {
+        let ends = || Peers { servers: [server].into(), ports: [port].into(), ..Peers::default() };
+        self.gate.outlets.knows_server_beyond_the_rules(server, port)
+            || self.gate.configs().any(|config| policy::beyond(config, &[], ends()) != Peers::default())
+    }
+
     /// Taps read the ports of services with an ALG, and those of live connections whatever the rules say now; the kernel leaves
     /// both to us.
     fn listen(&mut self) {
         let (flows, live) = self.peers();
-        self.changes = self.shared.changes();
+        if !self.closed.is_empty() {
+            self.closed = flows.iter().filter(|flow| self.closed.contains(flow)).copied().collect();
+        }
         let mut ports: Vec<PortRange> = live.ports.iter().map(|port| PortRange { first: *port, last: *port }).collect();
         let mut beyond = Peers::default();
         for config in self.gate.configs() {

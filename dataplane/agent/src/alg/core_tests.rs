@@ -1,10 +1,12 @@
-//! What the kernel is told of ends that no rule knows, as connections come and go.
+//! What the kernel is told of ends that no rule knows, as connections come and go; and what becomes of what rules admit that the kernel refuses.
 
 use std::sync::mpsc::sync_channel;
 
 use callgate_pptp::shared::{Config, Gone, SessionId, Shared};
 use callgate_pptp::wire::control::{GeneralError, StartReply, StartRequest, StartResult};
+use callgate_pptp::wire::{Seq, ipv4, tcp};
 use callgate_pptp::{Admission, Limits};
+use callgate_proto::model::{ControlConnection, ObjectKey};
 
 use super::super::policy::tests::{config, expected, flow};
 use super::super::scripted::{Host, gate};
@@ -86,5 +88,117 @@ fn a_client_no_rule_knows_is_forgotten_with_its_last_session_though_the_tunnel_s
         core.carry_out(&mut out);
         core.rest();
         assert_eq!((told(&host), core.shared.tunnels().len()), (Peers::default(), 1));
+    });
+}
+
+#[test]
+fn a_session_that_the_rules_know_ends_without_a_look_at_all_others() {
+    in_a_network_of_its_own(|| {
+        let (host, state) = (Host::default(), tempfile::tempdir().unwrap());
+        let mut core = core(&host, state.path());
+        let mut out = Outgoing::new();
+        core.configure(Arc::new(config()), Now(1));
+        let beyond = session(&mut core, [10, 0, 0, 2]);
+        let known = session(&mut core, [10, 0, 0, 3]);
+        session(&mut core, [10, 0, 0, 4]);
+        answer(&mut core);
+        let mut narrower = config();
+        narrower.sources[0].net = "10.0.0.2/31".parse().unwrap();
+        core.configure(Arc::new(narrower), Now(2));
+        let told = |host: &Host| host.0.lock().unwrap().last().cloned().unwrap();
+        let clients = |of: &[[u8; 4]]| Peers { clients: of.iter().map(|a| (*a).into()).collect(), ..Peers::default() };
+        let mut leave = |core: &mut Core, id| {
+            core.shared.core_mut().client_closed(id, Gone::Finished, &mut core.engine, Now(3));
+            core.carry_out(&mut out);
+            core.rest();
+        };
+        assert_eq!(told(&host), clients(&[[10, 0, 0, 4]]));
+        // Whoever looked would see others beyond these.
+        core.gate.config = Arc::default();
+        leave(&mut core, known);
+        assert_eq!(told(&host), clients(&[[10, 0, 0, 4]]));
+        let fourth =
+            core.shared.core_mut().sessions().into_iter().find(|s| s.flow.client == Ipv4Addr::new(10, 0, 0, 4));
+        leave(&mut core, fourth.unwrap().session);
+        assert_eq!(told(&host).clients, [Ipv4Addr::new(10, 0, 0, 2)].into());
+        leave(&mut core, beyond);
+        assert_eq!(told(&host), Peers::default());
+    });
+}
+
+/// A client's SYN.
+fn syn(client: [u8; 4]) -> Vec<u8> {
+    let header = tcp::Repr {
+        src_port: 40_000,
+        dst_port: 1723,
+        seq: Seq(7),
+        ack: Seq(0),
+        flags: tcp::Flags::SYN,
+        window: 1_000,
+        timestamps: None,
+    };
+    let ip = ipv4::Repr {
+        src: client.into(),
+        dst: SERVER.into(),
+        protocol: ipv4::PROTOCOL_TCP,
+        tos: 0,
+        ttl: 64,
+        id: 0,
+        dont_fragment: true,
+        payload_len: 0,
+    };
+    tcp::datagram(&ip, &header, &[]).unwrap()
+}
+
+/// The same rules, and one before them.
+fn with_another() -> NodeConfig {
+    let mut config = config();
+    let mut other = config.rules[0].clone();
+    other.key = ObjectKey::new("pos", "other");
+    config.rules.push(other);
+    config.chains = vec![vec![2, 0, 1]];
+    config
+}
+
+#[test]
+fn a_connection_that_rules_admit_which_the_kernel_refuses_goes_on_by_those_in_force() {
+    in_a_network_of_its_own(|| {
+        let state = tempfile::tempdir().unwrap();
+        let mut core = core(&Host::default(), state.path());
+        let mut out = Outgoing::new();
+        let rules = |core: &Core| core.engine.connections().into_iter().map(|view| view.rule).collect::<Vec<_>>();
+        core.configure(Arc::new(config()), Now(1));
+        core.expect(Some(Arc::new(with_another())), Now(2));
+        core.packet(Side::Client, &mut syn([10, 0, 0, 2]), &mut out, Now(2));
+        assert_eq!(rules(&core), ["pos/other"]);
+        core.expect(None, Now(3));
+        assert_eq!(rules(&core), ["pos/tills"]);
+        core.configure(Arc::new(config()), Now(4));
+        assert_eq!(rules(&core), ["pos/tills"]);
+        // Once the kernel has them it is theirs.
+        core.expect(Some(Arc::new(with_another())), Now(5));
+        core.packet(Side::Client, &mut syn([10, 0, 0, 3]), &mut out, Now(5));
+        core.configure(Arc::new(with_another()), Now(6));
+        assert_eq!(rules(&core), ["pos/tills", "pos/other"]);
+    });
+}
+
+#[test]
+fn a_syn_let_through_to_sockets_by_rules_that_the_kernel_refuses_is_the_other_modes_again() {
+    in_a_network_of_its_own(|| {
+        let state = tempfile::tempdir().unwrap();
+        let mut core = core(&Host::default(), state.path());
+        let mut out = Outgoing::new();
+        let mut shared = config();
+        shared.algs[0].control_connection = ControlConnection::Shared;
+        core.configure(Arc::new(config()), Now(1));
+        let mut arrives = |core: &mut Core, now| {
+            core.packet(Side::Client, &mut syn([10, 0, 0, 2]), &mut out, Now(now));
+            (core.engine.connections().len(), core.shared.is_idle())
+        };
+        core.expect(Some(Arc::new(shared)), Now(2));
+        assert_eq!(arrives(&mut core, 2), (0, false));
+        core.expect(None, Now(3));
+        assert_eq!(arrives(&mut core, 4), (1, true));
     });
 }

@@ -16,6 +16,8 @@ pub(crate) struct Gate {
     pub(crate) config: Arc<NodeConfig>,
     /// The one that the kernel is just being given, or may have been given already.
     pub(super) next: Option<Arc<NodeConfig>>,
+    /// Policies that it alone has given, each with the first connection that got it.
+    pub(super) tried: Vec<(Policy, Flow)>,
     /// The ways out.
     pub(crate) outlets: Outlets,
     /// The time of the packet that is being looked at.
@@ -27,7 +29,15 @@ pub(crate) struct Gate {
 impl Gate {
     /// Judges by `config`, which goes out by `outlets`.
     pub(crate) fn new(config: Arc<NodeConfig>, outlets: Outlets) -> Self {
-        Self { config, next: None, outlets, now: Now(0), unrouted: Seldom::default(), unready: Seldom::default() }
+        Self {
+            config,
+            next: None,
+            tried: Vec::new(),
+            outlets,
+            now: Now(0),
+            unrouted: Seldom::default(),
+            unready: Seldom::default(),
+        }
     }
 
     /// Whatever the kernel may steer by now, the latest first.
@@ -36,11 +46,19 @@ impl Gate {
     }
 
     /// The decision about a new connection, and the configuration it comes from; `None` where no rule brings it to the ALG.
-    pub(crate) fn decide(&self, flow: Flow) -> Option<(Policy, External, &NodeConfig)> {
-        self.configs().find_map(|config| {
-            let (policy, external) = policy::decide(config, flow)?;
-            Some((policy, external, &**config))
-        })
+    pub(crate) fn decide(&mut self, flow: Flow) -> Option<(Policy, External, &NodeConfig)> {
+        if let Some(next) = &self.next
+            && let Some((policy, external)) = policy::decide(next, flow)
+        {
+            let known = policy::renew(&self.config, &policy).as_ref() == Some(&policy)
+                || self.tried.iter().any(|(tried, _)| *tried == policy);
+            if !known {
+                self.tried.push((policy.clone(), flow));
+            }
+            return Some((policy, external, next));
+        }
+        let (policy, external) = policy::decide(&self.config, flow)?;
+        Some((policy, external, &self.config))
     }
 
     /// The external address of a connection to `server` and the readiness for its answers.

@@ -200,8 +200,13 @@ impl Outlets {
     /// Whether an end of this connection is one of theirs.
     #[must_use]
     pub(super) fn knows_beyond_the_rules(&self, flow: Flow) -> bool {
-        let Peers { clients, servers, ports } = &self.peers;
-        clients.contains(&flow.client) || servers.contains(&flow.server) || ports.contains(&flow.server_port)
+        self.peers.clients.contains(&flow.client) || self.knows_server_beyond_the_rules(flow.server, flow.server_port)
+    }
+
+    /// Whether this server, or its port, is one of theirs.
+    #[must_use]
+    pub(super) fn knows_server_beyond_the_rules(&self, server: Ipv4Addr, port: u16) -> bool {
+        self.peers.servers.contains(&server) || self.peers.ports.contains(&port)
     }
 
     /// Whether this is one of our external addresses.

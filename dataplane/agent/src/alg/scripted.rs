@@ -68,6 +68,11 @@ pub(crate) fn handle() -> Handle {
     Handle { requests, wake }
 }
 
+/// The way to one that has ended.
+pub(crate) fn ended() -> Handle {
+    Handle { requests: channel().0, wake: Arc::new(EventFd::new().unwrap()) }
+}
+
 fn call() -> CallView {
     CallView {
         flow: Flow {

@@ -250,7 +250,10 @@ impl Worker {
         while let Ok(request) = self.requests.try_recv() {
             match request {
                 Request::Expect(next, reply) => {
-                    self.core.expect(next);
+                    let mut out = std::mem::take(&mut self.out);
+                    self.core.expect(next, clock::now());
+                    self.core.carry_out(&mut out);
+                    self.send(out);
                     let _ = reply.send(());
                 }
                 Request::Configure(config, reply) => {

@@ -1,8 +1,7 @@
 //! The operator as a source of configurations: the last snapshot it sent, or the one on disk until it has sent one.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::io;
-use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use callgate_compile::status::{ObjectRef, Status, Statuses};
@@ -13,7 +12,7 @@ use callgate_proto::pb;
 use tokio::sync::{mpsc, watch};
 
 use super::link::{Ends, Link};
-use super::snapshot::{Holder, Snapshot};
+use super::snapshot::Snapshot;
 use super::store::Store;
 use crate::api::Answers;
 use crate::run::{Refused, Report, Source, Wanted};
@@ -27,8 +26,6 @@ pub(super) struct Operator {
     outcomes: mpsc::UnboundedSender<pb::Outcome>,
     /// What is wanted now.
     latest: Option<Arc<Snapshot>>,
-    /// Holders of what is in force.
-    held: BTreeMap<Ipv4Addr, Holder>,
     /// What was said last, and need not be said again until the operator asks by sending a snapshot.
     said: Option<pb::Outcome>,
     task: Option<tokio::task::JoinHandle<()>>,
@@ -42,19 +39,9 @@ impl Operator {
             None
         });
         let stored = stored.map(|snapshot| if rebooted { snapshot.without_pods() } else { snapshot });
-        let held = stored.as_ref().map(|snapshot| snapshot.holders.clone()).unwrap_or_default();
         let (_, snapshots) = watch::channel(None);
         let (outcomes, _) = mpsc::unbounded_channel();
-        Self {
-            store,
-            link: Some(link),
-            snapshots,
-            outcomes,
-            latest: stored.map(Arc::new),
-            held,
-            said: None,
-            task: None,
-        }
+        Self { store, link: Some(link), snapshots, outcomes, latest: stored.map(Arc::new), said: None, task: None }
     }
 
     fn say(&mut self, outcome: pb::Outcome) {
@@ -109,7 +96,6 @@ impl Source for Operator {
             config: Arc::clone(&snapshot.config),
             holders: Arc::new(snapshot.pods()),
             tenants: snapshot.tenants(),
-            gone: snapshot.gone_since(&self.held),
             statuses: statuses(&snapshot.config),
             problems: Vec::new(),
         })
@@ -124,12 +110,10 @@ impl Source for Operator {
         let failure = match result {
             Ok(()) => {
                 self.store.settled();
-                self.held.clone_from(&snapshot.holders);
                 None
             }
             Err(refused) => {
                 if refused.in_force {
-                    // Whose flows have to end still is not known otherwise: `held` stays.
                     self.store.settled();
                 } else if let Err(error) = self.store.take_back() {
                     tracing::warn!("the snapshot before could not be put back on disk: {error}");

@@ -1,6 +1,6 @@
 //! A snapshot as it came, and as it may be carried out: content and hash agree, and it is for this node.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
@@ -83,12 +83,6 @@ impl Snapshot {
     pub(super) fn tenants(&self) -> BTreeMap<Ipv4Addr, Tenant> {
         let tenant = |holder: &Holder| Tenant { uid: holder.uid.clone(), restarts: holder.restarts };
         self.holders.iter().map(|(address, holder)| (*address, tenant(holder))).collect()
-    }
-
-    /// Addresses that `before` knew and whose pod is another now, or none.
-    pub(super) fn gone_since(&self, before: &BTreeMap<Ipv4Addr, Holder>) -> BTreeSet<Ipv4Addr> {
-        let stays = |address: &Ipv4Addr, old: &Holder| self.holders.get(address).is_some_and(|now| now.uid == old.uid);
-        before.iter().filter(|(address, old)| !stays(address, old)).map(|(address, _)| *address).collect()
     }
 
     /// The same without what belongs to pods: after a reboot their addresses are given out anew.

@@ -1,4 +1,4 @@
-//! What is refused of a snapshot, and what a change of holders means.
+//! What is refused of a snapshot, and what a reboot leaves of it.
 
 use callgate_proto::model::Source;
 
@@ -39,16 +39,6 @@ fn what_does_not_agree_with_itself_or_is_for_others_is_refused_with_the_reason()
         refused(good, "node-b"),
         "the snapshot is for node \"node-a\", this is node \"node-b\": look at NODE_NAME of this pod and at its token"
     );
-}
-
-#[test]
-fn an_address_is_gone_when_its_uid_changes_or_nobody_has_it_and_a_new_one_is_not() {
-    let (first, second) = (snapshot("n", "u1"), snapshot("n", "u2"));
-    let none = Snapshot { holders: BTreeMap::new(), ..first.clone() };
-    let address: BTreeSet<Ipv4Addr> = first.holders.keys().copied().collect();
-    let gone = |now: &Snapshot, before: &Snapshot| now.gone_since(&before.holders);
-    assert_eq!((gone(&second, &first), gone(&none, &first)), (address.clone(), address));
-    assert_eq!((gone(&first, &first), gone(&first, &none)), (BTreeSet::new(), BTreeSet::new()));
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::net::Ipv4Addr;
 use callgate_proto::model::{NodeConfig, PortRange};
 use ipnet::Ipv4Net;
 
-use super::{Applied, Error, Kernel, Peers, Record, SENT_TAG, setup, transaction, withdrawal};
+use super::{Applied, Error, Kernel, Peers, Record, SENT_TAG, Tags, setup, transaction, withdrawal};
 use crate::nft::{self, Live, Ruleset, Uses, ruleset};
 
 impl Kernel {
@@ -34,14 +34,20 @@ impl Kernel {
     /// On `Tags`, `Unsupported`, and where the kernel refuses the batch or the disk the record: the rules in force and the record are as
     /// before. Whether the table still is as it was, `put_back` sees to.
     pub fn commit(&mut self, config: &NodeConfig, own_addresses: &[Ipv4Addr]) -> Result<Applied, Error> {
-        let before = self.record.clone();
         let tags = self.record.tags.assign(config)?;
         let live = self.live(own_addresses);
+        let before = self.uses;
         self.ready_for(Uses::of(config, &tags, &live))?;
-        if tags != self.record.tags {
+        self.replace(config, tags, &live).map_err(|error| error.joined(self.unready(before)))
+    }
+
+    /// The rules of `config` in place of those in force, with everything ready for them.
+    fn replace(&mut self, config: &NodeConfig, tags: Tags, live: &Live) -> Result<Applied, Error> {
+        let before = self.record.tags.clone();
+        if tags != before {
             self.save(Record { tags, ..self.record.clone() })?;
         }
-        let wanted = ruleset(config, &live, &self.record.tags, &self.options, self.uses);
+        let wanted = ruleset(config, live, &self.record.tags, &self.options, self.uses);
         match self.bring(wanted, config) {
             Ok(applied) => {
                 (self.config, self.applied) = (config.clone(), true);
@@ -50,7 +56,7 @@ impl Kernel {
             Err(error) => {
                 // Tags of the new configuration are in no packet; those of the old one are still in use. So it is here even if
                 // the disk does not take it.
-                let record = Record { tags: before.tags, ..self.record.clone() };
+                let record = Record { tags: before, ..self.record.clone() };
                 let saved = (self.keep)(&record).map_err(Error::Record);
                 self.record = record;
                 Err(error.joined(saved.err()))
@@ -141,7 +147,18 @@ impl Kernel {
             return Ok(());
         }
         self.uses = needed;
-        self.mend().map(drop).inspect_err(|_| self.uses = before)
+        self.mend().map(drop).map_err(|error| error.joined(self.unready(before)))
+    }
+
+    /// What was readied is of no use: the rules that need it did not come. As long as nobody has asked for it again, the table that
+    /// is in force can be put back without it. What goes wrong here is tried again by `settle`.
+    fn unready(&mut self, before: Uses) -> Option<Error> {
+        if self.uses == before {
+            return None;
+        }
+        (self.uses, self.spared) = (before, false);
+        // Before the first `commit` nobody knows what the table of the run before needs.
+        if self.applied { self.spare().err() } else { None }
     }
 
     /// Takes the ALG's way out of every packet's, if nothing is `needed` of it: chains first, so that nothing is steered into
@@ -186,10 +203,19 @@ impl Kernel {
         if !self.applied {
             return Ok(Applied::default());
         }
-        let (uses, live) = (self.uses, self.live(own_addresses));
+        let live = self.live(own_addresses);
+        let (before, idle) = (self.uses, live == Live::default());
         let needed = Uses::of(&self.config, &self.record.tags, &live);
         self.ready_for(needed)?;
-        let idle = live == Live::default();
+        let brought = self.replace_ends(before, &live);
+        let mut applied = brought.map_err(|error| error.joined(self.unready(before)))?;
+        applied += if idle { self.settle(own_addresses)? } else { self.rest(needed)? };
+        Ok(applied)
+    }
+
+    /// The ends of these connections in the table; `uses` is what it was made for.
+    fn replace_ends(&mut self, uses: Uses, live: &Live) -> Result<Applied, Error> {
+        let idle = *live == Live::default();
         let tags = if idle { self.record.tags.without_idle(&self.config) } else { self.record.tags.clone() };
         let retires = tags != self.record.tags;
         if retires {
@@ -197,12 +223,10 @@ impl Kernel {
         }
         let mut wanted = match &self.running {
             Some(running) if self.uses == uses && !retires => running.clone(),
-            Some(_) | None => ruleset(&self.config, &live, &self.record.tags, &self.options, self.uses),
+            Some(_) | None => ruleset(&self.config, live, &self.record.tags, &self.options, self.uses),
         };
-        wanted.sets.extend(nft::alg_sets(&self.config, &live).map(|(name, set)| (name.to_owned(), set)));
-        let mut applied = self.bring(wanted, &NodeConfig::default())?;
-        applied += if idle { self.settle(own_addresses)? } else { self.rest(needed)? };
-        Ok(applied)
+        wanted.sets.extend(nft::alg_sets(&self.config, live).map(|(name, set)| (name.to_owned(), set)));
+        self.bring(wanted, &NodeConfig::default())
     }
 
     /// Whether the table is still as we left it. If somebody removed or changed it (`nft flush ruleset`), the next `commit`

@@ -79,16 +79,16 @@ impl Routes {
         Ok(Some(Route { source, ifindex, interface: link.name, gateway, mtu: mtu.unwrap_or(link.mtu) }))
     }
 
-    /// Whether what comes for this address ends at this host: it holds it, or has a route for it that leads nowhere (blackhole,
-    /// unreachable, prohibit), as for one that others route to it.
+    /// Whether what comes for this address ends at this host: it holds it, or has a blackhole route for it, as for one that others
+    /// route to it. Other routes that lead nowhere (unreachable, prohibit) end nothing: the kernel answers their senders with ICMP.
     ///
     /// # Errors
     /// When the kernel does not tell.
     pub fn ends_here(&self, address: Ipv4Addr) -> Result<bool, Error> {
         Ok(match ask(&self.0, address, 0, RouteFlags::empty())? {
             Answer::Route(route) => route.header.kind == RouteType::Local,
-            Answer::Nowhere => true,
-            Answer::None => false,
+            Answer::Blackhole => true,
+            Answer::Forbidden | Answer::None => false,
         })
     }
 
@@ -110,7 +110,7 @@ impl Routes {
         // Without this flag the kernel says which one a packet would take.
         let attributes = match ask(&self.0, destination, mark, RouteFlags::FibMatch)? {
             Answer::Route(route) => route.attributes,
-            Answer::Nowhere | Answer::None => Vec::new(),
+            Answer::Blackhole | Answer::Forbidden | Answer::None => Vec::new(),
         };
         let hops = attributes.into_iter().filter_map(|attribute| match attribute {
             RouteAttribute::MultiPath(hops) => Some(hops),
@@ -152,15 +152,17 @@ impl Routes {
 pub(super) fn unicast(rt: &Rt, destination: Ipv4Addr, mark: u32) -> Result<Option<RouteMessage>, Error> {
     Ok(match ask(rt, destination, mark, RouteFlags::empty())? {
         Answer::Route(route) => Some(*route).filter(|route| route.header.kind == RouteType::Unicast),
-        Answer::Nowhere | Answer::None => None,
+        Answer::Blackhole | Answer::Forbidden | Answer::None => None,
     })
 }
 
 /// What the kernel says of the way to a destination.
 enum Answer {
     Route(Box<RouteMessage>),
-    /// There is a route, and it says that it is not to be reached.
-    Nowhere,
+    /// There is a route, and it says that what goes there is dropped in silence.
+    Blackhole,
+    /// There is a route, and it says that it is not to be reached and that the sender is told so (unreachable, prohibit).
+    Forbidden,
     None,
 }
 
@@ -173,10 +175,9 @@ fn ask(rt: &Rt, destination: Ipv4Addr, mark: u32, flags: RouteFlags) -> Result<A
     question.attributes = vec![to, RouteAttribute::Mark(mark)];
     let answers = match rt.request(&Message::GetRoute(question), 0) {
         Ok(answers) => answers,
-        // Unreachable, prohibit, blackhole (net/ipv4/fib_semantics.c, fib_props).
-        Err(Error::Kernel { errno: Errno::EHOSTUNREACH | Errno::EACCES | Errno::EINVAL, .. }) => {
-            return Ok(Answer::Nowhere);
-        }
+        // net/ipv4/fib_semantics.c, fib_props.
+        Err(Error::Kernel { errno: Errno::EINVAL, .. }) => return Ok(Answer::Blackhole),
+        Err(Error::Kernel { errno: Errno::EHOSTUNREACH | Errno::EACCES, .. }) => return Ok(Answer::Forbidden),
         Err(Error::Kernel { errno: Errno::ENETUNREACH, .. }) => return Ok(Answer::None),
         Err(error) => return Err(error),
     };

@@ -41,8 +41,8 @@ impl External {
 /// What is wrong where the host does not have it, and what to do.
 pub(super) fn missing(address: Ipv4Addr) -> String {
     format!(
-        "--external-address {address} is no address of this host, and no route ends here what is sent to it: no answer of a PPTP server \
-         arrives; give the host the address (in a cluster every node its own, or one node alone), a blackhole route where others route \
-         it here, or leave the flag out"
+        "--external-address {address} is no address of this host, and no blackhole route ends here what is sent to it: no answer of a PPTP \
+         server arrives; give the host the address (in a cluster every node its own, or one node alone), a blackhole route where others \
+         route it here (not unreachable or prohibit: the kernel would tell the servers so), or leave the flag out"
     )
 }

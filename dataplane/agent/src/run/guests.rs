@@ -1,14 +1,16 @@
 //! Keeps what is in force to the pods that are there: compares what the operator says of addresses with what the kernel says of links.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use callgate_proto::model::NodeConfig;
+use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
+use super::ends::{Ends, Gone};
 use super::source::Wanted;
-use super::tenants::Tenants;
+use super::tenants::{Tenant, Tenants};
 use crate::alg::Handle;
 use crate::netlink::Doors;
 use crate::state::{StateDir, TENANTS};
@@ -23,35 +25,62 @@ pub(super) struct Guests {
     told: Notify,
 }
 
-/// Addresses whose flows and calls end with a configuration.
-pub(super) struct Ends {
-    /// Of them, those that are somebody else's by now, as far as anybody knows: nothing may be sent there. Whoever has only lost its
-    /// rule is there still, and waits to be told.
-    pub(super) silent: BTreeSet<Ipv4Addr>,
-    pub(super) all: BTreeSet<Ipv4Addr>,
-}
-
 #[derive(Default)]
 struct Known {
-    tenants: Tenants,
+    kept: Kept,
     /// As it is on disk.
-    saved: Tenants,
-    /// Whose flows and calls have to end still.
-    leaving: BTreeSet<Ipv4Addr>,
+    saved: Kept,
     /// What the loop has to take out of force once more, when nobody else puts anything into it.
     unconfirmed: BTreeSet<Ipv4Addr>,
+}
+
+/// What has been done about those that are gone.
+pub(super) struct Came<'a> {
+    /// No rule is in force for these, and their calls have ended.
+    pub(super) calls: &'a BTreeSet<Ipv4Addr>,
+    /// Their flows, and these ones', are in conntrack no more, if it is so.
+    pub(super) flows: &'a BTreeSet<Ipv4Addr>,
+    pub(super) forgotten: bool,
+    /// Whose addresses they are in the configuration that is in force now, if another is.
+    pub(super) in_force: Option<&'a BTreeMap<Ipv4Addr, Tenant>>,
+}
+
+/// What the next agent goes on with.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Kept {
+    tenants: Tenants,
+    ends: Ends,
+}
+
+/// What may be on disk.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Saved {
+    Now(Kept),
+    /// An agent of before knew no more than that.
+    Before(Tenants),
+}
+
+impl From<Saved> for Kept {
+    fn from(saved: Saved) -> Self {
+        match saved {
+            Saved::Now(kept) => kept,
+            Saved::Before(tenants) => Self { tenants, ends: Ends::default() },
+        }
+    }
 }
 
 impl Guests {
     /// With what the agent before knew: pods may have left while nobody was there to hear of it, so `check` comes next.
     pub(super) fn open(state: &Arc<StateDir>) -> Arc<Self> {
-        let saved: Tenants = state.load(TENANTS).map(Option::unwrap_or_default).unwrap_or_else(|error| {
+        let saved = state.load(TENANTS).unwrap_or_else(|error| {
             tracing::warn!(
                 "{TENANTS} in the state directory cannot be read ({error}); links of pods are looked for anew"
             );
-            Tenants::default()
+            None
         });
-        let known = Known { tenants: saved.clone(), saved, ..Known::default() };
+        let saved = saved.map(|saved: Saved| Kept::from(saved)).unwrap_or_default();
+        let known = Known { kept: saved.clone(), saved, unconfirmed: BTreeSet::new() };
         Arc::new(Self { known: Mutex::new(known), state: Arc::clone(state), alg: OnceLock::new(), told: Notify::new() })
     }
 
@@ -61,23 +90,30 @@ impl Guests {
     }
 
     /// What the operator says; whose flows and calls have to end.
-    pub(super) fn settle(&self, wanted: &Wanted, doors: &Doors) -> Ends {
-        self.known().tenants.say(&wanted.tenants);
+    pub(super) fn settle(&self, wanted: &Wanted, doors: &Doors) -> Gone {
+        self.known().kept.tenants.say(&wanted.tenants);
         self.look(doors);
-        let leaving = self.known().leaving.clone();
-        let another = wanted.gone.iter().filter(|address| wanted.tenants.contains_key(address));
-        Ends { silent: another.chain(&leaving).copied().collect(), all: wanted.gone.union(&leaving).copied().collect() }
+        self.known().kept.ends.gone(&wanted.tenants)
     }
 
     /// What of it may be in force now: the same without pods that have left.
     pub(super) fn present(&self, config: &Arc<NodeConfig>) -> Arc<NodeConfig> {
-        let left = self.known().tenants.left();
+        let left = self.known().kept.tenants.left();
         if left.is_empty() { Arc::clone(config) } else { Arc::new(without(config, &left)) }
     }
 
-    /// What `settle` gave has ended, and what `present` gave is in force.
-    pub(super) fn settled(&self, gone: &BTreeSet<Ipv4Addr>) {
-        self.known().leaving.retain(|address| !gone.contains(address));
+    /// What came of what `settle` gave.
+    pub(super) fn settled(&self, came: Came<'_>) {
+        {
+            let ends = &mut self.known().kept.ends;
+            ends.calls_ended(came.calls);
+            if came.forgotten {
+                ends.flows_ended(came.flows);
+            }
+            if let Some(tenants) = came.in_force {
+                ends.in_force(tenants);
+            }
+        }
         self.save();
     }
 
@@ -94,8 +130,8 @@ impl Guests {
     /// Links of which `remains` is not true have gone. The addresses whose pods have left with them.
     pub(super) fn leave(&self, remains: impl Fn(u32) -> bool) -> BTreeSet<Ipv4Addr> {
         let mut known = self.known();
-        let leaving = known.tenants.leave(remains);
-        known.leaving.extend(&leaving);
+        let leaving = known.kept.tenants.leave(remains);
+        known.kept.ends.leave(&leaving);
         known.unconfirmed.extend(&leaving);
         leaving
     }
@@ -113,14 +149,14 @@ impl Guests {
 
     /// Looks for links that are not known yet; the addresses of those that went while it looked.
     pub(super) fn look(&self, doors: &Doors) -> BTreeSet<Ipv4Addr> {
-        let unknown = self.known().tenants.unknown();
+        let unknown = self.known().kept.tenants.unknown();
         if unknown.is_empty() {
             return BTreeSet::new();
         }
         match doors.of(&unknown.keys().copied().collect()) {
             Ok(found) if found.is_empty() => BTreeSet::new(),
             Ok(found) => {
-                self.known().tenants.found(&found, &unknown);
+                self.known().kept.tenants.found(&found, &unknown);
                 self.check(doors)
             }
             Err(error) => {
@@ -132,7 +168,7 @@ impl Guests {
 
     /// Whether the link of this one is looked for.
     pub(super) fn is_unknown(&self, address: Ipv4Addr) -> bool {
-        self.known().tenants.is_unknown(address)
+        self.known().kept.tenants.is_unknown(address)
     }
 
     /// Calls of these end as soon as the ALG comes to it; it is not waited for.
@@ -152,17 +188,21 @@ impl Guests {
         self.told.notified().await;
     }
 
-    /// For the next start. Only the loop calls it: it may take a while.
+    /// For the next start. Only the loop calls it: it may take a while. Not before the ALG can be told: until then the calls of
+    /// those that are gone have not ended, whatever is known here.
     pub(super) fn save(&self) {
-        let tenants = {
+        if self.alg.get().is_none() {
+            return;
+        }
+        let kept = {
             let known = self.known();
-            if known.tenants == known.saved {
+            if known.kept == known.saved {
                 return;
             }
-            known.tenants.clone()
+            known.kept.clone()
         };
-        match self.state.save(TENANTS, &tenants) {
-            Ok(()) => self.known().saved = tenants,
+        match self.state.save(TENANTS, &kept) {
+            Ok(()) => self.known().saved = kept,
             Err(error) => tracing::warn!("links of pods could not be saved for the next start: {error}"),
         }
     }

@@ -9,6 +9,7 @@
 
 mod alone;
 mod doorkeeper;
+mod ends;
 mod external;
 mod farewell;
 mod guests;

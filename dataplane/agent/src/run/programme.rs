@@ -9,7 +9,8 @@ use callgate_compile::status::ObjectRef;
 use callgate_proto::model::NodeConfig;
 
 use super::SharedKernel;
-use super::guests::{Ends, Guests};
+use super::ends::Gone;
+use super::guests::{Came, Guests};
 use super::ready::Ready;
 use super::report::{Report, Runs, goes_on};
 use super::source::{Refused, Source, Wanted};
@@ -65,9 +66,10 @@ impl<S: Source> Programme<S> {
     pub(super) async fn attach(&mut self, handle: Handle) {
         self.guests.attach(handle.clone());
         handle.end_clients(std::mem::take(&mut self.gone)).await;
+        self.guests.save();
         if let Some(config) = &self.running {
-            handle.configure(Arc::clone(config)).await;
-            self.ready.set(self.report.is_programmed());
+            let there = handle.configure(Arc::clone(config)).await;
+            self.ready.set(there && self.report.is_programmed());
         }
         self.source.attached(Answers::new(&self.report, handle.clone(), &self.shared), &self.report);
         self.handle = Some(handle);
@@ -87,43 +89,41 @@ impl<S: Source> Programme<S> {
         let begun = Instant::now();
         let Some(wanted) = self.source.wanted().await else { return };
         self.report.pods(Arc::clone(&wanted.holders));
-        let Ends { silent, all: gone } = self.guests.settle(&wanted, &self.doors);
+        let gone = self.guests.settle(&wanted, &self.doors);
         if let Err(error) = self.source.before(&wanted) {
             let message = format!("it cannot be saved, so it does not take effect: {error}; make room in --state-dir");
-            return self.refused(&wanted, String::new(), message).await;
+            return self.refused(&wanted, &gone, String::new(), message).await;
         }
         let Spared { config: possible, short } = spare(&wanted.config, self.report.missing());
-        if let Some(handle) = &self.handle {
-            handle.end_clients(silent).await;
-            handle.expect(Some(self.guests.present(&possible))).await;
+        // Where the ALG has ended, the loop is about to hear of it, and nobody is told that anything is in force.
+        if let Some(handle) = &self.handle
+            && !(handle.end_clients(gone.silent.clone()).await
+                && handle.expect(Some(self.guests.present(&possible))).await)
+        {
+            return;
         }
         let (config, applied, broken) = match self.commit(&possible) {
             None => return,
             Some(Ok(in_force)) => in_force,
             Some(Err(error)) => {
                 let object = error.object().unwrap_or_default().to_owned();
-                return self.refused(&wanted, object, error.to_string()).await;
+                return self.refused(&wanted, &gone, object, error.to_string()).await;
             }
         };
         self.running = Some(Arc::clone(&config));
-        if let Some(handle) = &self.handle {
-            handle.configure(Arc::clone(&config)).await;
+        if let Some(handle) = &self.handle
+            && !handle.configure(Arc::clone(&config)).await
+        {
+            return;
         }
-        let Some(settled) = self.settle(&gone) else { return };
-        match &self.handle {
-            Some(handle) => {
-                // The ALG has ended: the loop is about to hear of it, and nobody is told that this is in force.
-                if !handle.end_clients(gone.clone()).await {
-                    return;
-                }
-            }
-            None => self.gone.extend(&gone),
+        let flows: BTreeSet<Ipv4Addr> = gone.calls.union(&gone.owed).copied().collect();
+        let Some((settled, forgotten)) = self.settle(&flows) else { return };
+        if !self.end(&gone.calls).await {
+            return;
         }
+        self.guests.settled(Came { calls: &gone.calls, flows: &flows, forgotten, in_force: Some(&wanted.tenants) });
         let (more, rest) = match settled {
-            Ok(more) => {
-                self.guests.settled(&gone);
-                (more, None)
-            }
+            Ok(more) => (more, None),
             Err(error) => (Applied::default(), Some(error)),
         };
         let mut runs = Runs { config, hash: wanted.config.content_hash(), applied, lacks: None, short };
@@ -146,12 +146,28 @@ impl<S: Source> Programme<S> {
         })
     }
 
-    /// Ends flows of rules that are gone, and of clients that are. Each of the two whatever becomes of the other.
-    fn settle(&self, gone: &BTreeSet<Ipv4Addr>) -> Option<Result<Applied, kernel::Error>> {
-        self.kernel(|shared| {
+    /// Ends flows of rules that are gone, and of these clients. Each of the two whatever becomes of the other; the second one: whether
+    /// those of the clients are gone.
+    fn settle(&self, clients: &BTreeSet<Ipv4Addr>) -> Option<(Result<Applied, kernel::Error>, bool)> {
+        let mut forgotten = false;
+        let settled = self.kernel(|shared| {
             let settled = shared.kernel.settle(&shared.own);
-            kernel::Error::with(settled, shared.kernel.forget_sources(gone).err())
-        })
+            let rest = shared.kernel.forget_sources(clients).err();
+            forgotten = rest.is_none();
+            kernel::Error::with(settled, rest)
+        })?;
+        Some((settled, forgotten))
+    }
+
+    /// Calls of these end, now or as soon as there is an ALG; false when it has ended.
+    async fn end(&mut self, clients: &BTreeSet<Ipv4Addr>) -> bool {
+        match &self.handle {
+            Some(handle) => handle.end_clients(clients.clone()).await,
+            None => {
+                self.gone.extend(clients);
+                true
+            }
+        }
     }
 
     /// With the kernel part as it is known: without what the doorkeeper has taken out meanwhile.
@@ -198,15 +214,31 @@ impl<S: Source> Programme<S> {
         self.source.outcome(wanted, outcome);
     }
 
-    /// It does not take effect: what ran before does, and is put back where it is not whole.
-    async fn refused(&mut self, wanted: &Wanted, object: String, mut message: String) {
-        let stood = self.kernel(|shared| {
-            let mended = shared.kernel.mend().err();
-            kernel::Error::with(shared.kernel.put_back(&shared.own), mended)
+    /// It does not take effect: what ran before does, and is put back where it is not whole. But an address that is another pod's
+    /// now is in no rule of the pod before: whose it is does not depend on what is refused.
+    async fn refused(&mut self, wanted: &Wanted, gone: &Gone, object: String, mut message: String) {
+        let flows: BTreeSet<Ipv4Addr> = gone.silent.union(&gone.owed).copied().collect();
+        let (mut withdrawn, mut forgotten) = (false, false);
+        let stood = self.kernel(|Shared { kernel, own }| {
+            let mended = kernel.mend().err();
+            let kept = kernel.withdraw(&gone.silent).err();
+            withdrawn = kept.is_none();
+            let back = kernel.put_back(own);
+            // What is left of the configuration before.
+            let unsettled = kernel.settle(own).err();
+            let left = kernel.forget_sources(&flows).err();
+            forgotten = left.is_none();
+            [mended, kept, unsettled, left].into_iter().fold(back, kernel::Error::with)
         });
+        let Some(stood) = stood else { return };
+        if !self.end(&gone.silent).await {
+            return;
+        }
+        if withdrawn {
+            self.guests.settled(Came { calls: &gone.silent, flows: &flows, forgotten, in_force: None });
+        }
         let broken = match stood {
-            None => return,
-            Some(Ok(back)) => {
+            Ok(back) => {
                 if back {
                     tracing::warn!(
                         "somebody has changed or removed our nftables table: what ran before is in it again"
@@ -214,7 +246,7 @@ impl<S: Source> Programme<S> {
                 }
                 false
             }
-            Some(Err(error)) => {
+            Err(error) => {
                 let error = error.to_string();
                 if !message.contains(&error) {
                     message = format!("{message}; and {error}");
@@ -276,3 +308,7 @@ impl<S: Source> Programme<S> {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "programme_tests.rs"]
+mod tests;

@@ -1,6 +1,6 @@
 //! Where configurations come from: the seam between what runs a node and who says what it shall run.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -19,10 +19,8 @@ pub(crate) struct Wanted {
     pub(crate) config: Arc<NodeConfig>,
     /// Which pod has which address.
     pub(crate) holders: Arc<Holders>,
-    /// Who has which of its single source addresses, where that is known.
+    /// Who has which of its single source addresses, where that is known: what somebody else had there ends.
     pub(crate) tenants: BTreeMap<Ipv4Addr, Tenant>,
-    /// Addresses whose pod is gone since the last configuration that was carried out: what it had ends.
-    pub(crate) gone: BTreeSet<Ipv4Addr>,
     /// What is told about objects.
     pub(crate) statuses: Statuses,
     /// What is wrong with what they were read from.

@@ -75,8 +75,8 @@ pub(super) struct Ends {
     awaited: BTreeSet<Flow>,
     /// Those to servers.
     outers: BTreeSet<Outer>,
-    /// How often one was added to those, or taken away.
-    changes: u64,
+    /// Those that were added to those, or taken away, since somebody asked.
+    moved: Vec<Outer>,
 }
 
 impl Segment {
@@ -207,7 +207,7 @@ impl Ends {
             End::Client(flow) => {
                 self.awaited.remove(&flow);
             }
-            End::Server(outer) => self.changes += u64::from(self.outers.remove(&outer)),
+            End::Server(outer) => self.moved.extend(self.outers.take(&outer)),
         }
     }
 
@@ -216,9 +216,9 @@ impl Ends {
         self.outers.iter().copied()
     }
 
-    /// A number that changes with `outers`.
-    pub(super) fn changes(&self) -> u64 {
-        self.changes
+    /// Those that have come to `outers` or gone from there. Each once.
+    pub(super) fn moved(&mut self) -> Vec<Outer> {
+        std::mem::take(&mut self.moved)
     }
 
     /// Ports that servers of ours are reached at.
@@ -233,7 +233,11 @@ impl Ends {
 
     fn set(&mut self, end: End, state: State, deadline: Option<Now>) {
         match (end, &state) {
-            (End::Server(outer), _) => self.changes += u64::from(self.outers.insert(outer)),
+            (End::Server(outer), _) => {
+                if self.outers.insert(outer) {
+                    self.moved.push(outer);
+                }
+            }
             (End::Client(flow), State::Awaited(..)) => {
                 self.awaited.insert(flow);
             }

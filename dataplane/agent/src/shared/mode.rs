@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::BorrowedFd;
 
 use callgate_pptp::shared::{Command, Event as SharedEvent, Gone, Leg, Shared, TunnelView};
-use callgate_pptp::{Admission, Change, Engine, Event, Flow, Now, OpenRefusal, Side, Verdict};
+use callgate_pptp::{Admission, Change, Engine, Event, Flow, Now, OpenRefusal, Policy, Side, Verdict};
 use callgate_proto::model::{ControlConnection, NodeConfig};
 
 use super::ends::{Awaited, End, Ends, Outer, Segment};
@@ -337,6 +337,26 @@ impl Mode {
         }
     }
 
+    /// The kernel has refused the first of these, and the second goes on: what was admitted by it is judged anew. `some`: there is
+    /// something beside SYNs that the kernel has not answered.
+    pub(crate) fn take_back(
+        &mut self,
+        some: bool,
+        judge: &mut dyn FnMut(&Policy) -> Option<Policy>,
+        (refused, config): (&NodeConfig, &NodeConfig),
+        with: &mut With<'_>,
+    ) {
+        // Of a PptpAlg that was to use this mode and does not: there is nobody in the kernel who could answer.
+        let shares = |config, new: &Policy| policy::control_connection(config, new) != ControlConnection::PerClient;
+        self.ends.renew(&mut |old| {
+            let new = judge(old).filter(|new| new.alg == old.alg)?;
+            (shares(config, &new) || !shares(refused, old)).then_some(new)
+        });
+        if some {
+            self.core.set_policies(judge, with.engine, with.now);
+        }
+    }
+
     /// The gateway is being stopped: all are told.
     pub(crate) fn shut_down(&mut self, with: &mut With<'_>) {
         self.wanted = false;
@@ -372,9 +392,9 @@ impl Mode {
         self.ends.outers().map(|outer| (*outer.external.ip(), *outer.server.ip())).collect()
     }
 
-    /// A number that changes with the clients and servers whose connections there are.
-    pub(crate) fn changes(&self) -> u64 {
-        self.ends.changes() + self.core.sessions_gone()
+    /// Servers and their ports, to which connections have come or gone since the last time.
+    pub(crate) fn moved(&mut self) -> Vec<(Ipv4Addr, u16)> {
+        self.ends.moved().into_iter().map(|outer| (*outer.server.ip(), outer.server.port())).collect()
     }
 
     /// Whether there is no connection of either leg, not even one whose other end may still be owed something.

@@ -1,6 +1,6 @@
 //! The directory of manifests as a source of configurations: read, compiled, and what was good of it kept.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
@@ -98,9 +98,8 @@ impl Source for Directory {
         Some(Wanted {
             config: compiled.nodes.remove(NODE).unwrap_or_default(),
             holders: Arc::new(holders(&world)),
-            tenants: BTreeMap::new(),
             // Manifests do not say whether a pod of the same name is the same pod.
-            gone: BTreeSet::new(),
+            tenants: BTreeMap::new(),
             statuses: compiled.statuses,
             problems,
         })

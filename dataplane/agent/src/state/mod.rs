@@ -5,7 +5,7 @@
 //!            boot-id          state of another boot is discarded: its clock, conntrack and sysctls are gone
 //!            kernel.json      sysctls as they were, rule tags           (kernel::Record)
 //!            config.snapshot  last good snapshot of the operator        (cluster)
-//!            tenants.json     links by which pods' addresses are reached (cluster)
+//!            tenants.json     links by which pods' addresses are reached, and whose flows end (cluster)
 //!            servers.json     what Auto has learned about servers      (shared)
 //!            fast.json        where the fast path has its names           (fast)
 //!            handover.json    connections and calls of Shared, between two processes (shared)

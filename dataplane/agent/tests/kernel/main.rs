@@ -20,6 +20,7 @@ mod explain;
 #[path = "../../src/cluster/tests/fake.rs"]
 mod fake;
 mod flows;
+mod heirs;
 mod lab;
 mod lifecycle;
 mod mending;

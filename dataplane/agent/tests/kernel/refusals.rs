@@ -4,15 +4,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use callgate_agent::kernel::{Applied, Kernel, Options, Record};
-use callgate_proto::model::{Action, NodeConfig};
+use callgate_proto::model::{Action, ControlConnection, NodeConfig, Source};
 use callgate_proto::pb;
 use callgate_proto::pb::agent_message::Kind as Ours;
 use nix::sys::signal::Signal;
 
 use super::agent::{Place, acknowledged, here, snapshot, until};
-use super::configs::{ANYWHERE, Config, POD_A, POD_B, tcp};
+use super::configs::{ANYWHERE, Config, POD_A, POD_B, pptp, tcp};
 use super::fake::Stream;
-use super::lab::{Lab, root, sh};
+use super::lab::{Lab, root, sh, surface};
 use super::probes::{NODE, POD, Servers, tcp as ask};
 
 fn web(from: &[&str]) -> NodeConfig {
@@ -45,6 +45,30 @@ fn a_table_that_somebody_removes_is_put_back_as_it_was_though_what_is_wanted_is_
         assert_eq!(kernel.put_back(&[]).unwrap(), damage != "true", "{damage}");
         assert_eq!(sh("nft -s list ruleset"), whole, "{damage}");
     }
+    kernel.stop().unwrap();
+}
+
+#[test]
+fn an_edit_to_the_shared_mode_that_the_kernel_refuses_leaves_nothing_behind_that_later_ones_would_be_refused_for() {
+    if !root() {
+        return;
+    }
+    let lab = Lab::new();
+    let mut kernel = lab.start();
+    let good = Config::new().rule("vpn", Action::Nat, &[POD_A], ANYWHERE, &[pptp()]).build();
+    kernel.apply(&good, &[]).unwrap();
+    let before = surface();
+    let mut bad = good.clone();
+    bad.algs[0].control_connection = ControlConnection::Shared;
+    // The kernel would not have overlapping sources.
+    bad.sources.extend(["10.244.0.0/16", "10.244.3.0/24"].map(|net| Source { net: net.parse().unwrap(), chain: 0 }));
+    let refused = kernel.apply(&bad, &[]).unwrap_err().to_string();
+    assert!(refused.contains("elements of set src_nets"), "{refused}");
+    assert_eq!(surface(), before);
+    assert_eq!(kernel.apply(&good, &[]).unwrap(), Applied::default());
+    sh("nft flush ruleset");
+    assert!(kernel.apply(&bad, &[]).is_err());
+    assert_eq!((kernel.put_back(&[]).unwrap(), surface()), (true, before));
     kernel.stop().unwrap();
 }
 

@@ -40,6 +40,23 @@ fn a_route_is_what_the_kernel_would_take() {
 }
 
 #[test]
+fn what_comes_for_an_address_ends_here_where_the_host_has_it_or_a_blackhole_for_it_and_not_where_the_sender_is_told() {
+    if !root() {
+        return;
+    }
+    let _lab = Lab::new();
+    let routes = Routes::open().unwrap();
+    sh(
+        "ip route add blackhole 203.0.113.1 && ip route add unreachable 203.0.113.2 && ip route add prohibit 203.0.113.3",
+    );
+    let ends = |address: [u8; 4]| routes.ends_here(Ipv4Addr::from(address)).unwrap();
+    let known = [[192, 0, 2, 1], [203, 0, 113, 1], [203, 0, 113, 2], [203, 0, 113, 3], [198, 51, 100, 10]].map(ends);
+    assert_eq!(known, [true, true, false, false, false]);
+    sh("ip route del default");
+    assert!(!ends([198, 51, 100, 10]));
+}
+
+#[test]
 fn a_route_with_several_next_hops_has_a_link_for_each() {
     if !root() {
         return;

@@ -73,13 +73,10 @@ impl Engine {
     }
 
     fn admission(&mut self, flow: Flow, admit: &mut dyn Admit, now: Now) -> Result<(Admission, u16), OpenRefusal> {
-        let admission = admit.admit(flow).map_err(OpenRefusal::NotAdmitted)?;
+        // First what only looks here: to admit may take questions to the kernel, and nobody who is over a limit gets to ask them.
         let limits = &self.limits;
         if self.live_connections >= limits.max_connections {
             return Err(OpenRefusal::MaxConnections(limits.max_connections));
-        }
-        if let Some(why) = self.sessions_are_full(&admission.policy, flow.client) {
-            return Err(why);
         }
         if let Some(wait) = self.patience.wait(flow, now) {
             self.counters.silent_clients_refused += 1;
@@ -94,6 +91,10 @@ impl Engine {
         }
         if self.allocator.ports_of(flow.client, now) >= limits.ports_per_client {
             return Err(OpenRefusal::PortsOfClient(limits.ports_per_client));
+        }
+        let admission = admit.admit(flow).map_err(OpenRefusal::NotAdmitted)?;
+        if let Some(why) = self.sessions_are_full(&admission.policy, flow.client) {
+            return Err(why);
         }
         let pair = Pair { external: admission.external, server: flow.server };
         let port = self.allocator.port(pair, flow.server_port, now).ok_or(OpenRefusal::NoPort)?;

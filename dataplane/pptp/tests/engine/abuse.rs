@@ -1,11 +1,13 @@
 //! What a hostile or broken peer cannot do to others.
 
+use std::net::Ipv4Addr;
+
 use callgate_pptp::wire::{Seq, tcp};
-use callgate_pptp::{CloseReason, Event, Limits, Side};
+use callgate_pptp::{Admission, Admit, CloseReason, Engine, Event, Flow, Limits, Now, Refusal, Side};
 
 use super::ends::End;
 use super::messages::*;
-use super::pair::{EXTERNAL, Pair, SERVER, client_addr};
+use super::pair::{EXTERNAL, Pair, SERVER, client_addr, policy};
 
 /// Why connections ended.
 pub(crate) fn closed_as(pair: &Pair) -> Vec<CloseReason> {
@@ -103,6 +105,28 @@ fn connections_without_a_first_message_are_limited_per_client_and_per_server() {
     pair.wait(4_000);
     let link = pair.start(client_addr(0), 9);
     assert_eq!(pair.at_server(link), [start_request()]);
+}
+
+/// Admits everybody, and counts the questions.
+struct Counted(usize);
+
+impl Admit for Counted {
+    fn admit(&mut self, _: Flow) -> Result<Admission, Refusal> {
+        self.0 += 1;
+        Ok(Admission { external: EXTERNAL, policy: policy() })
+    }
+}
+
+#[test]
+fn nobody_is_asked_about_the_connections_of_a_client_that_is_over_a_limit_of_its_own() {
+    let limits = Limits { half_open_per_client: 2, ..Limits::default() };
+    let mut engine = Engine::new(limits, 1);
+    let mut asked = Counted(0);
+    for last in 1..=200 {
+        let server = Ipv4Addr::new(203, 0, 113, last);
+        engine.from_client(&mut End::new(client_addr(0), 40_000, server, 1723, 7).syn(), &mut asked, Now(1));
+    }
+    assert_eq!((asked.0, engine.counters().connections_refused), (2, 198));
 }
 
 #[test]

@@ -69,7 +69,7 @@ async fn without_an_operator_the_snapshot_on_disk_is_what_is_wanted() {
     };
     let mut source = Operator::new(Store::new(dir.path(), NODE), link(), false);
     let wanted = source.wanted().await.unwrap();
-    assert_eq!((wanted.config, wanted.gone.len()), (Arc::clone(&stored.config), 0));
+    assert_eq!((wanted.tenants, wanted.config), (stored.tenants(), Arc::clone(&stored.config)));
     // Of another boot, pods have other addresses.
     let mut source = Operator::new(Store::new(dir.path(), NODE), link(), true);
     let wanted = source.wanted().await.unwrap();
