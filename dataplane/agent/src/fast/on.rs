@@ -98,12 +98,13 @@ impl On {
             ready: BTreeSet::new(),
         };
         let links = on.pins.as_ref().map(Pins::links).unwrap_or_default();
-        on.attached.extend(links.iter().map(|(link, hook)| (*link, Attached::named(*hook))));
         if !inherited && !links.is_empty() {
             // Another layout: until links change over to the new program, the old one goes on by its own map.
+            on.attached.extend(links.iter().map(|(link, hook)| (*link, Attached::named(*hook))));
             for path in live {
                 on.place(path, now);
             }
+            on.attached.clear();
         }
         for (link, hook) in links {
             on.adopt_link(link, hook);
@@ -115,16 +116,22 @@ impl On {
         Ok(on)
     }
 
-    /// A link that a previous run has left: this program in the place of that one.
+    /// A link that a previous run has left: this program in the place of that one. Where it is there in two ways, as after a change
+    /// between tcx and clsact, the first of them stays.
     fn adopt_link(&mut self, link: u32, hook: Hook) {
         let Some(pins) = &self.pins else { return };
-        match self.program.adopt(link, hook, pins, self.ways.routes()) {
-            Ok(true) if self.attached.get(&link).is_some_and(|attached| attached.hook == hook) => return,
-            // Gone with its device, only made ready, or there in two ways: a name is left, or one of them too many.
-            Ok(_) => {}
-            Err(error) => tracing::warn!(link, "what a run before has put on it is taken away: {error}"),
+        if !self.attached.contains_key(&link) {
+            match self.program.adopt(link, hook, pins, self.ways.routes()) {
+                Ok(true) => {
+                    self.attached.insert(link, Attached::named(hook));
+                    return;
+                }
+                // Gone with its device, or only made ready: a name is left.
+                Ok(false) => {}
+                Err(error) => tracing::warn!(link, "what a run before has put on it is taken away: {error}"),
+            }
         }
-        self.attached.retain(|at, attached| (*at, attached.hook) != (link, hook));
+        // A qdisc of ours stays, also where tcx is used now: while it goes, the link drops packets.
         let rested = program::rest(link, Attached::named(hook), self.pins.as_ref(), self.ways.routes());
         if let Err(error) = rested {
             tracing::error!(link, "the fast path cannot be taken from it: {error}");
@@ -329,18 +336,19 @@ impl On {
     /// Links that are gone have taken their programs with them; names are left.
     fn drop_dead_links(&mut self) {
         let links = self.ways.links();
-        let mut dead: BTreeSet<u32> = self.attached.keys().filter(|link| !links.contains_key(link)).copied().collect();
-        for link in &dead {
-            if let Some(attached) = self.attached.remove(link) {
-                self.attacher.take(*link, attached);
+        let dead: Vec<u32> = self.attached.keys().filter(|link| !links.contains_key(link)).copied().collect();
+        let mut taken = BTreeSet::new();
+        for link in dead {
+            if let Some(attached) = self.attached.remove(&link) {
+                taken.insert((link, attached.hook));
+                self.attacher.take(link, attached);
             }
-            self.unused.remove(link);
+            self.unused.remove(&link);
         }
-        // Those that were only made ready.
+        // Those that were only made ready, by this run or one before.
         self.ready.retain(|link| links.contains_key(link));
-        let named = self.pins.as_ref().filter(|_| !self.tcx).map(Pins::links).unwrap_or_default();
-        for (link, hook) in named {
-            if !links.contains_key(&link) && dead.insert(link) {
+        for (link, hook) in self.pins.as_ref().map(Pins::links).unwrap_or_default() {
+            if !links.contains_key(&link) && taken.insert((link, hook)) {
                 self.attacher.take(link, Attached::named(hook));
             }
         }

@@ -8,7 +8,7 @@ use callgate_agent::fast::{Fast, Hook, LAYOUT, Mode, Pins, Setup, remove};
 use callgate_pptp::CallPath;
 use nix::mount::{MsFlags, mount};
 
-use super::lab::{Lab, NOW, Sender, call, opened, root, sh};
+use super::lab::{CLIENT, Lab, NOW, SERVER, Sender, call, opened, root, settle, sh};
 use super::packets::Gre;
 
 const MODES: [Mode; 2] = [Mode::Auto, Mode::Clsact];
@@ -157,16 +157,41 @@ fn another_layout_of_the_map_is_filled_before_the_links_change_over() {
 }
 
 #[test]
-fn another_way_of_attaching_adopts_what_is_there_too() {
+fn another_way_of_attaching_adopts_what_is_there_and_each_restart_after_it_leaves_no_packet() {
     if !root() {
         return;
     }
-    for [before, after] in [[Mode::Auto, Mode::Clsact], [Mode::Clsact, Mode::Auto]] {
+    let paths = calls(20);
+    // How each run attaches, and whether it has calls; before the next one, links are made ready as for rules.
+    let runs = [
+        [(Mode::Auto, true), (Mode::Clsact, true), (Mode::Clsact, true)],
+        [(Mode::Clsact, true), (Mode::Auto, true), (Mode::Auto, true)],
+        [(Mode::Clsact, false), (Mode::Auto, true), (Mode::Auto, true)],
+    ];
+    for runs in runs {
         let lab = Lab::new();
-        drop(lab.start(before, &calls(2)));
-        let (_fast, status) = lab.start(after, &calls(2));
-        assert_eq!(status.get().unwrap_or_default().links.len(), 2, "{before:?} {after:?}");
-        passes(&lab, &call(1));
+        let mut before = None;
+        for (at, (mode, has_calls)) in runs.into_iter().enumerate() {
+            let live = if has_calls { &paths[..] } else { &[] };
+            let flood = before.is_some().then(|| Flood::start(lab.client_sends(), paths.clone()));
+            drop(before.take());
+            let (mut fast, status) = lab.start(mode, live);
+            if let Some(flood) = flood {
+                let sent = flood.stop();
+                let came = (lab.at_server.take().len() as u64, lab.at_gateway.take().len());
+                assert_eq!(came, (sent, 0), "run {at} of {runs:?}");
+            }
+            assert_eq!(
+                status.get().unwrap_or_default().links.len(),
+                if has_calls { 2 } else { 0 },
+                "run {at} of {runs:?}"
+            );
+            fast.foresee(vec![CLIENT, SERVER]);
+            settle(&mut fast);
+            before = Some(fast).filter(|_| has_calls);
+        }
+        remove(&lab.root, "callgate").unwrap();
+        assert_eq!(sh("tc qdisc show; tc filter show dev cg-in ingress").matches("clsact").count(), 0);
     }
 }
 
