@@ -230,6 +230,15 @@ impl Slot {
         fence(Ordering::Release);
     }
 
+    /// All zeroes: whatever it meant.
+    pub(super) fn wipe(&self) {
+        self.hide();
+        let words = [&self.source, &self.destination, &self.from_link, &self.to_link];
+        let more = [&self.address, &self.next_hop, &self.id_and_mtu];
+        words.into_iter().chain(more).for_each(|word| word.store(0, Ordering::Relaxed));
+        self.clear_meter();
+    }
+
     /// The program finds it, by this rule; it was hidden, or free.
     pub(super) fn show(&self, key: &Key, rule: &Rule) {
         let (kind, replacement) = match rule.address {

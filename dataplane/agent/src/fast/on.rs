@@ -110,6 +110,12 @@ impl On {
             on.adopt_link(link, hook);
         }
         if let Some(pins) = &on.pins {
+            // Where a link has not changed over: nobody looks after the old map.
+            for (map, _) in pins.maps().into_iter().filter(|(_, ours)| !ours) {
+                if let Err(error) = program::empty(&map, false) {
+                    tracing::warn!("{error}");
+                }
+            }
             pins.remove_other_layouts().map_err(|error| format!("removing maps of another layout: {error}"))?;
         }
         on.look_at_unused(now);

@@ -212,6 +212,41 @@ fn a_start_without_the_fast_path_removes_what_a_run_before_has_left() {
 }
 
 #[test]
+fn what_cannot_be_removed_carries_no_call_and_goes_when_it_can_be() {
+    if !root() {
+        return;
+    }
+    let none: Option<&str> = None;
+    for mode in MODES {
+        let lab = Lab::new();
+        drop(lab.start(mode, &calls(2)));
+        passes(&lab, &call(1));
+        // As where the directory is mounted for reading only into a pod: names stay, what they stand for can be reached.
+        mount(none, &lab.root, none, MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_RDONLY, none).unwrap();
+        let (mut off, status) = lab.start(Mode::Off, &[]);
+        let (up, down) = (Gre::up(&call(1)).bytes(), Gre::down(&call(1)).bytes());
+        lab.client_sends().send(&up);
+        lab.server_sends().send(&down);
+        assert_eq!(lab.at_gateway.wait(2), [up, down], "{mode:?}");
+        let left_over = status.get().unwrap_or_default().left_over;
+        assert!(left_over.ends_with("(and 1 more); it carries no call any more"), "{left_over}");
+        let filters = || ["cg-in", "cg-out"].map(|link| sh(&format!("tc filter show dev {link} ingress"))).concat();
+        assert_eq!(filters(), "", "{mode:?}: the second link has its turn too");
+        mount(none, &lab.root, none, MsFlags::MS_REMOUNT | MsFlags::MS_BIND, none).unwrap();
+        let limit = Instant::now() + Duration::from_secs(10);
+        while let Some(at) = off.deadline(NOW) {
+            assert!(Instant::now() < limit, "{:?}", status.get());
+            off.work(at);
+            std::thread::yield_now();
+        }
+        assert_eq!(
+            (status.get().unwrap_or_default().left_over.as_str(), lab.root.join("callgate").exists()),
+            ("", false)
+        );
+    }
+}
+
+#[test]
 fn where_no_name_can_be_given_any_more_what_has_one_is_removed_or_nothing_begins() {
     if !root() {
         return;
