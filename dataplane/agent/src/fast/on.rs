@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use callgate_pptp::{CallPath, Now};
 
 use super::attacher::{Attacher, Became, Means};
-use super::decide::{rules, superfluous};
+use super::decide::{Way, rules, superfluous};
 use super::pins::{Hook, Pins};
 use super::program::{self, Attached, Program};
 use super::refusals::Refusals;
@@ -269,15 +269,12 @@ impl On {
         let placed = self.try_to_place(path, now);
         if let Err(why) = &placed {
             self.paths.leave(path, why.clone());
-            if matches!(why, Slow::Refused(_)) {
-                self.refusals.wait(now);
-            }
         }
         placed.is_ok()
     }
 
     fn try_to_place(&mut self, path: &CallPath, now: Now) -> Result<(), Slow> {
-        let (client, server) = (self.ways.to(path.client)?, self.ways.to(path.server)?);
+        let (client, server) = (self.way(path.client, now)?, self.way(path.server, now)?);
         // Both are asked for, whatever becomes of the first.
         let both = [client.link, server.link].map(|link| {
             self.unused.remove(&link);
@@ -285,6 +282,15 @@ impl On {
         });
         both.into_iter().collect::<Result<(), Slow>>()?;
         self.paths.place(path, rules(path, &client, &server))
+    }
+
+    /// The way to an end of a call; where the kernel does not tell it is asked again.
+    fn way(&mut self, end: Ipv4Addr, now: Now) -> Result<Way, Slow> {
+        let way = self.ways.to(end);
+        if matches!(way, Err(Slow::Refused(_))) {
+            self.refusals.wait(now);
+        }
+        way
     }
 
     fn attach(&mut self, link: u32, now: Now) -> Result<(), Slow> {
@@ -314,7 +320,7 @@ impl On {
                 }
                 Became::Refused(error) => {
                     let why = format!("link {name}: {error}");
-                    if self.refusals.note(link, why.clone()) {
+                    if self.refusals.note(link, why.clone(), now) {
                         tracing::warn!("calls by it do not take the fast path: {why}");
                     }
                 }
