@@ -35,7 +35,7 @@ pub enum Replaced {
 /// What becomes of it: written by the agent, read by the program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rule {
-    /// Number of the only link it may come in by.
+    /// Number of the link it comes in by; by others it is left to the ALG.
     pub from_link: u32,
     /// Number of the link it goes out by.
     pub to_link: u32,

@@ -281,7 +281,13 @@ impl On {
             self.attach(link, now)
         });
         both.into_iter().collect::<Result<(), Slow>>()?;
-        self.paths.place(path, rules(path, &client, &server))
+        let others = self.ways.beside(path.server, &server);
+        for link in &others {
+            // Packets by them are the ALG's either way, which the program counts. No call waits for that.
+            self.unused.remove(link);
+            let _ = self.attach(*link, now);
+        }
+        self.paths.place(path, rules(path, &client, &server), &others)
     }
 
     /// The way to an end of a call; where the kernel does not tell it is asked again.
