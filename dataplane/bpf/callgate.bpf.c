@@ -100,7 +100,7 @@ struct path {
 	u16 call_id;
 	u16 kind;          /* FREE, UP or DOWN */
 	/* What becomes of it: */
-	u32 from_link;     /* the only link it may come in by */
+	u32 from_link;     /* the link it comes in by; by others it is left to the ALG */
 	u32 to_link;       /* the link it goes out by */
 	u32 address;       /* its source (UP) or destination (DOWN) on the other side */
 	u32 next_hop;      /* whose MAC address it goes to */
@@ -143,8 +143,8 @@ SEC(".rodata") const volatile u32 MASK = 0; /* buckets less one */
 enum left {
 	LEFT_UNKNOWN,   /* no such call in the map */
 	LEFT_LINK,      /* not by the link that call's packets come in by */
-	LEFT_OPTIONS,   /* IPv4 options */
-	LEFT_FRAGMENT,  /* a fragment */
+	LEFT_OPTIONS,   /* IPv4 options, of any GRE: its header is not looked for */
+	LEFT_FRAGMENT,  /* a fragment; a later one of any GRE: it has no header */
 	LEFT_TTL,       /* may not travel on */
 	LEFT_MALFORMED, /* lengths do not fit each other */
 	LEFT_TOO_BIG,   /* for the way out, or merged by an offload */
@@ -321,7 +321,8 @@ SEC("classifier") int callgate_gre(struct __sk_buff *skb)
 		key = LEFT_UNKNOWN;
 		goto leave;
 	}
-	if (unlikely(skb->ifindex != path->from_link)) {
+	/* A server's packet may come by any link that leads to it, a client's only by its own. */
+	if (unlikely(path->kind != DOWN && skb->ifindex != path->from_link)) {
 		key = LEFT_LINK;
 		goto leave;
 	}
@@ -335,6 +336,11 @@ SEC("classifier") int callgate_gre(struct __sk_buff *skb)
 		path->last_payload = now;
 	}
 	path->last_seen = now;
+
+	if (unlikely(skb->ifindex != AGAIN(path->from_link))) {
+		key = LEFT_LINK;
+		goto leave;
+	}
 
 	u32 length = NET16(ip->total_length);
 	u32 header = 8 + (sequence ? 4 : 0) + (gre->flags & GRE_ACKNOWLEDGEMENT ? 4 : 0);

@@ -53,8 +53,9 @@ impl Home {
         let Self { bpf_dir, nft_table, file_system: before } = self;
         if before.is_some() && file_system(bpf_dir) != *before {
             tracing::error!(
-                "{} was another bpf file system for the run before: what that has left in it cannot be removed from here, and \
-                 carries its calls until somebody does: rm -r callgate/{nft_table}@* there",
+                "{} was another bpf file system for the run before: what that has left in it cannot be removed from here. Until \
+                 somebody does, its calls go on by it when they have ended, and later their packets may reach another client: \
+                 rm -r callgate/{nft_table}@* there",
                 bpf_dir.display()
             );
         }

@@ -35,7 +35,7 @@ pub enum Replaced {
 /// What becomes of it: written by the agent, read by the program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rule {
-    /// Number of the only link it may come in by.
+    /// Number of the link it comes in by; by others it is left to the ALG.
     pub from_link: u32,
     /// Number of the link it goes out by.
     pub to_link: u32,
@@ -228,6 +228,15 @@ impl Slot {
         self.call.store(0, Ordering::Relaxed);
         // Nothing that is written afterwards is seen before this.
         fence(Ordering::Release);
+    }
+
+    /// All zeroes: whatever it meant.
+    pub(super) fn wipe(&self) {
+        self.hide();
+        let words = [&self.source, &self.destination, &self.from_link, &self.to_link];
+        let more = [&self.address, &self.next_hop, &self.id_and_mtu];
+        words.into_iter().chain(more).for_each(|word| word.store(0, Ordering::Relaxed));
+        self.clear_meter();
     }
 
     /// The program finds it, by this rule; it was hidden, or free.

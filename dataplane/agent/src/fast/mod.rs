@@ -19,6 +19,7 @@ mod on;
 mod pins;
 mod program;
 mod refusals;
+mod removal;
 mod slots;
 mod status;
 mod sys;
@@ -36,13 +37,14 @@ pub use decide::{Adoption, adopt, keys, rules, superfluous};
 pub(crate) use home::Home;
 pub use layout::{Entry, Key, LAYOUT, LEFT, Meter, Replaced, Rule};
 pub use pins::{Hook, Pins};
+pub use removal::remove;
 pub use status::{State, Status};
 pub use table::{Both, Passed};
 pub use ways::Slow;
 pub(crate) use ways::Ways;
 
 use on::On;
-use program::Attached;
+use removal::Removal;
 
 /// `--fast-path`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
@@ -88,6 +90,8 @@ impl Default for Setup {
 /// The fast path of a node; does nothing where there is none.
 pub struct Fast {
     on: Option<On>,
+    /// What a run before has left, while it cannot be removed.
+    left: Option<Removal>,
     status: Status,
 }
 
@@ -100,19 +104,21 @@ impl Fast {
             Mode::Off => Err("--fast-path=off".to_owned()),
             Mode::Auto | Mode::Clsact => On::begin(&setup, live, now),
         };
-        let on = match begun {
-            Ok(on) => Some(on),
+        let (on, left) = match begun {
+            Ok(on) => (Some(on), None),
             Err(off) => {
                 // Whatever a run before has left must not carry calls that nobody looks after.
-                if let Err(error) = remove(&root, &table) {
-                    tracing::error!("the fast path of a run before cannot be removed: {error}");
+                let (left, why) = Removal::attempt(&root, &table, now).unzip();
+                if let Some(why) = &why {
+                    tracing::error!("the fast path of a run before cannot be removed, which is tried again: {why}");
                 }
                 tracing::info!("all GRE by AF_PACKET: {off}");
-                status.set(State { off, chosen: mode == Mode::Off, ..State::default() });
-                None
+                let left_over = why.unwrap_or_default();
+                status.set(State { off, chosen: mode == Mode::Off, left_over, ..State::default() });
+                (None, left)
             }
         };
-        let fast = Self { on, status };
+        let fast = Self { on, left, status };
         fast.tell();
         fast
     }
@@ -161,6 +167,7 @@ impl Fast {
 
     /// A turn of what is left to do; paths whose GRE passes here (true) or does not any more.
     pub fn work(&mut self, now: Now) -> Vec<(CallPath, bool)> {
+        self.work_on_what_is_left(now);
         let Some(on) = &mut self.on else { return Vec::new() };
         let changed = on.work(now);
         self.tell();
@@ -170,7 +177,19 @@ impl Fast {
     /// When `work` has something to do.
     #[must_use]
     pub fn deadline(&self, now: Now) -> Option<Now> {
-        self.on.as_ref()?.deadline(now)
+        let on = self.on.as_ref().and_then(|on| on.deadline(now));
+        on.into_iter().chain(self.left.as_ref().map(Removal::deadline)).min()
+    }
+
+    /// Tries again to remove what a run before has left.
+    fn work_on_what_is_left(&mut self, now: Now) {
+        let Some(result) = self.left.as_mut().and_then(|left| left.work(now)) else { return };
+        if result.is_ok() {
+            tracing::info!("the fast path of a run before is removed");
+            self.left = None;
+        }
+        let left_over = result.err().unwrap_or_default();
+        self.status.set(State { left_over, ..self.status.get().unwrap_or_default() });
     }
 
     /// Whether nothing is under way: no call is to be placed, no link to get the program or to lose it.
@@ -214,20 +233,4 @@ impl Fast {
             self.status.set(on.state());
         }
     }
-}
-
-/// Removes what an agent with this table has left: program, map, links.
-///
-/// # Errors
-/// What could not be removed, and why.
-pub fn remove(root: &std::path::Path, table: &str) -> Result<(), String> {
-    let pins = Pins::of(root, table).map_err(|error| error.to_string())?;
-    let links = pins.links();
-    if !links.is_empty() {
-        let routes = crate::netlink::Routes::open().map_err(|error| error.to_string())?;
-        for (link, hook) in links {
-            program::detach(link, Attached::named(hook), Some(&pins), &routes)?;
-        }
-    }
-    pins.remove_all().map_err(|error| error.to_string())
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use callgate_pptp::{CallPath, Now};
 
 use super::attacher::{Attacher, Became, Means};
-use super::decide::{rules, superfluous};
+use super::decide::{Way, rules, superfluous};
 use super::pins::{Hook, Pins};
 use super::program::{self, Attached, Program};
 use super::refusals::Refusals;
@@ -98,33 +98,46 @@ impl On {
             ready: BTreeSet::new(),
         };
         let links = on.pins.as_ref().map(Pins::links).unwrap_or_default();
-        on.attached.extend(links.iter().map(|(link, hook)| (*link, Attached::named(*hook))));
         if !inherited && !links.is_empty() {
             // Another layout: until links change over to the new program, the old one goes on by its own map.
+            on.attached.extend(links.iter().map(|(link, hook)| (*link, Attached::named(*hook))));
             for path in live {
                 on.place(path, now);
             }
+            on.attached.clear();
         }
         for (link, hook) in links {
             on.adopt_link(link, hook);
         }
         if let Some(pins) = &on.pins {
+            // Where a link has not changed over: nobody looks after the old map.
+            for (map, _) in pins.maps().into_iter().filter(|(_, ours)| !ours) {
+                if let Err(error) = program::empty(&map, false) {
+                    tracing::warn!("{error}");
+                }
+            }
             pins.remove_other_layouts().map_err(|error| format!("removing maps of another layout: {error}"))?;
         }
         on.look_at_unused(now);
         Ok(on)
     }
 
-    /// A link that a previous run has left: this program in the place of that one.
+    /// A link that a previous run has left: this program in the place of that one. Where it is there in two ways, as after a change
+    /// between tcx and clsact, the first of them stays.
     fn adopt_link(&mut self, link: u32, hook: Hook) {
         let Some(pins) = &self.pins else { return };
-        match self.program.adopt(link, hook, pins, self.ways.routes()) {
-            Ok(true) if self.attached.get(&link).is_some_and(|attached| attached.hook == hook) => return,
-            // Gone with its device, only made ready, or there in two ways: a name is left, or one of them too many.
-            Ok(_) => {}
-            Err(error) => tracing::warn!(link, "what a run before has put on it is taken away: {error}"),
+        if !self.attached.contains_key(&link) {
+            match self.program.adopt(link, hook, pins, self.ways.routes()) {
+                Ok(true) => {
+                    self.attached.insert(link, Attached::named(hook));
+                    return;
+                }
+                // Gone with its device, or only made ready: a name is left.
+                Ok(false) => {}
+                Err(error) => tracing::warn!(link, "what a run before has put on it is taken away: {error}"),
+            }
         }
-        self.attached.retain(|at, attached| (*at, attached.hook) != (link, hook));
+        // A qdisc of ours stays, also where tcx is used now: while it goes, the link drops packets.
         let rested = program::rest(link, Attached::named(hook), self.pins.as_ref(), self.ways.routes());
         if let Err(error) = rested {
             tracing::error!(link, "the fast path cannot be taken from it: {error}");
@@ -256,22 +269,34 @@ impl On {
         let placed = self.try_to_place(path, now);
         if let Err(why) = &placed {
             self.paths.leave(path, why.clone());
-            if matches!(why, Slow::Refused(_)) {
-                self.refusals.wait(now);
-            }
         }
         placed.is_ok()
     }
 
     fn try_to_place(&mut self, path: &CallPath, now: Now) -> Result<(), Slow> {
-        let (client, server) = (self.ways.to(path.client)?, self.ways.to(path.server)?);
+        let (client, server) = (self.way(path.client, now)?, self.way(path.server, now)?);
         // Both are asked for, whatever becomes of the first.
         let both = [client.link, server.link].map(|link| {
             self.unused.remove(&link);
             self.attach(link, now)
         });
         both.into_iter().collect::<Result<(), Slow>>()?;
-        self.paths.place(path, rules(path, &client, &server))
+        let others = self.ways.beside(path.server, &server);
+        for link in &others {
+            // Packets by them are the ALG's either way, which the program counts. No call waits for that.
+            self.unused.remove(link);
+            let _ = self.attach(*link, now);
+        }
+        self.paths.place(path, rules(path, &client, &server), &others)
+    }
+
+    /// The way to an end of a call; where the kernel does not tell it is asked again.
+    fn way(&mut self, end: Ipv4Addr, now: Now) -> Result<Way, Slow> {
+        let way = self.ways.to(end);
+        if matches!(way, Err(Slow::Refused(_))) {
+            self.refusals.wait(now);
+        }
+        way
     }
 
     fn attach(&mut self, link: u32, now: Now) -> Result<(), Slow> {
@@ -301,7 +326,7 @@ impl On {
                 }
                 Became::Refused(error) => {
                     let why = format!("link {name}: {error}");
-                    if self.refusals.note(link, why.clone()) {
+                    if self.refusals.note(link, why.clone(), now) {
                         tracing::warn!("calls by it do not take the fast path: {why}");
                     }
                 }
@@ -329,18 +354,19 @@ impl On {
     /// Links that are gone have taken their programs with them; names are left.
     fn drop_dead_links(&mut self) {
         let links = self.ways.links();
-        let mut dead: BTreeSet<u32> = self.attached.keys().filter(|link| !links.contains_key(link)).copied().collect();
-        for link in &dead {
-            if let Some(attached) = self.attached.remove(link) {
-                self.attacher.take(*link, attached);
+        let dead: Vec<u32> = self.attached.keys().filter(|link| !links.contains_key(link)).copied().collect();
+        let mut taken = BTreeSet::new();
+        for link in dead {
+            if let Some(attached) = self.attached.remove(&link) {
+                taken.insert((link, attached.hook));
+                self.attacher.take(link, attached);
             }
-            self.unused.remove(link);
+            self.unused.remove(&link);
         }
-        // Those that were only made ready.
+        // Those that were only made ready, by this run or one before.
         self.ready.retain(|link| links.contains_key(link));
-        let named = self.pins.as_ref().filter(|_| !self.tcx).map(Pins::links).unwrap_or_default();
-        for (link, hook) in named {
-            if !links.contains_key(&link) && dead.insert(link) {
+        for (link, hook) in self.pins.as_ref().map(Pins::links).unwrap_or_default() {
+            if !links.contains_key(&link) && taken.insert((link, hook)) {
                 self.attacher.take(link, Attached::named(hook));
             }
         }

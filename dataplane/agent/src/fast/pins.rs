@@ -75,6 +75,17 @@ impl Pins {
         self.version().join("paths")
     }
 
+    /// The maps that have a name, and whether they are of this layout.
+    pub(super) fn maps(&self) -> Vec<(PathBuf, bool)> {
+        let all = self.versions().map(|version| (version.join("paths"), version == self.version()));
+        all.filter(|(map, _)| map.exists()).collect()
+    }
+
+    fn versions(&self) -> impl Iterator<Item = PathBuf> {
+        let entries = fs::read_dir(&self.dir).into_iter().flatten().flatten();
+        entries.filter(|entry| entry.file_name().to_string_lossy().starts_with('v')).map(|entry| entry.path())
+    }
+
     /// The name of a link.
     #[must_use]
     pub fn link(&self, device: u32, hook: Hook) -> PathBuf {
@@ -100,13 +111,7 @@ impl Pins {
     /// # Errors
     /// When one cannot be removed.
     pub fn remove_other_layouts(&self) -> io::Result<()> {
-        for entry in fs::read_dir(&self.dir)?.flatten() {
-            let path = entry.path();
-            if path != self.version() && entry.file_name().to_string_lossy().starts_with('v') {
-                remove(&path)?;
-            }
-        }
-        Ok(())
+        self.versions().filter(|version| *version != self.version()).try_for_each(|version| remove(&version))
     }
 
     /// Removes all names; what is only held by them goes with them. That there are none is fine.

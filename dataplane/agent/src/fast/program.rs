@@ -8,7 +8,7 @@ use aya::maps::{Map, MapData, PerCpuArray};
 use aya::programs::SchedClassifier;
 use aya::{Ebpf, EbpfLoader};
 
-use super::layout::{LEFT, SLOTS};
+use super::layout::{LEFT, SLOTS, Slot};
 use super::pins::{Hook, Pins};
 use super::slots::{Reading, Table, buckets};
 use super::sys;
@@ -91,6 +91,23 @@ fn table(map: &MapData, seed: u64, entries: u32) -> Result<Table<Shared>, String
     let count = map.info().map_err(|error| words(&error))?.max_entries() as usize * SLOTS;
     let memory = Shared::of(map.fd(), count).map_err(|error| format!("the map's memory: {error}"))?;
     Table::open(memory, seed, entries)
+}
+
+/// Empties the map with this name, of this layout (`ours`) or of another one: what finds nothing in it leaves everything to the ALG.
+///
+/// # Errors
+/// What the kernel says.
+pub(super) fn empty(path: &Path, ours: bool) -> Result<(), String> {
+    let error = |error: &dyn std::error::Error| format!("{}: {}", path.display(), words(error));
+    let map = MapData::from_pin(path).map_err(|e| error(&e))?;
+    let info = map.info().map_err(|e| error(&e))?;
+    let octets = info.max_entries() as usize * info.value_size() as usize;
+    let memory = Shared::of(map.fd(), octets / size_of::<Slot>()).map_err(|e| error(&e))?;
+    match ours {
+        true => memory.iter().filter(|slot| slot.is_taken()).for_each(Slot::hide),
+        false => memory.iter().for_each(Slot::wipe),
+    }
+    Ok(())
 }
 
 fn classifier(ebpf: &mut Ebpf) -> Result<&mut SchedClassifier, String> {

@@ -18,13 +18,15 @@ pub struct State {
     pub off: String,
     /// That is as its owner wants it.
     pub chosen: bool,
+    /// Why what a run before has left is still there; empty where nothing is.
+    pub left_over: String,
     /// How the program is put on links; `None` where there is no fast path.
     pub hook: Option<Hook>,
     /// The links it is on, by name.
     pub links: BTreeSet<String>,
     /// Why it does not outlive the process; empty where it does.
     pub unpinned: String,
-    /// Calls that do not take it, and why the last of them does not.
+    /// Calls that do not take it, and why one of them does not.
     pub slow: Option<(usize, String)>,
 }
 
@@ -75,6 +77,9 @@ impl State {
         let mut detail = self.path();
         if !self.off.is_empty() {
             let _ = write!(detail, ": {}; what it costs: each GRE packet goes through user space", self.off);
+            if !self.left_over.is_empty() {
+                let _ = write!(detail, "; the fast path of a run before cannot be removed: {}", self.left_over);
+            }
         } else {
             if !self.links.is_empty() {
                 let links: Vec<&str> = self.links.iter().map(String::as_str).collect();
@@ -86,7 +91,8 @@ impl State {
             detail.push_str(&self.left_behind());
             detail.push_str("; XDP is not built in");
         }
-        pb::Feature { name: "GRE path".to_owned(), available: self.off.is_empty() || self.chosen, detail }
+        let as_wanted = self.off.is_empty() || self.chosen && self.left_over.is_empty();
+        pb::Feature { name: "GRE path".to_owned(), available: as_wanted, detail }
     }
 }
 
@@ -100,6 +106,11 @@ mod tests {
         let detail = "AF_PACKET: no CAP_BPF; what it costs: each GRE packet goes through user space".to_owned();
         assert_eq!(off.feature(), pb::Feature { name: "GRE path".into(), available: false, detail });
         assert!(State { chosen: true, ..off.clone() }.feature().available);
+        let left = State { chosen: true, left_over: "link 7: busy".into(), ..off.clone() };
+        let detail = "AF_PACKET: no CAP_BPF; what it costs: each GRE packet goes through user space; the fast path of a run before \
+                      cannot be removed: link 7: busy"
+            .to_owned();
+        assert_eq!(left.feature(), pb::Feature { name: "GRE path".into(), available: false, detail });
         let on = State {
             hook: Some(Hook::Clsact(true)),
             links: ["eth0".to_owned(), "cni0".to_owned()].into(),

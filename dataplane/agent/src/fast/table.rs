@@ -35,8 +35,8 @@ pub struct Both {
 /// A call that is up.
 #[derive(Debug, Default)]
 struct Open {
-    /// Its rules, while it is in the map.
-    placed: Option<[Rule; 2]>,
+    /// By which links its packets come, while it is in the map: those of its rules, and others that lead to its server.
+    placed: Option<Box<[u32]>>,
     /// What was counted by entries that are gone.
     before: [Passed; 2],
     /// Why it is not in the map.
@@ -49,7 +49,7 @@ pub(super) struct Paths {
     open: BTreeMap<CallPath, Open>,
     /// Whose entry it is. Two calls of a client may have the same way up; the newer has it.
     owners: HashMap<Key, CallPath>,
-    /// How many entries packets of which link may find.
+    /// How many ways of calls lead by which link.
     uses: BTreeMap<u32, usize>,
     /// Calls that are not placed.
     left: BTreeSet<CallPath>,
@@ -88,7 +88,7 @@ impl Paths {
             for (adopted, entry) in paths.adopted.iter_mut().zip(&entries) {
                 *adopted += entry.meter.traffic();
             }
-            paths.note_placed(&path, entries.map(|entry| entry.rule));
+            paths.note_placed(&path, entries.map(|entry| entry.rule), &[]);
         }
         paths
     }
@@ -101,8 +101,8 @@ impl Paths {
         });
     }
 
-    /// Writes both directions, as far as they are not so already.
-    pub(super) fn place(&mut self, path: &CallPath, rules: [(Key, Rule); 2]) -> Result<(), Slow> {
+    /// Writes both directions, as far as they are not so already. The server's packets may come by `others` too.
+    pub(super) fn place(&mut self, path: &CallPath, rules: [(Key, Rule); 2], others: &[u32]) -> Result<(), Slow> {
         if !self.open.contains_key(path) {
             return Ok(());
         }
@@ -117,17 +117,18 @@ impl Paths {
             })?;
             self.owners.insert(key, *path);
         }
-        self.note_placed(path, rules.map(|(_, rule)| rule));
+        self.note_placed(path, rules.map(|(_, rule)| rule), others);
         Ok(())
     }
 
-    fn note_placed(&mut self, path: &CallPath, rules: [Rule; 2]) {
+    fn note_placed(&mut self, path: &CallPath, rules: [Rule; 2], others: &[u32]) {
         let Some(open) = self.open.get_mut(path) else { return };
-        for rule in rules {
-            *self.uses.entry(rule.from_link).or_default() += 1;
+        let links: Box<[u32]> = rules.iter().map(|rule| rule.from_link).chain(others.iter().copied()).collect();
+        for link in &links {
+            *self.uses.entry(*link).or_default() += 1;
         }
-        for rule in open.placed.replace(rules).into_iter().flatten() {
-            one_less(&mut self.uses, rule.from_link);
+        for link in open.placed.replace(links).into_iter().flatten() {
+            one_less(&mut self.uses, link);
         }
         open.lacks = None;
         self.left.remove(path);
@@ -152,8 +153,8 @@ impl Paths {
             }
         }
         let placed = self.open.get_mut(path).and_then(|open| open.placed.take());
-        for rule in placed.into_iter().flatten() {
-            one_less(&mut self.uses, rule.from_link);
+        for link in placed.into_iter().flatten() {
+            one_less(&mut self.uses, link);
         }
     }
 
@@ -225,7 +226,7 @@ impl Paths {
 
     /// Calls of which packets come in by this link.
     pub(super) fn by(&self, link: u32) -> impl Iterator<Item = CallPath> + '_ {
-        let comes_by = move |open: &Open| open.placed.iter().flatten().any(|rule| rule.from_link == link);
+        let comes_by = move |open: &Open| open.placed.as_ref().is_some_and(|links| links.contains(&link));
         self.open.iter().filter(move |(_, open)| comes_by(open)).map(|(path, _)| *path)
     }
 

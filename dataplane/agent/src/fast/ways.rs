@@ -51,6 +51,8 @@ pub(crate) struct Ways {
     mark: u32,
     links: Arc<BTreeMap<u32, Link>>,
     known: HashMap<Ipv4Addr, Result<Way, Slow>>,
+    /// Links of all next hops, where there are several.
+    hops: HashMap<Ipv4Addr, Arc<[u32]>>,
 }
 
 impl Ways {
@@ -60,7 +62,7 @@ impl Ways {
     /// When no netlink socket can be opened, or links not be listed.
     pub(crate) fn open(mark: u32) -> Result<Self, String> {
         let routes = Routes::open().map_err(|error| format!("opening a route netlink socket: {error}"))?;
-        let mut ways = Self { routes, mark, links: Arc::default(), known: HashMap::new() };
+        let mut ways = Self { routes, mark, links: Arc::default(), known: HashMap::new(), hops: HashMap::new() };
         ways.forget()?;
         Ok(ways)
     }
@@ -71,6 +73,7 @@ impl Ways {
     /// When links cannot be listed.
     pub(crate) fn forget(&mut self) -> Result<(), String> {
         self.known.clear();
+        self.hops.clear();
         let links = self.routes.links().map_err(|error| format!("listing links: {error}"))?;
         self.links = Arc::new(links.into_iter().map(|link| (link.index, link)).collect());
         Ok(())
@@ -79,6 +82,7 @@ impl Ways {
     /// The same where another has just listed them: that waits for whoever changes links.
     pub(crate) fn forget_like(&mut self, other: &Self) {
         self.known.clear();
+        self.hops.clear();
         self.links = Arc::clone(&other.links);
     }
 
@@ -101,6 +105,25 @@ impl Ways {
         }
         self.known.insert(address, way.clone());
         way
+    }
+
+    /// Links by which packets of this address may come beside the one that leads to it: those of the other next hops (ECMP).
+    pub(crate) fn beside(&mut self, address: Ipv4Addr, way: &Way) -> Vec<u32> {
+        let hops = match self.hops.get(&address) {
+            Some(hops) => Arc::clone(hops),
+            None => {
+                // What cannot be asked now is asked by the next call.
+                let Ok(hops) = self.routes.next_hops_to(address, self.mark) else { return Vec::new() };
+                if self.hops.len() >= KNOWN {
+                    self.hops.clear();
+                }
+                let hops: Arc<[u32]> = hops.into();
+                self.hops.insert(address, Arc::clone(&hops));
+                hops
+            }
+        };
+        let is_one = |link: &u32| *link != way.link && self.links.get(link).is_some_and(|link| link.ethernet);
+        hops.iter().copied().filter(is_one).collect()
     }
 
     /// Links by number, as they were when they were last looked at.

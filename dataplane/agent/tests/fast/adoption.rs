@@ -8,7 +8,7 @@ use callgate_agent::fast::{Fast, Hook, LAYOUT, Mode, Pins, Setup, remove};
 use callgate_pptp::CallPath;
 use nix::mount::{MsFlags, mount};
 
-use super::lab::{Lab, NOW, Sender, call, opened, root, sh};
+use super::lab::{CLIENT, Lab, NOW, SERVER, Sender, call, opened, root, settle, sh};
 use super::packets::Gre;
 
 const MODES: [Mode; 2] = [Mode::Auto, Mode::Clsact];
@@ -157,16 +157,41 @@ fn another_layout_of_the_map_is_filled_before_the_links_change_over() {
 }
 
 #[test]
-fn another_way_of_attaching_adopts_what_is_there_too() {
+fn another_way_of_attaching_adopts_what_is_there_and_each_restart_after_it_leaves_no_packet() {
     if !root() {
         return;
     }
-    for [before, after] in [[Mode::Auto, Mode::Clsact], [Mode::Clsact, Mode::Auto]] {
+    let paths = calls(20);
+    // How each run attaches, and whether it has calls; before the next one, links are made ready as for rules.
+    let runs = [
+        [(Mode::Auto, true), (Mode::Clsact, true), (Mode::Clsact, true)],
+        [(Mode::Clsact, true), (Mode::Auto, true), (Mode::Auto, true)],
+        [(Mode::Clsact, false), (Mode::Auto, true), (Mode::Auto, true)],
+    ];
+    for runs in runs {
         let lab = Lab::new();
-        drop(lab.start(before, &calls(2)));
-        let (_fast, status) = lab.start(after, &calls(2));
-        assert_eq!(status.get().unwrap_or_default().links.len(), 2, "{before:?} {after:?}");
-        passes(&lab, &call(1));
+        let mut before = None;
+        for (at, (mode, has_calls)) in runs.into_iter().enumerate() {
+            let live = if has_calls { &paths[..] } else { &[] };
+            let flood = before.is_some().then(|| Flood::start(lab.client_sends(), paths.clone()));
+            drop(before.take());
+            let (mut fast, status) = lab.start(mode, live);
+            if let Some(flood) = flood {
+                let sent = flood.stop();
+                let came = (lab.at_server.take().len() as u64, lab.at_gateway.take().len());
+                assert_eq!(came, (sent, 0), "run {at} of {runs:?}");
+            }
+            assert_eq!(
+                status.get().unwrap_or_default().links.len(),
+                if has_calls { 2 } else { 0 },
+                "run {at} of {runs:?}"
+            );
+            fast.foresee(vec![CLIENT, SERVER]);
+            settle(&mut fast);
+            before = Some(fast).filter(|_| has_calls);
+        }
+        remove(&lab.root, "callgate").unwrap();
+        assert_eq!(sh("tc qdisc show; tc filter show dev cg-in ingress").matches("clsact").count(), 0);
     }
 }
 
@@ -183,6 +208,41 @@ fn a_start_without_the_fast_path_removes_what_a_run_before_has_left() {
         let _off = lab.start(Mode::Off, &calls(2));
         comes_to_the_alg(&lab, &Gre::up(&call(1)).bytes());
         assert_eq!((surface(), lab.root.join("callgate").exists()), (before, false));
+    }
+}
+
+#[test]
+fn what_cannot_be_removed_carries_no_call_and_goes_when_it_can_be() {
+    if !root() {
+        return;
+    }
+    let none: Option<&str> = None;
+    for mode in MODES {
+        let lab = Lab::new();
+        drop(lab.start(mode, &calls(2)));
+        passes(&lab, &call(1));
+        // As where the directory is mounted for reading only into a pod: names stay, what they stand for can be reached.
+        mount(none, &lab.root, none, MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_RDONLY, none).unwrap();
+        let (mut off, status) = lab.start(Mode::Off, &[]);
+        let (up, down) = (Gre::up(&call(1)).bytes(), Gre::down(&call(1)).bytes());
+        lab.client_sends().send(&up);
+        lab.server_sends().send(&down);
+        assert_eq!(lab.at_gateway.wait(2), [up, down], "{mode:?}");
+        let left_over = status.get().unwrap_or_default().left_over;
+        assert!(left_over.ends_with("(and 1 more); it carries no call any more"), "{left_over}");
+        let filters = || ["cg-in", "cg-out"].map(|link| sh(&format!("tc filter show dev {link} ingress"))).concat();
+        assert_eq!(filters(), "", "{mode:?}: the second link has its turn too");
+        mount(none, &lab.root, none, MsFlags::MS_REMOUNT | MsFlags::MS_BIND, none).unwrap();
+        let limit = Instant::now() + Duration::from_secs(10);
+        while let Some(at) = off.deadline(NOW) {
+            assert!(Instant::now() < limit, "{:?}", status.get());
+            off.work(at);
+            std::thread::yield_now();
+        }
+        assert_eq!(
+            (status.get().unwrap_or_default().left_over.as_str(), lab.root.join("callgate").exists()),
+            ("", false)
+        );
     }
 }
 

@@ -291,3 +291,22 @@ fn a_next_hop_that_changes_is_followed_and_what_was_counted_is_kept() {
     assert_eq!(lab.at_server.wait(1), [up.beyond(&call(1)).bytes()]);
     assert_eq!(fast.passed(&call(1)).unwrap().up.traffic.packets, 2);
 }
+
+#[test]
+fn the_name_of_a_link_that_a_run_before_has_made_ready_goes_with_the_link_whichever_way_is_used_now() {
+    if !root() {
+        return;
+    }
+    for mode in MODES {
+        let lab = Lab::new();
+        let (mut fast, _) = lab.start(Mode::Clsact, &[]);
+        fast.foresee(vec![CLIENT, SERVER]);
+        settle(&mut fast);
+        drop(fast);
+        let (mut fast, _) = lab.start(mode, &[]);
+        assert_eq!(pinned(&lab).len(), 2, "{mode:?}");
+        sh("ip link del cg-in");
+        look(&mut fast);
+        assert_eq!(pinned(&lab), [index("cg-out")], "{mode:?}");
+    }
+}
