@@ -18,7 +18,10 @@ const POD: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 2);
 
 /// What is wanted now, and what became of it.
 #[derive(Clone, Default)]
-struct Said(Arc<Mutex<(Wanted, Vec<Result<(), Refused>>)>>);
+struct Said {
+    wanted: Arc<Mutex<Wanted>>,
+    outcomes: Arc<Mutex<Vec<Result<(), Refused>>>>,
+}
 
 impl Source for Said {
     fn attached(&mut self, _: Answers, _: &Arc<Report>) {}
@@ -27,13 +30,13 @@ impl Source for Said {
         false
     }
     async fn wanted(&mut self) -> Option<Wanted> {
-        Some(self.0.lock().unwrap().0.clone())
+        Some(self.wanted.lock().unwrap().clone())
     }
     fn before(&mut self, _: &Wanted) -> std::io::Result<()> {
         Ok(())
     }
     fn outcome(&mut self, _: &Wanted, result: Result<(), Refused>) {
-        self.0.lock().unwrap().1.push(result);
+        self.outcomes.lock().unwrap().push(result);
     }
 }
 
@@ -45,7 +48,7 @@ struct Lab {
     kernel: SharedKernel,
     /// So often the record can still be written.
     room: Arc<AtomicUsize>,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 impl Lab {
@@ -63,15 +66,15 @@ impl Lab {
         let report = Arc::new(Report::new(Options::default(), None, Vec::new()));
         let (said, places) = (Said::default(), (Arc::clone(&guests), Doors::open().unwrap()));
         let programme = Programme::new(said.clone(), places, Ready::not_yet(None), Arc::clone(&kernel), report);
-        Self { said, programme, guests, kernel, room, _dir: dir }
+        Self { said, programme, guests, kernel, room, dir }
     }
 
     /// Carries out what this pod wants; what is told of it.
     async fn carry_out(&mut self, config: NodeConfig, uid: &str) -> Option<Result<(), Refused>> {
         let tenants = [(POD, Tenant { uid: uid.into(), restarts: 0 })].into();
-        self.said.0.lock().unwrap().0 = Wanted { config: Arc::new(config), tenants, ..Wanted::default() };
+        *self.said.wanted.lock().unwrap() = Wanted { config: Arc::new(config), tenants, ..Wanted::default() };
         self.programme.reload().await;
-        self.said.0.lock().unwrap().1.pop()
+        self.said.outcomes.lock().unwrap().pop()
     }
 
     fn retired(&self) -> usize {
@@ -84,7 +87,7 @@ fn rules(name: &str, number: u32) -> NodeConfig {
     let mut config = crate::alg::policy::tests::config();
     config.services[0].alg = None;
     let rule = |n| Rule {
-        key: callgate_proto::model::ObjectKey::new("pos", &format!("{name}{n}")),
+        key: callgate_proto::model::ObjectKey::new("pos", format!("{name}{n}")),
         action: Action::Nat,
         destinations: vec!["0.0.0.0/0".parse().unwrap()],
         services: vec![0],
@@ -165,7 +168,7 @@ fn the_next_agent_knows_whose_flows_have_to_end() {
         let tenants = [(POD, Tenant { uid: "u2".into(), restarts: 0 })].into();
         let wanted = Wanted { tenants, ..Wanted::default() };
         let known = lab.guests.settle(&wanted, &lab.programme.doors);
-        let text = std::fs::read_to_string(lab._dir.path().join("tenants.json")).unwrap();
+        let text = std::fs::read_to_string(lab.dir.path().join("tenants.json")).unwrap();
         let next = |text: &str| {
             let dir = tempfile::tempdir().unwrap();
             let state = Arc::new(StateDir::open(dir.path(), "boot").unwrap());
