@@ -97,6 +97,9 @@ pub struct Status {
     pub clients: u32,
     /// Something about the object is wrong now, and what runs is its last good version.
     pub last_good: bool,
+    /// Generation of what runs then, where that is known.
+    #[serde(skip)]
+    pub last_good_generation: Option<i64>,
 }
 
 fn shared<S: Serializer>(nodes: &Arc<BTreeSet<String>>, serializer: S) -> Result<S::Ok, S::Error> {

@@ -3,16 +3,16 @@
 use std::collections::BTreeMap;
 
 use callgate_compile::status::{ObjectRef, Status};
-use callgate_crds::conditions::{ConditionType, Reason};
+use callgate_crds::conditions::Reason;
 use callgate_crds::{Kind, ObjectStatus, SharedServer, set_condition};
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::{View, programmed};
 
 /// What the status of `object` is to be, where `before` stands there now.
 pub fn status(object: &ObjectRef, said: &Status, before: &ObjectStatus, view: View<'_>) -> ObjectStatus {
-    let progress = programmed(object, said, ran(said.observed_generation, before), view);
+    let progress = programmed(object, said, view);
     let mut conditions: Vec<(Reason, String)> =
         said.conditions.iter().map(|condition| (condition.reason, condition.message.clone())).collect();
     conditions.push((progress.reason, progress.message));
@@ -86,27 +86,6 @@ fn clients(object: &ObjectRef, said: &Status, is_complete: bool, view: View<'_>)
 fn noteworthy(conditions: &[(Reason, String)]) -> Option<&(Reason, String)> {
     let first = conditions.first().filter(|(reason, _)| *reason != Reason::Accepted);
     first.or_else(|| conditions.last())
-}
-
-/// Whether `before` says that this generation was in force.
-fn ran(generation: i64, before: &ObjectStatus) -> bool {
-    let is = |condition: &Condition| {
-        condition.type_ == ConditionType::Programmed.name()
-            && condition.status == "True"
-            && condition.reason == Reason::Programmed.name()
-            && condition.observed_generation == Some(generation)
-    };
-    // It may be on its way to a node again: what ran then was still this generation.
-    let going_on = |condition: &Condition| {
-        condition.type_ == ConditionType::ResolvedRefs.name()
-            && condition.reason == Reason::LastGoodKept.name()
-            && condition.observed_generation == Some(generation)
-    };
-    let pending = |condition: &Condition| {
-        condition.type_ == ConditionType::Programmed.name() && condition.reason != Reason::LastGoodRuns.name()
-    };
-    before.conditions.iter().any(is)
-        || (before.conditions.iter().any(going_on) && before.conditions.iter().any(pending))
 }
 
 /// The API server takes at most 32768 characters of a condition's message.

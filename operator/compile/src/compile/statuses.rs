@@ -10,7 +10,7 @@ use super::carriers::{Carriers, Places, Sets};
 use super::node::Built;
 use super::resolved::Resolved;
 use super::select::Counts;
-use crate::resolve::{Issue, Report};
+use crate::resolve::{Issue, Report, Version};
 use crate::status::{Condition, Finding, ObjectRef, Status, Statuses};
 use crate::world::{Meta, World};
 
@@ -25,6 +25,8 @@ struct One<'a> {
     refs: bool,
     /// It is not good, and an older version of it runs.
     kept: bool,
+    /// In which generation, where that is known.
+    runs: Option<i64>,
     nodes: Arc<BTreeSet<String>>,
     clients: u32,
 }
@@ -46,6 +48,7 @@ pub(super) fn statuses(
     let mut shared = |places: Places| sets.named(object.next().unwrap_or_default(), places);
     let clients: BTreeMap<&ObjectKey, u32> =
         candidates.iter().zip(counts).map(|(candidate, counts)| (&candidate.key, counts.clients)).collect();
+    let runs = Runs::of(resolved);
     let mut statuses = Statuses::new();
     let mut say = |kind: Kind, key: &ObjectKey, one: One<'_>| {
         if !one.meta.predefined {
@@ -55,7 +58,7 @@ pub(super) fn statuses(
     for ((key, object), (_, report)) in world.algs.iter().zip(algs.values()) {
         let nodes = shared(carriers.of_alg(key));
         let kept = !report.is_good() && !nodes.is_empty();
-        say(Kind::PptpAlg, key, One { meta: &object.meta, report, refs: false, kept, nodes, clients: 0 });
+        say(Kind::PptpAlg, key, One { meta: &object.meta, report, refs: false, kept, runs: None, nodes, clients: 0 });
     }
     for (((key, object), (_, report)), inner) in
         world.services.iter().zip(services.values()).zip(&resolved.names.groups)
@@ -63,7 +66,8 @@ pub(super) fn statuses(
         let nodes = shared(carriers.of_service(key, inner));
         let kept = !report.is_good() && !nodes.is_empty();
         let refs = object.spec.alg_ref.is_some() || !object.spec.members.is_empty();
-        say(Kind::Service, key, One { meta: &object.meta, report, refs, kept, nodes, clients: 0 });
+        let runs = runs.services.get(key).and_then(|version| of(version, &object.meta));
+        say(Kind::Service, key, One { meta: &object.meta, report, refs, kept, runs, nodes, clients: 0 });
     }
     for ((key, object), report) in world.rules.iter().zip(rules.values()) {
         let nodes = shared(carriers.of_rule(key));
@@ -71,9 +75,32 @@ pub(super) fn statuses(
         let clients = clients.get(key).copied().unwrap_or(0);
         let more = issues.get(key).map(|more| Report([&report.0[..], more].concat()));
         let report = more.as_ref().unwrap_or(report);
-        say(Kind::IpRule, key, One { meta: &object.meta, report, refs: true, kept, nodes, clients });
+        let runs = runs.rules.get(key).and_then(|version| of(version, &object.meta));
+        say(Kind::IpRule, key, One { meta: &object.meta, report, refs: true, kept, runs, nodes, clients });
     }
     statuses
+}
+
+/// Of rules of which an older version runs, and of what these name: which version that is.
+struct Runs<'a> {
+    rules: BTreeMap<&'a ObjectKey, &'a Version>,
+    services: BTreeMap<&'a ObjectKey, &'a Version>,
+}
+
+impl<'a> Runs<'a> {
+    fn of(Resolved { candidates, kept, .. }: &'a Resolved) -> Self {
+        let kept = || candidates.iter().filter(|candidate| kept.contains(&candidate.key));
+        let leaves = kept().flat_map(|candidate| &candidate.rule.services);
+        Self {
+            rules: kept().map(|candidate| (&candidate.key, &candidate.rule.version)).collect(),
+            services: leaves.map(|leaf| (&leaf.key, &leaf.version)).collect(),
+        }
+    }
+}
+
+/// The generation of a version of this very object, and not of one that had its name before.
+fn of(version: &Version, meta: &Meta) -> Option<i64> {
+    version.generation.filter(|_| version.uid == meta.uid)
 }
 
 impl One<'_> {
@@ -96,6 +123,7 @@ impl One<'_> {
             nodes: self.nodes,
             clients: self.clients,
             last_good: self.kept,
+            last_good_generation: self.runs.filter(|_| self.kept),
         }
     }
 }

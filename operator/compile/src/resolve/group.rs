@@ -24,7 +24,7 @@ pub(crate) fn services(world: &World, algs: &Algs, hints: &mut Hints) -> Service
     let leaves = world.services.iter().filter(|(_, object)| !is_group(&object.spec));
     let mut services: Services = leaves
         .map(|(key, object)| {
-            let (leaf, report) = leaf(world, algs, hints, key, &object.spec);
+            let (leaf, report) = leaf(world, algs, hints, key, object);
             (key.clone(), (leaf.map(|leaf| vec![leaf.into()]), report))
         })
         .collect();

@@ -6,9 +6,9 @@ use callgate_proto::model::{self, Match, ObjectKey};
 use serde::{Deserialize, Serialize};
 
 use super::lookup::Hints;
-use super::{Algs, Report, lookup};
+use super::{Algs, Report, Version, lookup};
 use crate::status::Kind;
-use crate::world::World;
+use crate::world::{Object, World};
 
 /// IP protocol numbers.
 const ICMP: u8 = 1;
@@ -19,6 +19,8 @@ const UDP: u8 = 17;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Leaf {
     pub(crate) key: ObjectKey,
+    #[serde(flatten)]
+    pub(crate) version: Version,
     pub(crate) matches: Vec<Match>,
     pub(crate) alg: Option<ObjectKey>,
     pub(crate) max_sessions: u32,
@@ -32,8 +34,9 @@ pub(super) fn leaf(
     algs: &Algs,
     hints: &mut Hints,
     key: &ObjectKey,
-    spec: &ServiceSpec,
+    object: &Object<ServiceSpec>,
 ) -> (Option<Leaf>, Report) {
+    let spec = &object.spec;
     let mut report = Report::default();
     let matches = matches(spec, &mut report);
     let alg = spec.alg_ref.as_ref().and_then(|named| {
@@ -65,6 +68,7 @@ pub(super) fn leaf(
     let timeouts = spec.timeouts.as_ref().and_then(|timeouts| seconds(timeouts, &mut report));
     let leaf = Leaf {
         key: key.clone(),
+        version: Version::of(&object.meta),
         matches,
         alg,
         max_sessions: spec.max_sessions,

@@ -13,14 +13,30 @@ use super::lookup::Hints;
 use super::{Algs, Collected, Leaves, Report, Services, group};
 use crate::address::Ranges;
 use crate::selector::Selector;
-use crate::world::{Labels, Object, World};
+use crate::world::{Labels, Meta, Object, World};
+
+/// Which version of which object something was made of.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Version {
+    /// Of the object; empty where that has none, and in what versions saved that did not know of it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) uid: String,
+    /// `metadata.generation` of the object; absent likewise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) generation: Option<i64>,
+}
+
+impl Version {
+    pub(crate) fn of(meta: &Meta) -> Self {
+        Self { uid: meta.uid.clone(), generation: Some(meta.generation) }
+    }
+}
 
 /// A rule that can be carried out, with copies of all it names: it outlives them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct GoodRule {
-    /// Of the object it was made of; empty where that has none, and in what versions saved that did not know of it.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub(crate) uid: String,
+    #[serde(flatten)]
+    pub(crate) version: Version,
     pub(crate) order: u32,
     pub(crate) action: model::Action,
     pub(crate) source: GoodSource,
@@ -33,7 +49,7 @@ pub(crate) struct GoodRule {
 impl GoodRule {
     /// Whether it was made of the object that has this uid, as far as that is known: one that was made anew under the same name is another.
     pub(crate) fn is_of(&self, uid: &str) -> bool {
-        self.uid.is_empty() || uid.is_empty() || self.uid == uid
+        self.version.uid.is_empty() || uid.is_empty() || self.version.uid == uid
     }
 }
 
@@ -142,7 +158,7 @@ fn rule(
     let used: BTreeSet<&ObjectKey> = leaves.iter().filter_map(|leaf| leaf.alg.as_ref()).collect();
     let used = used.into_iter().filter_map(|key| algs.get(key)?.0.clone()).collect();
     let good = GoodRule {
-        uid: object.meta.uid.clone(),
+        version: Version::of(&object.meta),
         order: spec.order,
         action,
         source,

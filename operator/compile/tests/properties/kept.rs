@@ -96,6 +96,37 @@ fn a_rule_that_was_deleted_and_made_anew_does_not_go_on_as_the_one_before() {
 }
 
 #[test]
+fn which_generation_of_a_rule_and_of_what_it_names_goes_on_running_is_told() {
+    let mut world = world();
+    let made = |world: &mut World, uid: &str, generation: i64, alg: Option<&str>| {
+        let lost = world.services.get_mut(&key("lost")).unwrap();
+        (lost.meta.uid, lost.meta.generation) = (uid.to_owned(), generation);
+        lost.spec.alg_ref =
+            alg.map(|name| serde_json::from_value(serde_json::json!({"kind": "PptpAlg", "name": name})).unwrap());
+    };
+    let mut last_good = None;
+    let mut runs = |world: &World| {
+        let Compiled { statuses, last_good: next, .. } = compile(world, last_good.as_ref());
+        last_good = Some(next);
+        let of = |kind, name: &str| {
+            let status = &statuses[&ObjectRef { kind, key: key(name) }];
+            (status.last_good, status.last_good_generation)
+        };
+        [of(Kind::IpRule, "a"), of(Kind::Service, "lost"), of(Kind::Service, "kept")]
+    };
+    world.rules.get_mut(&key("a")).unwrap().meta.generation = 4;
+    made(&mut world, "first", 7, None);
+    assert_eq!(runs(&world), [(false, None); 3]);
+    made(&mut world, "first", 8, Some("none"));
+    assert_eq!(runs(&world), [(true, Some(4)), (true, Some(7)), (false, None)]);
+    world.rules.get_mut(&key("a")).unwrap().meta.generation = 5;
+    made(&mut world, "second", 7, Some("none"));
+    assert_eq!(runs(&world), [(true, Some(4)), (true, None), (false, None)], "that one is another");
+    made(&mut world, "second", 8, None);
+    assert_eq!(runs(&world), [(false, None); 3]);
+}
+
+#[test]
 fn what_is_kept_can_be_saved_and_read_again() {
     let last_good = compile(&world(), None).last_good;
     let text = serde_json::to_string(&last_good).unwrap();

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use super::*;
-use crate::resolve::{Leaf, PodScope};
+use crate::resolve::{Leaf, PodScope, Version};
 use crate::selector::Selector;
 
 /// Each compared with every one before it: who conflicts with whom, and who is shadowed by whom.
@@ -111,7 +111,7 @@ fn rule() -> impl Strategy<Value = GoodRule> {
     let destinations = select(vec!["0.0.0.0/0", "192.0.2.0/24", "192.0.2.128/25", "198.51.100.0/24"]);
     let services = proptest::collection::vec(proptest::collection::vec(a_match(), 1..3), 1..4);
     (0u32..3, source(), destinations, services).prop_map(|(order, source, destination, services)| GoodRule {
-        uid: String::new(),
+        version: Version::default(),
         order,
         action: Action::Allow,
         source,
@@ -124,7 +124,8 @@ fn rule() -> impl Strategy<Value = GoodRule> {
 
 fn leaf(matches: Vec<Match>) -> Leaf {
     let key = ObjectKey::new("pos", "web");
-    Leaf { key, matches, alg: None, max_sessions: 0, forward_icmp_errors: true, timeouts: None }
+    let version = Version::default();
+    Leaf { key, version, matches, alg: None, max_sessions: 0, forward_icmp_errors: true, timeouts: None }
 }
 
 proptest! {
