@@ -246,10 +246,18 @@ impl Writer {
                 self.due.failed(rank, target, Trouble::Failed, at);
             }
             Err(Failure::Api(error)) => {
-                // Most likely deleted meanwhile.
-                let gone = matches!(&error, Error::Api(status) if status.code == 404);
-                if !gone {
-                    self.complain(&target, &requests::kind(&target, &error), &error.to_string(), at);
+                let absent = matches!(&error, Error::Api(status) if status.code == 404);
+                match (&target, absent) {
+                    // Most likely deleted meanwhile.
+                    (Target::Object(_), true) => {}
+                    // One that is not there is made.
+                    (Target::Node(_), true) => {
+                        let why = format!("{error}: is the definition of EgressNodes installed?");
+                        self.complain(&target, &requests::kind(&target, &error), &why, at);
+                    }
+                    (Target::Object(_) | Target::Node(_), false) => {
+                        self.complain(&target, &requests::kind(&target, &error), &error.to_string(), at);
+                    }
                 }
                 self.due.failed(rank, target, requests::trouble(&error), at);
             }

@@ -103,6 +103,11 @@ impl Case {
         self.writer.hub.change(|fleet| fleet.detach("a", 1, now()));
     }
 
+    /// Whether the log has a line about this; if not, nor will it have one for a while.
+    fn told_of(&mut self, kind: &str) -> bool {
+        self.writer.complaints.tell(kind, now().instant).is_none()
+    }
+
     /// What was asked since the last time.
     fn asked(&self) -> Vec<Asked> {
         let mut asked = std::mem::take(&mut *self.log.lock().unwrap());
@@ -359,6 +364,15 @@ async fn an_object_that_is_deleted_meanwhile_is_no_error() {
     case.attach();
     assert_eq!(case.look().await.len(), 3);
     assert_eq!(case.look().await, []);
+    assert!(!case.told_of("Service 404 NotFound"));
+}
+
+#[tokio::test]
+async fn an_egress_node_that_cannot_be_made_because_its_kind_is_not_there_is_told_of() {
+    let mut case = case(|asked| if asked.what == HEAD { failure(404, "NotFound") } else { fine(asked) });
+    case.attach();
+    assert_eq!(names(&case.look().await), [HEAD, SERVICE]);
+    assert!(case.told_of("EgressNode 404 NotFound"));
 }
 
 #[tokio::test]
