@@ -19,6 +19,8 @@ use crate::snapshot::{Snapshot, Stamp};
 #[derive(Debug, Default)]
 pub struct Fleet {
     agents: BTreeMap<String, Agent>,
+    /// Nodes that have had something to do since then; forgotten with the node.
+    awaited: BTreeMap<String, Moment>,
     /// Nodes whose agents have an object in force, in whatever version.
     in_force: BTreeMap<ObjectRef, BTreeSet<String>>,
     /// Live calls by object, by kind and then by "namespace/name"; those without calls are left out.
@@ -124,6 +126,21 @@ impl Fleet {
     pub fn is_expected(&self, node: &str, wanted: Option<&Snapshot>, now: Instant) -> bool {
         wanted.is_some_and(|wanted| !wanted.config.sources.is_empty())
             || self.get(node).is_some_and(|agent| !agent.is_lost_for(MISSED, now))
+    }
+
+    /// Takes note of which nodes have something to do, by what they are to run.
+    pub fn awaits(&mut self, wanted: &BTreeMap<String, Arc<Snapshot>>, now: Moment) {
+        self.awaited.retain(|node, _| wanted.contains_key(node));
+        for (node, _) in wanted.iter().filter(|(_, snapshot)| !snapshot.config.sources.is_empty()) {
+            if !self.awaited.contains_key(node) {
+                self.awaited.insert(node.clone(), now);
+            }
+        }
+    }
+
+    /// Since when a node has had something to do: its agent may have been on its way since then.
+    pub fn awaited_since(&self, node: &str) -> Option<Moment> {
+        self.awaited.get(node).copied()
     }
 
     /// Agents that have an object in force, in whatever version, with their nodes, by node.

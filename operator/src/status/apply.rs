@@ -170,6 +170,7 @@ impl Writer {
             self.forget(published);
         }
         let basis = Basis { published: published.clone(), wanted: self.hub.board.latest() };
+        self.hub.note(|fleet| fleet.awaits(&basis.wanted, now));
         let hub = Arc::clone(&self.hub);
         let settled = hub.with_fleet(|fleet| {
             let view = self.view(&basis, fleet, now);

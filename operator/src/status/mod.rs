@@ -57,6 +57,19 @@ impl View<'_> {
         self.now.since(self.serving_since) < START_HOLD
     }
 
+    /// Whether the agent of a node on which none has been yet may be on its way: this operator serves since a short time, or the node
+    /// has come a short time ago, and its agent's image is still being pulled.
+    pub fn may_come(&self, node: &str) -> bool {
+        let awaited = self.fleet.awaited_since(node).is_some_and(|since| self.now.since(since) < GRACE);
+        self.fleet.get(node).is_none() && (awaited || self.now.since(self.serving_since) < GRACE)
+    }
+
+    /// Whether a node has come to have something to do since this operator has its agents, and its own may be on its way.
+    pub fn has_just_come(&self, node: &str) -> bool {
+        let since = self.fleet.awaited_since(node).filter(|since| since.since(self.serving_since) >= START_HOLD);
+        since.is_some() && self.may_come(node)
+    }
+
     /// Whether there is nothing to wait for any more: every node that has something to do has its agent, or has had time.
     pub fn is_settled(&self) -> bool {
         let waiting = |node: &String, snapshot: &Snapshot| {

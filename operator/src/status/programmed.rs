@@ -92,8 +92,7 @@ fn lack(object: &ObjectRef, node: &str, view: View<'_>) -> Option<Lack> {
     // A node without a snapshot has nothing that could be in force.
     let Some(wanted) = view.wanted.get(node) else { return Some(Lack::Waiting) };
     let Some(agent) = view.fleet.get(node) else {
-        let hold = view.now.since(view.serving_since) < GRACE;
-        return Some(if hold { Lack::Waiting } else { Lack::Absent("no agent has come".to_owned()) });
+        return Some(if view.may_come(node) { Lack::Waiting } else { Lack::Absent("no agent has come".to_owned()) });
     };
     if agent.is_lost_for(GRACE, view.now.instant) {
         let since = agent.since.time.strftime("%Y-%m-%dT%H:%M:%SZ");

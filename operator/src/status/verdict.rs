@@ -66,7 +66,7 @@ pub fn of_node(
     view: View<'_>,
 ) -> Option<Verdict> {
     let missing = view.fleet.get(node).is_none_or(|agent| agent.stream.is_none());
-    if missing && view.is_new() {
+    if missing && (view.is_new() || view.has_just_come(node)) {
         return None;
     }
     let written = written.filter(|written| written.uid == fact.uid);

@@ -328,6 +328,20 @@ async fn a_new_leader_goes_on_with_the_times_that_stand_there_and_writes_nothing
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_node_that_has_just_come_to_have_something_to_do_is_not_said_to_have_no_agent() {
+    let mut case = case(fine);
+    let source = callgate_proto::model::Source { net: "10.0.0.1/32".parse().unwrap(), chain: 0 };
+    let config = callgate_proto::model::NodeConfig { sources: vec![source], ..Default::default() };
+    let wanted = BTreeMap::from([("a".to_owned(), Arc::new(Snapshot::new(config, vec![])))]);
+    case.writer.hub.note(|fleet| fleet.awaits(&wanted, now()));
+    assert_eq!(names(&case.look().await), [SERVICE]);
+    tokio::time::advance(GRACE - LOOK).await;
+    assert_eq!(case.look().await, []);
+    tokio::time::advance(LOOK).await;
+    assert_eq!(of_nodes(&case.look().await), [READ], "that is about to be written");
+}
+
 #[tokio::test]
 async fn a_new_leader_does_not_say_of_agents_that_are_on_their_way_that_they_are_missing() {
     let mut case = case(fine);

@@ -87,6 +87,7 @@ impl Case {
     fn compile(&mut self) {
         let compiled = compile(&self.world, self.last_good.as_ref());
         self.board.publish(&self.world, &compiled.nodes, &Since::Everything);
+        self.fleet.awaits(&self.board.latest(), self.now);
         (self.last_good, self.statuses) = (Some(compiled.last_good), compiled.statuses);
     }
 
@@ -276,6 +277,30 @@ fn a_node_without_an_agent_is_waited_for_and_then_told() {
     case.later(30);
     assert_eq!(case.told(), "False(NodeUnreachable) 1/2");
     assert_eq!(case.before.conditions[1].message, "Node b: no agent has come.");
+}
+
+#[test]
+fn a_node_that_joins_with_a_pod_later_has_as_much_time_for_its_agent_to_come() {
+    let mut case = Case::new();
+    for node in ["a", "b"] {
+        case.attach(node);
+        case.applied(node);
+    }
+    case.later(3_600);
+    case.world.nodes.insert("c".to_owned());
+    case.compile();
+    case.later(3_600);
+    case.world.pods.insert(key("three"), pod("c", "10.0.2.1").into());
+    case.compile();
+    assert_eq!(case.told(), "False(Pending) 2/3");
+    case.later(29);
+    case.compile();
+    assert_eq!(case.told(), "False(Pending) 2/3");
+    case.later(1);
+    assert_eq!(case.told(), "False(NodeUnreachable) 2/3");
+    case.attach("c");
+    case.applied("c");
+    assert_eq!(case.told(), "True(Programmed) 3/3");
 }
 
 #[test]
