@@ -1,6 +1,7 @@
 //! One channel a node, each carrying the node's latest snapshot: who subscribes late gets the latest, who is slow skips.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use callgate_compile::status::ObjectRef;
@@ -20,6 +21,8 @@ pub type Latest = Option<Arc<Snapshot>>;
 pub struct Board {
     nodes: Mutex<Channels>,
     holders: Mutex<Holders>,
+    /// How many nodes the latest compile was for.
+    count: AtomicUsize,
 }
 
 type Channels = BTreeMap<String, watch::Sender<Latest>>;
@@ -54,6 +57,7 @@ impl Board {
                 changed.push(name.clone());
             }
         }
+        self.count.store(nodes.len(), Ordering::Relaxed);
         channels.retain(|name, channel| nodes.contains_key(name) || channel.receiver_count() > 0);
         changed
     }
@@ -61,6 +65,11 @@ impl Board {
     /// The channel of a node, also of one that is not known (yet).
     pub fn subscribe(&self, node: &str) -> watch::Receiver<Latest> {
         self.lock().entry(node.to_owned()).or_insert_with(|| watch::channel(None).0).subscribe()
+    }
+
+    /// How many nodes there are. Nobody waits for it, however long a compile is being put up.
+    pub fn nodes(&self) -> usize {
+        self.count.load(Ordering::Relaxed)
     }
 
     /// Every node's latest snapshot.

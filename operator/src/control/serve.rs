@@ -50,6 +50,8 @@ pub async fn serve(
     hub: Arc<Hub>,
     stop: impl Future<Output = ()>,
 ) -> Result<(), tonic::transport::Error> {
+    let board = Arc::clone(&hub);
+    let nodes = move || board.board.nodes();
     let service =
         ControlServer::new(Service { guard, hub, told: Limit::default() }).max_decoding_message_size(LARGEST_MESSAGE);
     Server::builder()
@@ -57,7 +59,7 @@ pub async fn serve(
         .http2_keepalive_timeout(Some(KEEPALIVE.1))
         .max_concurrent_streams(STREAMS)
         .add_service(service)
-        .serve_with_incoming_shutdown(accept(listener, tls, handshakes), stop)
+        .serve_with_incoming_shutdown(accept(nodes, listener, tls, handshakes), stop)
         .await
 }
 

@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ pub(crate) struct Crowd(Arc<Inner>);
 struct Inner {
     /// Whose connections, for the log.
     what: &'static str,
-    most: usize,
+    most: AtomicUsize,
     table: Mutex<Table>,
     closed: Limit,
 }
@@ -49,12 +50,18 @@ pub(crate) struct Place {
 impl Crowd {
     /// At most so many; `what` they are is said in the log.
     pub(crate) fn new(what: &'static str, most: usize) -> Self {
+        let most = AtomicUsize::new(most);
         Self(Arc::new(Inner { what, most, table: Mutex::default(), closed: Limit::default() }))
+    }
+
+    /// From now on there may be so many.
+    pub(crate) fn holds(&self, most: usize) {
+        self.0.most.store(most, Ordering::Relaxed);
     }
 
     /// One more from `address`, to be closed after `lasts` at the latest (see `expire`). Where there are too many, one makes room.
     pub(crate) fn enter(&self, address: IpAddr, closing: &Arc<Closing>, lasts: Duration) -> Place {
-        if self.lock().count >= self.0.most {
+        if self.lock().count >= self.0.most.load(Ordering::Relaxed) {
             self.evict("there are too many, and most of them are from this address");
         }
         let mut table = self.lock();
@@ -160,6 +167,16 @@ mod tests {
         drop(entered);
         let table = crowd.lock();
         assert_eq!((table.count, table.by.len()), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn where_more_may_come_nobody_loses_his_place_to_them() {
+        let (crowd, mut entered) = crowd(&[1, 2, 3, 4]);
+        crowd.holds(5);
+        entered.push(enter(&crowd, 5));
+        assert_eq!(closed(&entered), [0; 0]);
+        entered.push(enter(&crowd, 6));
+        assert_eq!(closed(&entered), [0]);
     }
 
     #[tokio::test(start_paused = true)]

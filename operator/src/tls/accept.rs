@@ -21,9 +21,11 @@ use crate::strangers::{Crowd, Limit};
 
 /// A client that does not finish its handshake in this time is dropped.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
-/// Most connections on which no agent is attached. Agents of 500 nodes come back together, and each needs a moment; what fills this
-/// is silence.
+/// Most connections on which no agent is attached, where there are not many nodes. What fills this is silence.
 const STRANGERS: usize = 512;
+/// As many for each node: all agents come back together, and one that waits for its turn must not be closed for those that come after
+/// it. Two, for whoever begins anew.
+const OF_NODE: usize = 2;
 /// Between two looks for those who have been strangers for too long.
 const LOOK: Duration = Duration::from_secs(1);
 /// After a connection that could not be taken.
@@ -56,24 +58,30 @@ impl Drop for Ending {
 }
 
 /// Takes connections from `listener` until the receiver of the returned stream is dropped. It never waits for whoever has
-/// connected: nothing is known of him yet. On which of them an agent is attached, `Peer` is told.
+/// connected: nothing is known of him yet. On which of them an agent is attached, `Peer` is told. `nodes` says how many nodes there are.
 pub fn accept(
+    nodes: impl Fn() -> usize + Send + 'static,
     listener: TcpListener,
     config: watch::Receiver<Arc<ServerConfig>>,
     counts: Arc<Handshakes>,
 ) -> impl Stream<Item = std::io::Result<Connection>> {
-    accept_at_most(STRANGERS, listener, config, counts)
+    accept_at_most(move || strangers(nodes()), listener, config, counts)
+}
+
+/// How many there may be at so many nodes.
+fn strangers(nodes: usize) -> usize {
+    nodes.saturating_mul(OF_NODE).max(STRANGERS)
 }
 
 fn accept_at_most(
-    most: usize,
+    most: impl Fn() -> usize + Send + 'static,
     listener: TcpListener,
     config: watch::Receiver<Arc<ServerConfig>>,
     counts: Arc<Handshakes>,
 ) -> impl Stream<Item = std::io::Result<Connection>> {
     let (sender, connections) = mpsc::channel(16);
     tokio::spawn(async move {
-        let (crowd, untaken) = (Crowd::new("a connection without an agent was", most), Limit::default());
+        let (crowd, untaken) = (Crowd::new("a connection without an agent was", most()), Limit::default());
         let refusals = Arc::new(Refusals { counts, told: Limit::default() });
         let mut look = tokio::time::interval(LOOK);
         loop {
@@ -99,6 +107,7 @@ fn accept_at_most(
             };
             let acceptor = TlsAcceptor::from(Arc::clone(&config.borrow()));
             let (sender, refusals) = (sender.clone(), Arc::clone(&refusals));
+            crowd.holds(most());
             let peer = Ending(Peer::new(address, &crowd));
             tokio::spawn(async move {
                 let handshake = tokio::select! {

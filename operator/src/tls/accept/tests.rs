@@ -38,7 +38,7 @@ async fn server(most: usize) -> Server {
     let (_tls, config) = watch::channel(server_config(&leaf).unwrap());
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (address, counts) = (listener.local_addr().unwrap(), Arc::new(Handshakes::default()));
-    let connections = Box::pin(accept_at_most(most, listener, config, Arc::clone(&counts)));
+    let connections = Box::pin(accept_at_most(move || most, listener, config, Arc::clone(&counts)));
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(authority.bundle().as_bytes()).unwrap()).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -120,4 +120,9 @@ async fn whoever_shakes_hands_and_attaches_no_agent_is_closed_after_a_while() {
     tokio::time::resume();
     assert!(ends(&mut silent).await);
     assert!(goes_on(&mut attached));
+}
+
+#[test]
+fn where_there_are_many_nodes_more_may_wait_for_their_turn() {
+    assert_eq!([0, 256, 257, 1_000].map(strangers), [512, 512, 514, 2_000]);
 }
