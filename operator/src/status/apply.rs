@@ -161,16 +161,17 @@ impl Writer {
         self.compare(now.instant);
         // Also for whoever reads metrics.
         self.hub.note(|fleet| fleet.lapse(now.instant, GRACE));
-        let left = self.hub.with_fleet(|fleet| self.leaving.take(&published.uids, fleet));
-        for (object, uid) in left {
-            self.teller.tell(object, uid, events::removed());
-        }
         let everything = self.looked.is_none_or(|looked| now.instant >= looked + LOOK);
         if everything {
             self.forget(published);
         }
         let basis = Basis { published: published.clone(), wanted: self.hub.board.latest() };
         self.hub.note(|fleet| fleet.awaits(&basis.wanted, now));
+        self.leaving.note(published);
+        let left = self.hub.with_fleet(|fleet| self.leaving.take(&basis.wanted, fleet));
+        for (object, uid) in left {
+            self.teller.tell(object, uid, events::removed());
+        }
         let hub = Arc::clone(&self.hub);
         let settled = hub.with_fleet(|fleet| {
             let view = self.view(&basis, fleet, now);

@@ -141,6 +141,7 @@ fn statuses(config: &NodeConfig) -> Statuses {
         nodes: Arc::new(BTreeSet::from([config.node.clone()])),
         clients: 0,
         last_good: false,
+        last_good_generation: None,
     };
     let objects = rules.chain(services).chain(algs);
     objects.map(|(kind, key)| (ObjectRef { kind, key: key.clone() }, status.clone())).collect()
