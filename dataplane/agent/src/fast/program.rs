@@ -13,7 +13,8 @@ use super::pins::{Hook, Pins};
 use super::slots::{Reading, Table, buckets};
 use super::sys;
 pub(super) use super::sys::Shared;
-use crate::netlink::{Routes, clsact};
+use crate::netlink::rt::Rt;
+use crate::netlink::{self, Routes, clsact};
 
 /// The object that clang has made of dataplane/bpf/callgate.bpf.c (`cargo xtask generate`).
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../../../bpf/callgate.bpf.o");
@@ -23,8 +24,11 @@ const NAME: &str = "callgate_gre";
 /// Directions of calls the map has room for: 65,536 calls. The memory is there at once: 16 MiB.
 pub(super) const ENTRIES: u32 = 1 << 17;
 
-/// Priority of the filter behind clsact: high enough to run behind what others have put there.
-const PRIORITY: u16 = 7411;
+/// Priority of the filter behind clsact: behind what others put there, also without a priority, since the kernel gives them one before
+/// the last, at most 49152, or before ours (net/sched/cls_api.c, tcf_auto_prio).
+const PRIORITY: u16 = 60_000;
+/// What it was in versions before: what runs of them have left is found by it.
+const PRIORITY_BEFORE: u16 = 7411;
 
 /// The program, loaded.
 pub(super) struct Program {
@@ -161,10 +165,13 @@ impl Program {
             Hook::Clsact(_) => {
                 let rt = routes.connection();
                 // Without calls it was taken away; and somebody may have removed the qdisc, and with it what was behind it.
-                if !clsact::is_there(rt, link, PRIORITY).unwrap_or(true) {
+                let is_there = |priority| clsact::is_there(rt, link, priority).unwrap_or(true);
+                if !is_there(PRIORITY) && !is_there(PRIORITY_BEFORE) {
                     return Ok(false);
                 }
-                clsact::put(rt, link, PRIORITY, fd.as_raw_fd(), NAME).map_err(|error| format!("clsact: {error}"))?;
+                clsact::put(rt, link, PRIORITY, fd.as_raw_fd(), NAME)
+                    .and_then(|()| clsact::remove(rt, link, PRIORITY_BEFORE, false))
+                    .map_err(|error| format!("clsact: {error}"))?;
             }
         }
         Ok(true)
@@ -264,7 +271,7 @@ fn pin(what: &OwnedFd, path: &Path) -> Result<(), String> {
 pub(super) fn detach(link: u32, attached: Attached, pins: Option<&Pins>, routes: &Routes) -> Result<(), String> {
     let Attached { hook, link: held } = attached;
     if let Hook::Clsact(qdisc) = hook {
-        clsact::remove(routes.connection(), link, PRIORITY, qdisc).map_err(|error| format!("clsact: {error}"))?;
+        remove_filter(routes.connection(), link, qdisc).map_err(|error| format!("clsact: {error}"))?;
     }
     drop(held);
     pins.map_or(Ok(()), |pins| unname(&pins.link(link, hook)))
@@ -277,12 +284,17 @@ pub(super) fn detach(link: u32, attached: Attached, pins: Option<&Pins>, routes:
 pub(super) fn rest(link: u32, attached: Attached, pins: Option<&Pins>, routes: &Routes) -> Result<(), String> {
     let (Hook::Clsact(true), Some(pins)) = (attached.hook, pins) else { return detach(link, attached, pins, routes) };
     let rt = routes.connection();
-    let removed = clsact::remove(rt, link, PRIORITY, false).and_then(|()| clsact::is_prepared(rt, link));
+    let removed = remove_filter(rt, link, false).and_then(|()| clsact::is_prepared(rt, link));
     // One that somebody has removed, or that went with its link, is not ours when it comes again.
     match removed.map_err(|error| format!("clsact: {error}"))? {
         true => Ok(()),
         false => unname(&pins.link(link, attached.hook)),
     }
+}
+
+fn remove_filter(rt: &Rt, link: u32, qdisc: bool) -> Result<(), netlink::Error> {
+    clsact::remove(rt, link, PRIORITY_BEFORE, false)?;
+    clsact::remove(rt, link, PRIORITY, qdisc)
 }
 
 fn unname(path: &Path) -> Result<(), String> {

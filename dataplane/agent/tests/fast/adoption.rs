@@ -8,7 +8,7 @@ use callgate_agent::fast::{Fast, Hook, LAYOUT, Mode, Pins, Setup, remove};
 use callgate_pptp::CallPath;
 use nix::mount::{MsFlags, mount};
 
-use super::lab::{CLIENT, Lab, NOW, SERVER, Sender, call, opened, root, settle, sh};
+use super::lab::{CLIENT, Lab, NOW, SERVER, Sender, call, index, opened, root, settle, sh};
 use super::packets::Gre;
 
 const MODES: [Mode; 2] = [Mode::Auto, Mode::Clsact];
@@ -309,6 +309,31 @@ fn a_name_whose_filter_is_not_there_gets_it() {
     passes(&lab, &call(1));
     remove(&lab.root, "callgate").unwrap();
     assert_eq!(sh("tc filter show dev cg-in ingress; tc filter show dev cg-out ingress"), "");
+}
+
+#[test]
+fn a_filter_that_a_version_before_has_put_under_another_priority_is_adopted_or_removed() {
+    if !root() {
+        return;
+    }
+    for mode in [Mode::Clsact, Mode::Off] {
+        let lab = Lab::new();
+        drop(lab.start(Mode::Clsact, &calls(2)));
+        let links = ["cg-in", "cg-out"];
+        for link in links {
+            let name = Pins::of(&lab.root, "callgate").unwrap().link(index(link), Hook::Clsact(true));
+            sh(&format!("tc filter del dev {link} ingress"));
+            let bpf = format!("bpf direct-action pinned {}", name.display());
+            sh(&format!("tc filter add dev {link} ingress protocol ip pref 7411 handle 1 {bpf}"));
+        }
+        passes(&lab, &call(1));
+        let (_fast, _) = lab.start(mode, &calls(2));
+        let filters = links.map(|link| {
+            let all = sh(&format!("tc filter show dev {link} ingress"));
+            (all.contains("pref 7411"), all.contains("pref 60000"))
+        });
+        assert_eq!(filters, [(false, mode == Mode::Clsact); 2], "{mode:?}");
+    }
 }
 
 #[test]

@@ -260,6 +260,30 @@ fn filters_and_qdiscs_of_others_stay() {
 }
 
 #[test]
+fn behind_clsact_filters_of_others_come_first_with_a_priority_or_without() {
+    if !root() {
+        return;
+    }
+    for theirs in ["prio 1", ""] {
+        let lab = Lab::new();
+        let (_fast, _) = lab.start(Mode::Clsact, &[call(1)]);
+        // Whatever it matches ends there, as what the CNI plugin `bandwidth` limits does.
+        sh(&format!("tc filter add dev cg-in ingress protocol ip {theirs} u32 match ip protocol 47 0xff flowid 1:1"));
+        let up = Gre::up(&call(1)).bytes();
+        lab.client_sends().send(&up);
+        assert_eq!(lab.at_gateway.wait(1), [up], "{theirs}");
+    }
+    // A qdisc that is theirs, too.
+    let lab = Lab::new();
+    sh("tc qdisc add dev cg-in ingress");
+    let before = sh("tc qdisc show dev cg-in");
+    let (_fast, _) = lab.start(Mode::Clsact, &[call(1)]);
+    passes(&lab, &lab.client_sends());
+    remove(&lab.root, "callgate").unwrap();
+    assert_eq!(sh("tc qdisc show dev cg-in"), before);
+}
+
+#[test]
 fn a_link_that_is_not_ethernet_leaves_its_calls_to_the_alg() {
     if !root() {
         return;
