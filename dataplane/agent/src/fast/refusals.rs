@@ -90,7 +90,7 @@ impl Refusals {
     pub(super) fn is_due(&mut self, now: Now) -> bool {
         let pauses = self.links.values_mut().map(|(_, pause)| pause).chain(&mut self.routes);
         // All of them, whichever is first.
-        pauses.fold(false, |due, pause| pause.ends(now) || due)
+        pauses.filter_map(|pause| pause.ends(now).then_some(())).count() > 0
     }
 
     /// Links have changed: everything may be tried again. Of those that are gone nothing was told.

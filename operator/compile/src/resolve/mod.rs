@@ -22,7 +22,9 @@ pub(crate) use group::services;
 pub(crate) use leaf::Leaf;
 pub(crate) use lookup::Hints;
 pub(crate) use report::{Issue, Report};
-pub(crate) use rule::{GoodRule, GoodSource, PodScope, Pods, Resolver, Version};
+#[cfg(test)]
+pub(crate) use rule::GoodSource;
+pub(crate) use rule::{GoodRule, PodScope, Pods, Resolver, Version};
 
 /// Every PptpAlg as the data plane needs it, where it is good.
 pub(crate) type Algs = BTreeMap<ObjectKey, (Option<model::PptpAlg>, Report)>;

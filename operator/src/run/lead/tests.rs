@@ -59,10 +59,10 @@ async fn where_the_service_leads_is_written_again_and_again_also_after_a_failure
     assert_eq!((&place[0]["addresses"], &place), (&serde_json::json!(["10.244.0.5"]), &again));
 }
 
-fn leader(args: &Args, client: Client) -> Leader<'_> {
+fn leader(args: &Args, client: Client) -> Leader {
     let metrics = Arc::new(Metrics::default());
     Leader {
-        args,
+        args: args.clone(),
         lifetimes: Lifetimes::default(),
         client,
         watched: Watched::empty(),
