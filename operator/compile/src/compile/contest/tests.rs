@@ -178,7 +178,7 @@ fn ordered(namespace: &str, order: u32, labels: &str, ports: &[u16]) -> Candidat
     let matches = vec![Match { protocol: Some(6), source_ports: vec![], destination_ports: ports }];
     let pods = Pods { scope: PodScope::Own(namespace.to_owned()), labels: selector(labels) };
     let rule = GoodRule {
-        uid: String::new(),
+        version: Version::default(),
         order,
         action: Action::Allow,
         source: GoodSource { pods: Some(pods), cidrs: vec![] },
