@@ -1,0 +1,83 @@
+//! Where the last good version runs: whether that is this generation.
+
+use super::*;
+
+#[test]
+fn what_it_names_goes_and_the_generation_that_ran_is_still_programmed() {
+    let mut case = Case::new();
+    for node in ["a", "b"] {
+        case.attach(node);
+        case.applied(node);
+    }
+    case.told();
+    case.world.services.clear();
+    case.compile();
+    assert_eq!(case.told(), "True(Programmed) 2/2");
+    assert_eq!(case.before.reason.as_deref(), Some("LastGoodKept"));
+    assert_eq!(case.told(), "True(Programmed) 2/2");
+    // A generation that came after never ran.
+    case.world.rules.get_mut(&key("tills")).unwrap().meta.generation = 2;
+    case.compile();
+    assert_eq!(case.told(), "False(LastGoodRuns) 2/2");
+    assert_eq!(case.told(), "False(LastGoodRuns) 2/2");
+}
+
+#[test]
+fn a_generation_that_runs_is_programmed_also_when_its_pods_were_away_after_what_it_names_had_gone() {
+    let mut case = Case::new();
+    for node in ["a", "b"] {
+        case.attach(node);
+        case.applied(node);
+    }
+    case.told();
+    case.world.services.clear();
+    case.compile();
+    assert_eq!(case.told(), "True(Programmed) 2/2");
+    let pods = std::mem::take(&mut case.world.pods);
+    for (pods, expected) in [(BTreeMap::new(), "True(NothingToProgram) 0/0"), (pods, "True(Programmed) 2/2")] {
+        case.world.pods = pods;
+        case.compile();
+        case.applied("a");
+        case.applied("b");
+        assert_eq!(case.told(), expected);
+    }
+}
+
+#[test]
+fn a_generation_that_never_ran_is_not_programmed_because_it_was_unusable_in_itself_meanwhile() {
+    let mut case = Case::new();
+    let web = |alg: Option<&str>| {
+        let mut spec = json!({"protocol": "TCP", "destinationPorts": "1723"});
+        spec["algRef"] = alg.map_or(serde_json::Value::Null, |name| json!({"kind": "PptpAlg", "name": name}));
+        object::<ServiceSpec>(1, spec)
+    };
+    let rule = |generation| {
+        let services = json!([{"name": "web"}, {"name": "rest"}]);
+        let source = json!({"podSelector": {"matchLabels": {"app": "till"}}});
+        let spec = json!({"order": 100 + generation, "action": "Allow", "services": services, "source": source});
+        object::<IpRuleSpec>(generation, spec)
+    };
+    case.world.services = [(key("web"), web(None)), (key("rest"), web(None))].into();
+    case.world.rules.insert(key("tills"), rule(1));
+    let mut told = |change: &dyn Fn(&mut World)| {
+        change(&mut case.world);
+        case.compile();
+        for node in ["a", "b"] {
+            case.attach(node);
+            case.applied(node);
+        }
+        case.told()
+    };
+    let told = [
+        told(&|_| {}),
+        told(&|world| drop(world.services.remove(&key("rest")))),
+        told(&|world| drop(world.rules.insert(key("tills"), rule(2)))),
+        told(&|world| drop(world.services.insert(key("web"), web(Some("pptp"))))),
+        told(&|world| drop(world.services.insert(key("web"), web(None)))),
+        told(&|world| drop(world.services.insert(key("rest"), web(None)))),
+    ];
+    let expected =
+        ["True(Programmed)", "True(Programmed)", "False(LastGoodRuns)", "False(NotAccepted)", "False(LastGoodRuns)"];
+    let expected = expected.into_iter().chain(["True(Programmed)"]).map(|reason| format!("{reason} 2/2"));
+    assert_eq!(told.to_vec(), expected.collect::<Vec<_>>());
+}
