@@ -270,10 +270,16 @@ fn pin(what: &OwnedFd, path: &Path) -> Result<(), String> {
 /// What the kernel says.
 pub(super) fn detach(link: u32, attached: Attached, pins: Option<&Pins>, routes: &Routes) -> Result<(), String> {
     let Attached { hook, link: held } = attached;
-    if let Hook::Clsact(qdisc) = hook {
-        remove_filter(routes.connection(), link, qdisc).map_err(|error| format!("clsact: {error}"))?;
+    match hook {
+        Hook::Clsact(qdisc) => {
+            remove_filter(routes.connection(), link, qdisc).map_err(|error| format!("clsact: {error}"))?;
+        }
+        Hook::Tcx => {
+            let named = || pins.and_then(|pins| sys::pinned(&pins.link(link, hook)).ok());
+            // Where it is gone with its device, or not to be had, it goes with its name.
+            let _ = held.or_else(named).map(|held| sys::detach(&held));
+        }
     }
-    drop(held);
     pins.map_or(Ok(()), |pins| unname(&pins.link(link, hook)))
 }
 
