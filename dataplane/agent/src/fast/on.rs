@@ -334,7 +334,7 @@ impl On {
                     }
                     self.todo.extend(self.paths.waiting_for(link));
                 }
-                Became::Held => {}
+                Became::Held | Became::Gone => {}
                 Became::Lost => {
                     if let Some(attached) = self.attached.remove(&link) {
                         tracing::warn!(link = name, "the fast path's program was taken from it: it is put there again");
