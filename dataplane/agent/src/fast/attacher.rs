@@ -23,7 +23,9 @@ pub(super) enum Became {
     Attached(Attached),
     /// It has not got it, and why.
     Refused(String),
-    /// It still has it.
+    /// It has not got it, since it is gone: whoever looks at links tells.
+    Gone,
+    /// It still has it, or is gone with it.
     Held,
     /// It has it no more.
     Lost,
@@ -89,10 +91,16 @@ impl Attacher {
                 let answer = match wish {
                     Wish::Put(link) => {
                         let put = program::attach(program, link, *tcx, pins.as_ref(), &routes);
-                        Some((link, put.map_or_else(Became::Refused, Became::Attached)))
+                        let became = match put {
+                            Ok(attached) => Became::Attached(attached),
+                            Err(_) if program::is_gone(link, &routes) => Became::Gone,
+                            Err(why) => Became::Refused(why),
+                        };
+                        Some((link, became))
                     }
                     Wish::Check(link, attached) => {
-                        let holds = program::holds(link, &attached, pins.as_ref(), &routes);
+                        let holds =
+                            program::holds(link, &attached, pins.as_ref(), &routes) || program::is_gone(link, &routes);
                         Some((link, if holds { Became::Held } else { Became::Lost }))
                     }
                     Wish::Take(link, attached) => {
@@ -177,7 +185,7 @@ impl Attacher {
         let answers: Vec<Answer> = self.replies.try_iter().collect();
         for (link, became) in &answers {
             match became {
-                Became::Attached(_) | Became::Refused(_) => self.waiting.remove(link),
+                Became::Attached(_) | Became::Refused(_) | Became::Gone => self.waiting.remove(link),
                 Became::Held | Became::Lost => self.checking.remove(link),
             };
         }

@@ -12,6 +12,7 @@
 //! begins; a call that is up before it has it goes by the ALG so long.
 
 mod attacher;
+mod by_link;
 mod decide;
 mod home;
 mod layout;

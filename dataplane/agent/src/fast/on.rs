@@ -178,6 +178,8 @@ impl On {
 
     /// Links, addresses or routes have changed.
     pub(super) fn refresh(&mut self) {
+        let numbers = |ways: &Ways| ways.links().keys().copied().collect::<Vec<_>>();
+        let before = numbers(&self.ways);
         if let Err(error) = self.ways.forget() {
             tracing::error!("the fast path goes on by the ways it has: {error}");
             return;
@@ -189,7 +191,10 @@ impl On {
         // Where routes change all the time, those at the end have their turn too.
         let next = self.todo.front().copied();
         self.todo = self.paths.all_from(next).collect();
-        self.unready = self.likely.iter().copied().collect();
+        // Routes alone change often, and lead to links that are ready mostly: each end is a question to the kernel.
+        if numbers(&self.ways) != before {
+            self.unready = self.likely.iter().copied().collect();
+        }
     }
 
     /// A turn of what is left to do; paths that are in the map since (true), or are not any more.
@@ -308,29 +313,28 @@ impl On {
         }
         self.attacher.put(link);
         self.look.get_or_insert(now.after(LOOK));
-        Err(Slow::Attaching(self.name(link)))
+        Err(Slow::Attaching(link, self.name(link)))
     }
 
     /// Links that have the program now, do not take it, or have lost it: what waited for them, or came by them, is placed anew.
     fn take_answers(&mut self, now: Now) {
-        let answers = self.attacher.answers();
-        let asked = |became: &Became| matches!(became, Became::Attached(_) | Became::Refused(_));
-        let some = answers.iter().any(|(_, became)| asked(became));
-        for (link, became) in answers {
+        for (link, became) in self.attacher.answers() {
             let name = self.name(link);
             match became {
                 Became::Attached(attached) => {
                     tracing::info!(link = name, "the fast path is on it");
                     self.attached.insert(link, attached);
                     self.refusals.is_over(link);
+                    self.todo.extend(self.paths.waiting_for(link));
                 }
                 Became::Refused(error) => {
                     let why = format!("link {name}: {error}");
                     if self.refusals.note(link, why.clone(), now) {
                         tracing::warn!("calls by it do not take the fast path: {why}");
                     }
+                    self.todo.extend(self.paths.waiting_for(link));
                 }
-                Became::Held => {}
+                Became::Held | Became::Gone => {}
                 Became::Lost => {
                     if let Some(attached) = self.attached.remove(&link) {
                         tracing::warn!(link = name, "the fast path's program was taken from it: it is put there again");
@@ -340,9 +344,6 @@ impl On {
                     }
                 }
             }
-        }
-        if some {
-            self.todo.extend(self.paths.attaching());
         }
         self.look = (!self.attacher.is_answered()).then(|| now.after(LOOK));
     }

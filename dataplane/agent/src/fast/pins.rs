@@ -3,7 +3,7 @@
 //! ```text
 //!  DIR/callgate/TABLE@NETNS/vLAYOUT/paths     the map
 //!                          /links/N           the program's link on device N (tcx)
-//!                          /links/N-clsact    the program is on device N by a filter; +qdisc: and its qdisc is ours
+//!                          /links/N-clsact    the program is on device N by a filter; +qdisc: and its qdisc is ours; -new behind it: about to take its place
 //! ```
 
 use std::fs;

@@ -163,6 +163,9 @@ impl Program {
                 sys::replace(&held, &fd).map_err(|error| format!("tcx: {error}"))?;
             }
             Hook::Clsact(_) => {
+                if let Err(error) = rename_to(&fd, &pins.link(link, hook)) {
+                    tracing::warn!(link, "its name keeps the program, and the map, of a run before: {error}");
+                }
                 let rt = routes.connection();
                 // Without calls it was taken away; and somebody may have removed the qdisc, and with it what was behind it.
                 let is_there = |priority| clsact::is_there(rt, link, priority).unwrap_or(true);
@@ -264,16 +267,32 @@ fn pin(what: &OwnedFd, path: &Path) -> Result<(), String> {
     sys::pin(what, path).map_err(|error| format!("{}: {error}", path.display()))
 }
 
+/// This program in the place of what has the name: that one keeps its maps in memory as long.
+fn rename_to(program: &OwnedFd, path: &Path) -> Result<(), String> {
+    let mut new = path.as_os_str().to_owned();
+    new.push("-new");
+    // Of a run that was killed here.
+    unname(Path::new(&new))?;
+    pin(program, Path::new(&new))?;
+    std::fs::rename(&new, path).map_err(|error| format!("{}: {error}", path.display()))
+}
+
 /// Takes the program from a link, and its name away. That the link is gone is fine.
 ///
 /// # Errors
 /// What the kernel says.
 pub(super) fn detach(link: u32, attached: Attached, pins: Option<&Pins>, routes: &Routes) -> Result<(), String> {
     let Attached { hook, link: held } = attached;
-    if let Hook::Clsact(qdisc) = hook {
-        remove_filter(routes.connection(), link, qdisc).map_err(|error| format!("clsact: {error}"))?;
+    match hook {
+        Hook::Clsact(qdisc) => {
+            remove_filter(routes.connection(), link, qdisc).map_err(|error| format!("clsact: {error}"))?;
+        }
+        Hook::Tcx => {
+            let named = || pins.and_then(|pins| sys::pinned(&pins.link(link, hook)).ok());
+            // Where it is gone with its device, or not to be had, it goes with its name.
+            let _ = held.or_else(named).map(|held| sys::detach(&held));
+        }
     }
-    drop(held);
     pins.map_or(Ok(()), |pins| unname(&pins.link(link, hook)))
 }
 
@@ -302,6 +321,11 @@ fn unname(path: &Path) -> Result<(), String> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(format!("{}: {error}", path.display())),
         _ => Ok(()),
     }
+}
+
+/// Whether the kernel says that there is no such link.
+pub(super) fn is_gone(link: u32, routes: &Routes) -> bool {
+    matches!(netlink::link::by_index(routes.connection(), link), Ok(None))
 }
 
 /// Whether what has a name on this link is still there.

@@ -89,7 +89,7 @@ impl Refusals {
     /// Whether something is to be tried again now.
     pub(super) fn is_due(&mut self, now: Now) -> bool {
         let pauses = self.links.values_mut().map(|(_, pause)| pause).chain(&mut self.routes);
-        // All of them, whichever is first.
+        // All of them, not only the first.
         pauses.filter_map(|pause| pause.ends(now).then_some(())).count() > 0
     }
 

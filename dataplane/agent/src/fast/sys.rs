@@ -17,6 +17,7 @@ const OBJ_GET: i64 = 7;
 const OBJ_GET_INFO_BY_FD: i64 = 15;
 const LINK_CREATE: i64 = 28;
 const LINK_UPDATE: i64 = 29;
+const LINK_DETACH: i64 = 34;
 const TCX_INGRESS: u32 = 46;
 
 /// `union bpf_attr`, as far as it is used here, is at most this long; what is not written is 0.
@@ -80,6 +81,15 @@ pub(super) fn replace(link: &impl AsFd, program: &impl AsFd) -> io::Result<()> {
     let mut attr = Attr::new().fd(0, link).fd(4, program);
     // SAFETY: it points to nothing.
     unsafe { attr.call(LINK_UPDATE) }.map(drop)
+}
+
+/// Takes a link's program from its device, now: without its name and descriptors it goes in the kernel's own time, and until then the
+/// same program is refused there (EEXIST).
+pub(super) fn detach(link: &impl AsFd) -> io::Result<()> {
+    // link_fd.
+    let mut attr = Attr::new().fd(0, link);
+    // SAFETY: it points to nothing.
+    unsafe { attr.call(LINK_DETACH) }.map(drop)
 }
 
 /// Number of the device a tcx link is on; 0 once it is on none any more.

@@ -5,6 +5,7 @@ use std::ops::Bound;
 
 use callgate_pptp::{CallPath, Traffic};
 
+use super::by_link::ByLink;
 use super::decide::{adopt, keys};
 use super::layout::{Key, Meter, Rule};
 use super::program::Shared;
@@ -49,8 +50,10 @@ pub(super) struct Paths {
     open: BTreeMap<CallPath, Open>,
     /// Whose entry it is. Two calls of a client may have the same way up; the newer has it.
     owners: HashMap<Key, CallPath>,
-    /// How many ways of calls lead by which link.
-    uses: BTreeMap<u32, usize>,
+    /// Calls in the map, by the links their packets come by.
+    uses: ByLink,
+    /// Calls that wait for a link to get the program.
+    waiting: ByLink,
     /// Calls that are not placed.
     left: BTreeSet<CallPath>,
     ended: [Traffic; 2],
@@ -78,7 +81,8 @@ impl Paths {
             table,
             open: live.iter().map(|path| (*path, Open::default())).collect(),
             owners: HashMap::new(),
-            uses: BTreeMap::new(),
+            uses: ByLink::default(),
+            waiting: ByLink::default(),
             left: live.clone(),
             ended: [Traffic::default(); 2],
             adopted: [Traffic::default(); 2],
@@ -124,13 +128,16 @@ impl Paths {
     fn note_placed(&mut self, path: &CallPath, rules: [Rule; 2], others: &[u32]) {
         let Some(open) = self.open.get_mut(path) else { return };
         let links: Box<[u32]> = rules.iter().map(|rule| rule.from_link).chain(others.iter().copied()).collect();
-        for link in &links {
-            *self.uses.entry(*link).or_default() += 1;
+        if open.placed.as_ref() != Some(&links) {
+            for link in open.placed.take().iter().flatten() {
+                self.uses.remove(*link, path);
+            }
+            for link in &links {
+                self.uses.add(*link, path);
+            }
+            open.placed = Some(links);
         }
-        for link in open.placed.replace(links).into_iter().flatten() {
-            one_less(&mut self.uses, link);
-        }
-        open.lacks = None;
+        lacks(open, &mut self.waiting, path, None);
         self.left.remove(path);
         self.owners.extend(keys(path).map(|key| (key, *path)));
     }
@@ -139,7 +146,7 @@ impl Paths {
     pub(super) fn leave(&mut self, path: &CallPath, why: Slow) {
         self.withdraw(path);
         if let Some(open) = self.open.get_mut(path) {
-            open.lacks = Some(why);
+            lacks(open, &mut self.waiting, path, Some(why));
             self.left.insert(*path);
         }
     }
@@ -154,7 +161,7 @@ impl Paths {
         }
         let placed = self.open.get_mut(path).and_then(|open| open.placed.take());
         for link in placed.into_iter().flatten() {
-            one_less(&mut self.uses, link);
+            self.uses.remove(link, path);
         }
     }
 
@@ -171,7 +178,8 @@ impl Paths {
     pub(super) fn close(&mut self, path: &CallPath) -> Both {
         self.withdraw(path);
         self.left.remove(path);
-        let Some(open) = self.open.remove(path) else { return Both::default() };
+        let Some(mut open) = self.open.remove(path) else { return Both::default() };
+        lacks(&mut open, &mut self.waiting, path, None);
         let [up, down] = open.before;
         self.ended[0] += up.traffic;
         self.ended[1] += down.traffic;
@@ -193,9 +201,9 @@ impl Paths {
         self.left.iter().copied()
     }
 
-    /// Those that wait for a link to get the program.
-    pub(super) fn attaching(&self) -> impl Iterator<Item = CallPath> + '_ {
-        self.lacking(|why| matches!(why, Slow::Attaching(_)))
+    /// Those that wait for this link to get the program.
+    pub(super) fn waiting_for(&self, link: u32) -> impl Iterator<Item = CallPath> + '_ {
+        self.waiting.of(link)
     }
 
     /// One of those that found no room, if there is one.
@@ -216,22 +224,21 @@ impl Paths {
     }
 
     pub(super) fn uses(&self, link: u32) -> bool {
-        self.uses.contains_key(&link)
+        self.uses.has(link)
     }
 
     /// Whether a call is in the map.
     pub(super) fn has_any(&self) -> bool {
-        !self.uses.is_empty()
+        self.uses.links().next().is_some()
     }
 
     /// Calls of which packets come in by this link.
     pub(super) fn by(&self, link: u32) -> impl Iterator<Item = CallPath> + '_ {
-        let comes_by = move |open: &Open| open.placed.as_ref().is_some_and(|links| links.contains(&link));
-        self.open.iter().filter(move |(_, open)| comes_by(open)).map(|(path, _)| *path)
+        self.uses.of(link)
     }
 
     pub(super) fn links(&self) -> impl Iterator<Item = u32> + '_ {
-        self.uses.keys().copied()
+        self.uses.links()
     }
 
     /// How many calls are not placed, and why one of them is not.
@@ -282,11 +289,13 @@ impl Paths {
     }
 }
 
-fn one_less(uses: &mut BTreeMap<u32, usize>, link: u32) {
-    if let Some(count) = uses.get_mut(&link) {
-        *count -= 1;
-        if *count == 0 {
-            uses.remove(&link);
-        }
+/// Why a call is not in the map, if it is not.
+fn lacks(open: &mut Open, waiting: &mut ByLink, path: &CallPath, why: Option<Slow>) {
+    if let Some(Slow::Attaching(link, _)) = &open.lacks {
+        waiting.remove(*link, path);
     }
+    if let Some(Slow::Attaching(link, _)) = &why {
+        waiting.add(*link, path);
+    }
+    open.lacks = why;
 }

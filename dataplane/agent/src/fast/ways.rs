@@ -23,7 +23,7 @@ pub enum Slow {
     /// Packets of the link have no Ethernet header, which they would need on the other side.
     NoEthernet(String),
     /// The program is not on this link yet.
-    Attaching(String),
+    Attaching(u32, String),
     /// The map has no room.
     Full,
     /// The kernel refused something.
@@ -37,7 +37,7 @@ impl fmt::Display for Slow {
             Self::NextHop(address) => write!(f, "the next hop to {address} has no IPv4 address"),
             Self::Wrapped(address) => write!(f, "the route to {address} encapsulates packets"),
             Self::NoEthernet(link) => write!(f, "link {link} has no Ethernet"),
-            Self::Attaching(link) => write!(f, "the program is being put on link {link}"),
+            Self::Attaching(_, link) => write!(f, "the program is being put on link {link}"),
             Self::Full => f.write_str("its table is full"),
             Self::Refused(words) => f.write_str(words),
         }

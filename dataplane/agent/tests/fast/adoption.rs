@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use aya::maps::MapInfo;
+use aya::programs::ProgramInfo;
 use callgate_agent::fast::{Fast, Hook, LAYOUT, Mode, Pins, Setup, remove};
 use callgate_pptp::CallPath;
 use nix::mount::{MsFlags, mount};
@@ -154,6 +156,33 @@ fn another_layout_of_the_map_is_filled_before_the_links_change_over() {
         assert!(!left.exists(), "{left:?} is left");
         passes(&lab, &call(3));
     }
+}
+
+#[test]
+fn names_of_filters_hold_the_program_of_the_run_that_is_there_and_no_map_of_one_before() {
+    if !root() {
+        return;
+    }
+    let lab = Lab::new();
+    let maps = |fast: &mut Fast| {
+        fast.foresee(vec![CLIENT, SERVER]);
+        settle(fast);
+        let pins = Pins::of(&lab.root, "callgate").unwrap();
+        let names = pins.links().into_iter().map(|(link, hook)| pins.link(link, hook));
+        names.map(|name| ProgramInfo::from_pin(name).unwrap().map_ids().unwrap().unwrap()).collect::<Vec<_>>()
+    };
+    // One with calls, and one whose links were only made ready; each of another layout than the one before.
+    let run = |layout, live: &[CallPath]| {
+        let (mut fast, _) = lab.start_with(Setup { mode: Mode::Clsact, layout, ..lab.setup() }, live);
+        let held = maps(&mut fast);
+        let map = Pins::of(&lab.root, "callgate").unwrap().with_layout(layout).map();
+        let own = MapInfo::from_pin(map).unwrap().id();
+        assert_eq!((held.len(), held.iter().all(|maps| maps.contains(&own))), (2, true), "layout {layout}: {held:?}");
+    };
+    run(LAYOUT + 1, &calls(2));
+    run(LAYOUT, &calls(2));
+    run(LAYOUT + 1, &[]);
+    run(LAYOUT, &[]);
 }
 
 #[test]

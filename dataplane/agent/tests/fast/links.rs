@@ -1,9 +1,9 @@
 //! Links that come, go, are renamed or moved, and the kinds that stand on others.
 
-use callgate_agent::fast::{Fast, Mode, Pins, remove};
+use callgate_agent::fast::{Fast, Hook, Mode, Pins, remove};
 
 use super::adoption::Flood;
-use super::lab::{CLIENT, Lab, NOW, Namespace, SERVER, Sender, call, index, mac, opened, root, settle, sh};
+use super::lab::{CLIENT, Lab, NOW, Namespace, SERVER, Sender, call, index, mac, opened, root, settle, sh, skipped};
 use super::packets::Gre;
 use super::passes::has_tcx;
 
@@ -98,6 +98,7 @@ fn has(kind: &str) -> bool {
     let has = !made.contains("Unknown device type");
     assert!(has || ["vlan", "bond"].contains(&kind), "{made}");
     if !has {
+        // Not a skip of the test: the other kinds are looked at, and no machine of ours has a kernel with these.
         println!("this kernel has no links of kind {kind}: not looked at");
     }
     has
@@ -108,8 +109,9 @@ fn bridges_macvlans_vlans_and_bonds_are_links_like_others() {
     if !root() {
         return;
     }
+    let kinds: Vec<_> = KINDS.into_iter().filter(|(kind, ..)| has(kind)).collect();
     for mode in MODES {
-        for (kind, make, client) in KINDS.into_iter().filter(|(kind, ..)| has(kind)) {
+        for (kind, make, client) in kinds.iter().copied() {
             let lab = Lab::new();
             sh("ip addr flush dev cg-in");
             sh(make);
@@ -228,6 +230,66 @@ fn a_program_that_somebody_else_has_taken_away_is_missed_within_seconds_and_put_
         fast.work(at);
         assert_eq!(settle(&mut fast).last(), Some(&(call(1), true)), "{take}");
         passes(&lab, &lab.client_sends());
+    }
+}
+
+#[test]
+fn a_program_that_is_gone_from_tcx_is_missed_within_seconds_and_put_there_again() {
+    if !root() {
+        return;
+    }
+    if !has_tcx() {
+        return skipped("needs tcx (Linux 6.6)");
+    }
+    for made_anew in [true, false] {
+        let lab = Lab::new();
+        let (mut fast, _) = lab.start(Mode::Auto, &[call(1)]);
+        passes(&lab, &lab.client_sends());
+        let number = index("cg-in");
+        if made_anew {
+            // With the same number, before anybody looks.
+            let peer = format!("type veth peer name eth0 netns {}", lab.client.path());
+            sh(&format!("ip link del cg-in && ip link add cg-in index {number} {peer}"));
+            lab.client.sh("ip link set eth0 up");
+            sh("ip addr add 10.0.0.1/24 dev cg-in && ip link set cg-in up");
+            lab.neighbours("cg-in");
+        } else {
+            std::fs::remove_file(Pins::of(&lab.root, "callgate").unwrap().link(number, Hook::Tcx)).unwrap();
+        }
+        let at = fast.deadline(NOW).unwrap();
+        assert!(at.since(NOW) <= 5_000, "it is looked at by then");
+        fast.work(at);
+        assert_eq!(settle(&mut fast).last(), Some(&(call(1), true)), "{made_anew}");
+        passes(&lab, &lab.client_sends());
+    }
+}
+
+#[test]
+fn a_link_that_has_just_gone_has_not_been_robbed_and_refuses_nothing() {
+    if !root() {
+        return;
+    }
+    for mode in MODES {
+        let lab = Lab::new();
+        let (mut fast, status) = lab.start(mode, &[call(1)]);
+        let links = ["cg-in", "cg-out"].map(str::to_owned);
+        sh("ip link del cg-in");
+        // Nobody has said so yet.
+        assert_eq!(fast.work(fast.deadline(NOW).unwrap()), []);
+        assert_eq!((settle(&mut fast), status.get().unwrap_or_default().links), (vec![], links.into()), "{mode:?}");
+        look(&mut fast);
+        assert_eq!(status.get().unwrap_or_default().links, ["cg-out".to_owned()].into(), "{mode:?}");
+        // The same where the program is to be put on it.
+        let lab = Lab::new();
+        let (mut fast, status) = lab.start(mode, &[call(1)]);
+        fast.close(&call(1), NOW);
+        fast.work(fast.deadline(NOW).unwrap());
+        settle(&mut fast);
+        sh("ip link del cg-in");
+        fast.open(call(1), NOW);
+        settle(&mut fast);
+        let waits = "the program is being put on link cg-in".to_owned();
+        assert_eq!(status.get().unwrap_or_default().slow, Some((1, waits)), "{mode:?}");
     }
 }
 
