@@ -22,11 +22,11 @@ pub struct Leaving {
     known: BTreeMap<ObjectRef, String>,
     /// What they were compiled to.
     compiled: Option<Arc<Compiled>>,
-    /// Those that are groups of services, and those that were when they went.
-    groups: BTreeSet<ObjectKey>,
+    /// Groups of services with what they name, and those that are gone with what they named.
+    groups: BTreeMap<ObjectKey, Vec<ServiceRef>>,
     leaving: BTreeMap<ObjectRef, Left>,
-    /// A rule that may have named one of the groups that are gone goes on as it ran.
-    groups_are_kept: bool,
+    /// Groups that are gone, and a rule that may have named them goes on as it ran.
+    kept: BTreeSet<ObjectKey>,
 }
 
 /// One that is gone.
@@ -60,15 +60,17 @@ impl Leaving {
         }
         self.compiled = Some(Arc::clone(compiled));
         let world = world.read();
-        let gone = self.leaving.keys().filter(|object| self.is_group(object)).map(|group| &group.key);
-        let gone: BTreeSet<&ObjectKey> = gone.collect();
-        self.groups_are_kept = !gone.is_empty() && are_kept(gone.clone(), &world, compiled);
-        let there = world.services.iter().filter(|(_, object)| !object.spec.members.is_empty()).map(|(key, _)| key);
-        self.groups = there.chain(gone).cloned().collect();
-    }
-
-    fn is_group(&self, object: &ObjectRef) -> bool {
-        object.kind == Kind::Service && self.groups.contains(&object.key)
+        // The world may be newer than what was compiled of it: a group that it lacks may be there still.
+        let is_of_use = |key: &ObjectKey| {
+            let object = ObjectRef { kind: Kind::Service, key: key.clone() };
+            !world.services.contains_key(key) && (uids.contains_key(&object) || self.leaving.contains_key(&object))
+        };
+        self.groups.retain(|key, _| is_of_use(key));
+        let there = world.services.iter().filter(|(_, object)| !object.spec.members.is_empty());
+        self.groups.extend(there.map(|(key, object)| (key.clone(), object.spec.members.clone())));
+        let gone = self.leaving.keys().filter(|object| object.kind == Kind::Service).map(|object| &object.key);
+        let gone = gone.filter(|key| self.groups.contains_key(key));
+        self.kept = gone.filter(|group| is_kept(group, &self.groups, &world, compiled)).cloned().collect();
     }
 
     /// Gives those that have left since the last time: they are gone, and no agent has them in force. A service that goes on running
@@ -84,7 +86,7 @@ impl Leaving {
                 gone.nodes.clear();
             }
             gone.nodes.retain(may_run);
-            let is_kept = self.groups_are_kept && object.kind == Kind::Service && self.groups.contains(&object.key);
+            let is_kept = object.kind == Kind::Service && self.kept.contains(&object.key);
             let stays = is_told_of || is_kept || !gone.nodes.is_empty();
             if !stays {
                 left.push((object.clone(), gone.uid.clone()));
@@ -95,31 +97,36 @@ impl Leaving {
     }
 }
 
-/// Whether a rule that may name one of these groups, or a group that does, goes on as it ran. Of all of them together, as groups that
-/// named others may be gone too: where that misleads, an end is told later.
-fn are_kept<'a>(mut groups: BTreeSet<&'a ObjectKey>, world: &'a World, compiled: &Compiled) -> bool {
+/// Whether a rule that may name this group, or one that does, goes on as it ran; groups that are gone still name what they named.
+fn is_kept(
+    group: &ObjectKey,
+    groups: &BTreeMap<ObjectKey, Vec<ServiceRef>>,
+    world: &World,
+    compiled: &Compiled,
+) -> bool {
     let may_be = |group: &ObjectKey, namespace: &str, named: &ServiceRef| {
         let place = group.namespace.as_str();
         let here = || place == namespace || place == world.operator_namespace;
         group.name == named.name && named.namespace.as_deref().map_or_else(here, |elsewhere| place == elsewhere)
     };
-    let names_one = |groups: &BTreeSet<&ObjectKey>, of: &ObjectKey, named: &[ServiceRef]| {
-        named.iter().any(|named| groups.iter().any(|group| may_be(group, &of.namespace, named)))
+    let names_one = |found: &BTreeSet<&ObjectKey>, of: &ObjectKey, named: &[ServiceRef]| {
+        named.iter().any(|named| found.iter().any(|group| may_be(group, &of.namespace, named)))
     };
+    let mut found = BTreeSet::from([group]);
     loop {
-        let others = world.services.iter().filter(|(key, _)| !groups.contains(key));
+        let others = groups.iter().filter(|(key, _)| !found.contains(key));
         let more: Vec<&ObjectKey> =
-            others.filter(|(key, object)| names_one(&groups, key, &object.spec.members)).map(|(key, _)| key).collect();
+            others.filter(|(key, members)| names_one(&found, key, members)).map(|(key, _)| key).collect();
         if more.is_empty() {
             break;
         }
-        groups.extend(more);
+        found.extend(more);
     }
     let kept = |key: &ObjectKey| {
         let status = compiled.statuses.get(&ObjectRef { kind: Kind::IpRule, key: key.clone() });
         status.is_some_and(|status| status.last_good)
     };
-    world.rules.iter().any(|(key, object)| kept(key) && names_one(&groups, key, &object.spec.services))
+    world.rules.iter().any(|(key, object)| kept(key) && names_one(&found, key, &object.spec.services))
 }
 
 #[cfg(test)]
@@ -260,18 +267,26 @@ mod tests {
         };
         fleet.attach("a", 1, pb::Hello::default(), Moment::at(0));
         let mut world = grouped();
+        let unnamed = world.services[&rule("inner").key].clone();
+        world.services.insert(rule("unnamed").key, unnamed);
         let all = published(&world);
         answer(&mut fleet, &all.1);
         assert_eq!(take(&fleet, &all), []);
-        // The rule goes on with what the groups stood for.
+        // The rule goes on with what the groups stood for. The next change is in the world already when this one is looked at.
         world.services.remove(&rule("inner").key);
-        let kept = published(&world);
+        let mut kept = published(&world);
         answer(&mut fleet, &kept.1);
-        assert_eq!(take(&fleet, &kept), []);
         world.services.remove(&rule("outer").key);
+        kept.0.world = SharedWorld::new(world.clone());
+        assert_eq!(take(&fleet, &kept), []);
         let kept = published(&world);
         answer(&mut fleet, &kept.1);
         assert_eq!(take(&fleet, &kept), []);
+        // Nobody has named this one.
+        world.services.remove(&rule("unnamed").key);
+        let kept = published(&world);
+        answer(&mut fleet, &kept.1);
+        assert_eq!(take(&fleet, &kept), [service("unnamed")]);
         // It names something else, which the node does not do yet.
         let without = serde_json::json!([{"name": "web"}]);
         let spec = &mut world.rules.get_mut(&rule("x").key).unwrap().spec;

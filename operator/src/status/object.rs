@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use callgate_compile::status::{ObjectRef, Status};
-use callgate_crds::conditions::Reason;
+use callgate_crds::conditions::{ConditionType, Reason};
 use callgate_crds::{Kind, ObjectStatus, SharedServer, set_condition};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -12,7 +12,7 @@ use super::{View, programmed};
 
 /// What the status of `object` is to be, where `before` stands there now.
 pub fn status(object: &ObjectRef, said: &Status, before: &ObjectStatus, view: View<'_>) -> ObjectStatus {
-    let progress = programmed(object, said, view);
+    let progress = programmed(object, said, ran(said, before), view);
     let mut conditions: Vec<(Reason, String)> =
         said.conditions.iter().map(|condition| (condition.reason, condition.message.clone())).collect();
     conditions.push((progress.reason, progress.message));
@@ -38,6 +38,14 @@ pub fn status(object: &ObjectRef, said: &Status, before: &ObjectStatus, view: Vi
         live_calls: Some(calls),
         shared_servers: if object.kind == Kind::PptpAlg { shared_servers(object, view) } else { Vec::new() },
     }
+}
+
+/// Whether it stands there that this generation is in force on nodes.
+fn ran(said: &Status, before: &ObjectStatus) -> bool {
+    let (type_, reason) = (ConditionType::Programmed.name(), Reason::Programmed.name());
+    let generation = Some(said.observed_generation);
+    let stands = before.conditions.iter().find(|condition| condition.type_ == type_);
+    stands.is_some_and(|condition| condition.reason == reason && condition.observed_generation == generation)
 }
 
 /// The CRD takes no more of them.

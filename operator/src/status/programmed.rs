@@ -36,18 +36,18 @@ enum Lack {
     Leaving,
 }
 
-/// Decides.
-pub fn programmed(object: &ObjectRef, status: &Status, view: View<'_>) -> Progress {
+/// Decides. `ran_before` is whether it stands there that this very generation is Programmed.
+pub fn programmed(object: &ObjectRef, status: &Status, ran_before: bool, view: View<'_>) -> Progress {
     let total = status.nodes.len() as u32;
     let lacks: Vec<(&String, Lack)> =
         status.nodes.iter().filter_map(|node| Some((node, lack(object, node, view)?))).collect();
     let programmed = total - lacks.len() as u32;
     let lacks: Vec<(&String, Lack)> = lacks.into_iter().chain(leaving(object, status, view)).collect();
-    let (reason, message) = decide(status, &lacks);
+    let (reason, message) = decide(status, ran_before, &lacks);
     Progress { reason, message, programmed, total, is_complete: lacks.is_empty() }
 }
 
-fn decide(status: &Status, lacks: &[(&String, Lack)]) -> (Reason, String) {
+fn decide(status: &Status, ran_before: bool, lacks: &[(&String, Lack)]) -> (Reason, String) {
     let accepted = status.conditions.first().is_some_and(callgate_compile::status::Condition::holds);
     if !accepted {
         let kept =
@@ -57,8 +57,10 @@ fn decide(status: &Status, lacks: &[(&String, Lack)]) -> (Reason, String) {
     if status.nodes.is_empty() && lacks.is_empty() {
         return (Reason::NothingToProgram, "No rule uses it, or no pod is selected.".to_owned());
     }
-    // What it names may have gone while this very generation runs.
-    if status.last_good && status.last_good_generation != Some(status.observed_generation) {
+    // What it names may have gone while this very generation runs. Versions before did not keep which one does: what stood there then
+    // holds.
+    let runs = status.last_good_generation.map_or(ran_before, |generation| generation == status.observed_generation);
+    if status.last_good && !runs {
         return (Reason::LastGoodRuns, "Its last good version runs: see the condition ResolvedRefs.".to_owned());
     }
     // What needs a person first, then what only needs time; of many nodes the first by name stands for all.

@@ -416,9 +416,6 @@ impl Core {
     /// both to us.
     fn listen(&mut self) {
         let (flows, live) = self.peers();
-        if !self.closed.is_empty() {
-            self.closed = flows.iter().filter(|flow| self.closed.contains(flow)).copied().collect();
-        }
         let mut ports: Vec<PortRange> = live.ports.iter().map(|port| PortRange { first: *port, last: *port }).collect();
         let mut beyond = Peers::default();
         for config in self.gate.configs() {
@@ -430,6 +427,8 @@ impl Core {
         if let Err(error) = self.gate.outlets.claim_also(&self.external_addresses(), &beyond) {
             tracing::error!("cannot keep the kernel off the addresses of live connections: {error}");
         }
+        let outlets = &self.gate.outlets;
+        self.closed = self.shared.core().leaving_flows().filter(|flow| outlets.knows_beyond_the_rules(*flow)).collect();
     }
 
     /// Live connections of clients, of both modes, and their other ends.

@@ -126,6 +126,37 @@ fn a_session_that_the_rules_know_ends_without_a_look_at_all_others() {
     });
 }
 
+#[test]
+fn a_client_that_is_being_told_to_stop_when_its_rule_goes_is_forgotten_when_it_has_had_its_time() {
+    in_a_network_of_its_own(|| {
+        let (host, state) = (Host::default(), tempfile::tempdir().unwrap());
+        let mut core = core(&host, state.path());
+        let mut out = Outgoing::new();
+        core.configure(Arc::new(config()), Now(1));
+        session(&mut core, [10, 0, 0, 2]);
+        session(&mut core, [10, 0, 0, 3]);
+        answer(&mut core);
+        core.carry_out(&mut out);
+        core.rest();
+        // They are told, under rules that know them.
+        let mut other = config();
+        other.algs.iter_mut().for_each(|alg| alg.key.name.push_str("-other"));
+        core.configure(Arc::new(other.clone()), Now(2));
+        core.carry_out(&mut out);
+        core.rest();
+        assert_eq!(core.shared.core().leaving_flows().count(), 2);
+        other.sources[0].net = "10.0.0.3/32".parse().unwrap();
+        core.configure(Arc::new(other), Now(3));
+        core.carry_out(&mut out);
+        core.rest();
+        let told = |host: &Host| host.0.lock().unwrap().last().cloned().unwrap();
+        assert_eq!(told(&host).clients, [Ipv4Addr::new(10, 0, 0, 2)].into());
+        core.handle_timeout(&mut out, core.shared.poll_timeout().unwrap());
+        core.rest();
+        assert_eq!((core.shared.core().leaving_flows().count(), told(&host).clients), (0, BTreeSet::new()));
+    });
+}
+
 /// A client's SYN.
 fn syn(client: [u8; 4]) -> Vec<u8> {
     let header = tcp::Repr {

@@ -22,6 +22,10 @@ pub(super) struct Ends {
     leaving: BTreeSet<Ipv4Addr>,
     /// Their calls have ended; their flows may be in conntrack still.
     owed: BTreeSet<Ipv4Addr>,
+    /// Addresses that are another pod's by a configuration which is not in force, and the uid of the pod they were taken from: it
+    /// does not get them back by the configuration before, which may be carried out once more.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    taken: BTreeMap<Ipv4Addr, String>,
 }
 
 /// Addresses of which something has to end.
@@ -65,14 +69,31 @@ impl Ends {
         self.owed.extend(addresses);
     }
 
+    /// These are another pod's, and no rule of the pod before is in force for them, but neither is the configuration that says so. Before
+    /// their calls are said to have ended.
+    pub(super) fn taken(&mut self, addresses: &BTreeSet<Ipv4Addr>) {
+        let held = self.held.iter().flatten().filter(|(address, _)| addresses.contains(address));
+        self.taken.extend(held.map(|(address, uid)| (*address, uid.clone())));
+    }
+
+    /// Addresses that these have by a configuration of before, and that are another pod's since.
+    pub(super) fn of_others(&self, tenants: &BTreeMap<Ipv4Addr, Tenant>) -> BTreeSet<Ipv4Addr> {
+        let back =
+            |(address, uid): &(&Ipv4Addr, &String)| tenants.get(address).is_some_and(|tenant| tenant.uid == **uid);
+        self.taken.iter().filter(back).map(|(address, _)| *address).collect()
+    }
+
     /// Their flows are in conntrack no more.
     pub(super) fn flows_ended(&mut self, addresses: &BTreeSet<Ipv4Addr>) {
         self.owed.retain(|address| !addresses.contains(address));
     }
 
-    /// A configuration is in force, and these have the addresses.
+    /// A configuration is in force, and these have the addresses, but for those of others.
     pub(super) fn in_force(&mut self, tenants: &BTreeMap<Ipv4Addr, Tenant>) {
-        self.held = Some(tenants.iter().map(|(address, tenant)| (*address, tenant.uid.clone())).collect());
+        let others = self.of_others(tenants);
+        self.taken.retain(|address, _| others.contains(address));
+        let held = tenants.iter().filter(|(address, _)| !others.contains(address));
+        self.held = Some(held.map(|(address, tenant)| (*address, tenant.uid.clone())).collect());
     }
 }
 
@@ -122,6 +143,22 @@ mod tests {
         ends.calls_ended(&here());
         ends.flows_ended(&here());
         assert_eq!(ends.gone(&at("b")), Gone::default());
+    }
+
+    #[test]
+    fn an_address_that_was_taken_from_a_pod_does_not_come_back_to_it_with_the_configuration_before() {
+        let mut ends = held("a");
+        assert_eq!(ends.of_others(&at("a")), BTreeSet::new());
+        ends.taken(&here());
+        ends.calls_ended(&here());
+        ends.flows_ended(&here());
+        // The agent starts anew, with what ran before.
+        let mut ends: Ends = serde_json::from_str(&serde_json::to_string(&ends).unwrap()).unwrap();
+        assert_eq!(ends.of_others(&at("a")), here());
+        ends.in_force(&at("a"));
+        assert_eq!((ends.of_others(&at("a")), ends.gone(&at("b"))), (here(), Gone::default()), "once more");
+        ends.in_force(&at("b"));
+        assert_eq!(ends, held("b"));
     }
 
     #[test]

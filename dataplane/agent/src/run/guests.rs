@@ -32,6 +32,8 @@ struct Known {
     saved: Kept,
     /// What the loop has to take out of force once more, when nobody else puts anything into it.
     unconfirmed: BTreeSet<Ipv4Addr>,
+    /// What the configuration that is being carried out gives to a pod that had it before somebody else.
+    of_others: BTreeSet<Ipv4Addr>,
 }
 
 /// What has been done about those that are gone.
@@ -80,7 +82,7 @@ impl Guests {
             None
         });
         let saved = saved.map(|saved: Saved| Kept::from(saved)).unwrap_or_default();
-        let known = Known { kept: saved.clone(), saved, unconfirmed: BTreeSet::new() };
+        let known = Known { kept: saved.clone(), saved, ..Known::default() };
         Arc::new(Self { known: Mutex::new(known), state: Arc::clone(state), alg: OnceLock::new(), told: Notify::new() })
     }
 
@@ -93,12 +95,16 @@ impl Guests {
     pub(super) fn settle(&self, wanted: &Wanted, doors: &Doors) -> Gone {
         self.known().kept.tenants.say(&wanted.tenants);
         self.look(doors);
-        self.known().kept.ends.gone(&wanted.tenants)
+        let mut known = self.known();
+        known.of_others = known.kept.ends.of_others(&wanted.tenants);
+        known.kept.ends.gone(&wanted.tenants)
     }
 
-    /// What of it may be in force now: the same without pods that have left.
+    /// What of it may be in force now: the same without pods that have left, and without addresses that are others' since.
     pub(super) fn present(&self, config: &Arc<NodeConfig>) -> Arc<NodeConfig> {
-        let left = self.known().kept.tenants.left();
+        let known = self.known();
+        let mut left = known.kept.tenants.left();
+        left.extend(&known.of_others);
         if left.is_empty() { Arc::clone(config) } else { Arc::new(without(config, &left)) }
     }
 
@@ -106,6 +112,9 @@ impl Guests {
     pub(super) fn settled(&self, came: Came<'_>) {
         {
             let ends = &mut self.known().kept.ends;
+            if came.in_force.is_none() {
+                ends.taken(came.calls);
+            }
             ends.calls_ended(came.calls);
             if came.forgotten {
                 ends.flows_ended(came.flows);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use callgate_compile::manifests::{Parsed, Problem, parse};
+use callgate_compile::manifests::{Problem, parse};
 use callgate_compile::world::World;
 use serde::{Deserialize, Serialize};
 
@@ -65,7 +65,8 @@ impl Manifests {
                 let text = if broken.contains(name) { yaml.get(name).unwrap_or(text) } else { text };
                 (name.clone(), text.clone())
             });
-            parsed = Parsed { refused: parsed.refused.clone(), ..parse(&mended.collect::<Vec<_>>(), predefined) };
+            // With what is refused of the text before: it was refused then, too, and went on as it was.
+            parsed = parse(&mended.collect::<Vec<_>>(), predefined);
         }
         for (name, text) in &files {
             if !broken.contains(name) {

@@ -66,6 +66,12 @@ fn an_object_that_is_refused_goes_on_as_it_was_while_its_neighbours_follow_the_f
     write(&dir, "a.yaml", &[rule("a", "first"), rule("b", "3")].join("---\n"));
     let (world, problems) = manifests.read();
     assert_eq!((rules(&world), files(&problems)), (expected(&[("a", 1), ("b", 3)]), vec!["a.yaml"]));
+    // Then somebody breaks the whole file.
+    write(&dir, "a.yaml", "spec: [");
+    for mut manifests in [Manifests::new(dir.path(), manifests.saved().clone()), manifests] {
+        let (world, problems) = manifests.read();
+        assert_eq!((rules(&world), files(&problems)), (expected(&[("a", 1), ("b", 3)]), vec!["a.yaml"]));
+    }
 }
 
 #[test]

@@ -99,6 +99,11 @@ fn an_address_that_is_another_pods_has_no_rule_and_no_flow_of_the_pod_before_tho
         sh("nft flush ruleset");
         until("the table is back", || sh("nft list tables").contains("ip callgate"));
         assert!(!in_force());
+        // The next agent begins with what ran before, which gives it to the pod before.
+        agent.end(Signal::SIGKILL);
+        agent = place.start();
+        let (mut stream, _) = place.attached().await;
+        assert_eq!((in_force(), ask(&lab.a, SERVER)), (false, POD));
         assert_eq!((told(&mut stream, &config(), "u2").await, ask(&lab.a, SERVER)), (None, NODE));
         agent.end(Signal::SIGTERM);
         place.cleanup().unwrap();

@@ -107,7 +107,7 @@ impl fmt::Display for SessionEnd {
             Self::StartTimeout => f.write_str("no connection to the server in time"),
             Self::ServerGone(why) => write!(f, "its tunnel ended: {why}"),
             Self::RuleRemoved => f.write_str("the rule that allowed it is gone"),
-            Self::AlgChanged => f.write_str("algRef: its service has another PptpAlg now"),
+            Self::AlgChanged => f.write_str("its service's algRef is not the PptpAlg that its tunnel is of"),
             Self::Shutdown => f.write_str("the gateway is being stopped"),
         }
     }

@@ -51,7 +51,7 @@ pub enum SessionEnd {
     ServerGone(UpstreamEnd),
     /// The rule that allowed it is gone.
     RuleRemoved,
-    /// Its service has another PptpAlg now, and tunnels are of one PptpAlg each.
+    /// Its service has another PptpAlg than its tunnel is of, by an edit or because one was taken back.
     AlgChanged,
     /// The gateway is being stopped.
     Shutdown,

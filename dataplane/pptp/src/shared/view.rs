@@ -191,6 +191,12 @@ impl Shared {
         self.sessions.values().map(|session| session.flow)
     }
 
+    /// Those of them that are closed, and go when their clients have heard it or have had their time.
+    pub fn leaving_flows(&self) -> impl Iterator<Item = Flow> + '_ {
+        let leaving = self.sessions.values().filter(|session| matches!(session.state, group::SessionState::Leaving(_)));
+        leaving.map(|session| session.flow)
+    }
+
     /// How many sessions there were that are gone: it changes with what `flows` lacks since.
     pub fn sessions_gone(&self) -> u64 {
         self.gone

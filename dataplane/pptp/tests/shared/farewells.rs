@@ -248,5 +248,8 @@ fn sessions_whose_service_has_another_alg_now_end_and_the_log_says_so() {
         Event::SessionClosed { why, .. } => Some((*why, why.to_string())),
         _ => None,
     });
-    assert_eq!(why, Some((SessionEnd::AlgChanged, "algRef: its service has another PptpAlg now".to_owned())));
+    assert_eq!(
+        why,
+        Some((SessionEnd::AlgChanged, "its service's algRef is not the PptpAlg that its tunnel is of".to_owned()))
+    );
 }

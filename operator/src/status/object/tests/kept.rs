@@ -81,3 +81,42 @@ fn a_generation_that_never_ran_is_not_programmed_because_it_was_unusable_in_itse
     let expected = expected.into_iter().chain(["True(Programmed)"]).map(|reason| format!("{reason} 2/2"));
     assert_eq!(told.to_vec(), expected.collect::<Vec<_>>());
 }
+
+/// As a version saved it that did not know of generations.
+fn without_generations(value: &mut serde_json::Value) {
+    match value {
+        serde_json::Value::Object(fields) => {
+            fields.remove("generation");
+            fields.values_mut().for_each(without_generations);
+        }
+        serde_json::Value::Array(values) => values.iter_mut().for_each(without_generations),
+        serde_json::Value::Null
+        | serde_json::Value::Bool(_)
+        | serde_json::Value::Number(_)
+        | serde_json::Value::String(_) => {}
+    }
+}
+
+#[test]
+fn an_upgrade_leaves_what_stands_there_of_a_generation_that_runs_and_of_one_that_never_ran() {
+    for (edited, expected) in [(false, "True(Programmed) 2/2"), (true, "False(LastGoodRuns) 2/2")] {
+        let mut case = Case::new();
+        for node in ["a", "b"] {
+            case.attach(node);
+            case.applied(node);
+        }
+        case.told();
+        case.world.services.clear();
+        case.compile();
+        if edited {
+            case.world.rules.get_mut(&key("tills")).unwrap().meta.generation = 2;
+            case.compile();
+        }
+        assert_eq!(case.told(), expected);
+        let mut saved = serde_json::to_value(&case.last_good).unwrap();
+        without_generations(&mut saved);
+        case.last_good = serde_json::from_value(saved).unwrap();
+        case.compile();
+        assert_eq!(case.told(), expected, "after the upgrade");
+    }
+}
