@@ -69,8 +69,8 @@ impl On {
         }
         let pins = unpinned.is_empty().then_some(pins);
         let inherited = pins.as_ref().is_some_and(|pins| pins.map().exists());
-        let (mut program, table) = program::load(pins.as_ref(), setup.entries, setup.seed)?;
-        let paths = Paths::adopt(table, live);
+        let (mut program, table, uplinks) = program::load(pins.as_ref(), setup.entries, setup.seed)?;
+        let paths = Paths::adopt(table, uplinks, live);
         let program_fd = program.fd()?;
         let tcx = setup.mode == Mode::Auto && program::has_tcx(&program_fd);
         if pins.is_none() && !tcx {
