@@ -202,8 +202,14 @@ impl On {
         let begun = Instant::now();
         let mut changed = Vec::new();
         self.take_answers(now);
-        if self.refusals.is_due(now) {
+        if let Some(links) = self.refusals.due(now) {
             self.todo.extend(self.paths.left_behind());
+            // Nobody waits for a further uplink: its calls are placed.
+            for link in links {
+                if self.paths.uses(link) {
+                    let _ = self.attach(link, now);
+                }
+            }
         }
         if self.paths.has_any() && self.check <= now {
             self.check_links();

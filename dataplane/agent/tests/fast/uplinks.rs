@@ -2,12 +2,13 @@
 
 use std::net::Ipv4Addr;
 
-use callgate_agent::fast::{Fast, Mode, Status};
+use callgate_agent::fast::{Fast, Hook, Mode, Pins, Status};
 use callgate_pptp::CallPath;
 
-use super::lab::{Lab, NOW, SERVER, Sender, call, mac, root, settle, sh};
+use super::lab::{Lab, NOW, SERVER, Sender, call, index, mac, root, settle, sh};
 use super::left::counters;
 use super::packets::Gre;
+use super::passes::has_tcx;
 
 const MODES: [Mode; 2] = [Mode::Auto, Mode::Clsact];
 
@@ -111,5 +112,32 @@ fn what_comes_by_a_link_that_does_not_lead_to_the_server_counts_for_nothing() {
         settle(&mut fast);
         // The link keeps the program a while.
         assert_eq!(each(&fast, 200), [false, false, false, false], "{mode:?}");
+    }
+}
+
+#[test]
+fn a_further_uplink_that_has_refused_the_program_for_a_moment_gets_it_later() {
+    if !root() {
+        return;
+    }
+    for mode in MODES {
+        let lab = lab();
+        let (link, _, further) = own();
+        sh(&format!("tc qdisc add dev {further} clsact"));
+        let hook = if mode == Mode::Auto && has_tcx() { Hook::Tcx } else { Hook::Clsact(false) };
+        let (mut fast, status) = lab.start(mode, &[]);
+        // The name it is to have is taken.
+        let name = Pins::of(&lab.root, "callgate").unwrap().link(index(further), hook);
+        std::fs::create_dir(&name).unwrap();
+        fast.open(call(1), NOW);
+        settle(&mut fast);
+        assert_eq!(
+            (fast.placed().collect(), links(&status)),
+            (vec![call(1)], vec!["cg-in".to_owned(), link.to_owned()])
+        );
+        std::fs::remove_dir(&name).unwrap();
+        fast.work(fast.deadline(NOW).unwrap());
+        settle(&mut fast);
+        assert_eq!(links(&status), ["cg-in", "cg-out", "cg-two"], "{mode:?}");
     }
 }
