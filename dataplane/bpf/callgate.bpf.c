@@ -49,8 +49,10 @@ static u64 (*const ktime_get_coarse_ns)(void) = (void *)160;
 
 #define TC_ACT_UNSPEC -1 /* clsact: the next filter, at last the stack; tcx (TCX_NEXT): the next program */
 #define TC_ACT_SHOT 2
+#define BPF_MAP_TYPE_HASH 1
 #define BPF_MAP_TYPE_ARRAY 2
 #define BPF_MAP_TYPE_PERCPU_ARRAY 6
+#define BPF_F_NO_PREALLOC (1 << 0)
 #define BPF_F_MMAPABLE (1 << 10)
 #define AF_INET 2
 #define ETH_P_IP 0x0800
@@ -154,6 +156,13 @@ _Static_assert(LEFT_REASONS == 7, "layout.rs");
 
 /* ---- end of it ---- */
 
+/* A key of `uplinks`. */
+struct uplink {
+	u32 server; /* as on the wire */
+	u32 link;
+};
+_Static_assert(sizeof(struct uplink) <= sizeof(struct next_hop), "it is looked for from there");
+
 /* The form of map definitions that needs no BTF: the object is the same on every machine. */
 struct map {
 	u32 type, key_size, value_size, entries, flags;
@@ -161,7 +170,9 @@ struct map {
 
 /* The agent sets the number of entries, a power of two, and writes into its memory (slots.rs). */
 SEC("maps") struct map paths = {BPF_MAP_TYPE_ARRAY, sizeof(u32), sizeof(struct bucket), 1, BPF_F_MMAPABLE};
-/* Where the way out is handed to the kernel. */
+/* A server and a link that leads to it beside its calls' own: agent/src/fast/uplinks.rs. It has no name: each run fills its own. */
+SEC("maps") struct map uplinks = {BPF_MAP_TYPE_HASH, sizeof(struct uplink), sizeof(u32), 1 << 14, BPF_F_NO_PREALLOC};
+/* Where the way out is handed to the kernel, and what is looked for in `uplinks`. */
 SEC("maps") struct map hop = {BPF_MAP_TYPE_PERCPU_ARRAY, sizeof(u32), sizeof(struct next_hop), 1, 0};
 SEC("maps") struct map left = {BPF_MAP_TYPE_PERCPU_ARRAY, sizeof(u32), sizeof(u64), LEFT_REASONS, 0};
 
@@ -238,6 +249,23 @@ static inline struct path *find(u32 *key, struct ipv4 *ip, struct gre *gre)
 		return path;
 	*key = (u32)(place >> 32) & MASK;
 	return in_bucket(key, place >> 24, ip, gre);
+}
+
+/*
+ * Whether a server's answers may come by this link too; writes to *key. What is looked for lies in a map and not on the stack, which
+ * the kernel takes since Linux 4.18.
+ */
+static inline int leads_to(u32 *key, struct path *path, struct __sk_buff *skb)
+{
+	*key = 0;
+
+	struct uplink *uplink = map_lookup_elem(&hop, key);
+
+	if (!uplink)
+		return 0; /* never: element 0 is there */
+	uplink->server = path->source;
+	uplink->link = AGAIN(skb->ifindex);
+	return map_lookup_elem(&uplinks, uplink) != 0;
 }
 
 static inline void meter(struct path *path, u32 sequence)
@@ -321,8 +349,8 @@ SEC("classifier") int callgate_gre(struct __sk_buff *skb)
 		key = LEFT_UNKNOWN;
 		goto leave;
 	}
-	/* A server's packet may come by any link that leads to it, a client's only by its own. */
-	if (unlikely(path->kind != DOWN && skb->ifindex != path->from_link)) {
+	/* A server's packet may come by any link that leads to it, a client's only by its own. By others anybody may have sent it. */
+	if (unlikely(skb->ifindex != path->from_link) && (path->kind != DOWN || !leads_to(&key, path, skb))) {
 		key = LEFT_LINK;
 		goto leave;
 	}

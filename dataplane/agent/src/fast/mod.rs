@@ -25,6 +25,7 @@ mod slots;
 mod status;
 mod sys;
 mod table;
+mod uplinks;
 mod ways;
 
 use std::collections::{BTreeMap, BTreeSet};

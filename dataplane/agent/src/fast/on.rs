@@ -69,8 +69,8 @@ impl On {
         }
         let pins = unpinned.is_empty().then_some(pins);
         let inherited = pins.as_ref().is_some_and(|pins| pins.map().exists());
-        let (mut program, table) = program::load(pins.as_ref(), setup.entries, setup.seed)?;
-        let paths = Paths::adopt(table, live);
+        let (mut program, table, uplinks) = program::load(pins.as_ref(), setup.entries, setup.seed)?;
+        let paths = Paths::adopt(table, uplinks, live);
         let program_fd = program.fd()?;
         let tcx = setup.mode == Mode::Auto && program::has_tcx(&program_fd);
         if pins.is_none() && !tcx {
@@ -202,8 +202,14 @@ impl On {
         let begun = Instant::now();
         let mut changed = Vec::new();
         self.take_answers(now);
-        if self.refusals.is_due(now) {
+        if let Some(links) = self.refusals.due(now) {
             self.todo.extend(self.paths.left_behind());
+            // Nobody waits for a further uplink: its calls are placed.
+            for link in links {
+                if self.paths.uses(link) {
+                    let _ = self.attach(link, now);
+                }
+            }
         }
         if self.paths.has_any() && self.check <= now {
             self.check_links();

@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 
-use aya::maps::{Map, MapData, PerCpuArray};
+use aya::maps::{HashMap, Map, MapData, PerCpuArray};
 use aya::programs::SchedClassifier;
 use aya::{Ebpf, EbpfLoader};
 
@@ -13,6 +13,7 @@ use super::pins::{Hook, Pins};
 use super::slots::{Reading, Table, buckets};
 use super::sys;
 pub(super) use super::sys::Shared;
+use super::uplinks::Uplinks;
 use crate::netlink::rt::Rt;
 use crate::netlink::{self, Routes, clsact};
 
@@ -56,11 +57,11 @@ impl Attached {
     }
 }
 
-/// Loads program and map; the map of a previous run, if it has its name.
+/// Loads program and maps; the table of a previous run, if it has its name.
 ///
 /// # Errors
 /// With what is missing.
-pub(super) fn load(pins: Option<&Pins>, entries: u32, seed: u64) -> Result<(Program, Table<Shared>), String> {
+pub(super) fn load(pins: Option<&Pins>, entries: u32, seed: u64) -> Result<(Program, Table<Shared>, Uplinks), String> {
     let path = pins.map(Pins::map);
     // How a table is read is part of the program; in the map of a run before it is written down.
     let kept = path.as_ref().filter(|path| path.exists()).map(|path| {
@@ -86,7 +87,9 @@ pub(super) fn load(pins: Option<&Pins>, entries: u32, seed: u64) -> Result<(Prog
     if table.reading() != reading {
         return Err("somebody else has begun a table in the map just now".to_owned());
     }
-    Ok((Program { ebpf }, table))
+    let uplinks = ebpf.take_map("uplinks").ok_or("the object has no map of uplinks")?;
+    let uplinks = Uplinks::new(HashMap::try_from(uplinks).map_err(|error| words(&error))?);
+    Ok((Program { ebpf }, table, uplinks))
 }
 
 /// The table in this map, begun with `seed` if it is new.

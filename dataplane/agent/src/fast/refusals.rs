@@ -86,11 +86,12 @@ impl Refusals {
         self.links.values().map(|(_, pause)| pause).chain(&self.routes).filter_map(Pause::deadline).min()
     }
 
-    /// Whether something is to be tried again now.
-    pub(super) fn is_due(&mut self, now: Now) -> bool {
-        let pauses = self.links.values_mut().map(|(_, pause)| pause).chain(&mut self.routes);
-        // All of them, not only the first.
-        pauses.filter_map(|pause| pause.ends(now).then_some(())).count() > 0
+    /// What is to be tried again now: these links, and all that has no route; `None` if nothing is.
+    pub(super) fn due(&mut self, now: Now) -> Option<Vec<u32>> {
+        let over = |(link, (_, pause)): (&u32, &mut (String, Pause))| pause.ends(now).then_some(*link);
+        let links: Vec<u32> = self.links.iter_mut().filter_map(over).collect();
+        let routes = self.routes.as_mut().is_some_and(|pause| pause.ends(now));
+        (routes || !links.is_empty()).then_some(links)
     }
 
     /// Links have changed: everything may be tried again. Of those that are gone nothing was told.
@@ -130,9 +131,10 @@ mod tests {
     fn pauses(refusals: &mut Refusals, now: &mut Now, count: usize, refuse: impl Fn(&mut Refusals, Now)) -> Vec<u64> {
         let mut pause = || {
             refuse(refusals, *now);
+            let links: Vec<u32> = refusals.links.keys().copied().collect();
             let at = refusals.deadline().unwrap();
             let pause = at.since(*now);
-            assert!(!refusals.is_due(Now(at.0 - 1)) && refusals.is_due(at) && !refusals.is_due(at));
+            assert_eq!([Now(at.0 - 1), at, at].map(|now| refusals.due(now)), [None, Some(links), None]);
             *now = at;
             pause / 1_000
         };
@@ -165,11 +167,11 @@ mod tests {
         // Another link, and a question for a route.
         refusals.note(4, WHY.to_owned(), now);
         assert_eq!(refusals.deadline(), Some(now.after(5_000)));
-        assert!(refusals.is_due(now.after(5_000)));
+        assert_eq!(refusals.due(now.after(5_000)), Some(vec![4]));
         assert_eq!([3, 4].map(|link| refusals.of(link).is_some()), [true, false]);
         refusals.wait(now.after(5_000));
         assert_eq!(refusals.deadline(), Some(now.after(10_000)));
-        assert!(refusals.is_due(now.after(10_000)));
+        assert_eq!(refusals.due(now.after(10_000)), Some(vec![]));
         assert_eq!(refusals.deadline(), Some(far));
         // While the pause runs, too, a change ends it.
         refusals.forget(|_| true);

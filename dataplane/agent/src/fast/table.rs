@@ -10,6 +10,7 @@ use super::decide::{adopt, keys};
 use super::layout::{Key, Meter, Rule};
 use super::program::Shared;
 use super::slots::{Full, Table};
+use super::uplinks::Uplinks;
 use super::ways::Slow;
 use crate::clock;
 
@@ -47,6 +48,7 @@ struct Open {
 /// All calls that are up, and the map.
 pub(super) struct Paths {
     table: Table<Shared>,
+    uplinks: Uplinks,
     open: BTreeMap<CallPath, Open>,
     /// Whose entry it is. Two calls of a client may have the same way up; the newer has it.
     owners: HashMap<Key, CallPath>,
@@ -72,13 +74,14 @@ impl Passed {
 
 impl Paths {
     /// Takes over a map: what belongs to no live call is removed, the others stay where they are.
-    pub(super) fn adopt(mut table: Table<Shared>, live: &BTreeSet<CallPath>) -> Self {
+    pub(super) fn adopt(mut table: Table<Shared>, uplinks: Uplinks, live: &BTreeSet<CallPath>) -> Self {
         let adoption = adopt(live, &table.all(clock::monotonic()));
         for key in &adoption.remove {
             let _ = table.remove(key, 0);
         }
         let mut paths = Self {
             table,
+            uplinks,
             open: live.iter().map(|path| (*path, Open::default())).collect(),
             owners: HashMap::new(),
             uses: ByLink::default(),
@@ -129,8 +132,11 @@ impl Paths {
         let Some(open) = self.open.get_mut(path) else { return };
         let links: Box<[u32]> = rules.iter().map(|rule| rule.from_link).chain(others.iter().copied()).collect();
         if open.placed.as_ref() != Some(&links) {
-            for link in open.placed.take().iter().flatten() {
-                self.uses.remove(*link, path);
+            // Before what it had is taken back: the program misses nothing of what it keeps.
+            self.uplinks.add(path.server, others);
+            if let Some(before) = open.placed.take() {
+                self.uplinks.remove(path.server, beside(&before));
+                before.iter().for_each(|link| self.uses.remove(*link, path));
             }
             for link in &links {
                 self.uses.add(*link, path);
@@ -159,9 +165,9 @@ impl Paths {
                 self.owners.remove(&key);
             }
         }
-        let placed = self.open.get_mut(path).and_then(|open| open.placed.take());
-        for link in placed.into_iter().flatten() {
-            self.uses.remove(link, path);
+        if let Some(placed) = self.open.get_mut(path).and_then(|open| open.placed.take()) {
+            self.uplinks.remove(path.server, beside(&placed));
+            placed.iter().for_each(|link| self.uses.remove(*link, path));
         }
     }
 
@@ -287,6 +293,11 @@ impl Paths {
             ("fast_up_packets", up.packets.saturating_sub(before_up.packets)),
         ]
     }
+}
+
+/// Of a call's links those that are no rule's.
+fn beside(placed: &[u32]) -> &[u32] {
+    placed.get(2..).unwrap_or_default()
 }
 
 /// Why a call is not in the map, if it is not.

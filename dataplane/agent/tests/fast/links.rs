@@ -243,7 +243,7 @@ fn a_program_that_is_gone_from_tcx_is_missed_within_seconds_and_put_there_again(
     }
     for made_anew in [true, false] {
         let lab = Lab::new();
-        let (mut fast, _) = lab.start(Mode::Auto, &[call(1)]);
+        let (mut fast, status) = lab.start(Mode::Auto, &[call(1)]);
         passes(&lab, &lab.client_sends());
         let number = index("cg-in");
         if made_anew {
@@ -259,7 +259,14 @@ fn a_program_that_is_gone_from_tcx_is_missed_within_seconds_and_put_there_again(
         let at = fast.deadline(NOW).unwrap();
         assert!(at.since(NOW) <= 5_000, "it is looked at by then");
         fast.work(at);
-        assert_eq!(settle(&mut fast).last(), Some(&(call(1), true)), "{made_anew}");
+        assert!(settle(&mut fast).contains(&(call(1), false)), "{made_anew}: it is missed");
+        // What has lost its name the kernel takes away a moment later, and refuses the same program until then.
+        let begun = std::time::Instant::now();
+        while !fast.placed().any(|path| path == call(1)) {
+            assert!(begun.elapsed().as_secs() < 10, "{made_anew}: {:?}", status.get());
+            fast.work(fast.deadline(NOW).unwrap());
+            settle(&mut fast);
+        }
         passes(&lab, &lab.client_sends());
     }
 }

@@ -23,3 +23,4 @@ mod links;
 mod namespace;
 mod packets;
 mod passes;
+mod uplinks;
