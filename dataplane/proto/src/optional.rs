@@ -75,14 +75,17 @@ impl Optional {
         Self::ALL.into_iter().filter(|part| lacks(part.feature())).collect()
     }
 
-    /// What people are told of an object that is in force where these of its needs are missing.
+    /// What people are told of an object with these needs that is in force where these parts are missing; `None` where it has all.
     #[must_use]
-    pub fn shortfall(missing: &BTreeSet<Self>) -> String {
-        let parts: Vec<String> = missing.iter().map(|part| format!("{} ({})", part.cost(), part.remedy())).collect();
-        format!(
-            "in force, but not all of it, as this kernel lacks something: {}; the agent finds what was loaded when it starts anew",
-            parts.join(", ")
-        )
+    pub fn shortfall(needs: &BTreeSet<Self>, missing: &BTreeSet<Self>) -> Option<String> {
+        let lacks = needs.intersection(missing);
+        let parts: Vec<String> = lacks.map(|part| format!("{} ({})", part.cost(), part.remedy())).collect();
+        (!parts.is_empty()).then(|| {
+            format!(
+                "in force, but not all of it, as this kernel lacks something: {}; the agent finds what was loaded when it starts anew",
+                parts.join(", ")
+            )
+        })
     }
 }
 

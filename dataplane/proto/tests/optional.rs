@@ -85,9 +85,10 @@ fn a_part_has_the_name_it_is_read_by() {
 
 #[test]
 fn people_are_told_what_has_no_effect_and_what_would_help() {
-    let told = Optional::shortfall(&of(&[Optional::Logging, Optional::ConnectionLimits]));
+    let lacks = of(&[Optional::Logging, Optional::ConnectionLimits]);
     let expected = "in force, but not all of it, as this kernel lacks something: maxSessions of services without an ALG has no effect \
                     (load module nft_connlimit), log: true of rules has no effect (load module nft_log); the agent finds what was \
                     loaded when it starts anew";
-    assert_eq!(told, expected);
+    assert_eq!(Optional::shortfall(&of(&Optional::ALL), &lacks).as_deref(), Some(expected));
+    assert_eq!(Optional::shortfall(&of(&[Optional::Sockets]), &lacks), None);
 }

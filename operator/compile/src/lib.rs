@@ -12,6 +12,7 @@ mod address;
 mod compile;
 pub mod explain;
 pub mod manifests;
+pub mod objects;
 mod resolve;
 mod selector;
 pub mod status;

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Debug, Write as _};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
+use callgate_compile::objects::needs;
 use callgate_compile::status::ObjectRef;
 use callgate_crds::Kind;
 use callgate_proto::Optional;
@@ -65,8 +66,7 @@ impl Stamp {
 
     /// What an object comes short of where these are missing, as people are told; `None` where it needs none of them.
     pub fn shortfall(&self, object: &ObjectRef, missing: &BTreeSet<Optional>) -> Option<String> {
-        let lacks: BTreeSet<Optional> = self.needs.get(object)?.intersection(missing).copied().collect();
-        (!lacks.is_empty()).then(|| Optional::shortfall(&lacks))
+        Optional::shortfall(self.needs.get(object)?, missing)
     }
 
     /// What whoever runs this has in force, in whatever version.
@@ -110,13 +110,6 @@ fn read(text: &str) -> Option<ObjectRef> {
     let (namespace, name) = key.split_once('/')?;
     let kind = Kind::ALL.into_iter().find(|known| known.name() == kind)?;
     Some(ObjectRef { kind, key: ObjectKey::new(namespace, name) })
-}
-
-fn needs(config: &NodeConfig) -> BTreeMap<ObjectRef, BTreeSet<Optional>> {
-    let rules = config.rules.iter().map(|rule| (object(Kind::IpRule, &rule.key), config.needs_of(rule)));
-    let services = config.services.iter().map(|service| (object(Kind::Service, &service.key), service.needs()));
-    let algs = config.algs.iter().map(|alg| (object(Kind::PptpAlg, &alg.key), alg.needs()));
-    rules.chain(services).chain(algs).filter(|(_, needs)| !needs.is_empty()).collect()
 }
 
 /// Prints of what is written in objects, by their indices.

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 
-use callgate_compile::status::{ObjectRef, Status, Statuses};
-use callgate_crds::Kind;
+use callgate_compile::objects::objects;
+use callgate_compile::status::{Status, Statuses};
 use callgate_crds::conditions::Reason;
 use callgate_proto::model::NodeConfig;
 use callgate_proto::pb;
@@ -132,9 +132,6 @@ pub(super) fn failure(Refused { object, message, broken, in_force: _ }: Refused)
 
 /// What the local API tells of objects: that this node runs them. Everything else about them is the operator's to say.
 fn statuses(config: &NodeConfig) -> Statuses {
-    let rules = config.rules.iter().map(|rule| (Kind::IpRule, &rule.key));
-    let services = config.services.iter().map(|service| (Kind::Service, &service.key));
-    let algs = config.algs.iter().map(|alg| (Kind::PptpAlg, &alg.key));
     let status = Status {
         observed_generation: 0,
         conditions: Vec::new(),
@@ -143,6 +140,5 @@ fn statuses(config: &NodeConfig) -> Statuses {
         last_good: false,
         last_good_generation: None,
     };
-    let objects = rules.chain(services).chain(algs);
-    objects.map(|(kind, key)| (ObjectRef { kind, key: key.clone() }, status.clone())).collect()
+    objects(config).map(|object| (object, status.clone())).collect()
 }

@@ -4,8 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use callgate_compile::status::{Kind, ObjectRef};
-use callgate_proto::model::{NodeConfig, ObjectKey};
+use callgate_compile::objects::objects;
 use callgate_proto::pb::agent_message::Kind as Ours;
 use callgate_proto::pb::operator_message::Kind as Theirs;
 use callgate_proto::pb::{self, answer, question};
@@ -164,17 +163,8 @@ fn hello(link: &Link, ends: &Ends) -> pb::Hello {
         kernel: kernel::release(),
         features: ends.report.features(),
         node: link.node.clone(),
-        in_force: in_force(&ends.report.config()),
+        in_force: objects(&ends.report.config()).map(|object| object.to_string()).collect(),
     }
-}
-
-/// All objects of what runs, as they are printed.
-fn in_force(config: &NodeConfig) -> Vec<String> {
-    let of = |kind: Kind, key: &ObjectKey| ObjectRef { kind, key: key.clone() }.to_string();
-    let rules = config.rules.iter().map(|rule| of(Kind::IpRule, &rule.key));
-    let services = config.services.iter().map(|service| of(Kind::Service, &service.key));
-    let algs = config.algs.iter().map(|alg| of(Kind::PptpAlg, &alg.key));
-    rules.chain(services).chain(algs).collect()
 }
 
 async fn say(to: &Sender<pb::AgentMessage>, kind: Ours) -> Result<()> {

@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use callgate_compile::objects::needs;
 use callgate_compile::status::ObjectRef;
-use callgate_crds::Kind;
 use callgate_proto::Optional;
-use callgate_proto::model::{NodeConfig, ObjectKey};
+use callgate_proto::model::NodeConfig;
 
 /// What can be carried out.
 pub(super) struct Spared {
@@ -18,24 +18,18 @@ pub(super) struct Spared {
 
 /// Leaves out what needs something of `missing`.
 pub(super) fn spare(wanted: &Arc<NodeConfig>, missing: &BTreeSet<Optional>) -> Spared {
-    let rules = wanted.rules.iter().map(|rule| (Kind::IpRule, &rule.key, wanted.needs_of(rule)));
-    let services = wanted.services.iter().map(|service| (Kind::Service, &service.key, service.needs()));
-    let algs = wanted.algs.iter().map(|alg| (Kind::PptpAlg, &alg.key, alg.needs()));
-    let short = |(kind, key, needs): (Kind, &ObjectKey, BTreeSet<Optional>)| {
-        let lacks: BTreeSet<Optional> = needs.intersection(missing).copied().collect();
-        (!lacks.is_empty()).then(|| (ObjectRef { kind, key: key.clone() }, Optional::shortfall(&lacks)))
-    };
-    let short: BTreeMap<ObjectRef, String> = match missing.is_empty() {
-        true => BTreeMap::new(),
-        false => rules.chain(services).chain(algs).filter_map(short).collect(),
-    };
+    // Most kernels have everything.
+    let needs = if missing.is_empty() { BTreeMap::new() } else { needs(wanted) };
+    let short = needs.into_iter().filter_map(|(object, needs)| Some((object, Optional::shortfall(&needs, missing)?)));
+    let short: BTreeMap<ObjectRef, String> = short.collect();
     let config = if short.is_empty() { Arc::clone(wanted) } else { Arc::new(wanted.without(missing)) };
     Spared { config, short }
 }
 
 #[cfg(test)]
 mod tests {
-    use callgate_proto::model::{Action, External, Rule, Service};
+    use callgate_crds::Kind;
+    use callgate_proto::model::{Action, External, ObjectKey, Rule, Service};
 
     use super::*;
 
@@ -68,7 +62,7 @@ mod tests {
     fn objects_that_need_what_is_missing_come_short_and_no_others() {
         let missing = BTreeSet::from([Optional::ConnectionLimits, Optional::Timeouts]);
         let Spared { config, short } = spare(&wanted(), &missing);
-        let told = Optional::shortfall(&BTreeSet::from([Optional::ConnectionLimits]));
+        let told = Optional::shortfall(&BTreeSet::from([Optional::ConnectionLimits]), &missing).unwrap();
         let limited = |kind| (ObjectRef { kind, key: ObjectKey::new("pos", "limited") }, told.clone());
         assert_eq!(short, BTreeMap::from([limited(Kind::IpRule), limited(Kind::Service)]));
         assert_eq!((config.services[0].max_sessions, config.rules[0].log), (0, true));

@@ -18,17 +18,7 @@ async fn an_authority_that_cannot_be_had_is_tried_for_until_it_can_and_readyz_sa
         None => (200, asked.body.clone()),
     });
     let args = Args::try_parse_from(["x"]).unwrap();
-    let metrics = Arc::new(Metrics::default());
-    let leader = Leader {
-        lifetimes: Lifetimes::default(),
-        client,
-        watched: Watched::empty(),
-        health: Health::default(),
-        metrics: Arc::clone(&metrics),
-        hub: Arc::new(Hub::new(metrics)),
-        settings: Settings { namespace: args.namespace.clone(), cluster_cidrs: Vec::new() },
-        args,
-    };
+    let leader = leader(&args, client);
     let keeper = leader.authority().await;
     assert!(keeper.subscribe().has_changed().is_ok());
     // Four that failed, and the three of a first start.

@@ -2,8 +2,8 @@
 
 use super::*;
 
-#[test]
-fn what_it_names_goes_and_the_generation_that_ran_is_still_programmed() {
+/// What ran on both nodes, and was told of; then all services go.
+fn kept() -> Case {
     let mut case = Case::new();
     for node in ["a", "b"] {
         case.attach(node);
@@ -12,6 +12,12 @@ fn what_it_names_goes_and_the_generation_that_ran_is_still_programmed() {
     case.told();
     case.world.services.clear();
     case.compile();
+    case
+}
+
+#[test]
+fn what_it_names_goes_and_the_generation_that_ran_is_still_programmed() {
+    let mut case = kept();
     assert_eq!(case.told(), "True(Programmed) 2/2");
     assert_eq!(case.before.reason.as_deref(), Some("LastGoodKept"));
     assert_eq!(case.told(), "True(Programmed) 2/2");
@@ -24,14 +30,7 @@ fn what_it_names_goes_and_the_generation_that_ran_is_still_programmed() {
 
 #[test]
 fn a_generation_that_runs_is_programmed_also_when_its_pods_were_away_after_what_it_names_had_gone() {
-    let mut case = Case::new();
-    for node in ["a", "b"] {
-        case.attach(node);
-        case.applied(node);
-    }
-    case.told();
-    case.world.services.clear();
-    case.compile();
+    let mut case = kept();
     assert_eq!(case.told(), "True(Programmed) 2/2");
     let pods = std::mem::take(&mut case.world.pods);
     for (pods, expected) in [(BTreeMap::new(), "True(NothingToProgram) 0/0"), (pods, "True(Programmed) 2/2")] {
@@ -100,14 +99,7 @@ fn without_generations(value: &mut serde_json::Value) {
 #[test]
 fn an_upgrade_leaves_what_stands_there_of_a_generation_that_runs_and_of_one_that_never_ran() {
     for (edited, expected) in [(false, "True(Programmed) 2/2"), (true, "False(LastGoodRuns) 2/2")] {
-        let mut case = Case::new();
-        for node in ["a", "b"] {
-            case.attach(node);
-            case.applied(node);
-        }
-        case.told();
-        case.world.services.clear();
-        case.compile();
+        let mut case = kept();
         if edited {
             case.world.rules.get_mut(&key("tills")).unwrap().meta.generation = 2;
             case.compile();
