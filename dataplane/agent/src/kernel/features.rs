@@ -40,50 +40,34 @@ fn nftables(netfilter: &mut Socket, options: &Options, without: &BTreeSet<Option
         // Which parts there are is not known then: nothing is left out for it.
         Err(error) => return vec![feature("nftables", Err(error.to_string()), "no rule can be put into the kernel")],
     };
-    let of = |part: Part| match optional(part).filter(|part| without.contains(part)) {
-        Some(part) => Err(format!("--without {part}")),
-        None => missing.get(&part).map_or(Ok(()), |words| Err(words.clone())),
+    let of = |part: Part| match part {
+        Part::Optional(part) if without.contains(&part) => Err(format!("--without {part}")),
+        Part::Optional(_) | Part::Fib | Part::Nat | Part::Notrack | Part::Reject => {
+            missing.get(&part).map_or(Ok(()), |words| Err(words.clone()))
+        }
     };
     PARTS.into_iter().map(|part| feature(name(part), of(part), &cost(part))).collect()
 }
 
-/// The part as objects know it, where only some of them need it.
-fn optional(part: Part) -> Option<Optional> {
-    match part {
-        Part::Connlimit => Some(Optional::ConnectionLimits),
-        Part::Log => Some(Optional::Logging),
-        Part::Sockets => Some(Optional::Sockets),
-        Part::Timeouts => Some(Optional::Timeouts),
-        Part::Fib | Part::Nat | Part::Notrack | Part::Reject => None,
-    }
-}
-
 fn name(part: Part) -> &'static str {
     match part {
-        Part::Connlimit => Optional::ConnectionLimits.feature(),
         Part::Fib => "nftables: route types",
-        Part::Log => Optional::Logging.feature(),
         Part::Nat => "nftables: NAT",
         Part::Notrack => "nftables: notrack",
+        Part::Optional(part) => part.feature(),
         Part::Reject => "nftables: reject",
-        Part::Sockets => Optional::Sockets.feature(),
-        Part::Timeouts => Optional::Timeouts.feature(),
     }
 }
 
 fn cost(part: Part) -> String {
-    let modules = match part {
-        Part::Fib => "nft_fib_ipv4",
-        Part::Nat => "nft_nat and nft_masq",
-        Part::Notrack => "nft_ct",
-        Part::Reject => "nft_reject_ipv4",
-        Part::Connlimit | Part::Log | Part::Sockets | Part::Timeouts => {
-            let lost =
-                optional(part).map(|part| format!("{}: {}, and start the agent anew", part.cost(), part.remedy()));
-            return lost.unwrap_or_default();
-        }
-    };
-    format!("no rule can be put into the kernel: load {modules}")
+    let all = |modules| format!("no rule can be put into the kernel: load {modules}");
+    match part {
+        Part::Fib => all("nft_fib_ipv4"),
+        Part::Nat => all("nft_nat and nft_masq"),
+        Part::Notrack => all("nft_ct"),
+        Part::Optional(part) => format!("{}: {}, and start the agent anew", part.cost(), part.remedy()),
+        Part::Reject => all("nft_reject_ipv4"),
+    }
 }
 
 fn feature(name: &str, found: Result<(), String>, cost: &str) -> Feature {
@@ -105,6 +89,6 @@ mod tests {
                    agent anew";
         let nat =
             "No such file or directory; what it costs: no rule can be put into the kernel: load nft_nat and nft_masq";
-        assert_eq!([told(Part::Log), told(Part::Nat)], [log, nat]);
+        assert_eq!([told(Part::Optional(Optional::Logging)), told(Part::Nat)], [log, nat]);
     }
 }

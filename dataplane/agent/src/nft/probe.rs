@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
+use callgate_proto::Optional;
+
 use super::chains::TCP;
 use super::encode::Batch;
 use super::expr::{Expr, Load};
@@ -14,27 +16,29 @@ use crate::netlink::socket::Socket;
 /// A part that may be missing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Part {
-    /// Counting connections (nft_connlimit).
-    Connlimit,
     /// Type of a destination by the routing table (nft_fib_ipv4).
     Fib,
-    /// Logging (nft_log).
-    Log,
     /// Source NAT and masquerade (nft_nat, nft_masq).
     Nat,
     /// Leaving packets untracked.
     Notrack,
+    /// What only some objects need.
+    Optional(Optional),
     /// RST and ICMP answers (nft_reject_ipv4).
     Reject,
-    /// Packets to sockets in others' names (nft_socket, nft_tproxy).
-    Sockets,
-    /// Time-outs of single connections (nft_ct, nfnetlink_cttimeout).
-    Timeouts,
 }
 
 /// All of them.
-pub(crate) const PARTS: [Part; 8] =
-    [Part::Connlimit, Part::Fib, Part::Log, Part::Nat, Part::Notrack, Part::Reject, Part::Sockets, Part::Timeouts];
+pub(crate) const PARTS: [Part; 8] = [
+    Part::Fib,
+    Part::Nat,
+    Part::Notrack,
+    Part::Optional(Optional::ConnectionLimits),
+    Part::Optional(Optional::Logging),
+    Part::Optional(Optional::Sockets),
+    Part::Optional(Optional::Timeouts),
+    Part::Reject,
+];
 
 /// The parts that are missing, with the kernel's words. `table` is a name that nobody uses.
 ///
@@ -54,31 +58,23 @@ pub(crate) fn missing(socket: &mut Socket, table: &str) -> Result<BTreeMap<Part,
         match about.as_deref() {
             // Everything before it was understood.
             Some(Batch::NEVER) => return Ok(missing),
-            Some(name) => {
-                match PARTS.into_iter().find(|part| name == chain(*part) || *part == Part::Timeouts && name == TIMEOUTS)
-                {
-                    Some(part) => drop(missing.insert(part, refused.error.to_string())),
-                    None => return Err(refused.error),
-                }
-            }
+            Some(name) => match PARTS.into_iter().find(|part| name == chain(*part)) {
+                Some(part) => drop(missing.insert(part, refused.error.to_string())),
+                None => return Err(refused.error),
+            },
             None => return Err(refused.error),
         }
     }
 }
 
-/// Name of the object in the sample.
-const TIMEOUTS: &str = "sample";
-
+/// Name of the chain, or the object, that stands for a part in the sample.
 fn chain(part: Part) -> &'static str {
     match part {
-        Part::Connlimit => "connlimit",
         Part::Fib => "fib",
-        Part::Log => "log",
         Part::Nat => "nat",
         Part::Notrack => "notrack",
+        Part::Optional(part) => part.name(),
         Part::Reject => "reject",
-        Part::Sockets => "sockets",
-        Part::Timeouts => "timeouts",
     }
 }
 
@@ -87,22 +83,24 @@ fn sample(parts: impl Iterator<Item = Part>) -> Ruleset {
     let mut ruleset = Ruleset::default();
     for part in parts {
         let (kind, hook, priority, rules) = match part {
-            Part::Connlimit => ("filter", Hook::Forward, -5, vec![vec![Expr::CountOver(1)]]),
+            Part::Optional(Optional::ConnectionLimits) => ("filter", Hook::Forward, -5, vec![vec![Expr::CountOver(1)]]),
             Part::Fib => ("filter", Hook::Prerouting, -145, vec![vec![Expr::Load(Load::DestinationType)]]),
-            Part::Log => ("filter", Hook::Forward, -5, vec![vec![LOG_LIMIT, Expr::Log("sample".into())]]),
+            Part::Optional(Optional::Logging) => {
+                ("filter", Hook::Forward, -5, vec![vec![LOG_LIMIT, Expr::Log("sample".into())]])
+            }
             Part::Nat => {
                 let address = Ipv4Addr::new(192, 0, 2, 1);
                 ("nat", Hook::Postrouting, 90, vec![vec![Expr::Snat(address, None)], vec![Expr::Masquerade(None)]])
             }
             Part::Notrack => ("filter", Hook::Prerouting, -300, vec![vec![Expr::Notrack]]),
             Part::Reject => ("filter", Hook::Forward, -5, vec![vec![Expr::RejectIcmp(13)]]),
-            Part::Sockets => {
+            Part::Optional(Optional::Sockets) => {
                 let listener = Ipv4Addr::LOCALHOST;
                 let rules = vec![vec![Expr::Load(Load::TransparentSocket)], vec![Expr::ToListener(listener)]];
                 ("filter", Hook::Prerouting, -145, rules)
             }
-            Part::Timeouts => {
-                ruleset.timeouts.insert(TIMEOUTS.into(), Timeouts { protocol: TCP, states: vec![(3, 60)] });
+            Part::Optional(Optional::Timeouts) => {
+                ruleset.timeouts.insert(chain(part).into(), Timeouts { protocol: TCP, states: vec![(3, 60)] });
                 continue;
             }
         };
