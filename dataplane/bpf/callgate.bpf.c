@@ -1,160 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
 /*
- * GRE of live PPTP calls, at tc ingress: checked, one look-up, rewritten, straight out by the other link.
+ * GRE of live PPTP calls, at tc ingress: checked, one look-up, rewritten, straight out by the other link; and the same at XDP, before it,
+ * where its owner wants that and both links can.
  *
- *   pod or server ─► link ─► this ─┬─► bpf_redirect_neigh ─► the other link          a live call's
- *                                  └─► TC_ACT_UNSPEC, untouched ─► stack ─► the ALG   everything else
+ *   pod or server ─► link ─┬─► callgate_xdp ─┬─► bpf_redirect_map ─► the other link              a live call's, where both links can
+ *                          │                 └─► XDP_PASS, untouched ─┐
+ *                          └──────────────────────────────────────────┴─► callgate_gre ─┬─► bpf_redirect_neigh ─► the other link
+ *                                                                                       └─► TC_ACT_UNSPEC, untouched ─► the ALG
  *
- * It decides nothing: whatever is not plain GRE of a call in the map is left to the ALG, which is complete without it.
- * Helpers, with the kernel they came in (include/uapi/linux/bpf.h): map_lookup_elem 3.19, skb_pull_data 4.9, csum_update 4.9,
- * redirect_neigh 5.10, ktime_get_coarse_ns 5.11. Needs CAP_BPF and CAP_NET_ADMIN, not CAP_PERFMON.
+ * They decide nothing: whatever is not plain GRE of a call in the map is left to the ALG, which is complete without them.
+ * callgate_gre needs no helper newer than Linux 5.11; CAP_BPF and CAP_NET_ADMIN, not CAP_PERFMON.
  */
 
-typedef unsigned char u8;
-typedef unsigned short u16;
-typedef unsigned int u32;
-typedef unsigned long long u64;
-
-#define SEC(name) __attribute__((section(name), used))
-#define unlikely(condition) __builtin_expect(!!(condition), 0)
-
-/* The byte order of the machine is that of the object: bpfel. */
-#define NET16(value) ((u16)__builtin_bswap16(value))
-
-/* linux/bpf.h, the part up to gso_size. */
-struct __sk_buff {
-	u32 len, pkt_type, mark, queue_mapping, protocol, vlan_present, vlan_tci, vlan_proto, priority;
-	u32 ingress_ifindex, ifindex, tc_index, cb[5], hash, tc_classid, data, data_end, napi_id;
-	u32 family, remote_ip4, local_ip4, remote_ip6[4], local_ip6[4], remote_port, local_port, data_meta;
-	u64 flow_keys, tstamp;
-	u32 wire_len, gso_segs;
-	u64 sk;
-	u32 gso_size;
-};
-_Static_assert(__builtin_offsetof(struct __sk_buff, data) == 76, "as in linux/bpf.h");
-_Static_assert(__builtin_offsetof(struct __sk_buff, gso_size) == 176, "as in linux/bpf.h");
-
-/* linux/bpf.h: struct bpf_redir_neigh. */
-struct next_hop {
-	u32 family;
-	u32 address[4];
-};
-_Static_assert(sizeof(struct next_hop) == 20, "as in linux/bpf.h");
-
-static void *(*const map_lookup_elem)(void *map, const void *key) = (void *)1;
-static long (*const skb_pull_data)(struct __sk_buff *skb, u32 len) = (void *)39;
-static long (*const csum_update)(struct __sk_buff *skb, u32 csum) = (void *)40;
-static long (*const redirect_neigh)(u32 ifindex, struct next_hop *to, int size, u64 flags) = (void *)152;
-static u64 (*const ktime_get_coarse_ns)(void) = (void *)160;
-
-#define TC_ACT_UNSPEC -1 /* clsact: the next filter, at last the stack; tcx (TCX_NEXT): the next program */
-#define TC_ACT_SHOT 2
-#define BPF_MAP_TYPE_HASH 1
-#define BPF_MAP_TYPE_ARRAY 2
-#define BPF_MAP_TYPE_PERCPU_ARRAY 6
-#define BPF_F_NO_PREALLOC (1 << 0)
-#define BPF_F_MMAPABLE (1 << 10)
-#define AF_INET 2
-#define ETH_P_IP 0x0800
-#define PACKET_HOST 0
-
-struct ethernet {
-	u8 to[6], from[6];
-	u16 protocol;
-};
-
-struct ipv4 {
-	u8 version_length, tos;
-	u16 total_length, id, fragment;
-	u8 ttl, protocol;
-	u16 checksum;
-	u32 source, destination;
-};
-
-/* Enhanced GRE (RFC 2637 4.1) with the one number that is there at least. */
-struct gre {
-	u16 flags, protocol, payload_length, call_id;
-	u32 number;
-};
-
-#define HEADERS (sizeof(struct ethernet) + sizeof(struct ipv4) + sizeof(struct gre))
-_Static_assert(HEADERS == 46, "Ethernet, IPv4 without options, GRE with one number");
-
-#define PROTOCOL_GRE 47
-#define WITHOUT_OPTIONS 0x45
-#define MORE_FRAGMENTS NET16(0x2000)
-#define FRAGMENT_OFFSET NET16(0x1fff)
-#define GRE_KEY NET16(0x2000)
-#define GRE_SEQUENCE NET16(0x1000)
-#define GRE_ACKNOWLEDGEMENT NET16(0x0080)
-#define GRE_VERSION NET16(0x0007)
-#define GRE_VERSION_1 NET16(0x0001)
-/* Checksum, routing and strict source route: never in version 1, and the header would have another shape. */
-#define GRE_FORBIDDEN NET16(0xc800)
-#define GRE_PPP NET16(0x880b)
-
-/* ---- what the agent knows too: dataplane/agent/src/fast/layout.rs, LAYOUT there goes up with every change here ---- */
-
-/* One direction of a call, in one cache line. Addresses and Call IDs as on the wire. */
-struct path {
-	/* Written by the agent. A packet as it comes in: */
-	u32 source, destination;
-	u16 call_id;
-	u16 kind;          /* FREE, UP or DOWN */
-	/* What becomes of it: */
-	u32 from_link;     /* the link it comes in by; by others it is left to the ALG */
-	u32 to_link;       /* the link it goes out by */
-	u32 address;       /* its source (UP) or destination (DOWN) on the other side */
-	u32 next_hop;      /* whose MAC address it goes to */
-	u16 id_beyond;     /* its Call ID on the other side */
-	u16 mtu;           /* largest IPv4 packet on the way out */
-	/* Counted here. */
-	u64 packets;       /* passed on */
-	u64 bytes;         /* of them, IPv4 headers included */
-	u32 last_seen;     /* CLOCK_MONOTONIC_COARSE, 2^20 ns; passed on or left to the ALG; 0: never */
-	u32 last_payload;  /* the same, of packets with user data */
-	u32 next_sequence; /* comes next if nothing is lost; means nothing before there was user data */
-	u32 lost;          /* by gaps in the sequence numbers */
-};
-_Static_assert(sizeof(struct path) == 64, "layout.rs");
-_Static_assert(__builtin_offsetof(struct path, kind) == 10, "layout.rs");
-_Static_assert(__builtin_offsetof(struct path, address) == 20, "layout.rs");
-_Static_assert(__builtin_offsetof(struct path, id_beyond) == 28, "layout.rs");
-_Static_assert(__builtin_offsetof(struct path, packets) == 32, "layout.rs");
-_Static_assert(__builtin_offsetof(struct path, last_seen) == 48, "layout.rs");
-_Static_assert(__builtin_offsetof(struct path, lost) == 60, "layout.rs");
-
-enum kind { FREE, UP, DOWN };
-
-#define SLOTS 8
-
-/* An element of the map. */
-struct bucket {
-	struct path slots[SLOTS];
-};
-
-/* How the table is read: set by the agent before it loads the program. In the first slot of the first bucket, which is never taken,
- * it finds them again. */
-SEC(".rodata") const volatile u64 SEED = 0;
-SEC(".rodata") const volatile u32 MASK = 0; /* buckets less one */
-
-/* The unit of times. */
-#define STAMP(ns) ((u32)((ns) >> 20))
-
-/* Why a PPTP packet was left to the ALG: index of `left`. */
-enum left {
-	LEFT_UNKNOWN,   /* no such call in the map */
-	LEFT_LINK,      /* not by the link that call's packets come in by */
-	LEFT_OPTIONS,   /* IPv4 options, of any GRE: its header is not looked for */
-	LEFT_FRAGMENT,  /* a fragment; a later one of any GRE: it has no header */
-	LEFT_TTL,       /* may not travel on */
-	LEFT_MALFORMED, /* lengths do not fit each other */
-	LEFT_TOO_BIG,   /* for the way out, or merged by an offload */
-	LEFT_REASONS,
-};
-_Static_assert(LEFT_REASONS == 7, "layout.rs");
-
-/* ---- end of it ---- */
+#include "kernel.h"
+#include "path.h"
 
 /* A key of `uplinks`. */
 struct uplink {
@@ -163,13 +22,6 @@ struct uplink {
 };
 _Static_assert(sizeof(struct uplink) <= sizeof(struct next_hop), "it is looked for from there");
 
-/* The form of map definitions that needs no BTF: the object is the same on every machine. */
-struct map {
-	u32 type, key_size, value_size, entries, flags;
-};
-
-/* The agent sets the number of entries, a power of two, and writes into its memory (slots.rs). */
-SEC("maps") struct map paths = {BPF_MAP_TYPE_ARRAY, sizeof(u32), sizeof(struct bucket), 1, BPF_F_MMAPABLE};
 /* A server and a link that leads to it beside its calls' own: agent/src/fast/uplinks.rs. It has no name: each run fills its own. */
 SEC("maps") struct map uplinks = {BPF_MAP_TYPE_HASH, sizeof(struct uplink), sizeof(u32), 1 << 14, BPF_F_NO_PREALLOC};
 /* Where the way out is handed to the kernel, and what is looked for in `uplinks`. */
@@ -177,79 +29,6 @@ SEC("maps") struct map hop = {BPF_MAP_TYPE_PERCPU_ARRAY, sizeof(u32), sizeof(str
 SEC("maps") struct map left = {BPF_MAP_TYPE_PERCPU_ARRAY, sizeof(u32), sizeof(u64), LEFT_REASONS, 0};
 
 SEC("license") const char licence[] = "Dual MIT/GPL";
-
-/* Sequence gaps larger than this are a peer that started anew, not packets that got lost: as in the ALG. */
-#define LARGEST_GAP 4096
-
-#define inline inline __attribute__((always_inline))
-
-/* The compiler knows nothing of this value any more: it keeps it as it is, and works nothing out beforehand. */
-#define OPAQUE(value) asm volatile("" : "+r"(value))
-/* Read once more, and not kept. */
-#define AGAIN(field) (*(const volatile __typeof__(field) *)&(field))
-
-static inline u64 fold(u64 hash)
-{
-	return hash ^ hash >> 32;
-}
-
-/*
- * Without CAP_PERFMON the kernel puts a barrier behind what is first written to a place of the stack, and nothing read after it
- * begins before what was read before it is there (kernel/bpf/verifier.c, check_stack_write_fixed_off). So nothing is kept there:
- * one key serves all look-ups, and what a helper would make us save is read from the packet again.
- */
-
-/* As in slots.rs. */
-static inline u64 hash(struct ipv4 *ip, u16 call_id)
-{
-	u64 hash = ((u64)ip->source << 32 | ip->destination) ^ SEED;
-
-	hash = fold(hash * 0x9e3779b97f4a7c15ull);
-	hash += call_id;
-	hash = fold(hash * 0xd6e8feb86659fd93ull);
-	return fold(hash * 0xd6e8feb86659fd93ull);
-}
-
-/* The slot of a packet's addresses and Call ID in bucket *index; the search begins at slot `start`. */
-static inline struct path *in_bucket(u32 *index, u32 start, struct ipv4 *ip, struct gre *gre)
-{
-	struct bucket *bucket = map_lookup_elem(&paths, index);
-
-	if (!bucket)
-		return 0;
-
-	/* One in four is in the second slot: its cache line comes together with the first one's, and not after it. */
-	u32 early = bucket->slots[(start ^ 1) & (SLOTS - 1)].source;
-
-	OPAQUE(early);
-#pragma unroll
-	for (u32 at = 0; at < SLOTS; at++) {
-		struct path *path = &bucket->slots[(start ^ at) & (SLOTS - 1)];
-
-		OPAQUE(path);
-		if (path->source == AGAIN(ip->source) && path->destination == AGAIN(ip->destination) &&
-		    path->call_id == AGAIN(gre->call_id) && path->kind != FREE)
-			return path;
-		OPAQUE(start);
-	}
-	return 0;
-}
-
-/* The slot of a packet; writes to *key. */
-static inline struct path *find(u32 *key, struct ipv4 *ip, struct gre *gre)
-{
-	u64 place = hash(ip, gre->call_id);
-
-	OPAQUE(place);
-	*key = (u32)place & MASK;
-
-	struct path *path = in_bucket(key, place >> 24, ip, gre);
-
-	if (path)
-		return path;
-	*key = (u32)(place >> 32) & MASK;
-	return in_bucket(key, place >> 24, ip, gre);
-}
 
 /*
  * Whether a server's answers may come by this link too; writes to *key. What is looked for lies in a map and not on the stack, which
@@ -266,42 +45,6 @@ static inline int leads_to(u32 *key, struct path *path, struct __sk_buff *skb)
 	uplink->server = path->source;
 	uplink->link = AGAIN(skb->ifindex);
 	return map_lookup_elem(&uplinks, uplink) != 0;
-}
-
-static inline void meter(struct path *path, u32 sequence)
-{
-	u32 ahead = sequence - path->next_sequence;
-
-	if (path->last_payload == 0) {
-		path->next_sequence = sequence + 1;
-	} else if (ahead <= LARGEST_GAP) {
-		if (unlikely(ahead))
-			path->lost += ahead;
-		path->next_sequence = sequence + 1;
-	} else if (-ahead <= LARGEST_GAP) {
-		/* Late, so it was counted as lost too early. */
-		if (path->lost)
-			path->lost -= 1;
-	} else {
-		path->next_sequence = sequence + 1;
-	}
-}
-
-/* RFC 1624: one's complement sums do not mind the byte order, nor how many words are taken at once. */
-static inline u16 checksum(struct ipv4 *ip, u32 before, u32 after)
-{
-	u64 sum = (u16)~ip->checksum;
-
-	sum += (u64)(u32)~before + after;
-	/* Time to live is the first octet of its word. */
-	u16 ttl = AGAIN(ip->ttl);
-
-	sum += (u16)~ttl + (u16)(ttl - 1);
-	sum = (sum & 0xffffffff) + (sum >> 32);
-	sum = (sum & 0xffff) + (sum >> 16);
-	sum = (sum & 0xffff) + (sum >> 16);
-	sum = (sum & 0xffff) + (sum >> 16);
-	return (u16)~sum;
 }
 
 SEC("classifier") int callgate_gre(struct __sk_buff *skb)
@@ -356,22 +99,12 @@ SEC("classifier") int callgate_gre(struct __sk_buff *skb)
 	}
 
 	/* Here for every packet of the call, also for those the ALG will carry: a gap is a gap on the way to us. */
-	u32 now = STAMP(ktime_get_coarse_ns()) ?: 1;
-	u16 sequence = gre->flags & GRE_SEQUENCE;
-
-	if (sequence) {
-		meter(path, __builtin_bswap32(gre->number));
-		path->last_payload = now;
-	}
-	path->last_seen = now;
+	seen(path, gre);
 
 	if (unlikely(skb->ifindex != AGAIN(path->from_link))) {
 		key = LEFT_LINK;
 		goto leave;
 	}
-
-	u32 length = NET16(ip->total_length);
-	u32 header = 8 + (sequence ? 4 : 0) + (gre->flags & GRE_ACKNOWLEDGEMENT ? 4 : 0);
 
 	if (unlikely(ip->fragment & MORE_FRAGMENTS)) {
 		key = LEFT_FRAGMENT;
@@ -381,8 +114,7 @@ SEC("classifier") int callgate_gre(struct __sk_buff *skb)
 		key = LEFT_TTL;
 		goto leave;
 	}
-	if (unlikely(length + sizeof(struct ethernet) > skb->len ||
-		     sizeof(struct ipv4) + header + NET16(gre->payload_length) > length)) {
+	if (unlikely(!fits(ip, gre, skb->len))) {
 		key = LEFT_MALFORMED;
 		goto leave;
 	}
@@ -400,27 +132,14 @@ SEC("classifier") int callgate_gre(struct __sk_buff *skb)
 		goto leave;
 	}
 
-	/* By value: without CAP_PERFMON a pointer into the packet may not be chosen. */
-	u32 source = ip->source, destination = ip->destination;
-	u32 before = kind == UP ? source : destination, after = path->address;
-
-	ip->checksum = checksum(ip, before, after);
-	ip->source = kind == UP ? after : source;
-	ip->destination = kind == UP ? destination : after;
-	ip->ttl = AGAIN(ip->ttl) - 1;
+	readdress(ip, path, kind);
 	if (gre->call_id != path->id_beyond) {
 		/* The IPv4 header's sum stays what it was; this part's does not, where a card has summed up the packet. */
 		csum_update(skb, (u32)(u16)~gre->call_id + path->id_beyond);
 		gre->call_id = path->id_beyond;
 	}
 
-	/*
-	 * Not atomic: one direction of a call is one flow, which stays on one CPU, and a locked addition lets nothing that follows begin
-	 * before the cache line is there. A packet that two CPUs count at the same moment may count once.
-	 */
-	path->packets += 1;
-	path->bytes += NET16(AGAIN(ip->total_length));
-
+	count(path, ip);
 	key = 0;
 
 	struct next_hop *to = map_lookup_elem(&hop, &key);
@@ -437,4 +156,164 @@ leave:;
 	if (count)
 		*count += 1;
 	return TC_ACT_UNSPEC;
+}
+
+/* ---- of callgate_xdp alone: agent/src/fast/xdp.rs ---- */
+
+/* A link the program is on, and by which frames may leave: keys and values are its number. */
+SEC("maps") struct map cards_out = {BPF_MAP_TYPE_DEVMAP_HASH, sizeof(u32), sizeof(u32), 1, 0};
+/* Its own MAC address. */
+SEC("maps") struct map cards = {BPF_MAP_TYPE_HASH, sizeof(u32), 8, 1, BPF_F_NO_PREALLOC};
+
+/* The MAC addresses of a frame by this link to this neighbour, remembered by each CPU for about a second. */
+struct neighbour {
+	u32 address, to_link; /* as in struct path */
+	u32 from_link;
+	u32 since;            /* when the kernel was asked; a STAMP */
+	u16 own[3];           /* of from_link: only what is addressed to it is ours */
+	u16 from[3], to[3];
+	u16 unused;
+};
+
+#define NEIGHBOURS 1024
+/* STAMPs. */
+#define REMEMBERED 1000
+SEC("maps") struct map neighbours = {BPF_MAP_TYPE_PERCPU_ARRAY, sizeof(u32), sizeof(struct neighbour), 1, 0};
+SEC("maps") struct map question = {BPF_MAP_TYPE_PERCPU_ARRAY, sizeof(u32), sizeof(struct fib_lookup), 1, 0};
+/* Packets passed on. */
+SEC("maps") struct map by_xdp = {BPF_MAP_TYPE_PERCPU_ARRAY, sizeof(u32), sizeof(u64), 1, 0};
+
+/* ---- end of it ---- */
+
+static inline int same_mac(const u16 *one, const u16 *other)
+{
+	return one[0] == other[0] && one[1] == other[1] && one[2] == other[2];
+}
+
+static inline void copy_mac(u16 *to, const u16 *from)
+{
+	to[0] = from[0];
+	to[1] = from[1];
+	to[2] = from[2];
+}
+
+/*
+ * Asks the kernel for a neighbour's MAC address; 0 where it does not know it now. That keeps no neighbour alive: the agent does. Of its
+ * own, so that what it keeps does not cost each packet.
+ */
+static __attribute__((noinline)) int learn(struct xdp_md *ctx, struct neighbour *to)
+{
+	u32 zero = 0;
+	u16 *own = map_lookup_elem(&cards, &to->from_link);
+	struct fib_lookup *fib = map_lookup_elem(&question, &zero);
+
+	if (!own || !fib)
+		return 0;
+	fib->family = AF_INET;
+	fib->l4_protocol = 0;
+	fib->tot_len = 0;
+	fib->ifindex = to->to_link;
+	fib->tos = 0;
+	fib->source = 0;
+	fib->destination = to->address;
+	if (get_fib(ctx, fib, sizeof(*fib), BPF_FIB_LOOKUP_OUTPUT))
+		return 0;
+	if (fib->ifindex != to->to_link || fib->destination != to->address)
+		return 0;
+	copy_mac(to->own, own);
+	copy_mac(to->from, fib->smac);
+	copy_mac(to->to, fib->dmac);
+	to->since = STAMP(ktime_get_coarse_ns());
+	return 1;
+}
+
+/* The neighbour a call's packets go to; 0 where that is not known. Writes to *key. */
+static inline struct neighbour *neighbour(u32 *key, struct xdp_md *ctx, struct path *path)
+{
+	*key = (path->next_hop ^ path->to_link * 0x9e3779b1u) * 0x85ebca6bu >> 22;
+
+	struct neighbour *to = map_lookup_elem(&neighbours, key);
+
+	if (!to)
+		return 0; /* never: as many elements are there */
+
+	u32 now = STAMP(ktime_get_coarse_ns());
+
+	if (unlikely(to->address != path->next_hop || to->to_link != path->to_link ||
+		     to->from_link != path->from_link || now - to->since > REMEMBERED)) {
+		to->address = path->next_hop;
+		to->to_link = path->to_link;
+		to->from_link = path->from_link;
+		/* Nobody's until it is known. */
+		to->since = now - REMEMBERED - 1;
+		if (!learn(ctx, to))
+			return 0;
+	}
+	return to;
+}
+_Static_assert(NEIGHBOURS == 1 << (32 - 22), "what is left of a word above");
+
+/*
+ * The same before there is an skb, for calls whose both links can (native XDP). Whatever it does not pass on is as if it were not there:
+ * callgate_gre sees it next, counts it, and says why it is left to the ALG.
+ */
+SEC("xdp") int callgate_xdp(struct xdp_md *ctx)
+{
+	u32 key;
+	void *data = (void *)(unsigned long)ctx->data;
+	void *end = (void *)(unsigned long)ctx->data_end;
+
+	if (data + HEADERS > end)
+		goto pass;
+
+	struct ethernet *ethernet = data;
+	struct ipv4 *ip = data + sizeof(struct ethernet);
+	struct gre *gre = (void *)(ip + 1);
+
+	if (ethernet->protocol != NET16(ETH_P_IP) || ip->protocol != PROTOCOL_GRE || ip->version_length != WITHOUT_OPTIONS ||
+	    ip->fragment & (FRAGMENT_OFFSET | MORE_FRAGMENTS) || ip->ttl <= 1 ||
+	    (gre->flags & (GRE_FORBIDDEN | GRE_KEY | GRE_VERSION)) != (GRE_KEY | GRE_VERSION_1) || gre->protocol != GRE_PPP)
+		goto pass;
+
+	struct path *path = find(&key, ip, gre);
+
+	if (!path || ctx->ingress_ifindex != path->from_link)
+		goto pass;
+
+	u32 frame = xdp_get_buff_len(ctx);
+
+	if (!fits(ip, gre, frame) || frame - sizeof(struct ethernet) > path->mtu)
+		goto pass;
+
+	struct neighbour *to = neighbour(&key, ctx, path);
+
+	if (!to || !same_mac(ethernet->to, to->own))
+		goto pass;
+
+	u16 kind = path->kind;
+
+	/* Before anything is changed: by a link that is not there any more nothing leaves. */
+	if (kind == FREE || redirect_map(&cards_out, path->to_link, XDP_PASS) != XDP_REDIRECT)
+		goto pass;
+
+	seen(path, gre);
+	readdress(ip, path, kind);
+	gre->call_id = path->id_beyond;
+	copy_mac(ethernet->to, to->to);
+	copy_mac(ethernet->from, to->from);
+	count(path, ip);
+	key = 0;
+
+	u64 *passed = map_lookup_elem(&by_xdp, &key);
+
+	if (passed)
+		*passed += 1;
+	return XDP_REDIRECT;
+
+pass:;
+	/* Not in a register from the beginning: there are four, and the stack has the rest. */
+	int verdict = XDP_PASS;
+
+	OPAQUE(verdict);
+	return verdict;
 }

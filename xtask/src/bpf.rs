@@ -1,4 +1,4 @@
-//! The eBPF object: made by clang from one C file, committed, and held to it by digests and, where clang is, by making it again.
+//! The eBPF object: made by clang from one C file and its headers, committed, and held to it by digests and, where clang is, by making it again.
 
 use std::fs;
 use std::path::PathBuf;
@@ -11,6 +11,8 @@ use sha2::{Digest, Sha256};
 use crate::{process, root};
 
 const SOURCE: &str = "callgate.bpf.c";
+/// What it includes.
+const HEADERS: [&str; 2] = ["kernel.h", "path.h"];
 const OBJECT: &str = "callgate.bpf.o";
 /// What the object was made from, what came of it, how and by whom: four lines.
 const RECORD: &str = "callgate.bpf.made";
@@ -25,7 +27,8 @@ const FLAGS: [&str; 8] = ["-O2", "-target", "bpfel", "-mcpu=v3", "-Wall", "-Wext
 pub(crate) fn generate(check: bool) -> Result<bool> {
     let dir = dir();
     let read = |name: &str| fs::read(dir.join(name)).with_context(|| format!("dataplane/bpf/{name}"));
-    let (source, clang) = (read(SOURCE)?, clang());
+    let parts: Vec<Vec<u8>> = std::iter::once(SOURCE).chain(HEADERS).map(&read).collect::<Result<_>>()?;
+    let (source, clang) = (parts.concat(), clang());
     let before = (read(OBJECT).unwrap_or_default(), fs::read_to_string(dir.join(RECORD)).unwrap_or_default());
     if !check {
         if let Some(version) = &clang {

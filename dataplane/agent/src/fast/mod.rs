@@ -1,9 +1,11 @@
-//! The fast path: GRE of live calls in eBPF at tc, one map for both directions; what it does not take goes to the ALG as ever.
+//! The fast path: GRE of live calls in eBPF at tc and, on demand, at XDP, one map for both directions; what it does not take goes to
+//! the ALG as ever.
 //!
 //! ```text
 //!  engine ── OpenPath / ClosePath ─► On ─► ways (routes, remembered) ─► decide (pure) ─┬─► map      (program: bpf(2), pinned)
 //!     ▲                              │                                                 └─► attacher (a thread: tcx or clsact, pinned)
-//!     └─────── beside, seen ◄────────┘ ◄── meters of the map                  links and routes change ─► refresh ─► work
+//!     └─────── beside, seen ◄────────┘ ◄── meters of the map                  ├─► xdp      (a thread: native XDP, pinned)
+//!                                                                             links and routes change ─► refresh ─► work
 //! ```
 //! `Fast` is that, or nothing where there can be none, and says which.
 //!
@@ -13,6 +15,7 @@
 
 mod attacher;
 mod by_link;
+mod cards;
 mod decide;
 mod home;
 mod layout;
@@ -27,6 +30,7 @@ mod sys;
 mod table;
 mod uplinks;
 mod ways;
+mod xdp;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
@@ -44,6 +48,7 @@ pub use status::{State, Status};
 pub use table::{Both, Passed};
 pub use ways::Slow;
 pub(crate) use ways::Ways;
+pub use xdp::Told as XdpTold;
 
 use on::On;
 use removal::Removal;
@@ -56,6 +61,8 @@ pub enum Mode {
     Auto,
     /// The same, in the older way also where the kernel has tcx.
     Clsact,
+    /// As `auto`; and by XDP between links whose drivers do that natively.
+    Xdp,
     /// All GRE by AF_PACKET.
     Off,
 }
@@ -104,7 +111,7 @@ impl Fast {
         let Setup { mode, root, table, status, .. } = setup.clone();
         let begun = match mode {
             Mode::Off => Err("--fast-path=off".to_owned()),
-            Mode::Auto | Mode::Clsact => On::begin(&setup, live, now),
+            Mode::Auto | Mode::Clsact | Mode::Xdp => On::begin(&setup, live, now),
         };
         let (on, left) = match begun {
             Ok(on) => (Some(on), None),

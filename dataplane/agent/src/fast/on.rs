@@ -14,6 +14,7 @@ use super::refusals::Refusals;
 use super::status::State;
 use super::table::{Both, Paths};
 use super::ways::{Slow, Ways};
+use super::xdp::Xdp;
 use super::{Mode, Setup, remove};
 
 /// How long one turn of `work` may take: packets wait meanwhile.
@@ -35,6 +36,8 @@ pub(super) struct On {
     unpinned: String,
     /// Links get the program at tcx, and not behind clsact.
     tcx: bool,
+    /// XDP; or why there is none.
+    xdp: Result<Xdp, String>,
     attached: BTreeMap<u32, Attached>,
     refusals: Refusals,
     /// When the attacher is looked at.
@@ -69,10 +72,11 @@ impl On {
         }
         let pins = unpinned.is_empty().then_some(pins);
         let inherited = pins.as_ref().is_some_and(|pins| pins.map().exists());
-        let (mut program, table, uplinks) = program::load(pins.as_ref(), setup.entries, setup.seed)?;
+        let with_xdp = setup.mode == Mode::Xdp;
+        let (mut program, table, uplinks) = program::load(pins.as_ref(), setup.entries, setup.seed, with_xdp)?;
         let paths = Paths::adopt(table, uplinks, live);
         let program_fd = program.fd()?;
-        let tcx = setup.mode == Mode::Auto && program::has_tcx(&program_fd);
+        let tcx = setup.mode != Mode::Clsact && program::has_tcx(&program_fd);
         if pins.is_none() && !tcx {
             return Err(format!(
                 "{unpinned}; a filter behind clsact outlives the agent, and would have no name to be found again by"
@@ -87,6 +91,7 @@ impl On {
             pins,
             unpinned,
             tcx,
+            xdp: Err("it is not asked for (--fast-path xdp)".to_owned()),
             attached: BTreeMap::new(),
             refusals: Refusals::default(),
             look: None,
@@ -97,7 +102,8 @@ impl On {
             unready: VecDeque::new(),
             ready: BTreeSet::new(),
         };
-        let links = on.pins.as_ref().map(Pins::links).unwrap_or_default();
+        let left = on.pins.as_ref().map(Pins::links).unwrap_or_default();
+        let (xdp, links): (Vec<_>, Vec<_>) = left.into_iter().partition(|(_, hook)| *hook == Hook::Xdp);
         if !inherited && !links.is_empty() {
             // Another layout: until links change over to the new program, the old one goes on by its own map.
             on.attached.extend(links.iter().map(|(link, hook)| (*link, Attached::named(*hook))));
@@ -107,7 +113,18 @@ impl On {
             on.attached.clear();
         }
         for (link, hook) in links {
-            on.adopt_link(link, hook);
+            on.adopt_link(link, hook)?;
+        }
+        if with_xdp {
+            on.xdp = on.begin_xdp(xdp.iter().map(|(link, _)| *link).collect());
+        }
+        if let Err(why) = &on.xdp {
+            if with_xdp {
+                tracing::warn!("no XDP: {why}");
+            }
+            for (link, hook) in xdp {
+                on.take_from(link, hook);
+            }
         }
         if let Some(pins) = &on.pins {
             // Where a link has not changed over: nobody looks after the old map.
@@ -124,29 +141,42 @@ impl On {
 
     /// A link that a previous run has left: this program in the place of that one. Where it is there in two ways, as after a change
     /// between tcx and clsact, the first of them stays.
-    fn adopt_link(&mut self, link: u32, hook: Hook) {
-        let Some(pins) = &self.pins else { return };
+    fn adopt_link(&mut self, link: u32, hook: Hook) -> Result<(), String> {
+        let Some(pins) = &self.pins else { return Ok(()) };
         if !self.attached.contains_key(&link) {
-            match self.program.adopt(link, hook, pins, self.ways.routes()) {
+            match program::adopt(&self.program.fd()?, link, hook, pins, self.ways.routes()) {
                 Ok(true) => {
                     self.attached.insert(link, Attached::named(hook));
-                    return;
+                    return Ok(());
                 }
                 // Gone with its device, or only made ready: a name is left.
                 Ok(false) => {}
                 Err(error) => tracing::warn!(link, "what a run before has put on it is taken away: {error}"),
             }
         }
-        // A qdisc of ours stays, also where tcx is used now: while it goes, the link drops packets.
+        self.take_from(link, hook);
+        Ok(())
+    }
+
+    /// Away from a link with what a run before has left there. A qdisc of ours stays, also where tcx is used now: while it goes, the
+    /// link drops packets.
+    fn take_from(&self, link: u32, hook: Hook) {
         let rested = program::rest(link, Attached::named(hook), self.pins.as_ref(), self.ways.routes());
         if let Err(error) = rested {
             tracing::error!(link, "the fast path cannot be taken from it: {error}");
         }
     }
 
-    /// Remembers likely ends of calls, to make their links ready. At tcx that takes nothing.
+    /// XDP, with what a run before has `left`.
+    fn begin_xdp(&mut self, left: Vec<u32>) -> Result<Xdp, String> {
+        let (program, cards) = self.program.xdp()?;
+        Xdp::start(program, cards, self.pins.clone(), &left, self.ways.links())
+    }
+
+    /// Remembers likely ends of calls, to make their links ready. At tcx that takes nothing; with XDP a card may be out of service for a
+    /// moment when it gets the program.
     pub(super) fn foresee(&mut self, ends: Vec<Ipv4Addr>) {
-        if !self.tcx {
+        if !self.tcx || self.xdp.is_ok() {
             self.unready = ends.iter().copied().collect();
             self.likely = ends;
         }
@@ -214,6 +244,9 @@ impl On {
         if self.paths.has_any() && self.check <= now {
             self.check_links();
             self.check = now.after(CHECK);
+            if let Ok(xdp) = &mut self.xdp {
+                xdp.keep(self.ways.neighbours());
+            }
         }
         while begun.elapsed() < TURN
             && let Some(path) = self.todo.pop_front()
@@ -229,13 +262,17 @@ impl On {
         {
             if let Ok(way) = self.ways.to(end)
                 && self.ready.insert(way.link)
+                && !self.tcx
             {
                 self.attacher.prepare(way.link);
             }
         }
+        if let Ok(xdp) = &mut self.xdp {
+            xdp.want(self.ready.iter().copied().chain(self.paths.links()).collect(), self.ways.links());
+        }
         self.look_at_unused(now);
         self.detach_unused(now);
-        if !self.attacher.is_answered() {
+        if !self.attacher.is_answered() || self.xdp.as_ref().is_ok_and(|xdp| !xdp.is_idle()) {
             self.look.get_or_insert(now.after(LOOK));
         }
         changed
@@ -252,7 +289,8 @@ impl On {
     }
 
     pub(super) fn is_settled(&self) -> bool {
-        self.todo.is_empty() && self.unready.is_empty() && self.attacher.is_idle()
+        let xdp = self.xdp.as_ref().is_ok_and(|xdp| !xdp.is_idle());
+        self.todo.is_empty() && self.unready.is_empty() && self.attacher.is_idle() && !xdp
     }
 
     /// Every counter as (name, value).
@@ -260,6 +298,7 @@ impl On {
         let mut counters = self.program.left();
         counters.extend(self.paths.counters());
         counters.push(("fast_links", self.attached.len() as u64));
+        counters.push(("fast_xdp_packets", self.program.by_xdp()));
         counters
     }
 
@@ -271,6 +310,7 @@ impl On {
             links: self.attached.keys().map(|link| self.name(*link)).collect(),
             unpinned: self.unpinned.clone(),
             slow: self.paths.slow(),
+            xdp: self.xdp.as_ref().map(Xdp::told).map_err(String::clone),
             ..State::default()
         }
     }

@@ -3,6 +3,7 @@
 //! ```text
 //!  DIR/callgate/TABLE@NETNS/vLAYOUT/paths     the map
 //!                          /links/N           the program's link on device N (tcx)
+//!                          /links/N-xdp       the XDP program's link on device N
 //!                          /links/N-clsact    the program is on device N by a filter; +qdisc: and its qdisc is ours; -new behind it: about to take its place
 //! ```
 
@@ -22,6 +23,8 @@ pub enum Hook {
     Tcx,
     /// A filter behind clsact; true: the qdisc is ours too.
     Clsact(bool),
+    /// A link of type XDP (Linux 5.9), beside one of the others.
+    Xdp,
 }
 
 /// Where everything of one agent has its name.
@@ -93,6 +96,7 @@ impl Pins {
             Hook::Tcx => "",
             Hook::Clsact(false) => "-clsact",
             Hook::Clsact(true) => "-clsact+qdisc",
+            Hook::Xdp => "-xdp",
         };
         self.dir.join("links").join(format!("{device}{suffix}"))
     }
@@ -134,6 +138,7 @@ fn link(name: &str) -> Option<(u32, Hook)> {
         None => (name, Hook::Tcx),
         Some((number, "clsact")) => (number, Hook::Clsact(false)),
         Some((number, "clsact+qdisc")) => (number, Hook::Clsact(true)),
+        Some((number, "xdp")) => (number, Hook::Xdp),
         Some(_) => return None,
     };
     Some((number.parse().ok()?, hook))
@@ -156,9 +161,10 @@ mod tests {
 
     #[test]
     fn links_are_told_apart_by_their_names() {
-        let names = ["7", "12-clsact", "12-clsact+qdisc", "x", "3-other"];
-        let expected =
-            [Some((7, Hook::Tcx)), Some((12, Hook::Clsact(false))), Some((12, Hook::Clsact(true))), None, None];
+        let names = ["7", "12-clsact", "12-clsact+qdisc", "7-xdp", "x", "3-other"];
+        let [tcx, xdp] = [Hook::Tcx, Hook::Xdp].map(|hook| Some((7, hook)));
+        let [filter, qdisc] = [false, true].map(|ours| Some((12, Hook::Clsact(ours))));
+        let expected = [tcx, filter, qdisc, xdp, None, None];
         assert_eq!(names.map(link), expected);
         let pins = Pins::of(Path::new("/b"), "my.table").unwrap();
         for (device, hook) in expected.into_iter().flatten() {

@@ -1,11 +1,12 @@
-//! The program of dataplane/bpf in the kernel: loaded with its map, put on links, replaced, taken away.
+//! The programs of dataplane/bpf in the kernel: loaded with their map, put on links, replaced, taken away.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 
+use aya::maps::xdp::DevMapHash;
 use aya::maps::{HashMap, Map, MapData, PerCpuArray};
-use aya::programs::SchedClassifier;
+use aya::programs::{SchedClassifier, Xdp};
 use aya::{Ebpf, EbpfLoader};
 
 use super::layout::{LEFT, SLOTS, Slot};
@@ -14,6 +15,7 @@ use super::slots::{Reading, Table, buckets};
 use super::sys;
 pub(super) use super::sys::Shared;
 use super::uplinks::Uplinks;
+use super::xdp::Cards;
 use crate::netlink::rt::Rt;
 use crate::netlink::{self, Routes, clsact};
 
@@ -21,6 +23,9 @@ use crate::netlink::{self, Routes, clsact};
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../../../bpf/callgate.bpf.o");
 
 const NAME: &str = "callgate_gre";
+const XDP: &str = "callgate_xdp";
+/// Room for links with XDP, and neighbours each CPU remembers (`NEIGHBOURS`).
+const XDP_MAPS: [(&str, u32); 3] = [("cards_out", 1 << 10), ("cards", 1 << 10), ("neighbours", 1 << 10)];
 
 /// Directions of calls the map has room for: 65,536 calls. The memory is there at once: 16 MiB.
 pub(super) const ENTRIES: u32 = 1 << 17;
@@ -31,9 +36,11 @@ const PRIORITY: u16 = 60_000;
 /// What it was in versions before: what runs of them have left is found by it.
 const PRIORITY_BEFORE: u16 = 7411;
 
-/// The program, loaded.
+/// The programs, loaded.
 pub(super) struct Program {
     ebpf: Ebpf,
+    /// Why the one for XDP is not.
+    no_xdp: Result<(), String>,
 }
 
 /// The program on a link.
@@ -57,11 +64,16 @@ impl Attached {
     }
 }
 
-/// Loads program and maps; the table of a previous run, if it has its name.
+/// Loads the program for tc and the maps; the table of a previous run, if it has its name. `xdp`: the program for XDP too.
 ///
 /// # Errors
 /// With what is missing.
-pub(super) fn load(pins: Option<&Pins>, entries: u32, seed: u64) -> Result<(Program, Table<Shared>, Uplinks), String> {
+pub(super) fn load(
+    pins: Option<&Pins>,
+    entries: u32,
+    seed: u64,
+    xdp: bool,
+) -> Result<(Program, Table<Shared>, Uplinks), String> {
     let path = pins.map(Pins::map);
     // How a table is read is part of the program; in the map of a run before it is written down.
     let kept = path.as_ref().filter(|path| path.exists()).map(|path| {
@@ -74,6 +86,9 @@ pub(super) fn load(pins: Option<&Pins>, entries: u32, seed: u64) -> Result<(Prog
     };
     let mut loader = EbpfLoader::new();
     loader.btf(None).map_max_entries("paths", buckets(entries));
+    for (map, entries) in XDP_MAPS.into_iter().filter(|_| xdp) {
+        loader.map_max_entries(map, entries);
+    }
     loader.override_global("SEED", &reading.seed, true).override_global("MASK", &reading.mask, true);
     if let Some(path) = &path {
         loader.map_pin_path("paths", path);
@@ -81,6 +96,8 @@ pub(super) fn load(pins: Option<&Pins>, entries: u32, seed: u64) -> Result<(Prog
     let mut ebpf = loader.load(OBJECT).map_err(|error| refused(&words(&error)))?;
     let program: &mut SchedClassifier = classifier(&mut ebpf)?;
     program.load().map_err(|error| refused(&words(&error)))?;
+    // Now, while all maps are there. What the kernel says against it is no loss for tc.
+    let no_xdp = if xdp { load_xdp(&mut ebpf) } else { Err("it is not loaded".to_owned()) };
     let Some(Map::Array(map)) = ebpf.take_map("paths") else { return Err("the object has no map".to_owned()) };
     // In the program's own map, whatever has the name by now: what is written has to be what is read.
     let table = table(&map, reading.seed, entries)?;
@@ -89,7 +106,7 @@ pub(super) fn load(pins: Option<&Pins>, entries: u32, seed: u64) -> Result<(Prog
     }
     let uplinks = ebpf.take_map("uplinks").ok_or("the object has no map of uplinks")?;
     let uplinks = Uplinks::new(HashMap::try_from(uplinks).map_err(|error| words(&error))?);
-    Ok((Program { ebpf }, table, uplinks))
+    Ok((Program { ebpf, no_xdp }, table, uplinks))
 }
 
 /// The table in this map, begun with `seed` if it is new.
@@ -122,6 +139,15 @@ fn classifier(ebpf: &mut Ebpf) -> Result<&mut SchedClassifier, String> {
     program.try_into().map_err(|error| words(&error))
 }
 
+fn at_xdp(ebpf: &mut Ebpf) -> Result<&mut Xdp, String> {
+    let program = ebpf.program_mut(XDP).ok_or("the object has no program for XDP")?;
+    program.try_into().map_err(|error| words(&error))
+}
+
+fn load_xdp(ebpf: &mut Ebpf) -> Result<(), String> {
+    at_xdp(ebpf)?.load().map_err(|error| refused(&words(&error)))
+}
+
 /// An error with what it is about: aya keeps the system's own words in its source.
 fn words(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
@@ -150,47 +176,36 @@ fn refused(words: &str) -> String {
 }
 
 impl Program {
-    /// Takes over what a previous run has put on a link: this program in its place, from one packet to the next. False if there is
-    /// none.
+    /// The program for XDP, with the maps that are the agent's to fill.
     ///
     /// # Errors
-    /// What the kernel says.
-    pub(super) fn adopt(&mut self, link: u32, hook: Hook, pins: &Pins, routes: &Routes) -> Result<bool, String> {
-        let fd = self.fd()?;
-        match hook {
-            Hook::Tcx => {
-                let held = sys::pinned(&pins.link(link, hook)).map_err(|error| format!("tcx: {error}"))?;
-                if sys::device_of(&held).map_err(|error| format!("tcx: {error}"))? != link {
-                    return Ok(false);
-                }
-                sys::replace(&held, &fd).map_err(|error| format!("tcx: {error}"))?;
-            }
-            Hook::Clsact(_) => {
-                if let Err(error) = rename_to(&fd, &pins.link(link, hook)) {
-                    tracing::warn!(link, "its name keeps the program, and the map, of a run before: {error}");
-                }
-                let rt = routes.connection();
-                // Without calls it was taken away; and somebody may have removed the qdisc, and with it what was behind it.
-                let is_there = |priority| clsact::is_there(rt, link, priority).unwrap_or(true);
-                if !is_there(PRIORITY) && !is_there(PRIORITY_BEFORE) {
-                    return Ok(false);
-                }
-                clsact::put(rt, link, PRIORITY, fd.as_raw_fd(), NAME)
-                    .and_then(|()| clsact::remove(rt, link, PRIORITY_BEFORE, false))
-                    .map_err(|error| format!("clsact: {error}"))?;
-            }
-        }
-        Ok(true)
+    /// Why it is not loaded.
+    pub(super) fn xdp(&mut self) -> Result<(OwnedFd, Cards), String> {
+        self.no_xdp.clone()?;
+        let program = at_xdp(&mut self.ebpf)?;
+        let fd = program.fd().map_err(|error| words(&error))?;
+        let fd = fd.as_fd().try_clone_to_owned().map_err(|error| error.to_string())?;
+        let out = self.ebpf.take_map("cards_out").ok_or("the object has no map of links")?;
+        let own = self.ebpf.take_map("cards").ok_or("the object has no map of addresses")?;
+        let out = DevMapHash::try_from(out).map_err(|error| words(&error))?;
+        let own = HashMap::try_from(own).map_err(|error| words(&error))?;
+        Ok((fd, Cards { out, own }))
     }
 
     /// How often it has left packets to the ALG, by the names of the counters.
     pub(super) fn left(&self) -> Vec<(&'static str, u64)> {
-        let map = self.ebpf.map("left").and_then(|map| PerCpuArray::<_, u64>::try_from(map).ok());
-        let count = |index: usize| {
-            let values = map.as_ref().and_then(|map| map.get(&(index as u32), 0).ok());
-            values.map_or(0, |values| values.iter().sum())
-        };
-        LEFT.iter().enumerate().map(|(index, name)| (*name, count(index))).collect()
+        LEFT.iter().zip(0..).map(|(name, index)| (*name, self.count("left", index))).collect()
+    }
+
+    /// Packets that were passed on at XDP.
+    pub(super) fn by_xdp(&self) -> u64 {
+        self.count("by_xdp", 0)
+    }
+
+    fn count(&self, map: &str, index: u32) -> u64 {
+        let map = self.ebpf.map(map).and_then(|map| PerCpuArray::<_, u64>::try_from(map).ok());
+        let values = map.and_then(|map| map.get(&index, 0).ok());
+        values.map_or(0, |values| values.iter().sum())
     }
 
     /// The program's own descriptor.
@@ -198,6 +213,46 @@ impl Program {
         let program = classifier(&mut self.ebpf)?;
         let fd = program.fd().map_err(|error| words(&error))?;
         fd.as_fd().try_clone_to_owned().map_err(|error| error.to_string())
+    }
+}
+
+/// Takes over what a previous run has put on a link: this program in its place, from one packet to the next. False if there is none.
+///
+/// # Errors
+/// What the kernel says.
+pub(super) fn adopt(program: &OwnedFd, link: u32, hook: Hook, pins: &Pins, routes: &Routes) -> Result<bool, String> {
+    match hook {
+        Hook::Tcx | Hook::Xdp => {
+            let said = |error: io::Error| format!("{}: {error}", held_by(hook));
+            let held = sys::pinned(&pins.link(link, hook)).map_err(said)?;
+            if sys::device_of(&held).map_err(said)? != link {
+                return Ok(false);
+            }
+            sys::replace(&held, program).map_err(said)?;
+        }
+        Hook::Clsact(_) => {
+            if let Err(error) = rename_to(program, &pins.link(link, hook)) {
+                tracing::warn!(link, "its name keeps the program, and the map, of a run before: {error}");
+            }
+            let rt = routes.connection();
+            // Without calls it was taken away; and somebody may have removed the qdisc, and with it what was behind it.
+            let is_there = |priority| clsact::is_there(rt, link, priority).unwrap_or(true);
+            if !is_there(PRIORITY) && !is_there(PRIORITY_BEFORE) {
+                return Ok(false);
+            }
+            clsact::put(rt, link, PRIORITY, program.as_raw_fd(), NAME)
+                .and_then(|()| clsact::remove(rt, link, PRIORITY_BEFORE, false))
+                .map_err(|error| format!("clsact: {error}"))?;
+        }
+    }
+    Ok(true)
+}
+
+fn held_by(hook: Hook) -> &'static str {
+    match hook {
+        Hook::Tcx => "tcx",
+        Hook::Clsact(_) => "clsact",
+        Hook::Xdp => "XDP",
     }
 }
 
@@ -222,9 +277,25 @@ pub(super) fn attach(
         return behind_clsact(program, link, pins, routes).map(Attached::named);
     }
     let held = sys::attach(program, link).map_err(|error| format!("tcx: {error}"))?;
-    let Some(pins) = pins else { return Ok(Attached { hook: Hook::Tcx, link: Some(held) }) };
-    pin(&held, &pins.link(link, Hook::Tcx))?;
-    Ok(Attached::named(Hook::Tcx))
+    name(held, link, Hook::Tcx, pins)
+}
+
+/// Puts the program for XDP on a link, and gives it a name.
+///
+/// # Errors
+/// What the kernel says; the link is then as it was.
+pub(super) fn attach_xdp(program: &OwnedFd, link: u32, pins: Option<&Pins>) -> Result<Attached, String> {
+    let held = sys::attach_xdp(program, link).map_err(|error| match error.raw_os_error() {
+        Some(libc::EBUSY) => "another XDP program is on it".to_owned(),
+        Some(_) | None => error.to_string(),
+    })?;
+    name(held, link, Hook::Xdp, pins)
+}
+
+fn name(held: OwnedFd, link: u32, hook: Hook, pins: Option<&Pins>) -> Result<Attached, String> {
+    let Some(pins) = pins else { return Ok(Attached { hook, link: Some(held) }) };
+    pin(&held, &pins.link(link, hook))?;
+    Ok(Attached::named(hook))
 }
 
 /// Puts a program on a link by a filter, which outlives the agent: so it has its name before it is there. What a kill leaves
@@ -237,7 +308,7 @@ fn behind_clsact(program: &OwnedFd, link: u32, pins: Option<&Pins>, routes: &Rou
     let hook = prepare(program, link, pins, routes)?;
     let named = match hook {
         Hook::Clsact(true) => Ok(()),
-        Hook::Clsact(false) | Hook::Tcx => pin(program, &pins.link(link, hook)),
+        Hook::Clsact(false) | Hook::Tcx | Hook::Xdp => pin(program, &pins.link(link, hook)),
     };
     let put = || {
         clsact::put(routes.connection(), link, PRIORITY, program.as_raw_fd(), NAME)
@@ -290,7 +361,7 @@ pub(super) fn detach(link: u32, attached: Attached, pins: Option<&Pins>, routes:
         Hook::Clsact(qdisc) => {
             remove_filter(routes.connection(), link, qdisc).map_err(|error| format!("clsact: {error}"))?;
         }
-        Hook::Tcx => {
+        Hook::Tcx | Hook::Xdp => {
             let named = || pins.and_then(|pins| sys::pinned(&pins.link(link, hook)).ok());
             // Where it is gone with its device, or not to be had, it goes with its name.
             let _ = held.or_else(named).map(|held| sys::detach(&held));
@@ -335,12 +406,12 @@ pub(super) fn is_gone(link: u32, routes: &Routes) -> bool {
 pub(super) fn holds(link: u32, attached: &Attached, pins: Option<&Pins>, routes: &Routes) -> bool {
     let device = match (&attached.link, attached.hook, pins) {
         (Some(held), ..) => sys::device_of(held),
-        (None, Hook::Tcx, Some(pins)) => {
-            sys::pinned(&pins.link(link, Hook::Tcx)).and_then(|held| sys::device_of(&held))
+        (None, hook @ (Hook::Tcx | Hook::Xdp), Some(pins)) => {
+            sys::pinned(&pins.link(link, hook)).and_then(|held| sys::device_of(&held))
         }
         // Where that cannot be told, it is better to believe it: the next look comes.
         (None, Hook::Clsact(_), _) => return clsact::is_there(routes.connection(), link, PRIORITY).unwrap_or(true),
-        (None, Hook::Tcx, None) => return false,
+        (None, Hook::Tcx | Hook::Xdp, None) => return false,
     };
     device.is_ok_and(|device| device == link)
 }
@@ -351,10 +422,13 @@ mod tests {
 
     /// Every place of the stack costs a barrier where CAP_PERFMON is missing: 100 to 300 ns a packet for a dozen (measured).
     #[test]
-    fn the_program_keeps_nothing_on_its_stack_but_one_key() {
+    fn the_programs_keep_nothing_on_their_stacks_but_one_key() {
         // linux/bpf_common.h: class ST or STX, in the low three bits of the operation; the stack's register is 10.
         let object = aya_obj::Object::parse(OBJECT).unwrap();
-        let steps = object.functions.values().flat_map(|function| &function.instructions);
+        let is_for_each_packet = |function: &&aya_obj::Function| function.name != "learn";
+        let functions = object.functions.values().filter(is_for_each_packet);
+        assert_eq!(functions.clone().count(), 2);
+        let steps = functions.flat_map(|function| &function.instructions);
         let stores = steps.filter(|step| matches!(step.code & 7, 2 | 3) && step.dst_reg() == 10);
         let places: std::collections::BTreeSet<i16> = stores.map(|step| step.off).collect();
         assert_eq!(places, [-4].into());

@@ -7,12 +7,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use callgate_proto::pb;
 
 use super::pins::Hook;
+use super::xdp::Told;
 
 /// The path without eBPF.
 const AF_PACKET: &str = "AF_PACKET";
 
 /// What there is to tell.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct State {
     /// Why there is no fast path; empty where there is one.
     pub off: String,
@@ -28,6 +29,16 @@ pub struct State {
     pub unpinned: String,
     /// Calls that do not take it, and why one of them does not.
     pub slow: Option<(usize, String)>,
+    /// XDP before it; or why there is none.
+    pub xdp: Result<Told, String>,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        let [off, left_over, unpinned] = [(); 3].map(|()| String::new());
+        let (links, xdp) = (BTreeSet::new(), Ok(Told::default()));
+        Self { off, chosen: false, left_over, hook: None, links, unpinned, slow: None, xdp }
+    }
 }
 
 /// A place for it; nothing is there before the fast path has started, or found that it cannot.
@@ -59,10 +70,25 @@ impl State {
     /// The path of live calls, in two words.
     #[must_use]
     pub fn path(&self) -> String {
-        match (self.off.is_empty(), self.hook) {
-            (true, Some(Hook::Clsact(_))) => "eBPF at clsact".to_owned(),
-            (true, Some(Hook::Tcx)) => "eBPF at tcx".to_owned(),
-            (false, _) | (true, None) => AF_PACKET.to_owned(),
+        let place = match (self.off.is_empty(), self.hook) {
+            (true, Some(Hook::Clsact(_))) => "clsact",
+            (true, Some(Hook::Tcx | Hook::Xdp)) => "tcx",
+            (false, _) | (true, None) => return AF_PACKET.to_owned(),
+        };
+        let xdp = self.xdp.as_ref().is_ok_and(|told| !told.on.is_empty());
+        format!("eBPF at {}{place}", if xdp { "XDP and " } else { "" })
+    }
+
+    /// Where XDP is, and why not elsewhere, to be said behind the rest.
+    fn xdp(&self) -> String {
+        match &self.xdp {
+            Err(why) => format!("; no XDP: {why}"),
+            Ok(Told { on, not }) => {
+                let on: Vec<&str> = on.iter().map(String::as_str).collect();
+                let on = if on.is_empty() { String::new() } else { format!("; XDP on {}", on.join(", ")) };
+                let not = not.iter().map(|(link, why)| format!("; no XDP on {link}: {why}"));
+                not.fold(on, |text, more| text + &more)
+            }
         }
     }
 
@@ -89,7 +115,7 @@ impl State {
                 let _ = write!(detail, "; it ends with the agent: {}", self.unpinned);
             }
             detail.push_str(&self.left_behind());
-            detail.push_str("; XDP is not built in");
+            detail.push_str(&self.xdp());
         }
         let as_wanted = self.off.is_empty() || self.chosen && self.left_over.is_empty();
         pb::Feature { name: "GRE path".to_owned(), available: as_wanted, detail }
@@ -116,11 +142,19 @@ mod tests {
             links: ["eth0".to_owned(), "cni0".to_owned()].into(),
             unpinned: "/x is no bpf file system".into(),
             slow: Some((2, "link wg0 has no Ethernet".into())),
+            xdp: Err("it is not asked for".into()),
             ..State::default()
         };
         let detail = "eBPF at clsact on cni0, eth0; it ends with the agent: /x is no bpf file system; \
-                      2 calls by AF_PACKET: link wg0 has no Ethernet; XDP is not built in";
+                      2 calls by AF_PACKET: link wg0 has no Ethernet; no XDP: it is not asked for";
         assert_eq!(on.feature().detail, detail);
+        let [names, whys] =
+            [["eth1", "eth0"], ["cali1", "its driver has no native XDP"]].map(|two| two.map(str::to_owned));
+        let [link, why] = whys;
+        let both = State { xdp: Ok(Told { on: names.into(), not: [(link, why)].into() }), slow: None, ..on.clone() };
+        let detail = "eBPF at XDP and clsact on cni0, eth0; it ends with the agent: /x is no bpf file system; XDP on eth0, eth1; \
+                      no XDP on cali1: its driver has no native XDP";
+        assert_eq!(both.feature().detail, detail);
         assert_eq!(
             (off.path(), on.path(), State { hook: Some(Hook::Tcx), ..State::default() }.path()),
             ("AF_PACKET".into(), "eBPF at clsact".into(), "eBPF at tcx".into())

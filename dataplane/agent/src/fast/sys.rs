@@ -18,7 +18,10 @@ const OBJ_GET_INFO_BY_FD: i64 = 15;
 const LINK_CREATE: i64 = 28;
 const LINK_UPDATE: i64 = 29;
 const LINK_DETACH: i64 = 34;
+const XDP: u32 = 37;
 const TCX_INGRESS: u32 = 46;
+/// linux/if_link.h XDP_FLAGS_DRV_MODE: by the driver, and not behind it.
+const BY_THE_DRIVER: u32 = 1 << 2;
 
 /// `union bpf_attr`, as far as it is used here, is at most this long; what is not written is 0.
 const ATTR: usize = 64;
@@ -75,6 +78,18 @@ pub(super) fn attach(program: &impl AsFd, device: u32) -> io::Result<OwnedFd> {
     unsafe { attr.call(LINK_CREATE) }.map(owned)
 }
 
+/// Puts a program before everything else on the device with this number, run by its driver.
+///
+/// # Errors
+/// EBUSY where there is a program already, EOPNOTSUPP where the driver runs none, EINVAL or ERANGE where frames are too large, ENODEV
+/// without such a device.
+pub(super) fn attach_xdp(program: &impl AsFd, device: u32) -> io::Result<OwnedFd> {
+    // prog_fd, target_ifindex, attach_type, flags.
+    let mut attr = Attr::new().fd(0, program).u32(4, device).u32(8, XDP).u32(12, BY_THE_DRIVER);
+    // SAFETY: it points to nothing.
+    unsafe { attr.call(LINK_CREATE) }.map(owned)
+}
+
 /// Another program in the place of a link's, from one packet to the next.
 pub(super) fn replace(link: &impl AsFd, program: &impl AsFd) -> io::Result<()> {
     // link_fd, new_prog_fd.
@@ -92,9 +107,9 @@ pub(super) fn detach(link: &impl AsFd) -> io::Result<()> {
     unsafe { attr.call(LINK_DETACH) }.map(drop)
 }
 
-/// Number of the device a tcx link is on; 0 once it is on none any more.
+/// Number of the device a tcx or XDP link is on; 0 once it is on none any more.
 pub(super) fn device_of(link: &impl AsFd) -> io::Result<u32> {
-    // struct bpf_link_info: type, id, prog_id, (padding), tcx.ifindex.
+    // struct bpf_link_info: type, id, prog_id, (padding), tcx.ifindex or xdp.ifindex.
     let mut info = [0u32; 16];
     let mut attr = Attr::new().fd(0, link).u32(4, size_of::<[u32; 16]>() as u32).u64(8, info.as_mut_ptr() as u64);
     // SAFETY: the kernel writes at most as many octets as it is told, and `info` has them.

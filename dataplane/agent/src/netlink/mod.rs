@@ -3,6 +3,7 @@
 //! ```text
 //!  route, neighbour, link, policy, doors, clsact ──► rt (a thread around rtnetlink) ──► NETLINK_ROUTE       changes, departures ◄── news (tokio) ◄── its multicast groups
 //!  conntrack, crate::nft ──► socket (requests, dumps, batches) ──► attr ──► NETLINK_NETFILTER      tables (tokio) ◄── its groups
+//!  netdev ──► socket ──► NETLINK_GENERIC
 //! ```
 
 pub(crate) mod attr;
@@ -14,6 +15,7 @@ mod doors;
 mod error;
 pub(crate) mod link;
 mod neighbour;
+mod netdev;
 mod news;
 pub(crate) mod policy;
 mod route;
@@ -28,6 +30,7 @@ pub(crate) use departures::{Departure, Departures};
 pub(crate) use doors::Doors;
 pub use error::Error;
 pub use link::Link;
+pub(crate) use netdev::{Features, Netdev};
 pub(crate) use route::{Hop, NextHop};
 pub use route::{Route, Routes};
 pub use tables::Tables;

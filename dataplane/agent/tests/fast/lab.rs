@@ -23,6 +23,10 @@ pub(crate) const NOW: Now = Now(1_000_000);
 /// ETH_P_IP in network byte order.
 const IPV4: u16 = 0x0800_u16.to_be();
 
+/// linux/if_packet.h.
+const PACKET_HOST: u8 = 0;
+const PACKET_OUTGOING: u8 = 4;
+
 /// A packet socket: whole IPv4 packets of all links of its namespace, as the ALG's taps have them.
 pub(crate) struct Tap(Socket);
 
@@ -38,13 +42,23 @@ impl Tap {
 
     /// What has come since, but what we have sent ourselves; GRE only.
     pub(crate) fn take(&self) -> Vec<Vec<u8>> {
+        self.come().into_iter().map(|(_, packet)| packet).collect()
+    }
+
+    /// Of what has come since, how much was addressed to this machine by Ethernet, and how much was not.
+    pub(crate) fn addressed(&self) -> [usize; 2] {
+        let come = self.come();
+        let here = come.iter().filter(|(kind, _)| *kind == PACKET_HOST).count();
+        [here, come.len() - here]
+    }
+
+    fn come(&self) -> Vec<(u8, Vec<u8>)> {
         let mut all = Vec::new();
         let mut buffer = [0; 70_000];
         while let Ok((length, from)) = recvfrom::<LinkAddr>(self.0.as_raw_fd(), &mut buffer) {
-            // PACKET_OUTGOING is 4.
-            let outgoing = from.is_some_and(|from| packet_type(&from) == 4);
-            if !outgoing && length > 20 && buffer[9] == 47 {
-                all.push(buffer[..length].to_vec());
+            let kind = from.map_or(PACKET_HOST, |from| packet_type(&from));
+            if kind != PACKET_OUTGOING && length > 20 && buffer[9] == 47 {
+                all.push((kind, buffer[..length].to_vec()));
             }
         }
         all
@@ -176,10 +190,24 @@ impl Lab {
     }
 
     pub(crate) fn start_with(&self, setup: Setup, live: &[CallPath]) -> (Fast, Status) {
+        if setup.mode == Mode::Xdp {
+            self.frames_are_taken(true);
+        }
         let status = setup.status.clone();
         let mut fast = Fast::start(setup, &live.iter().copied().collect(), NOW);
         settle(&mut fast);
         (fast, status)
+    }
+
+    /// Whether both ends take frames that leave by XDP. The kernel names a neighbour for XDP on links only that forward; what is not
+    /// passed on is dropped there all the same.
+    pub(crate) fn frames_are_taken(&self, taken: bool) {
+        let gro = if taken { "on" } else { "off" };
+        for end in [&self.client, &self.server] {
+            end.sh(&format!("ethtool -K eth0 gro {gro}"));
+        }
+        sh("nft 'add table ip x; add chain ip x f { type filter hook forward priority 0; policy drop; }'");
+        sh("sysctl -qw net.ipv4.conf.cg-in.forwarding=1 net.ipv4.conf.cg-out.forwarding=1");
     }
 
     pub(crate) fn client_sends(&self) -> Sender {

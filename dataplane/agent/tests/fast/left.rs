@@ -30,7 +30,7 @@ fn what_the_program_does_not_handle_comes_to_the_alg_unchanged() {
     if !root() {
         return;
     }
-    for mode in [Mode::Auto, Mode::Clsact] {
+    for mode in [Mode::Auto, Mode::Clsact, Mode::Xdp] {
         let (lab, fast, _) = Lab::with_call(mode);
         let whole = |packet: Gre| packet.bytes();
         left(&lab, "a first fragment", |packet| changed(whole(packet), |bytes| bytes[6] = 0x20));

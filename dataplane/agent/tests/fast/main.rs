@@ -24,3 +24,4 @@ mod namespace;
 mod packets;
 mod passes;
 mod uplinks;
+mod xdp;

@@ -8,10 +8,10 @@ use callgate_pptp::{CallPath, IdPair, Traffic};
 use super::lab::{CLIENT, Lab, NOW, SERVER, call, opened, root, settle, sh};
 use super::packets::Gre;
 
-const MODES: [Mode; 2] = [Mode::Auto, Mode::Clsact];
+const MODES: [Mode; 3] = [Mode::Auto, Mode::Clsact, Mode::Xdp];
 
 /// Sends each packet both ways; what came out, which has to be the same changed as it should be, octet by octet.
-fn pass(lab: &Lab, path: &CallPath, up: &[Gre], down: &[Gre]) {
+pub(crate) fn pass(lab: &Lab, path: &CallPath, up: &[Gre], down: &[Gre]) {
     let (client, server) = (lab.client_sends(), lab.server_sends());
     up.iter().for_each(|packet| client.send(&packet.bytes()));
     let expected: Vec<_> = up.iter().map(|packet| packet.beyond(path).bytes()).collect();
@@ -29,7 +29,7 @@ pub(crate) fn has_tcx() -> bool {
     (numbers.next(), numbers.next()) >= (Some(6), Some(6))
 }
 
-fn counter(fast: &Fast, name: &str) -> u64 {
+pub(crate) fn counter(fast: &Fast, name: &str) -> u64 {
     fast.counters().into_iter().find(|(known, _)| *known == name).unwrap_or_else(|| panic!("no counter {name}")).1
 }
 
@@ -40,8 +40,10 @@ fn packets_come_out_with_the_addresses_and_the_call_id_of_the_other_side_and_not
     }
     for mode in MODES {
         let (_idle, idle) = Lab::new().start(mode, &[]);
-        let (lab, _fast, status) = Lab::with_call(mode);
-        assert_eq!(idle.path(), status.path(), "also while no link has the program");
+        let (lab, fast, status) = Lab::with_call(mode);
+        let with_xdp = |path: String| path.replace("at ", "at XDP and ");
+        let idle = if mode == Mode::Xdp { with_xdp(idle.path()) } else { idle.path() };
+        assert_eq!(idle, status.path(), "also while no link has the program");
         let path = call(1);
         let variants = |packet: Gre| {
             vec![
@@ -56,7 +58,9 @@ fn packets_come_out_with_the_addresses_and_the_call_id_of_the_other_side_and_not
         pass(&lab, &path, &variants(Gre::up(&path)), &variants(Gre::down(&path)));
         let links = ["cg-in", "cg-out"].map(str::to_owned);
         assert_eq!(status.get().unwrap_or_default().links, links.into());
-        assert_eq!(status.path(), if mode == Mode::Auto && has_tcx() { "eBPF at tcx" } else { "eBPF at clsact" });
+        let path = if mode != Mode::Clsact && has_tcx() { "eBPF at tcx" } else { "eBPF at clsact" };
+        assert_eq!(status.path(), if mode == Mode::Xdp { with_xdp(path.into()) } else { path.to_owned() });
+        assert_eq!(counter(&fast, "fast_xdp_packets"), if mode == Mode::Xdp { 12 } else { 0 });
     }
 }
 

@@ -1,0 +1,136 @@
+//! XDP before tc: where both links can, silently not where they cannot, and back.
+
+use std::time::{Duration, Instant};
+
+use callgate_agent::fast::{Fast, Mode, Pins, Setup, Status, remove};
+
+use super::lab::{CLIENT, Lab, SERVER, Sender, call, opened, root, settle, sh};
+use super::packets::Gre;
+use super::passes::{counter, pass};
+
+/// One packet each way; by XDP, or not.
+fn passes(lab: &Lab, fast: &Fast, xdp: bool) {
+    let before = counter(fast, "fast_xdp_packets");
+    pass(lab, &call(1), &[Gre::up(&call(1))], &[Gre::down(&call(1))]);
+    assert_eq!(counter(fast, "fast_xdp_packets") - before, if xdp { 2 } else { 0 });
+}
+
+/// Looks again, as after news of links.
+fn look(fast: &mut Fast) {
+    fast.refresh();
+    settle(fast);
+}
+
+fn detail(status: &Status) -> String {
+    status.get().unwrap_or_default().feature().detail
+}
+
+#[test]
+fn where_an_end_takes_no_frames_calls_go_by_tc_and_people_hear_why_until_it_takes_them() {
+    if !root() {
+        return;
+    }
+    let (lab, mut fast, status) = Lab::with_call(Mode::Xdp);
+    passes(&lab, &fast, true);
+    lab.frames_are_taken(false);
+    look(&mut fast);
+    passes(&lab, &fast, false);
+    let why = |link| format!("no XDP on {link}: its other end takes no frames of XDP (GRO is off there)");
+    let (tcx, lacks) = (detail(&status), ["cg-in", "cg-out"].map(why).join("; "));
+    assert!(tcx.ends_with(&lacks), "{tcx}");
+    assert!(!sh("ip -d link show cg-in").contains("xdp"), "its other end has its offloads back");
+    lab.frames_are_taken(true);
+    look(&mut fast);
+    passes(&lab, &fast, true);
+    assert!(detail(&status).ends_with("on cg-in, cg-out; XDP on cg-in, cg-out"), "{}", detail(&status));
+    assert!(status.get().unwrap_or_default().feature().available);
+}
+
+#[test]
+fn a_link_with_anothers_program_keeps_it_and_is_told() {
+    if !root() {
+        return;
+    }
+    let lab = Lab::new();
+    let other = Setup { mode: Mode::Xdp, table: "other".into(), ..lab.setup() };
+    let (mut others, _) = lab.start_with(other, &[]);
+    others.foresee(vec![CLIENT]);
+    settle(&mut others);
+    let (mut fast, status) = lab.start(Mode::Xdp, &[]);
+    assert!(opened(&mut fast, call(1)));
+    // The other one knows no such call, and passes it on.
+    passes(&lab, &fast, false);
+    let told = detail(&status);
+    assert!(told.ends_with("XDP on cg-out; no XDP on cg-in: another XDP program is on it"), "{told}");
+}
+
+#[test]
+fn a_neighbour_or_a_link_that_gets_another_ethernet_address_is_followed() {
+    if !root() {
+        return;
+    }
+    let (lab, mut fast, _) = Lab::with_call(Mode::Xdp);
+    passes(&lab, &fast, true);
+    lab.client.sh("ip link set eth0 address 02:00:00:00:00:77");
+    lab.neighbours("cg-in");
+    // What is remembered of a neighbour is asked for again after a second.
+    let (server, limit) = (lab.server_sends(), Instant::now() + Duration::from_secs(10));
+    let mut came = [0; 2];
+    while came[0] == 0 {
+        assert!(Instant::now() < limit, "packets still go to the old address");
+        server.send(&Gre::down(&call(1)).bytes());
+        let now = lab.at_client.addressed();
+        came = [came[0] + now[0], came[1] + now[1]];
+    }
+    assert!(came[1] > 0, "until then they went to the old one: what is remembered is not asked for each time");
+    lab.at_client.take();
+    sh("ip link set cg-in address 02:00:00:00:00:78");
+    look(&mut fast);
+    // Until it is asked for again, what comes to the new address is tc's.
+    let before = counter(&fast, "fast_xdp_packets");
+    while counter(&fast, "fast_xdp_packets") == before {
+        assert!(Instant::now() < limit, "packets are not taken at the new address");
+        pass(&lab, &call(1), &[Gre::up(&call(1))], &[]);
+    }
+    passes(&lab, &fast, true);
+}
+
+#[test]
+fn frames_for_another_machine_are_not_taken() {
+    if !root() {
+        return;
+    }
+    let (lab, fast, _) = Lab::with_call(Mode::Xdp);
+    let packet = Gre::up(&call(1)).bytes();
+    let stray = lab.client.run(|| Sender::here("eth0", "02:00:00:00:00:99"));
+    stray.send(&packet);
+    assert_eq!(lab.at_gateway.wait(1), [packet], "a packet socket sees it, as on every link");
+    assert_eq!((lab.at_server.take().len(), counter(&fast, "fast_xdp_packets")), (0, 0));
+    passes(&lab, &fast, true);
+}
+
+#[test]
+fn it_stays_without_calls_goes_with_another_mode_and_nothing_is_left_of_it() {
+    if !root() {
+        return;
+    }
+    let lab = Lab::new();
+    let (mut fast, _) = lab.start(Mode::Xdp, &[]);
+    fast.foresee(vec![CLIENT, SERVER]);
+    settle(&mut fast);
+    let on = || sh("ip -d link show").matches("prog/xdp").count();
+    assert_eq!(on(), 2, "a card gets it before the first call");
+    drop(fast);
+    let (fast, status) = lab.start(Mode::Xdp, &[]);
+    assert_eq!((on(), status.get().unwrap_or_default().xdp.unwrap().on.len()), (2, 2), "adopted");
+    drop(fast);
+    let (fast, status) = lab.start(Mode::Auto, &[call(1)]);
+    assert_eq!(on(), 0);
+    assert!(detail(&status).ends_with("no XDP: it is not asked for (--fast-path xdp)"), "{}", detail(&status));
+    passes(&lab, &fast, false);
+    drop(fast);
+    drop(lab.start(Mode::Xdp, &[call(1)]));
+    assert_eq!(on(), 2);
+    remove(&lab.root, "callgate").unwrap();
+    assert_eq!((on(), Pins::of(&lab.root, "callgate").unwrap().links()), (0, vec![]));
+}
