@@ -55,7 +55,8 @@ pub struct EgressNodeStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kernel: Option<String>,
 
-    /// How GRE of live calls passes: `eBPF at tcx`, `eBPF at clsact`, or `AF_PACKET`, which is through user space.
+    /// How GRE of live calls passes: `eBPF at tcx`, `eBPF at clsact`, `eBPF at XDP and tcx` (by XDP where both links can), or
+    /// `AF_PACKET`, which is through user space.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
 

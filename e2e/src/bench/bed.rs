@@ -27,11 +27,13 @@ pub enum Kind {
     Slow,
     /// Callgate standalone with eBPF at tc.
     Fast,
+    /// Callgate standalone with eBPF at XDP too, whose ends take frames of it.
+    Xdp,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Plain, Self::Masquerade, Self::KernelAlg, Self::Slow, Self::Fast];
+    pub const ALL: [Self; 6] = [Self::Plain, Self::Masquerade, Self::KernelAlg, Self::Slow, Self::Fast, Self::Xdp];
 
     /// A short name.
     pub fn name(self) -> &'static str {
@@ -41,6 +43,7 @@ impl Kind {
             Self::KernelAlg => "kernel ALG",
             Self::Slow => "Callgate AF_PACKET",
             Self::Fast => "Callgate eBPF",
+            Self::Xdp => "Callgate XDP",
         }
     }
 
@@ -56,6 +59,7 @@ impl Kind {
             Self::KernelAlg => 'k',
             Self::Slow => 's',
             Self::Fast => 'f',
+            Self::Xdp => 'x',
         }
     }
 }
@@ -102,7 +106,8 @@ impl Bed {
     /// What failed.
     pub fn build(kind: Kind, tag: &str) -> anyhow::Result<Self> {
         let bed = Self::unmeasured(kind, tag)?;
-        Ok(Self { site: bed.site.with_threads()?, ..bed })
+        let site = bed.site.with_threads()?;
+        Ok(Self { site: if kind == Kind::Xdp { site.with_soft_interrupts()? } else { site }, ..bed })
     }
 
     /// As `build`, but the gateway's work is done by whoever sends, one packet after the other: none is lost in a queue.
@@ -114,7 +119,11 @@ impl Bed {
     }
 
     fn unmeasured(kind: Kind, tag: &str) -> anyhow::Result<Self> {
-        let path = if kind == Kind::Fast { "auto" } else { "off" };
+        let path = match kind {
+            Kind::Fast => "auto",
+            Kind::Xdp => "xdp",
+            Kind::Plain | Kind::Masquerade | Kind::KernelAlg | Kind::Slow => "off",
+        };
         let most = "100000";
         let flags = [
             ["--half-open-per-client", most],
@@ -128,9 +137,13 @@ impl Bed {
             Kind::Plain => Gateway::Plain,
             Kind::Masquerade => Gateway::Masquerade,
             Kind::KernelAlg => Gateway::KernelAlg,
-            Kind::Slow | Kind::Fast => Gateway::Callgate { manifests: MANIFESTS, flags: &flags },
+            Kind::Slow | Kind::Fast | Kind::Xdp => Gateway::Callgate { manifests: MANIFESTS, flags: &flags },
         };
         let site = Site::build(&format!("{}{tag}", kind.tag()), gateway)?;
+        for end in [&site.client, &site.server].into_iter().filter(|_| kind == Kind::Xdp) {
+            // Or nothing takes the frames.
+            end.run("ethtool", &["-K", "eth0", "gro", "on"])?;
+        }
         calls::hush(&site.client)?;
         calls::hush(&site.server)?;
         Ok(Self { kind, site, ids: Vec::new() })
@@ -145,7 +158,7 @@ impl Bed {
             Kind::KernelAlg => baseline::calls_without_gre()?.min(1_000),
             // As many entries as conntrack has room for.
             Kind::Masquerade => 10_000,
-            Kind::Plain | Kind::Slow | Kind::Fast => 60_000,
+            Kind::Plain | Kind::Slow | Kind::Fast | Kind::Xdp => 60_000,
         })
     }
 
@@ -270,7 +283,7 @@ impl Bed {
         let (dst, call_id) = match self.kind {
             Kind::Plain => (CLIENT, id.client),
             Kind::Masquerade => (EXTERNAL, id.client),
-            Kind::KernelAlg | Kind::Slow | Kind::Fast => (EXTERNAL, id.outside),
+            Kind::KernelAlg | Kind::Slow | Kind::Fast | Kind::Xdp => (EXTERNAL, id.outside),
         };
         match direction {
             Direction::Down => gre(id.server, dst, call_id),

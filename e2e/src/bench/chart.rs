@@ -23,6 +23,7 @@ fn colour(kind: Kind) -> &'static str {
         Kind::KernelAlg => "#d62728",
         Kind::Slow => "#ff7f0e",
         Kind::Fast => "#1f77b4",
+        Kind::Xdp => "#17becf",
     }
 }
 

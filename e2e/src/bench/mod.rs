@@ -169,7 +169,7 @@ fn with_calls(kind: Kind, most: usize, report: &mut Report) -> anyhow::Result<Be
                 "of {calls} calls only {carry} carry GRE: what it would cost is not that of {calls}"
             );
         }
-        Kind::Slow | Kind::Fast => report.unheard.push((kind, calls, all_that_carry(&bed)?)),
+        Kind::Slow | Kind::Fast | Kind::Xdp => report.unheard.push((kind, calls, all_that_carry(&bed)?)),
     }
     Ok(bed)
 }

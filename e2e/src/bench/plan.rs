@@ -14,7 +14,7 @@ pub const WIDTHS: [usize; 2] = [1, 16];
 /// What tells the beds for set-ups from the others.
 pub const SET_UPS: &str = "u";
 /// Gateways whose delay is measured.
-const DELAYED: [Kind; 4] = [Kind::Plain, Kind::KernelAlg, Kind::Slow, Kind::Fast];
+const DELAYED: [Kind; 5] = [Kind::Plain, Kind::KernelAlg, Kind::Slow, Kind::Fast, Kind::Xdp];
 /// As many calls as the beds for set-ups hold before they are made anew: external ports of one server.
 const ROOM: usize = 15_000;
 
@@ -133,7 +133,7 @@ impl Beds {
                 // Conntrack's room, and the kernel's ALG's for calls without GRE, is for the next.
                 match kind {
                     Kind::Masquerade | Kind::KernelAlg => bed.forget_flows(),
-                    Kind::Plain | Kind::Slow | Kind::Fast => {}
+                    Kind::Plain | Kind::Slow | Kind::Fast | Kind::Xdp => {}
                 }
                 Ok(Found::Rate(rate))
             }

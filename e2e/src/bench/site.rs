@@ -184,6 +184,15 @@ impl Site {
         Ok(self)
     }
 
+    /// What interrupts put off counts as the gateway's work too: with XDP, the far end's share.
+    ///
+    /// # Errors
+    /// If there is no such thread.
+    pub fn with_soft_interrupts(mut self) -> anyhow::Result<Self> {
+        self.napi.extend(threads(&["ksoftirqd/1"])?);
+        Ok(self)
+    }
+
     /// Where packets of this direction are sent, and where they arrive.
     pub fn ends(&self, direction: Direction) -> (&Node, &Node) {
         match direction {
@@ -273,18 +282,22 @@ fn process_time(pid: i32) -> anyhow::Result<u64> {
 
 /// Kernel threads `napi/DEVICE-N` of these devices.
 fn napi_threads(devices: &[&str]) -> anyhow::Result<Vec<u32>> {
+    let names: Vec<String> = devices.iter().map(|device| format!("napi/{device}-")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    threads(&names).context("this kernel has no threaded NAPI for veth: the gateway's CPU time cannot be told apart")
+}
+
+/// Kernel threads whose names begin so.
+fn threads(names: &[&str]) -> anyhow::Result<Vec<u32>> {
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc")?.flatten() {
         let Ok(pid) = entry.file_name().to_string_lossy().parse::<u32>() else { continue };
         let comm = fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
-        if devices.iter().any(|device| comm.starts_with(&format!("napi/{device}-"))) {
+        if names.iter().any(|name| comm.starts_with(name)) {
             found.push(pid);
         }
     }
-    ensure!(
-        !found.is_empty(),
-        "this kernel has no threaded NAPI for veth: the gateway's CPU time cannot be told apart"
-    );
+    ensure!(!found.is_empty(), "no thread {}", names.join(", "));
     Ok(found)
 }
 

@@ -11,6 +11,12 @@ pub fn has_tcx() -> bool {
     release.is_ok_and(|release| version(&release) >= (6, 6))
 }
 
+/// Whether the kernel says what drivers can do with XDP: since Linux 6.3.
+pub fn has_xdp() -> bool {
+    let release = nix::sys::utsname::uname().map(|name| name.release().to_string_lossy().into_owned());
+    release.is_ok_and(|release| version(&release) >= (6, 3))
+}
+
 /// Whether there is br_netfilter.
 pub fn has_br_netfilter() -> bool {
     Path::new("/proc/sys").join(BRIDGE_CALLS_IPTABLES).exists()

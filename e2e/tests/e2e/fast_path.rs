@@ -37,6 +37,10 @@ fn path(scene: &Scene) -> (String, String) {
 
 fn passes_beside_user_space(mode: &str, expected: &str) {
     let lab = Lab::new(2, 1).unwrap();
+    for end in lab.clients.iter().chain(&lab.servers).filter(|_| mode == "xdp") {
+        // Or they take no frames that leave by XDP.
+        end.run("ethtool", &["-K", "eth0", "gro", "on"]).unwrap();
+    }
     let before = surface::of(&lab.gw).unwrap();
     let mut scene = scene(lab, &["--fast-path", mode]);
     let links = scene.dial_all();
@@ -47,6 +51,8 @@ fn passes_beside_user_space(mode: &str, expected: &str) {
     scene.all_live(&links, LOOK);
     let (up, down) = (counter(&scene, "fast_up_packets") - up, counter(&scene, "fast_down_packets") - down);
     let told = seen(&scene) - user_space;
+    let by_xdp = counter(&scene, "fast_xdp_packets");
+    assert!(if expected.contains("XDP") { by_xdp > 3 * MESSAGES } else { by_xdp == 0 }, "{by_xdp} by XDP");
     assert!(up > 3 * MESSAGES && down > 3 * MESSAGES && told < MESSAGES, "beside {up} and {down}, through {told}");
     let (path, detail) = path(&scene);
     assert_eq!(path, expected);
@@ -89,6 +95,16 @@ fn where_the_kernel_has_no_tcx_the_older_way_does_the_same() {
 }
 
 #[test]
+fn between_links_whose_drivers_do_xdp_it_passes_before_the_kernel_has_a_packet_to_look_at() {
+    if !can_run("between_links_whose_drivers_do_xdp_it_passes_before_the_kernel_has_a_packet_to_look_at") {
+        return;
+    }
+    let tc = if kernel::has_tcx() { "tcx" } else { "clsact" };
+    let xdp = if kernel::has_xdp() { "XDP and " } else { "" };
+    passes_beside_user_space("xdp", &format!("eBPF at {xdp}{tc}"));
+}
+
+#[test]
 fn switched_off_between_two_runs_the_calls_go_on_through_user_space_and_it_says_so() {
     if !can_run("switched_off_between_two_runs_the_calls_go_on_through_user_space_and_it_says_so") {
         return;
@@ -117,7 +133,19 @@ fn an_agent_killed_again_and_again_under_load_on_a_thousand_tunnels_costs_no_pac
     if !can_run("an_agent_killed_again_and_again_under_load_on_a_thousand_tunnels_costs_no_packet") {
         return;
     }
-    let mut bed = Bed::build_unmeasured(Kind::Fast).unwrap();
+    killed_again_and_again(Kind::Fast);
+}
+
+#[test]
+fn with_xdp_an_agent_killed_again_and_again_under_load_costs_no_packet_either() {
+    if !can_run("with_xdp_an_agent_killed_again_and_again_under_load_costs_no_packet_either") {
+        return;
+    }
+    killed_again_and_again(Kind::Xdp);
+}
+
+fn killed_again_and_again(kind: Kind) {
+    let mut bed = Bed::build_unmeasured(kind).unwrap();
     bed.set_up(1_000, 1).unwrap();
     assert_eq!(calls(bed.site()), 1_000);
     // 50,000 a second, as long as this machine has a CPU for it.
@@ -132,7 +160,11 @@ fn an_agent_whose_map_has_another_layout_than_its_predecessors_takes_all_calls_o
     if !can_run("an_agent_whose_map_has_another_layout_than_its_predecessors_takes_all_calls_over_under_load") {
         return;
     }
-    let mut bed = Bed::build_unmeasured(Kind::Fast).unwrap();
+    [Kind::Fast, Kind::Xdp].into_iter().for_each(takes_over_from_another_layout);
+}
+
+fn takes_over_from_another_layout(kind: Kind) {
+    let mut bed = Bed::build_unmeasured(kind).unwrap();
     bed.set_up(1_000, 1).unwrap();
     let own = bed_maps(bed.site());
     // To the next agent it is the map of a layout it does not know, with a program on the links that goes on by it.

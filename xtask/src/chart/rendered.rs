@@ -106,7 +106,7 @@ fn values_that_mean_nothing_are_refused_by_name() {
         ("operator.replica=1", "replica"),
         ("dataplane.logFormat=xml", "/dataplane/logFormat"),
         ("dataplane.stateDir=state", "/dataplane/stateDir"),
-        ("dataplane.fastPath=xdp", "/dataplane/fastPath"),
+        ("dataplane.fastPath=ebpf", "/dataplane/fastPath"),
         ("dataplane.kernel.nft_table=x", "nft_table"),
         ("dataplane.updateStrategy.rollingUpdate.maxSurge=1", "maxSurge"),
         ("dataplane.externalAddress=gateway", "/dataplane/externalAddress"),

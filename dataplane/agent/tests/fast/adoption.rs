@@ -10,10 +10,8 @@ use callgate_agent::fast::{Fast, Hook, LAYOUT, Mode, Pins, Setup, remove};
 use callgate_pptp::CallPath;
 use nix::mount::{MsFlags, mount};
 
-use super::lab::{CLIENT, Lab, NOW, SERVER, Sender, call, index, opened, root, settle, sh};
+use super::lab::{CLIENT, Lab, NOW, SERVER, Sender, call, index, modes, opened, root, settle, sh};
 use super::packets::Gre;
-
-const MODES: [Mode; 3] = [Mode::Auto, Mode::Clsact, Mode::Xdp];
 
 fn calls(count: u16) -> Vec<CallPath> {
     (0..count).map(call).collect()
@@ -75,7 +73,7 @@ fn packets_flow_while_nobody_is_there_and_the_next_run_adopts_calls_and_counts()
     if !root() {
         return;
     }
-    for mode in MODES {
+    for mode in modes() {
         let lab = Lab::new();
         let (fast, _) = lab.start(mode, &calls(3));
         passes(&lab, &call(1));
@@ -115,7 +113,7 @@ fn restarts_under_traffic_lose_and_leave_no_packet() {
     if !root() {
         return;
     }
-    for mode in MODES {
+    for mode in modes() {
         let lab = Lab::new();
         let paths = calls(20);
         let (mut fast, _) = lab.start(mode, &paths);
@@ -141,7 +139,7 @@ fn another_layout_of_the_map_is_filled_before_the_links_change_over() {
     if !root() {
         return;
     }
-    for mode in MODES {
+    for mode in modes() {
         let lab = Lab::new();
         let paths = calls(20);
         let old = Setup { mode, layout: LAYOUT + 1, ..lab.setup() };
@@ -229,7 +227,7 @@ fn a_start_without_the_fast_path_removes_what_a_run_before_has_left() {
     if !root() {
         return;
     }
-    for mode in MODES {
+    for mode in modes() {
         let lab = Lab::new();
         let surface = || sh("tc qdisc show; tc filter show dev cg-in ingress");
         let before = surface();
@@ -246,7 +244,7 @@ fn what_cannot_be_removed_carries_no_call_and_goes_when_it_can_be() {
         return;
     }
     let none: Option<&str> = None;
-    for mode in MODES {
+    for mode in modes() {
         let lab = Lab::new();
         drop(lab.start(mode, &calls(2)));
         passes(&lab, &call(1));
@@ -372,7 +370,7 @@ fn removing_takes_program_map_and_names_and_is_fine_where_there_are_none() {
     if !root() {
         return;
     }
-    for mode in MODES {
+    for mode in modes() {
         let lab = Lab::new();
         let before = sh("tc qdisc show");
         drop(lab.start(mode, &calls(2)));
@@ -409,7 +407,7 @@ fn without_a_bpf_file_system_it_ends_with_its_process_where_there_is_tcx_and_doe
         assert_eq!(lab.at_gateway.wait(1), [up]);
     }
     // A filter would go on without anybody who could find it; a kernel without tcx has nothing else.
-    for mode in MODES.into_iter().filter(|mode| *mode == Mode::Clsact || !by_tcx) {
+    for mode in modes().into_iter().filter(|mode| *mode == Mode::Clsact || !by_tcx) {
         let (mut fast, status) = lab.start_with(Setup { mode, ..setup.clone() }, &[]);
         assert!(!opened(&mut fast, call(1)), "{mode:?}");
         let off = format!(

@@ -233,6 +233,24 @@ impl Drop for Lab {
     }
 }
 
+/// All ways of a fast path that this kernel has.
+pub(crate) fn modes() -> Vec<Mode> {
+    let xdp = Some(Mode::Xdp).filter(|_| has_xdp());
+    [Mode::Auto, Mode::Clsact].into_iter().chain(xdp).collect()
+}
+
+/// Whether the kernel says what drivers can do with XDP: since Linux 6.3.
+pub(crate) fn has_xdp() -> bool {
+    kernel_is((6, 3))
+}
+
+/// Whether the kernel is of this version or a later one.
+pub(crate) fn kernel_is(version: (u32, u32)) -> bool {
+    let release = nix::sys::utsname::uname().unwrap().release().to_string_lossy().into_owned();
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|number| number.parse().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= version
+}
+
 /// Until nothing is under way; calls that pass beside the ALG since, or do not any more.
 pub(crate) fn settle(fast: &mut Fast) -> Vec<(CallPath, bool)> {
     let deadline = Instant::now() + Duration::from_secs(10);

@@ -2,7 +2,7 @@
 
 use callgate_agent::fast::{Fast, Mode};
 
-use super::lab::{Lab, NOW, call, root, sh};
+use super::lab::{Lab, NOW, call, modes, root, sh};
 use super::packets::{Gre, changed};
 
 /// Sends it both ways: each time it must come to the ALG as it was sent, and nowhere else.
@@ -30,7 +30,7 @@ fn what_the_program_does_not_handle_comes_to_the_alg_unchanged() {
     if !root() {
         return;
     }
-    for mode in [Mode::Auto, Mode::Clsact, Mode::Xdp] {
+    for mode in modes() {
         let (lab, fast, _) = Lab::with_call(mode);
         let whole = |packet: Gre| packet.bytes();
         left(&lab, "a first fragment", |packet| changed(whole(packet), |bytes| bytes[6] = 0x20));

@@ -5,10 +5,8 @@ use std::time::{Duration, Instant};
 use callgate_agent::fast::{Both, Fast, Mode, Setup, Slow, Status};
 use callgate_pptp::{CallPath, IdPair, Traffic};
 
-use super::lab::{CLIENT, Lab, NOW, SERVER, call, opened, root, settle, sh};
+use super::lab::{CLIENT, Lab, NOW, SERVER, call, kernel_is, modes, opened, root, settle, sh};
 use super::packets::Gre;
-
-const MODES: [Mode; 3] = [Mode::Auto, Mode::Clsact, Mode::Xdp];
 
 /// Sends each packet both ways; what came out, which has to be the same changed as it should be, octet by octet.
 pub(crate) fn pass(lab: &Lab, path: &CallPath, up: &[Gre], down: &[Gre]) {
@@ -24,9 +22,7 @@ pub(crate) fn pass(lab: &Lab, path: &CallPath, up: &[Gre], down: &[Gre]) {
 
 /// Whether the kernel has tcx: since Linux 6.6.
 pub(crate) fn has_tcx() -> bool {
-    let release = nix::sys::utsname::uname().unwrap().release().to_string_lossy().into_owned();
-    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|number| number.parse::<u32>().unwrap());
-    (numbers.next(), numbers.next()) >= (Some(6), Some(6))
+    kernel_is((6, 6))
 }
 
 pub(crate) fn counter(fast: &Fast, name: &str) -> u64 {
@@ -38,7 +34,7 @@ fn packets_come_out_with_the_addresses_and_the_call_id_of_the_other_side_and_not
     if !root() {
         return;
     }
-    for mode in MODES {
+    for mode in modes() {
         let (_idle, idle) = Lab::new().start(mode, &[]);
         let (lab, fast, status) = Lab::with_call(mode);
         let with_xdp = |path: String| path.replace("at ", "at XDP and ");
@@ -126,7 +122,7 @@ fn a_closed_call_passes_no_packet_and_the_others_go_on() {
     if !root() {
         return;
     }
-    for mode in MODES {
+    for mode in modes() {
         let lab = Lab::new();
         let (mut fast, _) = lab.start(mode, &[call(1), call(2)]);
         pass(&lab, &call(1), &[Gre::up(&call(1))], &[Gre::down(&call(1))]);
@@ -166,7 +162,7 @@ fn nobody_waits_for_a_link_to_get_the_program_and_its_first_call_goes_by_the_alg
     if !root() {
         return;
     }
-    for mode in MODES {
+    for mode in modes() {
         let lab = Lab::new();
         let (mut fast, status) = lab.start(mode, &[]);
         let path = call(1);
@@ -186,7 +182,7 @@ fn links_get_the_program_when_a_control_connection_begins_and_lose_it_where_no_c
     if !root() {
         return;
     }
-    for mode in MODES {
+    for mode in modes() {
         let lab = Lab::new();
         let (mut fast, status) = lab.start(mode, &[]);
         fast.expect(CLIENT, SERVER, NOW);
