@@ -1,7 +1,7 @@
-//! The eBPF object: made by clang from one C file and its headers, committed, and held to it by digests and, where clang is, by making it again.
+//! eBPF objects: each made by clang from one C file and its headers, committed, and held to them by digests and, where clang is, by
+//! making it again.
 
 use std::fs;
-use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -10,73 +10,94 @@ use sha2::{Digest, Sha256};
 
 use crate::{process, root};
 
-const SOURCE: &str = "callgate.bpf.c";
-/// What it includes.
-const HEADERS: [&str; 2] = ["kernel.h", "path.h"];
-const OBJECT: &str = "callgate.bpf.o";
-/// What the object was made from, what came of it, how and by whom: four lines.
-const RECORD: &str = "callgate.bpf.made";
+/// What one object is made of.
+struct Unit {
+    /// Where it is, below the root.
+    dir: &'static str,
+    /// `NAME.bpf.c`, `.bpf.o`, and `.bpf.made`: what the object was made from, what came of it, how and by whom, in four lines.
+    name: &'static str,
+    /// What the source includes.
+    headers: &'static [&'static str],
+}
+
+const UNITS: [Unit; 2] = [
+    Unit { dir: "dataplane/bpf", name: "callgate", headers: &["kernel.h", "path.h"] },
+    // The far ends of the benchmark.
+    Unit { dir: "e2e/bpf", name: "card", headers: &["../../dataplane/bpf/kernel.h"] },
+];
 
 /// Little-endian, and instructions of Linux 5.1 at most. Without -g: no path of a machine is in the object.
 const FLAGS: [&str; 8] = ["-O2", "-target", "bpfel", "-mcpu=v3", "-Wall", "-Wextra", "-Werror", "-c"];
 
-/// Makes the object, or says whether the committed one is what the source says.
+/// Makes the objects, or says whether the committed ones are what their sources say.
 ///
 /// # Errors
 /// Without clang, where it would be needed.
 pub(crate) fn generate(check: bool) -> Result<bool> {
-    let dir = dir();
-    let read = |name: &str| fs::read(dir.join(name)).with_context(|| format!("dataplane/bpf/{name}"));
-    let parts: Vec<Vec<u8>> = std::iter::once(SOURCE).chain(HEADERS).map(&read).collect::<Result<_>>()?;
-    let (source, clang) = (parts.concat(), clang());
-    let before = (read(OBJECT).unwrap_or_default(), fs::read_to_string(dir.join(RECORD)).unwrap_or_default());
-    if !check {
-        if let Some(version) = &clang {
-            compile(OBJECT)?;
-            fs::write(dir.join(RECORD), record(&source, &read(OBJECT)?, version)).context(RECORD)?;
-        } else if before.1.lines().take(3).ne(record(&source, &before.0, "").lines().take(3)) {
-            bail!(
-                "dataplane/bpf/{SOURCE} or how it is compiled has changed, and there is no clang to make {OBJECT} from it: install clang 14 or later"
-            );
+    let clang = clang();
+    UNITS.iter().try_fold(true, |right, unit| Ok(unit.generate(check, clang.as_deref())? && right))
+}
+
+impl Unit {
+    fn generate(&self, check: bool, clang: Option<&str>) -> Result<bool> {
+        let Self { dir, .. } = self;
+        let [source, object, record] = ["c", "o", "made"].map(|kind| format!("{}.bpf.{kind}", self.name));
+        let read = |name: &str| fs::read(root().join(dir).join(name)).with_context(|| format!("{dir}/{name}"));
+        let parts = std::iter::once(source.as_str()).chain(self.headers.iter().copied());
+        let text = parts.map(&read).collect::<Result<Vec<_>>>()?.concat();
+        let before = (read(&object).unwrap_or_default(), read(&record).unwrap_or_default());
+        let recorded = String::from_utf8_lossy(&before.1).into_owned();
+        if !check {
+            if let Some(version) = clang {
+                self.compile(&object)?;
+                let made = self.record(&text, &read(&object)?, version);
+                fs::write(root().join(dir).join(&record), made).with_context(|| format!("{dir}/{record}"))?;
+            } else if recorded.lines().take(3).ne(self.record(&text, &before.0, "").lines().take(3)) {
+                bail!(
+                    "{dir}/{source} or how it is compiled has changed, and there is no clang to make {object} from it: install clang 14 or later"
+                );
+            }
+            return Ok(true);
         }
-        return Ok(true);
+        let maker = recorded.lines().nth(3).unwrap_or_default().trim_start_matches("clang ").to_owned();
+        if self.record(&text, &before.0, &maker) != recorded {
+            println!(
+                "{dir}/{object} was not made from {source} as it is and with these flags, or was changed: run `cargo xtask generate` where clang is"
+            );
+            return Ok(false);
+        }
+        if clang != Some(&maker) {
+            println!(
+                "{dir}/{object} was made by clang {maker}, which is not here: its digest is right, it was not made again"
+            );
+            return Ok(true);
+        }
+        let again = root().join("target").join(&object);
+        fs::create_dir_all(root().join("target")).context("target")?;
+        self.compile(&again.to_string_lossy())?;
+        let same = fs::read(&again).context("the object just made")? == before.0;
+        if !same {
+            println!("{dir}/{object} is not what clang {maker} makes of {source}: run `cargo xtask generate`");
+        }
+        Ok(same)
     }
-    let maker = before.1.lines().nth(3).unwrap_or_default().trim_start_matches("clang ").to_owned();
-    if record(&source, &before.0, &maker) != before.1 {
-        println!(
-            "dataplane/bpf/{OBJECT} was not made from {SOURCE} as it is and with these flags, or was changed: run `cargo xtask generate` where clang is"
-        );
-        return Ok(false);
-    }
-    if clang.as_ref() != Some(&maker) {
-        println!(
-            "dataplane/bpf/{OBJECT} was made by clang {maker}, which is not here: its digest is right, it was not made again"
-        );
-        return Ok(true);
-    }
-    let again = PathBuf::from("../../target/callgate.bpf.o");
-    fs::create_dir_all(root().join("target")).context("target")?;
-    compile(&again.to_string_lossy())?;
-    let same = fs::read(dir.join(&again)).context("the object just made")? == before.0;
-    if !same {
-        println!("dataplane/bpf/{OBJECT} is not what clang {maker} makes of {SOURCE}: run `cargo xtask generate`");
-    }
-    Ok(same)
-}
 
-fn dir() -> PathBuf {
-    root().join("dataplane/bpf")
-}
-
-fn compile(to: &str) -> Result<()> {
-    let mut command = Command::new("clang");
-    // From where the source is: its name is in the object.
-    command.args(FLAGS).args([SOURCE, "-o", to]).current_dir(dir());
-    let status = process::run(command, Duration::from_secs(60))?;
-    if !status.success() {
-        bail!("clang ended with {status}");
+    fn compile(&self, to: &str) -> Result<()> {
+        let mut command = Command::new("clang");
+        // From where the source is: its name is in the object.
+        command.args(FLAGS).args([&format!("{}.bpf.c", self.name), "-o", to]).current_dir(root().join(self.dir));
+        let status = process::run(command, Duration::from_secs(60))?;
+        if !status.success() {
+            bail!("clang ended with {status}");
+        }
+        Ok(())
     }
-    Ok(())
+
+    fn record(&self, source: &[u8], object: &[u8], clang: &str) -> String {
+        let digest = |bytes: &[u8]| Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let (flags, name) = (digest(FLAGS.join(" ").as_bytes()), self.name);
+        format!("{name}.bpf.c {}\n{name}.bpf.o {}\nflags {flags}\nclang {clang}\n", digest(source), digest(object))
+    }
 }
 
 /// The major version of clang; `None` where there is none that makes eBPF.
@@ -92,10 +113,4 @@ fn clang() -> Option<String> {
     let version = ask(&["--version"])?;
     let number = version.split("version ").nth(1)?;
     Some(number.chars().take_while(char::is_ascii_digit).collect())
-}
-
-fn record(source: &[u8], object: &[u8], clang: &str) -> String {
-    let digest = |bytes: &[u8]| Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-    let flags = digest(FLAGS.join(" ").as_bytes());
-    format!("{SOURCE} {}\n{OBJECT} {}\nflags {flags}\nclang {clang}\n", digest(source), digest(object))
 }

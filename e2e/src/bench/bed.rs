@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 
 use super::calls::{self, Id};
+use super::card::{Card, Taker};
 use super::flood::{self, Frames, Inner, Packet};
 use super::latency::{self, Delay};
 use super::site::{CLIENT, Direction, EXTERNAL, Gateway, Measured, Site};
@@ -97,6 +98,8 @@ pub struct Bed {
     pub kind: Kind,
     site: Site,
     ids: Vec<Id>,
+    /// Cards at client and server, if it has some.
+    cards: Option<[Card; 2]>,
 }
 
 impl Bed {
@@ -146,7 +149,17 @@ impl Bed {
         }
         calls::hush(&site.client)?;
         calls::hush(&site.server)?;
-        Ok(Self { kind, site, ids: Vec::new() })
+        Ok(Self { kind, site, ids: Vec::new(), cards: None })
+    }
+
+    /// Both ends have cards as well, for so many calls.
+    ///
+    /// # Errors
+    /// Where the kernel does not take their programs.
+    pub fn with_cards(self, most: usize) -> anyhow::Result<Self> {
+        let card = |end| Card::at(end, most, self.kind == Kind::Xdp);
+        let cards = [card(&self.site.client)?, card(&self.site.server)?];
+        Ok(Self { cards: Some(cards), ..self })
     }
 
     /// How many calls it can be asked for.
@@ -204,6 +217,40 @@ impl Bed {
     pub fn flood(&self, direction: Direction, calls: usize, length: usize, ms: u64) -> anyhow::Result<Measured> {
         let frames = self.frames(direction, calls, length)?;
         self.site.flood(direction, &frames, &self.wanted(direction, calls), ms)
+    }
+
+    /// As `flood`, but what is sent comes from a card: it was no skb before.
+    ///
+    /// # Errors
+    /// If a counter cannot be read, next to nothing arrives, or there are no cards.
+    pub fn card_flood(
+        &mut self,
+        direction: Direction,
+        calls: usize,
+        taker: Taker,
+        ms: u64,
+    ) -> anyhow::Result<Measured> {
+        let (frames, wanted) = (self.frames(direction, calls, 80)?, self.wanted(direction, calls));
+        let (from, to) = self.site.ends(direction);
+        let [client, server] = self.cards.as_mut().context("no cards")?;
+        let (sender, sink) = match direction {
+            Direction::Down => (server, client),
+            Direction::Up => (client, server),
+        };
+        sender.load(&frames)?;
+        let send = |time, rate| sender.run(from, &frames, time, rate);
+        match taker {
+            Taker::Stack => {
+                flood::sink(to, &wanted)?;
+                self.site.measure(send, || flood::settled(to), ms)
+            }
+            Taker::Card => {
+                sink.take(Some((&wanted, mac(to)?)))?;
+                let measured = self.site.measure(send, || sink.settled(), ms);
+                sink.take(None)?;
+                measured
+            }
+        }
     }
 
     /// How long packets of the first call take from the server to the client, one now and then.
@@ -298,6 +345,13 @@ impl Bed {
             Direction::Up => gre(src, id.server, id.pac),
         }
     }
+}
+
+/// The Ethernet address of an end.
+fn mac(end: &Node) -> anyhow::Result<[u8; 6]> {
+    let text = end.within(|| std::fs::read_to_string("/sys/class/net/eth0/address"))??;
+    let octets: Vec<u8> = text.trim().split(':').map_while(|octet| u8::from_str_radix(octet, 16).ok()).collect();
+    octets.try_into().map_err(|_| anyhow::anyhow!("{text}: no Ethernet address"))
 }
 
 fn gre(src: Ipv4Addr, dst: Ipv4Addr, call_id: u16) -> Packet {

@@ -60,7 +60,9 @@ pub fn svg(report: &Report) -> String {
     for kind in Kind::ALL {
         let drawn = |cell: &Cell| match *cell {
             Cell::Gre { direction: Direction::Down, length: LENGTH, calls, kind: of } => (of == kind).then_some(calls),
-            Cell::Gre { .. } | Cell::Delay { .. } | Cell::Ordinary { .. } | Cell::SetUps { .. } => None,
+            Cell::Gre { .. } | Cell::Card { .. } | Cell::Delay { .. } | Cell::Ordinary { .. } | Cell::SetUps { .. } => {
+                None
+            }
         };
         let points: Vec<(f64, (f64, f64, f64))> = report
             .cells

@@ -17,7 +17,7 @@ use crate::lab::packet_socket;
 const BATCH: usize = 64;
 
 /// How long a sender sleeps that has less than a quarter of a batch to send.
-const PAUSE: Duration = Duration::from_micros(50);
+pub(super) const PAUSE: Duration = Duration::from_micros(50);
 
 /// What tells a packet from others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,6 +62,11 @@ impl Frames {
     pub fn new(mac: &str, packets: impl Iterator<Item = Packet>, length: usize) -> Self {
         let heads = packets.map(|packet| head(mac, packet, length)).collect();
         Self { heads, rest: vec![0; 14 + length - HEAD] }
+    }
+
+    /// What differs between them.
+    pub(super) fn heads(&self) -> &[[u8; HEAD]] {
+        &self.heads
     }
 
     /// The first of them, whole.
@@ -175,10 +180,15 @@ fn counted(client: &Node) -> anyhow::Result<u64> {
 /// # Errors
 /// If it cannot be read.
 pub fn settled(client: &Node) -> anyhow::Result<u64> {
-    let mut before = counted(client)?;
+    settle(|| counted(client))
+}
+
+/// A count, once it no longer grows.
+pub(super) fn settle(count: impl Fn() -> anyhow::Result<u64>) -> anyhow::Result<u64> {
+    let mut before = count()?;
     loop {
         std::thread::sleep(Duration::from_millis(10));
-        let now = counted(client)?;
+        let now = count()?;
         if now == before {
             return Ok(now);
         }
@@ -208,10 +218,7 @@ pub fn once(from: &Node, frames: &Frames) -> anyhow::Result<()> {
 /// If they cannot be sent.
 pub fn run(from: &Node, frames: &Frames, time: Duration, rate: Option<f64>) -> anyhow::Result<u64> {
     from.within(|| -> anyhow::Result<u64> {
-        // The gateway's kernel threads have the other CPU.
-        let mut cpu = nix::sched::CpuSet::new();
-        cpu.set(0)?;
-        nix::sched::sched_setaffinity(nix::unistd::Pid::from_raw(0), &cpu)?;
+        on_the_first_cpu()?;
         let socket = open()?;
         let mut in_turn = frames.heads.iter().cycle();
         let (begun, mut sent) = (Instant::now(), 0);
@@ -227,6 +234,14 @@ pub fn run(from: &Node, frames: &Frames, time: Duration, rate: Option<f64>) -> a
         }
         Ok(sent)
     })?
+}
+
+/// The gateway's kernel threads have the other CPU.
+pub(super) fn on_the_first_cpu() -> anyhow::Result<()> {
+    let mut cpu = nix::sched::CpuSet::new();
+    cpu.set(0)?;
+    nix::sched::sched_setaffinity(nix::unistd::Pid::from_raw(0), &cpu)?;
+    Ok(())
 }
 
 /// So many frames each millisecond, in turn, while `meanwhile` does its work; how many were handed over.

@@ -10,6 +10,7 @@
 
 pub mod bed;
 pub mod calls;
+pub mod card;
 pub mod chart;
 pub mod core;
 pub mod elements;
@@ -24,7 +25,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, ensure};
 
-use crate::lab::signals;
+use crate::lab::{kernel, signals};
 use bed::{Bed, Kind};
 use ordinary::{Flows, Nat};
 use plan::Beds;
@@ -52,6 +53,8 @@ impl Size {
 
 /// Octets of IPv4 packets.
 const LENGTHS: [usize; 2] = [80, 1_400];
+/// Gateways that are measured between cards.
+const CARDS: [Kind; 4] = [Kind::Plain, Kind::KernelAlg, Kind::Fast, Kind::Xdp];
 /// More calls than the kernel's ALG has room for before their first packet.
 const TOO_MANY: usize = 3_000;
 
@@ -60,6 +63,8 @@ const TOO_MANY: usize = 3_000;
 pub enum Part {
     /// GRE over all calls, as fast as it goes; calls before any GRE; memory.
     Gre,
+    /// The same of packets of 80 octets as between network cards: frames that were no skb before.
+    Cards,
     /// GRE, one packet now and then.
     Latency,
     /// UDP through ordinary rules.
@@ -122,12 +127,20 @@ pub fn run(plan: &Plan) -> anyhow::Result<Report> {
 
 /// All beds, with what is measured while they are made.
 fn build(plan: &Plan, report: &mut Report) -> anyhow::Result<Beds> {
-    let most = if plan.has(Part::Gre) { plan.size.calls.iter().copied().max().unwrap_or(1) } else { 1 };
+    let most = if plan.has(Part::Gre) || plan.has(Part::Cards) {
+        plan.size.calls.iter().copied().max().unwrap_or(1)
+    } else {
+        1
+    };
     let mut beds = Beds::default();
     for &kind in &plan.kinds {
+        if kind == Kind::Xdp && !kernel::has_xdp() {
+            eprintln!("==> {}: left out, this kernel does not say what drivers can (Linux 6.3)", kind.name());
+            continue;
+        }
         ensure!(!signals::asked_to_end(), "ended by a signal before anything was measured");
-        if plan.has(Part::Gre) || plan.has(Part::Latency) {
-            beds.calls.push(with_calls(kind, most, report).with_context(|| kind.name())?);
+        if plan.has(Part::Gre) || plan.has(Part::Cards) || plan.has(Part::Latency) {
+            beds.calls.push(with_calls(kind, most, plan, report).with_context(|| kind.name())?);
         }
         if plan.has(Part::SetUps) {
             beds.set_ups.push(Bed::build(kind, plan::SET_UPS).with_context(|| kind.name())?);
@@ -146,9 +159,12 @@ fn build(plan: &Plan, report: &mut Report) -> anyhow::Result<Beds> {
     Ok(beds)
 }
 
-fn with_calls(kind: Kind, most: usize, report: &mut Report) -> anyhow::Result<Bed> {
+fn with_calls(kind: Kind, most: usize, plan: &Plan, report: &mut Report) -> anyhow::Result<Bed> {
     let mut bed = Bed::build(kind, "")?;
     let calls = most.min(bed.most()?);
+    if plan.has(Part::Cards) && CARDS.contains(&kind) {
+        bed = bed.with_cards(calls)?;
+    }
     eprintln!("==> {}: setting up {calls} calls", kind.name());
     // What the first call needs, it needs for all.
     bed.set_up(1, 1)?;

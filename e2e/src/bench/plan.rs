@@ -3,10 +3,11 @@
 use anyhow::Context as _;
 
 use super::bed::{Bed, Kind};
+use super::card::Taker;
 use super::ordinary::Flows;
 use super::report::{Cell, Found, Report};
 use super::site::Direction;
-use super::{LENGTHS, Part, Plan, Size};
+use super::{CARDS, LENGTHS, Part, Plan, Size};
 use crate::lab::signals;
 
 /// Calls that are set up at a time.
@@ -42,6 +43,17 @@ pub fn cells(beds: &Beds, plan: &Plan) -> Vec<Cell> {
             }
         }
     }
+    let most = plan.size.calls.iter().max();
+    for bed in beds.calls.iter().filter(|bed| plan.parts.contains(&Part::Cards) && CARDS.contains(&bed.kind)) {
+        let takers: &[Taker] = if bed.kind == Kind::Xdp { &[Taker::Stack, Taker::Card] } else { &[Taker::Stack] };
+        let compared = plan.size.calls.iter().filter(|calls| [1, 1_000].contains(*calls) || Some(*calls) == most);
+        for &calls in compared.filter(|calls| **calls <= bed.calls()) {
+            for direction in Direction::BOTH {
+                let cell = |taker: &Taker| Cell::Card { direction, calls, kind: bed.kind, taker: *taker };
+                cells.extend(takers.iter().map(cell));
+            }
+        }
+    }
     let delayed = beds.calls.iter().filter(|bed| plan.parts.contains(&Part::Latency) && DELAYED.contains(&bed.kind));
     cells.extend(delayed.map(|bed| Cell::Delay { kind: bed.kind }));
     for flows in &beds.flows {
@@ -57,6 +69,7 @@ pub fn cells(beds: &Beds, plan: &Plan) -> Vec<Cell> {
 fn compared(cell: Cell) -> (usize, Option<Direction>, usize) {
     match cell {
         Cell::Gre { direction, length, .. } => (0, Some(direction), length),
+        Cell::Card { direction, .. } => (4, Some(direction), 0),
         Cell::Delay { .. } => (1, None, 0),
         Cell::Ordinary { direction, .. } => (2, Some(direction), 0),
         Cell::SetUps { width, .. } => (3, None, width),
@@ -112,6 +125,10 @@ impl Beds {
             Cell::Gre { direction, length, calls, kind } => {
                 let at = of(&mut self.calls, kind)?;
                 Ok(Found::Packets(self.calls[at].flood(direction, calls, length, size.ms)?))
+            }
+            Cell::Card { direction, calls, kind, taker } => {
+                let at = of(&mut self.calls, kind)?;
+                Ok(Found::Packets(self.calls[at].card_flood(direction, calls, taker, size.ms)?))
             }
             Cell::Delay { kind } => {
                 let at = of(&mut self.calls, kind)?;

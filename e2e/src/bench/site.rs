@@ -224,14 +224,27 @@ impl Site {
     pub fn flood(&self, direction: Direction, frames: &Frames, wanted: &[Packet], ms: u64) -> anyhow::Result<Measured> {
         let (from, to) = self.ends(direction);
         flood::sink(to, wanted)?;
-        let mut counted = flood::settled(to)?;
+        self.measure(|time, rate| flood::run(from, frames, time, rate), || flood::settled(to), ms)
+    }
+
+    /// The same of whatever is sent for a time, at a rate, and counted once it has settled.
+    ///
+    /// # Errors
+    /// If a counter cannot be read, or next to nothing arrives.
+    pub fn measure(
+        &self,
+        send: impl Fn(Duration, Option<f64>) -> anyhow::Result<u64>,
+        settled: impl Fn() -> anyhow::Result<u64>,
+        ms: u64,
+    ) -> anyhow::Result<Measured> {
+        let mut counted = settled()?;
         // Offered, arrived, and how long it was sent for.
         let mut offer = |time, rate| -> anyhow::Result<(u64, u64, Duration)> {
             let (begun, before) = (Instant::now(), counted);
-            let offered = flood::run(from, frames, time, rate)?;
+            let offered = send(time, rate)?;
             let took = begun.elapsed();
             // What is still in queues belongs to it.
-            counted = flood::settled(to)?;
+            counted = settled()?;
             Ok((offered, counted - before, took))
         };
         let mut rate = None;

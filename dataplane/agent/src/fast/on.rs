@@ -38,6 +38,8 @@ pub(super) struct On {
     tcx: bool,
     /// XDP; or why there is none.
     xdp: Result<Xdp, String>,
+    /// Links that are to have it, as long as they are there.
+    cards: BTreeSet<u32>,
     attached: BTreeMap<u32, Attached>,
     refusals: Refusals,
     /// When the attacher is looked at.
@@ -92,6 +94,7 @@ impl On {
             unpinned,
             tcx,
             xdp: Err("it is not asked for (--fast-path xdp)".to_owned()),
+            cards: BTreeSet::new(),
             attached: BTreeMap::new(),
             refusals: Refusals::default(),
             look: None,
@@ -188,6 +191,7 @@ impl On {
             if let Ok(way) = self.ways.to(end) {
                 // Why not is the call's to say.
                 let _ = self.attach(way.link, now);
+                self.wish_xdp(way.link, now);
             }
         }
     }
@@ -262,13 +266,15 @@ impl On {
         {
             if let Ok(way) = self.ways.to(end)
                 && self.ready.insert(way.link)
-                && !self.tcx
             {
-                self.attacher.prepare(way.link);
+                if !self.tcx {
+                    self.attacher.prepare(way.link);
+                }
+                self.wish_xdp(way.link, now);
             }
         }
         if let Ok(xdp) = &mut self.xdp {
-            xdp.want(self.ready.iter().copied().chain(self.paths.links()).collect(), self.ways.links());
+            xdp.want(&self.cards, self.ways.links());
         }
         self.look_at_unused(now);
         self.detach_unused(now);
@@ -329,6 +335,7 @@ impl On {
         // Both are asked for, whatever becomes of the first.
         let both = [client.link, server.link].map(|link| {
             self.unused.remove(&link);
+            self.wish_xdp(link, now);
             self.attach(link, now)
         });
         both.into_iter().collect::<Result<(), Slow>>()?;
@@ -348,6 +355,13 @@ impl On {
             self.refusals.wait(now);
         }
         way
+    }
+
+    /// This link is to have XDP, where there is that: at the next turn, which is soon.
+    fn wish_xdp(&mut self, link: u32, now: Now) {
+        if self.xdp.is_ok() && self.cards.insert(link) {
+            self.look.get_or_insert(now.after(LOOK));
+        }
     }
 
     fn attach(&mut self, link: u32, now: Now) -> Result<(), Slow> {
@@ -412,6 +426,7 @@ impl On {
         }
         // Those that were only made ready, by this run or one before.
         self.ready.retain(|link| links.contains_key(link));
+        self.cards.retain(|link| links.contains_key(link));
         for (link, hook) in self.pins.as_ref().map(Pins::links).unwrap_or_default() {
             if !links.contains_key(&link) && taken.insert((link, hook)) {
                 self.attacher.take(link, Attached::named(hook));

@@ -106,11 +106,11 @@ impl Xdp {
     }
 
     /// These links are to have it, of all there are.
-    pub(super) fn want(&mut self, links: BTreeSet<u32>, known: &Arc<BTreeMap<u32, Link>>) {
-        if links != self.links || !Arc::ptr_eq(known, &self.known) {
-            self.links.clone_from(&links);
+    pub(super) fn want(&mut self, links: &BTreeSet<u32>, known: &Arc<BTreeMap<u32, Link>>) {
+        if *links != self.links || !Arc::ptr_eq(known, &self.known) {
+            self.links.clone_from(links);
             self.known = Arc::clone(known);
-            self.wish(Wish::Links(links, Arc::clone(known)));
+            self.wish(Wish::Links(links.clone(), Arc::clone(known)));
         }
     }
 

@@ -25,6 +25,7 @@ impl Report {
     /// For programs.
     pub fn json(&self) -> Value {
         let (mut gre, mut latency, mut ordinary, mut set_ups) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let mut cards = Vec::new();
         for (cell, values) in &self.cells {
             let to = |kind| three(&self.to_gateway(*cell, values, kind));
             let main = three(&values.main());
@@ -32,6 +33,14 @@ impl Report {
                 Cell::Gre { direction, length, calls, kind } => gre.push(with_rounds(
                     json!({
                         "direction": direction.name(), "gateway": kind.name(), "bytes": length, "calls": calls,
+                        "ns": main, "kpps": three(&values.packets(|measured| measured.kpps)), "offered": three(&values.packets(|measured| measured.offered)),
+                        "ratioToPlain": to(Kind::Plain), "ratioToKernelAlg": to(Kind::KernelAlg),
+                    }),
+                    values,
+                )),
+                Cell::Card { direction, calls, kind, taker } => cards.push(with_rounds(
+                    json!({
+                        "direction": direction.name(), "gateway": kind.name(), "taker": taker.name(), "bytes": 80, "calls": calls,
                         "ns": main, "kpps": three(&values.packets(|measured| measured.kpps)), "offered": three(&values.packets(|measured| measured.offered)),
                         "ratioToPlain": to(Kind::Plain), "ratioToKernelAlg": to(Kind::KernelAlg),
                     }),
@@ -80,7 +89,7 @@ impl Report {
             self.core.gre.iter().map(|(calls, values)| json!({"calls": calls, "ns": three(values)})).collect();
         json!({
             "rounds": self.rounds, "roundsWanted": self.wanted,
-            "gre": gre, "mostCallsToOne": growth, "latency": latency, "ordinaryNat": ordinary, "setUps": set_ups,
+            "gre": gre, "cards": cards, "mostCallsToOne": growth, "latency": latency, "ordinaryNat": ordinary, "setUps": set_ups,
             "setUpBeforeGre": unheard, "memory": memory, "tableChanges": changes,
             "coreGre": core, "coreMessage": three(&self.core.message),
         })

@@ -6,6 +6,7 @@ mod text;
 use std::collections::BTreeMap;
 
 use super::bed::{Kind, Rate};
+use super::card::Taker;
 use super::core::Core;
 use super::elements::Change;
 use super::latency::Delay;
@@ -25,6 +26,17 @@ pub enum Cell {
         calls: usize,
         /// Gateway.
         kind: Kind,
+    },
+    /// GRE between network cards.
+    Card {
+        /// Whose packets.
+        direction: Direction,
+        /// Calls in turn.
+        calls: usize,
+        /// Gateway.
+        kind: Kind,
+        /// Who takes them.
+        taker: Taker,
     },
     /// GRE at a low rate, one way.
     Delay {
@@ -50,7 +62,7 @@ pub enum Cell {
 /// What one measurement found.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Found {
-    /// Of `Gre` and `Ordinary`.
+    /// Of `Gre`, `Card` and `Ordinary`.
     Packets(Measured),
     /// Of `Delay`.
     Delay(Delay),
@@ -177,9 +189,18 @@ impl Report {
                     Cell::Gre { direction: way, length: octets, calls: most, kind } => {
                         (way, octets, kind) == (direction, length, to) && most <= calls
                     }
-                    Cell::Delay { .. } | Cell::Ordinary { .. } | Cell::SetUps { .. } => false,
+                    Cell::Card { .. } | Cell::Delay { .. } | Cell::Ordinary { .. } | Cell::SetUps { .. } => false,
                 };
                 // In order of calls.
+                self.cells.iter().rfind(|(other, _)| fits(other)).map(|(_, values)| values)
+            }
+            Cell::Card { direction, calls, .. } => {
+                let fits = |other: &Cell| match *other {
+                    Cell::Card { direction: way, calls: most, kind, taker } => {
+                        (way, kind, taker) == (direction, to, Taker::Stack) && most <= calls
+                    }
+                    Cell::Gre { .. } | Cell::Delay { .. } | Cell::Ordinary { .. } | Cell::SetUps { .. } => false,
+                };
                 self.cells.iter().rfind(|(other, _)| fits(other)).map(|(_, values)| values)
             }
             Cell::Delay { .. } => self.cells.get(&Cell::Delay { kind: to }),
@@ -200,7 +221,7 @@ impl Report {
                 Cell::Gre { direction: way, length: octets, kind: of, .. } => {
                     (way, octets, of) == (direction, length, kind)
                 }
-                Cell::Delay { .. } | Cell::Ordinary { .. } | Cell::SetUps { .. } => false,
+                Cell::Card { .. } | Cell::Delay { .. } | Cell::Ordinary { .. } | Cell::SetUps { .. } => false,
             };
             if let Some((_, most)) = self.cells.iter().rfind(|(other, _)| same(other)) {
                 growths.push((direction, length, kind, self.ratios(most, Some(ones))));

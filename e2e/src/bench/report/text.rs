@@ -13,6 +13,7 @@ impl Report {
             let _ = writeln!(out, "Ended early: {} of {} rounds\n", self.rounds, self.wanted);
         }
         self.packets(&mut out);
+        self.cards(&mut out);
         self.others(&mut out);
         self.missing(&mut out);
         out
@@ -42,6 +43,30 @@ impl Report {
         let _ = writeln!(out, "\nThe most calls against one, in the same round\n");
         for (direction, length, kind, values) in self.growths() {
             let _ = writeln!(out, "{:<4} {:<20} {length:>6} {:>16}", direction.name(), kind.name(), ratio(&values));
+        }
+    }
+
+    fn cards(&self, out: &mut String) {
+        let _ = writeln!(out, "\nThe same between network cards, 80 bytes: frames that were no skb before\n");
+        let _ = writeln!(
+            out,
+            "{:<4} {:<20} {:>6} {:>7} {:>7} {:>20} {:>16} {:>16} {:>9} {:>8}",
+            "", "gateway", "taker", "calls", "rounds", "ns", "/ plain", "/ ALG", "max kpps", "offered"
+        );
+        for (cell, values) in &self.cells {
+            let Cell::Card { direction, calls, kind, taker } = *cell else { continue };
+            let _ = writeln!(
+                out,
+                "{:<4} {:<20} {:>6} {calls:>7} {:>7} {:>20} {:>16} {:>16} {}",
+                direction.name(),
+                kind.name(),
+                taker.name(),
+                self.rounds_of(values),
+                whole(&values.main()),
+                ratio(&self.to_gateway(*cell, values, Kind::Plain)),
+                ratio(&self.to_gateway(*cell, values, Kind::KernelAlg)),
+                reach(values),
+            );
         }
     }
 
@@ -133,6 +158,9 @@ impl Cell {
         match self {
             Self::Gre { direction, length, calls, kind } => {
                 format!("{} {} {length} bytes {calls} calls", direction.name(), kind.name())
+            }
+            Self::Card { direction, calls, kind, taker } => {
+                format!("cards {} {} {calls} calls, {}", direction.name(), kind.name(), taker.name())
             }
             Self::Delay { kind } => format!("latency {}", kind.name()),
             Self::Ordinary { direction, nat } => format!("UDP {} {}", direction.name(), nat.name()),

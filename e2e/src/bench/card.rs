@@ -1,0 +1,187 @@
+//! A far end as a network card would be: frames that never were an skb, by BPF_PROG_TEST_RUN with live frames (Linux 5.18), and, where
+//! XDP hands them over, frames that never become one. What either costs is not the gateway's.
+
+use std::net::Ipv4Addr;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use aya::maps::{Array, MapData, PerCpuArray};
+use aya::programs::{Xdp, XdpMode};
+use aya::{Ebpf, EbpfLoader};
+
+use super::flood::{self, Frames, HEAD, Inner, Packet};
+use super::site::SERVER_NET;
+use crate::lab::node::Node;
+
+/// The object that clang has made of e2e/bpf/card.bpf.c (`cargo xtask generate`).
+static OBJECT: &[u8] = aya::include_bytes_aligned!("../../bpf/card.bpf.o");
+
+/// Frames a system call, as few as may be in a veth's ring at once; and where nothing limits them: each call makes pages for a batch.
+const BATCH: u32 = 64;
+const MANY: u32 = 1_024;
+
+/// linux/bpf.h.
+const PROG_TEST_RUN: i64 = 10;
+const LIVE_FRAMES: u32 = 1 << 1;
+
+/// Who takes what arrives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Taker {
+    /// A machine's stack, which makes an skb of it first.
+    Stack,
+    /// A card, which sends it off: nothing becomes of the frame here.
+    Card,
+}
+
+impl Taker {
+    /// A short name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Stack => "stack",
+            Self::Card => "card",
+        }
+    }
+}
+
+/// One end's card.
+#[derive(Debug)]
+pub struct Card {
+    ebpf: Ebpf,
+    sends: OwnedFd,
+    /// Frames whose heads it has.
+    loaded: usize,
+}
+
+impl Card {
+    /// At an end's eth0, for so many frames. `takes`: it counts what XDP hands over; until it is told what, all goes to the stack.
+    ///
+    /// # Errors
+    /// What the kernel refuses.
+    pub fn at(end: &Node, most: usize, takes: bool) -> anyhow::Result<Self> {
+        let link = end.within(|| nix::net::if_::if_nametoindex("eth0"))?.context("eth0")?;
+        let mut loader = EbpfLoader::new();
+        loader.btf(None).map_max_entries("heads", most as u32).override_global("LINK", &link, true);
+        let mut ebpf = loader.load(OBJECT).context("the programs of a card")?;
+        // Somewhere it has to be, or the kernel rewrites itself with each call (its dispatcher of XDP programs).
+        let sends = attach(&mut ebpf, end, "card_sends", ("lo", XdpMode::Skb))?;
+        let mut card = Self { ebpf, sends, loaded: 0 };
+        card.take(None)?;
+        if takes {
+            attach(&mut card.ebpf, end, "card_counts", ("eth0", XdpMode::Driver))?;
+        }
+        Ok(card)
+    }
+
+    /// From now on it counts these packets and lets no GRE through; or, without any, lets everything through.
+    ///
+    /// # Errors
+    /// If the kernel does not take it.
+    pub fn take(&mut self, wanted: Option<(&[Packet], [u8; 6])>) -> anyhow::Result<()> {
+        let value = wanted.map_or(Ok(passing()), |(wanted, mac)| counted(wanted, mac))?;
+        let mut wanteds: Array<_, [u8; 24]> = self.ebpf.map_mut("wanteds").context("wanteds")?.try_into()?;
+        wanteds.set(0, value, 0).context("what is counted")
+    }
+
+    /// Packets counted so far, once they are no longer more.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    pub fn settled(&self) -> anyhow::Result<u64> {
+        let map: PerCpuArray<&MapData, u64> = self.ebpf.map("counted").context("counted")?.try_into()?;
+        flood::settle(|| Ok(map.get(&0, 0)?.iter().sum()))
+    }
+
+    /// These frames are what it sends; each is a prefix of those that were loaded before.
+    ///
+    /// # Errors
+    /// If there are more than it was made for.
+    pub fn load(&mut self, frames: &Frames) -> anyhow::Result<()> {
+        let heads = frames.heads();
+        if heads.len() > self.loaded {
+            let mut map: Array<_, [u8; 48]> = self.ebpf.map_mut("heads").context("heads")?.try_into()?;
+            for (head, at) in heads.iter().zip(0..) {
+                let mut value = [0; 48];
+                value[..HEAD].copy_from_slice(head);
+                map.set(at, value, 0).context("a head")?;
+            }
+            self.loaded = heads.len();
+        }
+        let mut turns: Array<_, [u32; 2]> = self.ebpf.map_mut("turns").context("turns")?.try_into()?;
+        turns.set(0, [0, heads.len() as u32], 0).context("whose turn it is")
+    }
+
+    /// All frames that are loaded in turn for this long, as many as it can or so many a second; how many were sent off.
+    ///
+    /// # Errors
+    /// If they cannot be sent.
+    pub fn run(&self, from: &Node, frames: &Frames, time: Duration, rate: Option<f64>) -> anyhow::Result<u64> {
+        let frame = frames.first();
+        from.within(|| -> anyhow::Result<u64> {
+            flood::on_the_first_cpu()?;
+            let (begun, mut sent) = (Instant::now(), 0);
+            while begun.elapsed() < time {
+                let due = rate.map(|rate| ((rate * begun.elapsed().as_secs_f64()) as u64).saturating_sub(sent));
+                let batch = due.map_or(MANY, |due| due.min(u64::from(BATCH)) as u32);
+                if batch < BATCH / 4 {
+                    std::thread::sleep(flood::PAUSE);
+                } else {
+                    self.send(&frame, batch)?;
+                    sent += u64::from(batch);
+                }
+            }
+            Ok(sent)
+        })?
+    }
+
+    fn send(&self, frame: &[u8], count: u32) -> anyhow::Result<()> {
+        // union bpf_attr, `test`: prog_fd, data_size_in, data_in, repeat, flags, batch_size.
+        let mut attr = [0u32; 20];
+        attr[0] = self.sends.as_raw_fd() as u32;
+        attr[2] = frame.len() as u32;
+        let at = frame.as_ptr() as u64;
+        (attr[4], attr[5]) = (at as u32, (at >> 32) as u32);
+        (attr[8], attr[16], attr[18]) = (count, LIVE_FRAMES, BATCH);
+        // SAFETY: the kernel reads the attribute and the frame within the lengths it is told; both live until the call returns.
+        let result = unsafe { libc::syscall(libc::SYS_bpf, PROG_TEST_RUN, attr.as_mut_ptr(), size_of_val(&attr)) };
+        if result < 0 {
+            return Err(std::io::Error::last_os_error()).context("sending frames (BPF_PROG_TEST_RUN)");
+        }
+        Ok(())
+    }
+}
+
+fn attach(ebpf: &mut Ebpf, end: &Node, name: &str, (link, mode): (&str, XdpMode)) -> anyhow::Result<OwnedFd> {
+    let program: &mut Xdp = ebpf.program_mut(name).context("no such program")?.try_into()?;
+    program.load()?;
+    end.within(|| program.attach(link, mode))?.with_context(|| format!("{name} on {link}"))?;
+    Ok(program.fd()?.as_fd().try_clone_to_owned()?)
+}
+
+/// `struct wanted`: everything to the stack.
+fn passing() -> [u8; 24] {
+    let mut value = [0; 24];
+    value[22] = 1;
+    value
+}
+
+/// `struct wanted`: packets between these addresses with these Call IDs, which follow each other.
+fn counted(wanted: &[Packet], mac: [u8; 6]) -> anyhow::Result<[u8; 24]> {
+    let ids = wanted.iter().filter_map(|packet| match packet.inner {
+        Inner::Gre { call_id } => Some(call_id),
+        Inner::Udp { .. } => None,
+    });
+    let (Some(packet), Some(first), Some(last)) = (wanted.first(), ids.clone().min(), ids.max()) else {
+        bail!("no calls")
+    };
+    // /30, which holds the servers and nobody else.
+    let mask = Ipv4Addr::from(if SERVER_NET.1.contains(&packet.src) { !3 } else { !0 });
+    let source = Ipv4Addr::from(u32::from(packet.src) & u32::from(mask));
+    let addresses = [source, mask, packet.dst].map(|address| address.octets()).concat();
+    let mut value = [0; 24];
+    value[..12].copy_from_slice(&addresses);
+    value[12..14].copy_from_slice(&first.to_ne_bytes());
+    value[14..16].copy_from_slice(&last.to_ne_bytes());
+    value[16..22].copy_from_slice(&mac);
+    Ok(value)
+}
