@@ -198,8 +198,8 @@ static inline void copy_mac(u16 *to, const u16 *from)
 }
 
 /*
- * Asks the kernel for a neighbour's MAC address; 0 where it does not know it now. That keeps no neighbour alive: the agent does. Of its
- * own, so that what it keeps does not cost each packet.
+ * Asks the kernel for a neighbour's MAC address; 0 where it does not know it now. Neither this nor what is sent by it makes the kernel
+ * ask the neighbour: the control connections do that. Of its own, so that what it keeps does not cost each packet.
  */
 static __attribute__((noinline)) int learn(struct xdp_md *ctx, struct neighbour *to)
 {

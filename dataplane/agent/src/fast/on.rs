@@ -16,6 +16,7 @@ use super::table::{Both, Paths};
 use super::ways::{Slow, Ways};
 use super::xdp::Xdp;
 use super::{Mode, Setup, remove};
+use crate::netlink::Netdev;
 
 /// How long one turn of `work` may take: packets wait meanwhile.
 const TURN: Duration = Duration::from_millis(2);
@@ -172,8 +173,9 @@ impl On {
 
     /// XDP, with what a run before has `left`.
     fn begin_xdp(&mut self, left: Vec<u32>) -> Result<Xdp, String> {
+        let netdev = Netdev::open().map_err(|error| format!("this kernel does not say what drivers can: {error}"))?;
         let (program, cards) = self.program.xdp()?;
-        Xdp::start(program, cards, self.pins.clone(), &left, self.ways.links())
+        Xdp::start(program, cards, netdev, self.pins.clone(), &left, self.ways.links())
     }
 
     /// Remembers likely ends of calls, to make their links ready. At tcx that takes nothing; with XDP a card may be out of service for a
@@ -221,6 +223,7 @@ impl On {
         let links = self.ways.links();
         self.refusals.forget(|link| links.contains_key(&link));
         self.drop_dead_links();
+        self.want_xdp();
         self.check_links();
         // Where routes change all the time, those at the end have their turn too.
         let next = self.todo.front().copied();
@@ -245,12 +248,9 @@ impl On {
                 }
             }
         }
-        if self.paths.has_any() && self.check <= now {
+        if self.has_to_check() && self.check <= now {
             self.check_links();
             self.check = now.after(CHECK);
-            if let Ok(xdp) = &mut self.xdp {
-                xdp.keep(self.ways.neighbours());
-            }
         }
         while begun.elapsed() < TURN
             && let Some(path) = self.todo.pop_front()
@@ -273,9 +273,7 @@ impl On {
                 self.wish_xdp(way.link, now);
             }
         }
-        if let Ok(xdp) = &mut self.xdp {
-            xdp.want(&self.cards, self.ways.links());
-        }
+        self.want_xdp();
         self.look_at_unused(now);
         self.detach_unused(now);
         if !self.attacher.is_answered() || self.xdp.as_ref().is_ok_and(|xdp| !xdp.is_idle()) {
@@ -290,8 +288,13 @@ impl On {
             return Some(now);
         }
         let spare = self.unused.values().map(|since| since.after(SPARE));
-        let check = self.paths.has_any().then_some(self.check);
+        let check = self.has_to_check().then_some(self.check);
         spare.chain(self.refusals.deadline()).chain(self.look).chain(check).min()
+    }
+
+    /// Nobody tells when somebody takes a program away, and what XDP has found out by itself people hear then.
+    fn has_to_check(&self) -> bool {
+        self.paths.has_any() || self.xdp.is_ok()
     }
 
     pub(super) fn is_settled(&self) -> bool {
@@ -316,6 +319,7 @@ impl On {
             links: self.attached.keys().map(|link| self.name(*link)).collect(),
             unpinned: self.unpinned.clone(),
             slow: self.paths.slow(),
+            by_xdp: self.xdp.as_ref().is_ok_and(|xdp| self.paths.is_any_between(&xdp.told().on)),
             xdp: self.xdp.as_ref().map(Xdp::told).map_err(String::clone),
             ..State::default()
         }
@@ -355,6 +359,12 @@ impl On {
             self.refusals.wait(now);
         }
         way
+    }
+
+    fn want_xdp(&mut self) {
+        if let Ok(xdp) = &mut self.xdp {
+            xdp.want(&self.cards, self.ways.links());
+        }
     }
 
     /// This link is to have XDP, where there is that: at the next turn, which is soon.
@@ -428,7 +438,9 @@ impl On {
         self.ready.retain(|link| links.contains_key(link));
         self.cards.retain(|link| links.contains_key(link));
         for (link, hook) in self.pins.as_ref().map(Pins::links).unwrap_or_default() {
-            if !links.contains_key(&link) && taken.insert((link, hook)) {
+            // Of XDP's own its thread takes the names.
+            let is_ours = hook != Hook::Xdp || self.xdp.is_err();
+            if is_ours && !links.contains_key(&link) && taken.insert((link, hook)) {
                 self.attacher.take(link, Attached::named(hook));
             }
         }

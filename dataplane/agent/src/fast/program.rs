@@ -24,8 +24,10 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!("../../../bpf/callgate.bpf.o"
 
 const NAME: &str = "callgate_gre";
 const XDP: &str = "callgate_xdp";
-/// Room for links with XDP, and neighbours each CPU remembers (`NEIGHBOURS`).
-const XDP_MAPS: [(&str, u32); 3] = [("cards_out", 1 << 10), ("cards", 1 << 10), ("neighbours", 1 << 10)];
+/// Links there is room for with XDP.
+pub(super) const XDP_LINKS: u32 = 1 << 10;
+/// Their maps, and neighbours each CPU remembers (`NEIGHBOURS`).
+const XDP_MAPS: [(&str, u32); 3] = [("cards_out", XDP_LINKS), ("cards", XDP_LINKS), ("neighbours", 1 << 10)];
 
 /// Directions of calls the map has room for: 65,536 calls. The memory is there at once: 16 MiB.
 pub(super) const ENTRIES: u32 = 1 << 17;
@@ -286,7 +288,8 @@ pub(super) fn attach(
 /// What the kernel says; the link is then as it was.
 pub(super) fn attach_xdp(program: &OwnedFd, link: u32, pins: Option<&Pins>) -> Result<Attached, String> {
     let held = sys::attach_xdp(program, link).map_err(|error| match error.raw_os_error() {
-        Some(libc::EBUSY) => "another XDP program is on it".to_owned(),
+        // Run by its driver, or behind it.
+        Some(libc::EBUSY | libc::EEXIST) => "another XDP program is on it".to_owned(),
         Some(_) | None => error.to_string(),
     })?;
     name(held, link, Hook::Xdp, pins)

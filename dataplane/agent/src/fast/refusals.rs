@@ -94,6 +94,12 @@ impl Refusals {
         (routes || !links.is_empty()).then_some(links)
     }
 
+    /// Links that are gone have nothing to do with those that get their numbers.
+    pub(super) fn retain(&mut self, is_there: impl Fn(u32) -> bool) {
+        self.links.retain(|link, _| is_there(*link));
+        self.told.retain(|link, _| is_there(*link));
+    }
+
     /// Links have changed: everything may be tried again. Of those that are gone nothing was told.
     pub(super) fn forget(&mut self, is_there: impl Fn(u32) -> bool) {
         self.links.clear();

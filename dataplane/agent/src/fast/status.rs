@@ -1,6 +1,6 @@
 //! Which way GRE takes, and why not a better one: written by the ALG's thread, read by whoever tells people.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -8,6 +8,9 @@ use callgate_proto::pb;
 
 use super::pins::Hook;
 use super::xdp::Told;
+
+/// Of so many links XDP is told by name.
+const SOME: usize = 8;
 
 /// The path without eBPF.
 const AF_PACKET: &str = "AF_PACKET";
@@ -29,6 +32,8 @@ pub struct State {
     pub unpinned: String,
     /// Calls that do not take it, and why one of them does not.
     pub slow: Option<(usize, String)>,
+    /// A call passes by XDP, both ways.
+    pub by_xdp: bool,
     /// XDP before it; or why there is none.
     pub xdp: Result<Told, String>,
 }
@@ -37,7 +42,7 @@ impl Default for State {
     fn default() -> Self {
         let [off, left_over, unpinned] = [(); 3].map(|()| String::new());
         let (links, xdp) = (BTreeSet::new(), Ok(Told::default()));
-        Self { off, chosen: false, left_over, hook: None, links, unpinned, slow: None, xdp }
+        Self { off, chosen: false, left_over, hook: None, links, unpinned, slow: None, by_xdp: false, xdp }
     }
 }
 
@@ -66,6 +71,14 @@ impl Status {
     }
 }
 
+/// The first of many names.
+fn some(names: &BTreeSet<&str>) -> String {
+    let first: Vec<&str> = names.iter().take(SOME).copied().collect();
+    let more = names.len() - first.len();
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    first.join(", ") + &more
+}
+
 impl State {
     /// The path of live calls, in two words.
     #[must_use]
@@ -75,8 +88,7 @@ impl State {
             (true, Some(Hook::Tcx | Hook::Xdp)) => "tcx",
             (false, _) | (true, None) => return AF_PACKET.to_owned(),
         };
-        let xdp = self.xdp.as_ref().is_ok_and(|told| !told.on.is_empty());
-        format!("eBPF at {}{place}", if xdp { "XDP and " } else { "" })
+        format!("eBPF at {}{place}", if self.by_xdp { "XDP and " } else { "" })
     }
 
     /// Where XDP is, and why not elsewhere, to be said behind the rest.
@@ -84,9 +96,13 @@ impl State {
         match &self.xdp {
             Err(why) => format!("; no XDP: {why}"),
             Ok(Told { on, not }) => {
-                let on: Vec<&str> = on.iter().map(String::as_str).collect();
-                let on = if on.is_empty() { String::new() } else { format!("; XDP on {}", on.join(", ")) };
-                let not = not.iter().map(|(link, why)| format!("; no XDP on {link}: {why}"));
+                let on: BTreeSet<&str> = on.values().map(String::as_str).collect();
+                let on = if on.is_empty() { String::new() } else { format!("; XDP on {}", some(&on)) };
+                let mut reasons: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+                for (link, why) in not {
+                    reasons.entry(why).or_default().insert(link);
+                }
+                let not = reasons.iter().map(|(why, links)| format!("; no XDP on {}: {why}", some(links)));
                 not.fold(on, |text, more| text + &more)
             }
         }
@@ -148,12 +164,11 @@ mod tests {
         let detail = "eBPF at clsact on cni0, eth0; it ends with the agent: /x is no bpf file system; \
                       2 calls by AF_PACKET: link wg0 has no Ethernet; no XDP: it is not asked for";
         assert_eq!(on.feature().detail, detail);
-        let [names, whys] =
-            [["eth1", "eth0"], ["cali1", "its driver has no native XDP"]].map(|two| two.map(str::to_owned));
-        let [link, why] = whys;
-        let both = State { xdp: Ok(Told { on: names.into(), not: [(link, why)].into() }), slow: None, ..on.clone() };
+        let not = (0..10).map(|pod| (format!("cali{pod}"), "GRO is off".to_owned())).collect();
+        let told = Told { on: [(2, "eth1".to_owned()), (3, "eth0".to_owned())].into(), not };
+        let both = State { by_xdp: true, xdp: Ok(told), slow: None, ..on.clone() };
         let detail = "eBPF at XDP and clsact on cni0, eth0; it ends with the agent: /x is no bpf file system; XDP on eth0, eth1; \
-                      no XDP on cali1: its driver has no native XDP";
+                      no XDP on cali0, cali1, cali2, cali3, cali4, cali5, cali6, cali7 and 2 more: GRO is off";
         assert_eq!(both.feature().detail, detail);
         assert_eq!(
             (off.path(), on.path(), State { hook: Some(Hook::Tcx), ..State::default() }.path()),

@@ -233,6 +233,16 @@ impl Paths {
         self.uses.has(link)
     }
 
+    /// Whether a call passes between two of these links. Of each link one call is looked at: one by two of them is the only one of
+    /// most clients' links.
+    pub(super) fn is_any_between(&self, links: &BTreeMap<u32, String>) -> bool {
+        let both = |path: &CallPath| {
+            let placed = self.open.get(path).and_then(|open| open.placed.as_ref());
+            placed.and_then(|placed| placed.get(..2)).is_some_and(|two| two.iter().all(|link| links.contains_key(link)))
+        };
+        links.keys().any(|link| self.uses.of(*link).next().is_some_and(|path| both(&path)))
+    }
+
     /// Whether a call is in the map.
     pub(super) fn has_any(&self) -> bool {
         self.uses.links().next().is_some()

@@ -1,6 +1,6 @@
 //! The ways to the ends of calls: asked of the routing table once, remembered until something changes.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -130,12 +130,6 @@ impl Ways {
     #[must_use]
     pub(crate) fn links(&self) -> &Arc<BTreeMap<u32, Link>> {
         &self.links
-    }
-
-    /// Neighbours the ways that are known lead to, with their links.
-    #[expect(clippy::disallowed_methods, reason = "the set has its own order")]
-    pub(crate) fn neighbours(&self) -> BTreeSet<(u32, Ipv4Addr)> {
-        self.known.values().flatten().map(|way| (way.link, way.next_hop)).collect()
     }
 
     /// The connection, for other requests.

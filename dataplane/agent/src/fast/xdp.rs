@@ -2,16 +2,16 @@
 //! card may take a second to change over.
 //!
 //! ```text
-//!  On ── links, neighbours ─► Xdp ─► thread ─┬─► netdev: what drivers can ─► cards (pure) ─► bpf(2), a name
-//!   ▲                          │             ├─► maps of the program: links, their addresses
-//!   └──── Told ◄───────────────┴─────────────┴─► NTF_USE: neighbours stay known, as nothing passes them that the kernel would see
+//!  On ── links ─► Xdp ─► thread ─┬─► netdev: what drivers can ─► cards (pure) ─► bpf(2), a name
+//!   ▲              │             └─► maps of the program: links, their addresses
+//!   └─── Told ◄────┘
 //! ```
 //! Once on a link the program stays until the link is gone, its driver does not do it any more, or the agent is stopped. What it does
 //! not take, tc and the ALG get as ever: so nothing depends on it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
 use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -21,16 +21,15 @@ use aya::maps::xdp::DevMapHash;
 use aya::maps::{HashMap, MapData};
 use callgate_pptp::Now;
 
-use super::cards::unfit;
+use super::cards::{Facts, unfit};
 use super::pins::{Hook, Pins};
-use super::program::{self, Attached};
+use super::program::{self, Attached, XDP_LINKS};
 use super::refusals::Refusals;
+use crate::netlink::link::takes_tags_off;
 use crate::netlink::{Link, Netdev, Routes};
 
-/// Between two looks at links and neighbours: nobody tells when a driver or its owner changes its mind.
+/// Between two looks at links: nobody tells when a driver or its owner changes its mind.
 const CHECK: Duration = Duration::from_secs(5);
-/// Neighbours that are kept known in one go: the kernel asks for each.
-const NEIGHBOURS: usize = 512;
 
 /// The maps of the program that are the agent's to fill.
 pub(super) struct Cards {
@@ -43,19 +42,14 @@ pub(super) struct Cards {
 /// How it is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Told {
-    /// Links it is on, by name.
-    pub on: BTreeSet<String>,
+    /// Links it is on, and their names.
+    pub on: BTreeMap<u32, String>,
     /// Links that were to have it, and why they have not.
     pub not: BTreeMap<String, String>,
 }
 
-/// What the thread is to do.
-enum Wish {
-    /// These links are to have it, of all there are.
-    Links(BTreeSet<u32>, Arc<BTreeMap<u32, Link>>),
-    /// These neighbours, on their links, are sent to.
-    Neighbours(BTreeSet<(u32, Ipv4Addr)>),
-}
+/// Links that are to have it, of all there are.
+type Wish = (BTreeSet<u32>, Arc<BTreeMap<u32, Link>>);
 
 /// The thread, and what it was asked for.
 pub(super) struct Xdp {
@@ -66,6 +60,7 @@ pub(super) struct Xdp {
     /// Wishes so far, and how many of them are done; how it was then.
     asked: u64,
     done: Arc<Mutex<(u64, Told)>>,
+    ends: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -77,11 +72,11 @@ impl Xdp {
     pub(super) fn start(
         program: OwnedFd,
         cards: Cards,
+        netdev: Netdev,
         pins: Option<Pins>,
         left: &[u32],
         known: &Arc<BTreeMap<u32, Link>>,
     ) -> Result<Self, String> {
-        let netdev = Netdev::open().map_err(|error| format!("this kernel does not say what drivers can: {error}"))?;
         let routes = Routes::open().map_err(|error| format!("opening a route netlink socket: {error}"))?;
         let mut worker = Worker {
             program,
@@ -93,16 +88,18 @@ impl Xdp {
             known: Arc::clone(known),
             on: BTreeMap::new(),
             refusals: Refusals::default(),
+            for_good: BTreeMap::new(),
             begun: Instant::now(),
+            ends: Arc::default(),
         };
         left.iter().for_each(|link| worker.adopt(*link));
         let done = Arc::new(Mutex::new((0, worker.told(BTreeMap::new()))));
         let (wishes, wished) = channel();
-        let tell = Arc::clone(&done);
+        let (tell, ends) = (Arc::clone(&done), Arc::clone(&worker.ends));
         let thread = std::thread::Builder::new().name("xdp".to_owned()).spawn(move || worker.work(&wished, &tell));
         let thread = thread.map_err(|error| format!("starting a thread: {error}"))?;
         let (links, known) = (BTreeSet::new(), Arc::clone(known));
-        Ok(Self { wishes: Some(wishes), links, known, asked: 0, done, thread: Some(thread) })
+        Ok(Self { wishes: Some(wishes), links, known, asked: 0, done, ends, thread: Some(thread) })
     }
 
     /// These links are to have it, of all there are.
@@ -110,26 +107,18 @@ impl Xdp {
         if *links != self.links || !Arc::ptr_eq(known, &self.known) {
             self.links.clone_from(links);
             self.known = Arc::clone(known);
-            self.wish(Wish::Links(links.clone(), Arc::clone(known)));
-        }
-    }
-
-    /// These neighbours, on their links, are sent to.
-    pub(super) fn keep(&mut self, neighbours: BTreeSet<(u32, Ipv4Addr)>) {
-        self.wish(Wish::Neighbours(neighbours));
-    }
-
-    fn wish(&mut self, wish: Wish) {
-        if let Some(wishes) = &self.wishes
-            && wishes.send(wish).is_ok()
-        {
-            self.asked += 1;
+            if let Some(wishes) = &self.wishes
+                && wishes.send((links.clone(), Arc::clone(known))).is_ok()
+            {
+                self.asked += 1;
+            }
         }
     }
 
     /// Whether all is done that was asked for.
     pub(super) fn is_idle(&self) -> bool {
-        self.done.lock().unwrap_or_else(PoisonError::into_inner).0 >= self.asked
+        let ended = self.thread.as_ref().is_none_or(JoinHandle::is_finished);
+        ended || self.done.lock().unwrap_or_else(PoisonError::into_inner).0 >= self.asked
     }
 
     /// How it is.
@@ -141,17 +130,12 @@ impl Xdp {
 impl Drop for Xdp {
     /// At most one link more gets the program, and its name.
     fn drop(&mut self) {
+        self.ends.store(true, Ordering::Relaxed);
         self.wishes = None;
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
     }
-}
-
-/// A link with the program.
-struct On {
-    attached: Attached,
-    mac: [u8; 6],
 }
 
 struct Worker {
@@ -162,28 +146,34 @@ struct Worker {
     netdev: Netdev,
     wanted: BTreeSet<u32>,
     known: Arc<BTreeMap<u32, Link>>,
-    on: BTreeMap<u32, On>,
+    on: BTreeMap<u32, Attached>,
     refusals: Refusals,
+    /// Links that were found lacking with the program on them: a card that is out of service for each attempt is not tried again.
+    for_good: BTreeMap<u32, String>,
     begun: Instant,
+    ends: Arc<AtomicBool>,
 }
 
 impl Worker {
     fn work(mut self, wished: &Receiver<Wish>, tell: &Mutex<(u64, Told)>) {
         let mut done = 0;
         loop {
-            match wished.recv_timeout(CHECK) {
-                Ok(Wish::Links(wanted, known)) => {
-                    (self.wanted, self.known) = (wanted, known);
-                    done += 1;
-                }
-                Ok(Wish::Neighbours(neighbours)) => {
-                    self.keep(&neighbours);
-                    done += 1;
-                }
-                Err(RecvTimeoutError::Timeout) => {}
+            let first = match wished.recv_timeout(CHECK) {
+                Ok(wish) => Some(wish),
+                Err(RecvTimeoutError::Timeout) => None,
                 Err(RecvTimeoutError::Disconnected) => return,
+            };
+            // The newest of many says all.
+            for (wanted, known) in first.into_iter().chain(wished.try_iter()) {
+                (self.wanted, self.known) = (wanted, known);
+                done += 1;
             }
+            self.refusals.retain(|link| self.known.contains_key(&link));
+            self.for_good.retain(|link, _| self.known.contains_key(link));
             let told = self.turn();
+            if self.ends.load(Ordering::Relaxed) {
+                return;
+            }
             *tell.lock().unwrap_or_else(PoisonError::into_inner) = (done, told);
         }
     }
@@ -198,6 +188,9 @@ impl Worker {
         let mut not = BTreeMap::new();
         let links: BTreeSet<u32> = self.wanted.iter().chain(self.on.keys()).copied().collect();
         for link in links {
+            if self.ends.load(Ordering::Relaxed) {
+                break;
+            }
             let known = Arc::clone(&self.known);
             let Some(known) = known.get(&link) else {
                 // Gone, and with it the program.
@@ -213,42 +206,42 @@ impl Worker {
 
     fn told(&self, not: BTreeMap<String, String>) -> Told {
         let name = |link: &u32| self.known.get(link).map_or_else(|| link.to_string(), |link| link.name.clone());
-        Told { on: self.on.keys().map(name).collect(), not }
+        Told { on: self.on.keys().map(|link| (*link, name(link))).collect(), not }
     }
 
     fn look_at(&mut self, link: &Link) -> Result<(), String> {
-        let holds = |on: &On| program::holds(link.index, &on.attached, self.pins.as_ref(), &self.routes);
+        let holds = |on: &Attached| program::holds(link.index, on, self.pins.as_ref(), &self.routes);
         if self.on.get(&link.index).is_some_and(|on| !holds(on)) {
-            tracing::warn!(link = link.name, "its XDP program was taken away: it is put there again");
             self.take(link.index);
+            if program::is_gone(link.index, &self.routes) {
+                // Whoever looks at links tells.
+                return Ok(());
+            }
+            tracing::warn!(link = link.name, "its XDP program was taken away: it is put there again");
         }
-        let why = |on, worker: &mut Self| {
-            let can = worker.netdev.features(link.index).map_err(|error| error.to_string())?;
-            unfit(link, &worker.known, can, on).map_or(Ok(()), |why| Err(why.to_owned()))
-        };
-        if let Some(on) = self.on.get(&link.index) {
-            let mac = on.mac;
-            return match why(true, self) {
-                Err(why) => {
-                    tracing::info!(link = link.name, "no XDP on it any more: {why}");
-                    self.take(link.index);
-                    Err(why)
-                }
-                Ok(()) if mac != link.mac => self.admit(link),
-                Ok(()) => Ok(()),
+        if self.on.contains_key(&link.index) {
+            return match self.facts(link, true) {
+                // What cannot be asked now is as it was.
+                Err(_) => Ok(()),
+                Ok(facts) => match unfit(link, &self.known, facts) {
+                    // Each time: an element goes with its link, which may have been away and come back.
+                    None => self.admit(link),
+                    Some(why) => {
+                        tracing::info!(link = link.name, "no XDP on it any more: {why}");
+                        self.take(link.index);
+                        Err(why)
+                    }
+                },
             };
         }
-        if let Some(refused) = self.refusals.of(link.index) {
-            return Err(refused.clone());
+        if let Some(why) = self.for_good.get(&link.index).or(self.refusals.of(link.index)) {
+            return Err(why.clone());
         }
-        why(false, self)?;
-        let attached = program::attach_xdp(&self.program, link.index, self.pins.as_ref());
-        let put = attached.and_then(|attached| {
-            self.on.insert(link.index, On { attached, mac: link.mac });
-            // What it can do for others many a card says only now.
-            why(true, self).and_then(|()| self.admit(link)).inspect_err(|_| self.take(link.index))
-        });
-        match put {
+        let facts = self.facts(link, false)?;
+        if let Some(why) = unfit(link, &self.known, facts) {
+            return Err(why);
+        }
+        match self.put(link) {
             Ok(()) => {
                 self.refusals.is_over(link.index);
                 tracing::info!(link = link.name, "XDP is on it");
@@ -263,24 +256,47 @@ impl Worker {
         }
     }
 
+    fn facts(&mut self, link: &Link, on: bool) -> Result<Facts, String> {
+        let can = self.netdev.features(link.index).map_err(|error| error.to_string())?;
+        let can = can.ok_or("the kernel says nothing of its driver")?;
+        let takes_tags_off =
+            takes_tags_off(link).map_err(|error| format!("whether it takes VLAN tags off: {error}"))?;
+        Ok(Facts { can, takes_tags_off, on })
+    }
+
+    fn put(&mut self, link: &Link) -> Result<(), String> {
+        if self.on.len() >= XDP_LINKS as usize {
+            return Err(format!("{XDP_LINKS} links have it, which is all there is room for"));
+        }
+        let attached = program::attach_xdp(&self.program, link.index, self.pins.as_ref())?;
+        self.on.insert(link.index, attached);
+        // What it can do for others many a card says only now.
+        let lacks = self.facts(link, true).map(|facts| unfit(link, &self.known, facts));
+        let admitted = match lacks {
+            Ok(None) => self.admit(link),
+            Ok(Some(why)) => {
+                self.for_good.insert(link.index, why.clone());
+                Err(why)
+            }
+            Err(why) => Err(why),
+        };
+        admitted.inspect_err(|_| self.take(link.index))
+    }
+
     /// The program may take what comes by this link, and send by it.
     fn admit(&mut self, link: &Link) -> Result<(), String> {
         let mut mac = [0; 8];
         mac[..6].copy_from_slice(&link.mac);
         self.cards.own.insert(link.index, mac, 0).map_err(|error| error.to_string())?;
-        self.cards.out.insert(link.index, link.index, None, 0).map_err(|error| error.to_string())?;
-        if let Some(on) = self.on.get_mut(&link.index) {
-            on.mac = link.mac;
-        }
-        Ok(())
+        self.cards.out.insert(link.index, link.index, None, 0).map_err(|error| error.to_string())
     }
 
     /// Off this link: first nothing is sent by it any more.
     fn take(&mut self, link: u32) {
         let _ = self.cards.out.remove(link);
         let _ = self.cards.own.remove(&link);
-        if let Some(on) = self.on.remove(&link)
-            && let Err(error) = program::detach(link, on.attached, self.pins.as_ref(), &self.routes)
+        if let Some(attached) = self.on.remove(&link)
+            && let Err(error) = program::detach(link, attached, self.pins.as_ref(), &self.routes)
         {
             tracing::warn!(link, "XDP cannot be taken from it: {error}");
         }
@@ -289,7 +305,7 @@ impl Worker {
     /// A link that a run before has left.
     fn adopt(&mut self, link: u32) {
         let Some(pins) = self.pins.clone() else { return };
-        self.on.insert(link, On { attached: Attached::named(Hook::Xdp), mac: [0; 6] });
+        self.on.insert(link, Attached::named(Hook::Xdp));
         let known = Arc::clone(&self.known);
         // Its maps first: the new program is to do what the old one does.
         let adopted = known.get(&link).ok_or_else(|| "it is gone".to_owned()).and_then(|known| {
@@ -302,17 +318,6 @@ impl Worker {
             Err(why) => {
                 tracing::warn!(link, "the XDP program of a run before is taken from it: {why}");
                 self.take(link);
-            }
-        }
-    }
-
-    /// The kernel sees nothing of what is sent to them: without a word from us it would take them for idle, and not notice when one
-    /// gets another Ethernet address. Most have their control connections beside that; so where there are too many, some do.
-    fn keep(&self, neighbours: &BTreeSet<(u32, Ipv4Addr)>) {
-        let sent_to = neighbours.iter().filter(|(link, _)| self.on.contains_key(link));
-        for (link, address) in sent_to.take(NEIGHBOURS) {
-            if let Err(error) = self.routes.use_neighbour(*link, *address) {
-                tracing::debug!(link, "{address} cannot be kept known: {error}");
             }
         }
     }

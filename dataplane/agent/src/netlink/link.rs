@@ -108,6 +108,14 @@ pub(crate) fn ready(rt: &Rt, link: &Link, mtu: u32) -> Result<bool, Error> {
     rt.request(&Message::NewLink(wanted), 0).map(|_| true)
 }
 
+/// Whether a link's card takes VLAN tags off frames before anybody sees them.
+///
+/// # Errors
+/// When the kernel does not tell.
+pub(crate) fn takes_tags_off(link: &Link) -> Result<bool, Error> {
+    sys::takes_tags_off(&link.name).map_err(Error::Socket)
+}
+
 /// No IPv6 address of its own accord: for where /proc/sys cannot be written, as in a container that is not privileged.
 pub(crate) fn without_ipv6_address(rt: &Rt, link: &Link) -> Result<(), Error> {
     let mode = AfSpecUnspec::Inet6(vec![AfSpecInet6::AddrGenMode(In6AddrGenMode::None)]);

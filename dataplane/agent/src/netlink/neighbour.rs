@@ -1,12 +1,9 @@
-//! The link-layer address of a neighbour, as far as the kernel would send by it now; and what keeps it right.
+//! The link-layer address of a neighbour, as far as the kernel would send by it now.
 
 use std::net::Ipv4Addr;
 
 use nix::errno::Errno;
-use rtnetlink::packet_core::NLM_F_CREATE;
-use rtnetlink::packet_route::neighbour::{
-    NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
-};
+use rtnetlink::packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState};
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage as Message};
 
 use super::rt::Rt;
@@ -20,22 +17,6 @@ impl Routes {
     /// When the kernel does not tell.
     pub(crate) fn neighbour(&self, ifindex: u32, address: Ipv4Addr) -> Result<Option<[u8; 6]>, Error> {
         neighbour(self.connection(), ifindex, address)
-    }
-}
-
-impl Routes {
-    /// The kernel does as if it had just sent something to `address` on link `ifindex`: it asks whether its Ethernet address is still
-    /// right once that is due, and for one that it does not know (NTF_USE, net/core/neighbour.c).
-    ///
-    /// # Errors
-    /// When the kernel refuses.
-    pub(crate) fn use_neighbour(&self, ifindex: u32, address: Ipv4Addr) -> Result<(), Error> {
-        let mut used = NeighbourMessage::default();
-        used.header.family = AddressFamily::Inet;
-        used.header.ifindex = ifindex;
-        used.header.flags = NeighbourFlags::Use;
-        used.attributes = vec![NeighbourAttribute::Destination(NeighbourAddress::Inet(address))];
-        self.connection().request(&Message::NewNeighbour(used), NLM_F_CREATE).map(drop)
     }
 }
 

@@ -1,4 +1,4 @@
-//! The only unsafe code of the netlink module: the switches of a link's offloads.
+//! The only unsafe code of the netlink module: the switches of a link's offloads, set and read.
 
 use std::os::fd::AsRawFd;
 
@@ -11,6 +11,10 @@ const SIOCETHTOOL: libc::c_ulong = 0x8946;
 /// Commands to read and to set (linux/ethtool.h): TCP segmentation, generic segmentation, and transmit checksums, which the
 /// others need and which therefore come last.
 const SWITCHES: [(u32, u32); 3] = [(0x1e, 0x1f), (0x23, 0x24), (0x16, 0x17)];
+
+/// ETHTOOL_GFLAGS and ETH_FLAG_RXVLAN (linux/ethtool.h).
+const GET_FLAGS: u32 = 0x25;
+const RX_VLAN: u32 = 1 << 8;
 
 /// struct ethtool_value.
 #[repr(C)]
@@ -28,6 +32,12 @@ pub(super) fn offloads_off(name: &str) -> Result<(), Errno> {
         }
     }
     Ok(())
+}
+
+/// Whether a link's card takes VLAN tags off frames before anybody sees them.
+pub(super) fn takes_tags_off(name: &str) -> Result<bool, Errno> {
+    let socket = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
+    Ok(ethtool(&socket, name, GET_FLAGS, 0)? & RX_VLAN != 0)
 }
 
 /// One ethtool command; its value afterwards.

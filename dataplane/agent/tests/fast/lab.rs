@@ -260,6 +260,8 @@ pub(crate) fn settle(fast: &mut Fast) -> Vec<(CallPath, bool)> {
         std::thread::yield_now();
         changed.extend(fast.work(NOW));
     }
+    // What XDP's thread has done since is told with the next turn.
+    changed.extend(fast.work(NOW));
     changed
 }
 

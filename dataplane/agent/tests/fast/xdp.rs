@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use callgate_agent::fast::{Fast, Mode, Pins, Setup, Status, remove};
+use callgate_agent::fast::{Fast, Hook, Mode, Pins, Setup, State, Status, remove};
 
-use super::lab::{CLIENT, Lab, SERVER, Sender, call, has_xdp, opened, root, settle, sh};
+use super::lab::{CLIENT, Lab, NOW, SERVER, Sender, call, has_xdp, index, opened, root, settle, sh};
 use super::packets::Gre;
 use super::passes::{counter, pass};
 
@@ -48,9 +48,8 @@ fn where_an_end_takes_no_frames_calls_go_by_tc_and_people_hear_why_until_it_take
     lab.frames_are_taken(false);
     look(&mut fast);
     passes(&lab, &fast, false);
-    let why = |link| format!("no XDP on {link}: its other end takes no frames of XDP (GRO is off there)");
-    let (tcx, lacks) = (detail(&status), ["cg-in", "cg-out"].map(why).join("; "));
-    assert!(tcx.ends_with(&lacks), "{tcx}");
+    let why = "no XDP on cg-in, cg-out: its other end takes no frames of XDP (GRO is off there)";
+    assert!(detail(&status).ends_with(why), "{}", detail(&status));
     assert!(!sh("ip -d link show cg-in").contains("xdp"), "its other end has its offloads back");
     lab.frames_are_taken(true);
     look(&mut fast);
@@ -88,14 +87,11 @@ fn a_neighbour_or_a_link_that_gets_another_ethernet_address_is_followed() {
     lab.neighbours("cg-in");
     // What is remembered of a neighbour is asked for again after a second.
     let (server, limit) = (lab.server_sends(), Instant::now() + Duration::from_secs(10));
-    let mut came = [0; 2];
-    while came[0] == 0 {
+    while lab.at_client.addressed()[0] == 0 {
         assert!(Instant::now() < limit, "packets still go to the old address");
         server.send(&Gre::down(&call(1)).bytes());
-        let now = lab.at_client.addressed();
-        came = [came[0] + now[0], came[1] + now[1]];
     }
-    assert!(came[1] > 0, "until then they went to the old one: what is remembered is not asked for each time");
+    // What was under way.
     lab.at_client.take();
     sh("ip link set cg-in address 02:00:00:00:00:78");
     look(&mut fast);
@@ -106,6 +102,48 @@ fn a_neighbour_or_a_link_that_gets_another_ethernet_address_is_followed() {
         pass(&lab, &call(1), &[Gre::up(&call(1))], &[]);
     }
     passes(&lab, &fast, true);
+}
+
+#[test]
+fn a_link_whose_program_is_taken_away_or_that_comes_anew_gets_it_again() {
+    if !here() {
+        return;
+    }
+    let (lab, mut fast, status) = Lab::with_call(Mode::Xdp);
+    passes(&lab, &fast, true);
+    let number = index("cg-in");
+    // With its name the link to the program goes, in the kernel's own time.
+    std::fs::remove_file(Pins::of(&lab.root, "callgate").unwrap().link(number, Hook::Xdp)).unwrap();
+    let limit = Instant::now() + Duration::from_secs(10);
+    while sh("ip -d link show cg-in").contains("prog/xdp") {
+        assert!(Instant::now() < limit, "it is still there");
+    }
+    pass(&lab, &call(1), &[Gre::up(&call(1))], &[Gre::down(&call(1))]);
+    let soon = fast.deadline(NOW).unwrap();
+    assert!(soon <= NOW.after(5_000), "{soon:?}: nobody tells");
+    fast.work(soon);
+    settle(&mut fast);
+    look(&mut fast);
+    passes(&lab, &fast, true);
+    // Another link with the same number: nothing of the old one is taken for its.
+    sh("ip link del cg-in");
+    look(&mut fast);
+    assert!(detail(&status).contains("XDP on cg-out"), "{}", detail(&status));
+    sh(&format!("ip link add cg-in index {number} type veth peer name eth0 netns {}", lab.client.path()));
+    lab.client.sh("ip link set eth0 up");
+    sh("ip addr add 10.0.0.1/24 dev cg-in && ip link set cg-in up");
+    lab.neighbours("cg-in");
+    lab.frames_are_taken(true);
+    look(&mut fast);
+    look(&mut fast);
+    // The client's link is another one too: what it has been sent to is asked for again after a second.
+    let before = counter(&fast, "fast_xdp_packets");
+    let limit = Instant::now() + Duration::from_secs(10);
+    while counter(&fast, "fast_xdp_packets") < before + 4 {
+        assert!(Instant::now() < limit, "no XDP on the new link: {}", detail(&status));
+        lab.server_sends().send(&Gre::down(&call(1)).bytes());
+        lab.client_sends().send(&Gre::up(&call(1)).bytes());
+    }
 }
 
 #[test]
@@ -135,7 +173,8 @@ fn it_stays_without_calls_goes_with_another_mode_and_nothing_is_left_of_it() {
     assert_eq!(on(), 2, "a card gets it before the first call");
     drop(fast);
     let (fast, status) = lab.start(Mode::Xdp, &[]);
-    assert_eq!((on(), status.get().unwrap_or_default().xdp.unwrap().on.len()), (2, 2), "adopted");
+    let State { xdp, by_xdp, .. } = status.get().unwrap_or_default();
+    assert_eq!((on(), xdp.unwrap().on.len(), by_xdp), (2, 2, false), "adopted, and no call passes yet");
     drop(fast);
     let (fast, status) = lab.start(Mode::Auto, &[call(1)]);
     assert_eq!(on(), 0);

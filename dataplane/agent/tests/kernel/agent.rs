@@ -162,7 +162,19 @@ fn with_three_capabilities_and_a_read_only_proc_sys_an_agent_does_all_its_work()
     if !root() {
         return;
     }
-    does_its_work(ALL, &[]);
+    does_its_work(ALL, &[], &[]);
+}
+
+#[test]
+fn with_the_same_three_capabilities_it_has_xdp() {
+    if !root() {
+        return;
+    }
+    let told = does_its_work(ALL, &["--fast-path", "xdp"], &[]);
+    // Loaded without CAP_PERFMON; there is no call yet.
+    let path = told.iter().find(|feature| feature.name == "GRE path").unwrap();
+    let lacks = "no XDP: this kernel does not say what drivers can";
+    assert!(!path.detail.contains("no XDP") || path.detail.contains(lacks), "{path:?}");
 }
 
 #[test]
@@ -172,20 +184,25 @@ fn without_cap_bpf_it_does_the_same_and_says_that_gre_goes_through_user_space() 
     }
     let detail = "AF_PACKET: CAP_BPF is missing, or this kernel lets nobody load eBPF; what it costs: each GRE packet goes \
                   through user space";
-    does_its_work(WITHOUT_BPF, &[pb::Feature { name: "GRE path".into(), available: false, detail: detail.into() }]);
+    does_its_work(
+        WITHOUT_BPF,
+        &[],
+        &[pb::Feature { name: "GRE path".into(), available: false, detail: detail.into() }],
+    );
 }
 
-fn does_its_work(capabilities: &str, missing: &[pb::Feature]) {
+/// What it says of its host.
+fn does_its_work(capabilities: &str, flags: &[&str], missing: &[pb::Feature]) -> Vec<pb::Feature> {
     let lab = Lab::new();
     sh("sysctl -qw net.ipv4.ip_forward=1");
     let before = surface();
     let _servers = Servers::start(lab.server.clone(), &[80], &[]);
-    here(async {
+    let told = here(async {
         let mut place = Place::new().await;
-        let mut agent = place.start_with(capabilities, &[]);
+        let mut agent = place.start_with(capabilities, flags);
         let (mut stream, hello) = place.attached().await;
         assert_eq!((hello.node.as_str(), hello.config_hash.as_str()), ("node-a", ""));
-        let lacks: Vec<_> = hello.features.into_iter().filter(|feature| !feature.available).collect();
+        let lacks: Vec<_> = hello.features.iter().filter(|feature| !feature.available).cloned().collect();
         assert_eq!(lacks, missing);
         assert_eq!(probe("/readyz"), "HTTP/1.1 503 Service Unavailable");
         stream.tell(snapshot(&config(), "u1")).await;
@@ -197,8 +214,10 @@ fn does_its_work(capabilities: &str, missing: &[pb::Feature]) {
         agent.end(Signal::SIGTERM);
         assert_eq!(place.cleanup().unwrap(), "", "there is nothing to warn of");
         assert!(!place.dir.path().join("state").exists());
+        hello.features
     });
     assert_eq!(surface(), before);
+    told
 }
 
 #[test]
