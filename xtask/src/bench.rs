@@ -16,10 +16,10 @@ pub(crate) struct Args {
     /// So many rounds
     #[arg(long)]
     rounds: Option<usize>,
-    /// These parts and no others: gre, latency, ordinary, set-ups, tables (comma-separated)
+    /// These parts and no others: gre, cards, latency, ordinary, set-ups, tables (comma-separated)
     #[arg(long)]
     only: Option<String>,
-    /// These gateways and no others: plain, masquerade, kernel-alg, slow, fast (comma-separated)
+    /// These gateways and no others: plain, masquerade, kernel-alg, slow, fast, xdp (comma-separated)
     #[arg(long)]
     gateways: Option<String>,
     /// Over so many calls, in place of 1 to 60000 (comma-separated)

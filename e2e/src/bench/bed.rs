@@ -14,6 +14,7 @@ use crate::gateway::baseline;
 use crate::gateway::callgate::Callgate;
 use crate::lab::node::Node;
 use crate::lab::process::memory;
+use crate::wait::until_true;
 
 /// What the gateway does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
@@ -191,6 +192,16 @@ impl Bed {
         let cpu = self.site.cpu()? - before;
         self.ids.extend(ids);
         Ok(Rate { per_second: count as f64 / took.as_secs_f64(), cpu_us: cpu as f64 / 1_000.0 / count as f64 })
+    }
+
+    /// Until its calls pass by XDP.
+    ///
+    /// # Errors
+    /// If they do not, with what the agent says of it.
+    pub fn wait_for_xdp(&self) -> anyhow::Result<()> {
+        let callgate = self.site.callgate.as_ref().context("no agent")?;
+        let by_xdp = || Ok(callgate.kubectl(&self.site.gw, &["status", "-o", "json"])?.contains("eBPF at XDP"));
+        until_true("calls that pass by XDP", Duration::from_secs(10), by_xdp)
     }
 
     /// The first packets of its calls: each once, slowly, from the server; how many arrived as they should. In the kernel's ALG a

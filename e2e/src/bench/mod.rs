@@ -168,6 +168,9 @@ fn with_calls(kind: Kind, most: usize, plan: &Plan, report: &mut Report) -> anyh
     eprintln!("==> {}: setting up {calls} calls", kind.name());
     // What the first call needs, it needs for all.
     bed.set_up(1, 1)?;
+    if kind == Kind::Xdp {
+        bed.wait_for_xdp()?;
+    }
     let (before, others) = (bed.agent_memory()?, calls - 1);
     if others > 0 {
         bed.set_up(others, plan::WIDTHS[1])?;

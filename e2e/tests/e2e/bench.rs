@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 
 use callgate_e2e::bench::site::{Gateway, Site};
 use callgate_e2e::gateway::baseline;
+use callgate_e2e::lab::kernel;
 use callgate_e2e::peers::program;
 use serde_json::{Value, json};
 
@@ -13,7 +14,10 @@ use super::labs::left;
 use super::support::can_run;
 
 /// Gateways that carry calls both ways.
-const PPTP: [&str; 4] = ["Callgate AF_PACKET", "Callgate eBPF", "kernel ALG", "plain forwarding"];
+fn pptp() -> Vec<&'static str> {
+    let xdp = Some("Callgate XDP").filter(|_| kernel::has_xdp());
+    ["Callgate AF_PACKET", "Callgate eBPF", "kernel ALG", "plain forwarding"].into_iter().chain(xdp).collect()
+}
 
 /// What a part has measured: the fields that tell a cell from others, where `value` was found.
 fn measured(part: &Value, value: &str, fields: &[&str]) -> BTreeSet<String> {
@@ -46,16 +50,29 @@ fn a_round_of_the_benchmark_measures_every_part_over_every_gateway() {
 
     let mut gre = Vec::new();
     for (calls, bytes) in [(1, 80), (1, 1_400), (100, 80), (100, 1_400)] {
-        gre.extend(PPTP.iter().flat_map(|gateway| ["up", "down"].map(|way| json!([gateway, way, calls, bytes]))));
+        gre.extend(
+            pptp().into_iter().flat_map(|gateway| ["up", "down"].map(|way| json!([gateway, way, calls, bytes]))),
+        );
         gre.push(json!(["plain masquerade", "up", calls, bytes]));
     }
     assert_eq!(measured(&report["gre"], "ns", &["gateway", "direction", "calls", "bytes"]), set(gre));
-    assert_eq!(measured(&report["latency"], "p50Us", &["gateway"]), set(PPTP.map(|gateway| json!([gateway]))));
+    assert_eq!(
+        measured(&report["latency"], "p50Us", &["gateway"]),
+        set(pptp().into_iter().map(|gateway| json!([gateway])))
+    );
     let ordinary = ["plain masquerade", "Callgate, 1 rule", "Callgate, 1000 rules", "Callgate, 1 and PPTP"];
     let ordinary = ordinary.iter().flat_map(|gateway| ["up", "down"].map(|way| json!([gateway, way])));
     assert_eq!(measured(&report["ordinaryNat"], "ns", &["gateway", "direction"]), set(ordinary));
-    let set_ups = ["Callgate AF_PACKET", "Callgate eBPF", "kernel ALG", "plain forwarding", "plain masquerade"];
-    let set_ups = set_ups.iter().flat_map(|gateway| [1, 16].map(|width| json!([gateway, width])));
+    let mut cards = Vec::new();
+    for (calls, direction) in [(1, "up"), (1, "down"), (100, "up"), (100, "down")] {
+        let gateways = pptp().into_iter().filter(|gateway| *gateway != "Callgate AF_PACKET");
+        cards.extend(gateways.map(|gateway| json!([gateway, direction, calls, "stack"])));
+        let xdp = Some(json!(["Callgate XDP", direction, calls, "card"])).filter(|_| kernel::has_xdp());
+        cards.extend(xdp);
+    }
+    assert_eq!(measured(&report["cards"], "ns", &["gateway", "direction", "calls", "taker"]), set(cards));
+    let set_ups = pptp().into_iter().chain(["plain masquerade"]);
+    let set_ups = set_ups.flat_map(|gateway| [1, 16].map(|width| json!([gateway, width])));
     assert_eq!(measured(&report["setUps"], "perSecond", &["gateway", "atATime"]), set(set_ups));
 
     let before_gre = report["setUpBeforeGre"].as_array().unwrap().iter();
@@ -65,7 +82,8 @@ fn a_round_of_the_benchmark_measures_every_part_over_every_gateway() {
         json!(["Callgate AF_PACKET", 100, 100]),
         json!(["Callgate eBPF", 100, 100]),
     ];
-    assert_eq!(set(before_gre), set(carry));
+    let xdp = Some(json!(["Callgate XDP", 100, 100])).filter(|_| kernel::has_xdp());
+    assert_eq!(set(before_gre), set(carry.into_iter().chain(xdp)));
     let changes = report["tableChanges"].as_array().unwrap();
     assert!(changes.len() == 6 && changes.iter().all(|change| !change["us"].is_null()), "{changes:#?}");
     assert!(fs::read_to_string(&chart).unwrap().starts_with("<svg"));
