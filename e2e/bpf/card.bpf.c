@@ -32,12 +32,12 @@ struct turn {
 
 /* What is counted: where it is from and to, the Call IDs, and whether it goes on to the stack. Addresses as on the wire. */
 struct wanted {
-	u32 source, source_mask, destination;
+	u32 source, source_mask, destination, destination_mask;
 	u16 first, last; /* as numbers */
 	u16 to[3];       /* MAC address */
 	u16 pass;
 };
-_Static_assert(sizeof(struct wanted) == 24, "card.rs");
+_Static_assert(sizeof(struct wanted) == 28, "card.rs");
 
 SEC("maps") struct map heads = {BPF_MAP_TYPE_ARRAY, sizeof(u32), sizeof(struct head), 1, 0};
 SEC("maps") struct map turns = {BPF_MAP_TYPE_ARRAY, sizeof(u32), sizeof(struct turn), 1, 0};
@@ -88,7 +88,7 @@ SEC("xdp") int card_counts(struct xdp_md *ctx)
 	if (data[6] != NET16(ETH_P_IP) || data[11] >> 8 != 47 || wanted->pass)
 		return XDP_PASS;
 	if (data[0] == wanted->to[0] && data[1] == wanted->to[1] && data[2] == wanted->to[2] &&
-	    (source & wanted->source_mask) == wanted->source && destination == wanted->destination &&
+	    (source & wanted->source_mask) == wanted->source && (destination & wanted->destination_mask) == wanted->destination &&
 	    call_id >= wanted->first && call_id <= wanted->last)
 		*count += 1;
 	return XDP_DROP;

@@ -153,12 +153,12 @@ impl Bed {
         Ok(Self { kind, site, ids: Vec::new(), cards: None })
     }
 
-    /// Both ends have cards as well, for so many calls.
+    /// Both ends have cards as well, for so many calls, which send; and take what arrives, where that is by XDP.
     ///
     /// # Errors
     /// Where the kernel does not take their programs.
-    pub fn with_cards(self, most: usize) -> anyhow::Result<Self> {
-        let card = |end| Card::at(end, most, self.kind == Kind::Xdp);
+    pub fn with_cards(self, most: usize, taker: Taker) -> anyhow::Result<Self> {
+        let card = |end| Card::at(end, most, taker == Taker::Card);
         let cards = [card(&self.site.client)?, card(&self.site.server)?];
         Ok(Self { cards: Some(cards), ..self })
     }
@@ -197,11 +197,12 @@ impl Bed {
     /// Until its calls pass by XDP.
     ///
     /// # Errors
-    /// If they do not, with what the agent says of it.
+    /// If they do not.
     pub fn wait_for_xdp(&self) -> anyhow::Result<()> {
         let callgate = self.site.callgate.as_ref().context("no agent")?;
-        let by_xdp = || Ok(callgate.kubectl(&self.site.gw, &["status", "-o", "json"])?.contains("eBPF at XDP"));
-        until_true("calls that pass by XDP", Duration::from_secs(10), by_xdp)
+        // Its log, since the benchmark has no kubectl-callgate.
+        let both = || Ok(callgate.log().matches("XDP is on it").count() >= 2);
+        until_true("XDP on both links", Duration::from_secs(10), both)
     }
 
     /// The first packets of its calls: each once, slowly, from the server; how many arrived as they should. In the kernel's ALG a

@@ -79,7 +79,7 @@ impl Card {
     /// If the kernel does not take it.
     pub fn take(&mut self, wanted: Option<(&[Packet], [u8; 6])>) -> anyhow::Result<()> {
         let value = wanted.map_or(Ok(passing()), |(wanted, mac)| counted(wanted, mac))?;
-        let mut wanteds: Array<_, [u8; 24]> = self.ebpf.map_mut("wanteds").context("wanteds")?.try_into()?;
+        let mut wanteds: Array<_, [u8; 28]> = self.ebpf.map_mut("wanteds").context("wanteds")?.try_into()?;
         wanteds.set(0, value, 0).context("what is counted")
     }
 
@@ -159,14 +159,14 @@ fn attach(ebpf: &mut Ebpf, end: &Node, name: &str, (link, mode): (&str, XdpMode)
 }
 
 /// `struct wanted`: everything to the stack.
-fn passing() -> [u8; 24] {
-    let mut value = [0; 24];
-    value[22] = 1;
+fn passing() -> [u8; 28] {
+    let mut value = [0; 28];
+    value[26] = 1;
     value
 }
 
 /// `struct wanted`: packets between these addresses with these Call IDs, which follow each other.
-fn counted(wanted: &[Packet], mac: [u8; 6]) -> anyhow::Result<[u8; 24]> {
+fn counted(wanted: &[Packet], mac: [u8; 6]) -> anyhow::Result<[u8; 28]> {
     let ids = wanted.iter().filter_map(|packet| match packet.inner {
         Inner::Gre { call_id } => Some(call_id),
         Inner::Udp { .. } => None,
@@ -175,13 +175,16 @@ fn counted(wanted: &[Packet], mac: [u8; 6]) -> anyhow::Result<[u8; 24]> {
         bail!("no calls")
     };
     // /30, which holds the servers and nobody else.
-    let mask = Ipv4Addr::from(if SERVER_NET.1.contains(&packet.src) { !3 } else { !0 });
-    let source = Ipv4Addr::from(u32::from(packet.src) & u32::from(mask));
-    let addresses = [source, mask, packet.dst].map(|address| address.octets()).concat();
-    let mut value = [0; 24];
-    value[..12].copy_from_slice(&addresses);
-    value[12..14].copy_from_slice(&first.to_ne_bytes());
-    value[14..16].copy_from_slice(&last.to_ne_bytes());
-    value[16..22].copy_from_slice(&mac);
+    let net = |address: Ipv4Addr| {
+        let mask = Ipv4Addr::from(if SERVER_NET.1.contains(&address) { !3 } else { !0 });
+        [address & mask, mask]
+    };
+    let [[source, source_mask], [destination, destination_mask]] = [packet.src, packet.dst].map(net);
+    let addresses = [source, source_mask, destination, destination_mask].map(|address| address.octets()).concat();
+    let mut value = [0; 28];
+    value[..16].copy_from_slice(&addresses);
+    value[16..18].copy_from_slice(&first.to_ne_bytes());
+    value[18..20].copy_from_slice(&last.to_ne_bytes());
+    value[20..26].copy_from_slice(&mac);
     Ok(value)
 }

@@ -27,6 +27,7 @@ use anyhow::{Context as _, ensure};
 
 use crate::lab::{kernel, signals};
 use bed::{Bed, Kind};
+use card::Taker;
 use ordinary::{Flows, Nat};
 use plan::Beds;
 use report::Report;
@@ -53,6 +54,8 @@ impl Size {
 
 /// Octets of IPv4 packets.
 const LENGTHS: [usize; 2] = [80, 1_400];
+/// What tells a bed with cards at its far ends from the others.
+const CARD: &str = "c";
 /// Gateways that are measured between cards.
 const CARDS: [Kind; 4] = [Kind::Plain, Kind::KernelAlg, Kind::Fast, Kind::Xdp];
 /// More calls than the kernel's ALG has room for before their first packet.
@@ -141,6 +144,15 @@ fn build(plan: &Plan, report: &mut Report) -> anyhow::Result<Beds> {
         ensure!(!signals::asked_to_end(), "ended by a signal before anything was measured");
         if plan.has(Part::Gre) || plan.has(Part::Cards) || plan.has(Part::Latency) {
             beds.calls.push(with_calls(kind, most, plan, report).with_context(|| kind.name())?);
+            if plan.has(Part::Cards) && kind == Kind::Xdp {
+                let mut bed = Bed::build(kind, CARD).and_then(|bed| bed.with_cards(most, Taker::Card))?;
+                bed.set_up(1, 1)?;
+                bed.wait_for_xdp()?;
+                if most > 1 {
+                    bed.set_up(most - 1, plan::WIDTHS[1])?;
+                }
+                beds.cards.push(bed);
+            }
         }
         if plan.has(Part::SetUps) {
             beds.set_ups.push(Bed::build(kind, plan::SET_UPS).with_context(|| kind.name())?);
@@ -163,7 +175,7 @@ fn with_calls(kind: Kind, most: usize, plan: &Plan, report: &mut Report) -> anyh
     let mut bed = Bed::build(kind, "")?;
     let calls = most.min(bed.most()?);
     if plan.has(Part::Cards) && CARDS.contains(&kind) {
-        bed = bed.with_cards(calls)?;
+        bed = bed.with_cards(calls, Taker::Stack)?;
     }
     eprintln!("==> {}: setting up {calls} calls", kind.name());
     // What the first call needs, it needs for all.

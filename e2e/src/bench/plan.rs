@@ -27,6 +27,8 @@ const ATTEMPTS: usize = 2;
 pub struct Beds {
     /// With as many calls as are compared.
     pub calls: Vec<Bed>,
+    /// The same of those whose far ends are cards: a program that takes frames costs one that is handed a packet, too.
+    pub cards: Vec<Bed>,
     /// For set-ups: calls are added in each round.
     pub set_ups: Vec<Bed>,
     /// For ordinary NAT.
@@ -44,14 +46,15 @@ pub fn cells(beds: &Beds, plan: &Plan) -> Vec<Cell> {
         }
     }
     let most = plan.size.calls.iter().max();
-    for bed in beds.calls.iter().filter(|bed| plan.parts.contains(&Part::Cards) && CARDS.contains(&bed.kind)) {
-        let takers: &[Taker] = if bed.kind == Kind::Xdp { &[Taker::Stack, Taker::Card] } else { &[Taker::Stack] };
+    let between =
+        |beds: &'_ [Bed], taker| beds.iter().map(move |bed| (bed.kind, bed.calls(), taker)).collect::<Vec<_>>();
+    let between = [between(&beds.calls, Taker::Stack), between(&beds.cards, Taker::Card)].concat();
+    for (kind, most_of_it, taker) in
+        between.into_iter().filter(|(kind, ..)| plan.parts.contains(&Part::Cards) && CARDS.contains(kind))
+    {
         let compared = plan.size.calls.iter().filter(|calls| [1, 1_000].contains(*calls) || Some(*calls) == most);
-        for &calls in compared.filter(|calls| **calls <= bed.calls()) {
-            for direction in Direction::BOTH {
-                let cell = |taker: &Taker| Cell::Card { direction, calls, kind: bed.kind, taker: *taker };
-                cells.extend(takers.iter().map(cell));
-            }
+        for &calls in compared.filter(|calls| **calls <= most_of_it) {
+            cells.extend(Direction::BOTH.map(|direction| Cell::Card { direction, calls, kind, taker }));
         }
     }
     let delayed = beds.calls.iter().filter(|bed| plan.parts.contains(&Part::Latency) && DELAYED.contains(&bed.kind));
@@ -127,8 +130,12 @@ impl Beds {
                 Ok(Found::Packets(self.calls[at].flood(direction, calls, length, size.ms)?))
             }
             Cell::Card { direction, calls, kind, taker } => {
-                let at = of(&mut self.calls, kind)?;
-                Ok(Found::Packets(self.calls[at].card_flood(direction, calls, taker, size.ms)?))
+                let beds = match taker {
+                    Taker::Stack => &mut self.calls,
+                    Taker::Card => &mut self.cards,
+                };
+                let at = of(beds, kind)?;
+                Ok(Found::Packets(beds[at].card_flood(direction, calls, taker, size.ms)?))
             }
             Cell::Delay { kind } => {
                 let at = of(&mut self.calls, kind)?;
