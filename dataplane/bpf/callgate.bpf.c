@@ -230,7 +230,7 @@ static __attribute__((noinline)) int learn(struct xdp_md *ctx, struct neighbour 
 /* The neighbour a call's packets go to; 0 where that is not known. Writes to *key. */
 static inline struct neighbour *neighbour(u32 *key, struct xdp_md *ctx, struct path *path)
 {
-	*key = (path->next_hop ^ path->to_link * 0x9e3779b1u) * 0x85ebca6bu >> 22;
+	*key = (path->next_hop ^ path->to_link * 0x9e3779b1u ^ path->from_link * 0xc2b2ae3du) * 0x85ebca6bu >> 22;
 
 	struct neighbour *to = map_lookup_elem(&neighbours, key);
 
@@ -293,7 +293,7 @@ SEC("xdp") int callgate_xdp(struct xdp_md *ctx)
 	u16 kind = path->kind;
 
 	/* Before anything is changed: by a link that is not there any more nothing leaves. */
-	if (kind == FREE || redirect_map(&cards_out, path->to_link, XDP_PASS) != XDP_REDIRECT)
+	if (kind == FREE || redirect_map(&cards_out, to->to_link, XDP_PASS) != XDP_REDIRECT)
 		goto pass;
 
 	seen(path, gre);

@@ -110,8 +110,7 @@ impl Bed {
     /// What failed.
     pub fn build(kind: Kind, tag: &str) -> anyhow::Result<Self> {
         let bed = Self::unmeasured(kind, tag)?;
-        let site = bed.site.with_threads()?;
-        Ok(Self { site: if kind == Kind::Xdp { site.with_soft_interrupts()? } else { site }, ..bed })
+        Ok(Self { site: bed.site.with_threads()?, ..bed })
     }
 
     /// As `build`, but the gateway's work is done by whoever sends, one packet after the other: none is lost in a queue.

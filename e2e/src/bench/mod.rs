@@ -145,13 +145,7 @@ fn build(plan: &Plan, report: &mut Report) -> anyhow::Result<Beds> {
         if plan.has(Part::Gre) || plan.has(Part::Cards) || plan.has(Part::Latency) {
             beds.calls.push(with_calls(kind, most, plan, report).with_context(|| kind.name())?);
             if plan.has(Part::Cards) && kind == Kind::Xdp {
-                let mut bed = Bed::build(kind, CARD).and_then(|bed| bed.with_cards(most, Taker::Card))?;
-                bed.set_up(1, 1)?;
-                bed.wait_for_xdp()?;
-                if most > 1 {
-                    bed.set_up(most - 1, plan::WIDTHS[1])?;
-                }
-                beds.cards.push(bed);
+                beds.cards.push(between_cards(kind, most).context("far ends that are cards")?);
             }
         }
         if plan.has(Part::SetUps) {
@@ -202,6 +196,19 @@ fn with_calls(kind: Kind, most: usize, plan: &Plan, report: &mut Report) -> anyh
         }
         Kind::Slow | Kind::Fast | Kind::Xdp => report.unheard.push((kind, calls, all_that_carry(&bed)?)),
     }
+    Ok(bed)
+}
+
+/// A bed whose far ends take frames of XDP as cards.
+fn between_cards(kind: Kind, calls: usize) -> anyhow::Result<Bed> {
+    let mut bed = Bed::build(kind, CARD)?.with_cards(calls, Taker::Card)?;
+    bed.set_up(1, 1)?;
+    bed.wait_for_xdp()?;
+    if calls > 1 {
+        bed.set_up(calls - 1, plan::WIDTHS[1])?;
+    }
+    let carry = all_that_carry(&bed)? as usize;
+    ensure!(carry == calls, "of {calls} calls only {carry} carry GRE");
     Ok(bed)
 }
 

@@ -181,15 +181,8 @@ impl Site {
         for pid in &self.napi {
             self.gw.run("taskset", &["-p", "2", &pid.to_string()])?;
         }
-        Ok(self)
-    }
-
-    /// What interrupts put off counts as the gateway's work too: with XDP, the far end's share.
-    ///
-    /// # Errors
-    /// If there is no such thread.
-    pub fn with_soft_interrupts(mut self) -> anyhow::Result<Self> {
-        self.napi.extend(threads(&["ksoftirqd/1"])?);
+        // And what interrupts on that CPU put off: with XDP, the far end's share.
+        self.napi.extend(threads(|name| name == "ksoftirqd/1")?);
         Ok(self)
     }
 
@@ -256,9 +249,8 @@ impl Site {
             rate = Some((arrived as f64 / took.as_secs_f64() * LITTLE_MORE).max(SLOWEST));
         }
         let before = self.cpu()?;
-        let begun = Instant::now();
-        let (offered, arrived, _) = offer(Duration::from_millis(ms), rate)?;
-        let seconds = begun.elapsed().as_secs_f64();
+        let (offered, arrived, took) = offer(Duration::from_millis(ms), rate)?;
+        let seconds = took.as_secs_f64();
         let cpu = self.cpu()? - before;
         ensure!(arrived >= ENOUGH, "{arrived} of {offered} packets arrived");
         Ok(Measured {
@@ -295,22 +287,22 @@ fn process_time(pid: i32) -> anyhow::Result<u64> {
 
 /// Kernel threads `napi/DEVICE-N` of these devices.
 fn napi_threads(devices: &[&str]) -> anyhow::Result<Vec<u32>> {
-    let names: Vec<String> = devices.iter().map(|device| format!("napi/{device}-")).collect();
-    let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    threads(&names).context("this kernel has no threaded NAPI for veth: the gateway's CPU time cannot be told apart")
+    let prefixes: Vec<String> = devices.iter().map(|device| format!("napi/{device}-")).collect();
+    threads(|name| prefixes.iter().any(|prefix| name.starts_with(prefix)))
+        .context("this kernel has no threaded NAPI for veth: the gateway's CPU time cannot be told apart")
 }
 
-/// Kernel threads whose names begin so.
-fn threads(names: &[&str]) -> anyhow::Result<Vec<u32>> {
+/// Kernel threads with such a name.
+fn threads(wanted: impl Fn(&str) -> bool) -> anyhow::Result<Vec<u32>> {
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc")?.flatten() {
         let Ok(pid) = entry.file_name().to_string_lossy().parse::<u32>() else { continue };
         let comm = fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
-        if names.iter().any(|name| comm.starts_with(name)) {
+        if wanted(comm.trim_end()) {
             found.push(pid);
         }
     }
-    ensure!(!found.is_empty(), "no thread {}", names.join(", "));
+    ensure!(!found.is_empty(), "no such thread of the kernel");
     Ok(found)
 }
 

@@ -19,9 +19,9 @@ pub(super) struct Facts {
 pub(super) fn unfit(link: &Link, links: &BTreeMap<u32, Link>, facts: Facts) -> Option<String> {
     let Facts { can, takes_tags_off, on } = facts;
     let is_veth = link.kind == "veth";
-    let why = if matches!(link.kind.as_str(), "bond" | "team") {
-        // The program runs with the card's number, by which calls do not come in.
-        "what comes by it comes by its cards"
+    let why = if links.values().any(|other| other.master == Some(link.index)) {
+        // The program runs with the number of the part, by which calls do not come in: bonds, cards of Hyper-V.
+        "what comes by it comes by other links, its parts"
     } else if !can.redirects() {
         "its driver has no native XDP"
     } else if !is_veth && takes_tags_off {
@@ -70,12 +70,14 @@ mod tests {
             (why(&card, SILENT), "its driver sends no frames of XDP"),
             (why(&veth, Facts { on: false, ..SILENT }), "its other end takes no frames of XDP (GRO is off there)"),
             (why(&card, Facts { can: Features(4), ..ALL }), "its driver has no native XDP"),
-            (why(&link("bond", 5, None), ALL), "what comes by it comes by its cards"),
             (why(&card, tags), "it takes VLAN tags off frames before XDP sees them: ethtool -K eth0 rxvlan off"),
         ];
         for (why, expected) in told {
             assert_eq!(why.as_deref(), Some(expected));
         }
+        let mut with_part = links.clone();
+        with_part.insert(4, Link { master: Some(2), ..link("", 4, None) });
+        assert_eq!(unfit(&card, &with_part, ALL).as_deref(), Some("what comes by it comes by other links, its parts"));
         let mut with_vlan = links.clone();
         with_vlan.insert(4, link("vlan", 4, Some(3)));
         assert_eq!(unfit(&veth, &with_vlan, ALL).as_deref(), Some("it carries VLANs"));

@@ -31,6 +31,9 @@ use crate::netlink::{Link, Netdev, Routes};
 /// Between two looks at links: nobody tells when a driver or its owner changes its mind.
 const CHECK: Duration = Duration::from_secs(5);
 
+/// Frames of links from this MTU on do not fit a page with what XDP needs beside them.
+const LARGE: u32 = 3_000;
+
 /// The maps of the program that are the agent's to fill.
 pub(super) struct Cards {
     /// Links by which frames may leave.
@@ -164,11 +167,14 @@ impl Worker {
                 Err(RecvTimeoutError::Disconnected) => return,
             };
             // The newest of many says all.
+            let before = Arc::clone(&self.known);
             for (wanted, known) in first.into_iter().chain(wished.try_iter()) {
                 (self.wanted, self.known) = (wanted, known);
                 done += 1;
             }
-            self.refusals.retain(|link| self.known.contains_key(&link));
+            // Another MTU, say.
+            let is_as_before = |link| self.known.get(&link).is_some_and(|link| before.get(&link.index) == Some(link));
+            self.refusals.retain(is_as_before);
             self.for_good.retain(|link, _| self.known.contains_key(link));
             let told = self.turn();
             if self.ends.load(Ordering::Relaxed) {
@@ -259,8 +265,9 @@ impl Worker {
     fn facts(&mut self, link: &Link, on: bool) -> Result<Facts, String> {
         let can = self.netdev.features(link.index).map_err(|error| error.to_string())?;
         let can = can.ok_or("the kernel says nothing of its driver")?;
-        let takes_tags_off =
-            takes_tags_off(link).map_err(|error| format!("whether it takes VLAN tags off: {error}"))?;
+        // Of a veth it says nothing.
+        let asked = if link.kind == "veth" { Ok(false) } else { takes_tags_off(link) };
+        let takes_tags_off = asked.map_err(|error| format!("whether it takes VLAN tags off: {error}"))?;
         Ok(Facts { can, takes_tags_off, on })
     }
 
@@ -268,19 +275,21 @@ impl Worker {
         if self.on.len() >= XDP_LINKS as usize {
             return Err(format!("{XDP_LINKS} links have it, which is all there is room for"));
         }
-        let attached = program::attach_xdp(&self.program, link.index, self.pins.as_ref())?;
+        let attached = program::attach_xdp(&self.program, link.index, self.pins.as_ref());
+        let attached = attached.map_err(|why| match link.mtu {
+            LARGE.. => format!("{why} (frames of MTU {} may be too large for XDP)", link.mtu),
+            _ => why,
+        })?;
         self.on.insert(link.index, attached);
-        // What it can do for others many a card says only now.
-        let lacks = self.facts(link, true).map(|facts| unfit(link, &self.known, facts));
-        let admitted = match lacks {
-            Ok(None) => self.admit(link),
-            Ok(Some(why)) => {
+        // What it can do for others many a card says only now. What cannot be asked the next look decides.
+        let Ok(facts) = self.facts(link, true) else { return Ok(()) };
+        let admitted = unfit(link, &self.known, facts).map_or_else(|| self.admit(link), Err);
+        admitted.inspect_err(|why| {
+            self.take(link.index);
+            if link.kind != "veth" && !facts.can.sends() {
                 self.for_good.insert(link.index, why.clone());
-                Err(why)
             }
-            Err(why) => Err(why),
-        };
-        admitted.inspect_err(|_| self.take(link.index))
+        })
     }
 
     /// The program may take what comes by this link, and send by it.

@@ -33,6 +33,8 @@ pub struct Link {
     pub ethernet: bool,
     /// Asks nobody for the addresses of neighbours.
     pub(crate) noarp: bool,
+    /// The link it is a part of: a bridge, a bond.
+    pub(crate) master: Option<u32>,
     /// Its Ethernet address; zeroes where it has none.
     pub(crate) mac: [u8; 6],
 }
@@ -48,6 +50,7 @@ impl Link {
             match attribute {
                 LinkAttribute::IfName(name) => link.name = name,
                 LinkAttribute::Mtu(mtu) => link.mtu = mtu,
+                LinkAttribute::Controller(master) => link.master = Some(master).filter(|master| *master > 0),
                 LinkAttribute::Address(address) => link.mac = address.as_slice().try_into().unwrap_or_default(),
                 LinkAttribute::Link(peer) => link.peer = Some(peer).filter(|peer| *peer > 0),
                 LinkAttribute::LinkInfo(infos) => {
