@@ -3,7 +3,8 @@
  * The benchmark's far ends, as network cards would be: frames that never were an skb, and frames that never become one.
  *
  *   card_sends  ─► frames in turn, by XDP_REDIRECT ─► the link (BPF_PROG_TEST_RUN with live frames, Linux 5.18)
- *   the link ─► card_counts ─► counted: dropped, or handed to the stack                all else: to the stack
+ *   the link ─┬─► card_counts, at XDP: counted and dropped before there is an skb
+ *             └─► stack_counts, at tc ingress: counted and dropped once there is one       all else: to the stack
  */
 
 #include "../../dataplane/bpf/kernel.h"
@@ -71,25 +72,37 @@ SEC("xdp") int card_sends(struct xdp_md *ctx)
 	return redirect(LINK, 0);
 }
 
-SEC("xdp") int card_counts(struct xdp_md *ctx)
+/* Whether a frame is GRE, and to be taken; if so, it is counted where it is as it should be. */
+static inline __attribute__((always_inline)) int taken(u16 *data, void *end)
 {
 	u32 key = 0;
 	struct wanted *wanted = map_lookup_elem(&wanteds, &key);
 	u64 *count = map_lookup_elem(&counted, &key);
-	u16 *data = (void *)(unsigned long)ctx->data;
 
-	if (!wanted || !count || (void *)data + HEAD > (void *)(unsigned long)ctx->data_end)
-		return XDP_PASS;
+	if (!wanted || !count || wanted->pass || (void *)data + HEAD > end)
+		return 0;
 
 	/* Of Ethernet: to, type; of IPv4: protocol, source, destination; of GRE: Call ID. */
 	u32 source = data[13] | (u32)data[14] << 16, destination = data[15] | (u32)data[16] << 16;
 	u16 call_id = NET16(data[20]);
 
-	if (data[6] != NET16(ETH_P_IP) || data[11] >> 8 != 47 || wanted->pass)
-		return XDP_PASS;
+	if (data[6] != NET16(ETH_P_IP) || data[11] >> 8 != 47)
+		return 0;
 	if (data[0] == wanted->to[0] && data[1] == wanted->to[1] && data[2] == wanted->to[2] &&
-	    (source & wanted->source_mask) == wanted->source && (destination & wanted->destination_mask) == wanted->destination &&
+	    (source & wanted->source_mask) == wanted->source &&
+	    (destination & wanted->destination_mask) == wanted->destination &&
 	    call_id >= wanted->first && call_id <= wanted->last)
 		*count += 1;
-	return XDP_DROP;
+	return 1;
+}
+
+SEC("xdp") int card_counts(struct xdp_md *ctx)
+{
+	return taken((void *)(unsigned long)ctx->data, (void *)(unsigned long)ctx->data_end) ? XDP_DROP : XDP_PASS;
+}
+
+SEC("classifier") int stack_counts(struct __sk_buff *skb)
+{
+	return taken((void *)(unsigned long)skb->data, (void *)(unsigned long)skb->data_end) ? TC_ACT_SHOT :
+											       TC_ACT_UNSPEC;
 }

@@ -157,7 +157,7 @@ impl Bed {
     /// # Errors
     /// Where the kernel does not take their programs.
     pub fn with_cards(self, most: usize, taker: Taker) -> anyhow::Result<Self> {
-        let card = |end| Card::at(end, most, taker == Taker::Card);
+        let card = |end| Card::at(end, most, taker);
         let cards = [card(&self.site.client)?, card(&self.site.server)?];
         Ok(Self { cards: Some(cards), ..self })
     }
@@ -234,13 +234,7 @@ impl Bed {
     ///
     /// # Errors
     /// If a counter cannot be read, next to nothing arrives, or there are no cards.
-    pub fn card_flood(
-        &mut self,
-        direction: Direction,
-        calls: usize,
-        taker: Taker,
-        ms: u64,
-    ) -> anyhow::Result<Measured> {
+    pub fn card_flood(&mut self, direction: Direction, calls: usize, ms: u64) -> anyhow::Result<Measured> {
         let (frames, wanted) = (self.frames(direction, calls, 80)?, self.wanted(direction, calls));
         let (from, to) = self.site.ends(direction);
         let [client, server] = self.cards.as_mut().context("no cards")?;
@@ -250,18 +244,10 @@ impl Bed {
         };
         sender.load(&frames)?;
         let send = |time, rate| sender.run(from, &frames, time, rate);
-        match taker {
-            Taker::Stack => {
-                flood::sink(to, &wanted)?;
-                self.site.measure(send, || flood::settled(to), ms)
-            }
-            Taker::Card => {
-                sink.take(Some((&wanted, mac(to)?)))?;
-                let measured = self.site.measure(send, || sink.settled(), ms);
-                sink.take(None)?;
-                measured
-            }
-        }
+        sink.take(Some((&wanted, mac(to)?)))?;
+        let measured = self.site.measure(send, || sink.settled(), ms);
+        sink.take(None)?;
+        measured
     }
 
     /// How long packets of the first call take from the server to the client, one now and then.

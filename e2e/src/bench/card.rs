@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use aya::maps::{Array, MapData, PerCpuArray};
-use aya::programs::{Xdp, XdpMode};
+use aya::programs::{SchedClassifier, TcAttachType, Xdp, XdpMode, tc};
 use aya::{Ebpf, EbpfLoader};
 
 use super::flood::{self, Frames, HEAD, Inner, Packet};
@@ -54,11 +54,11 @@ pub struct Card {
 }
 
 impl Card {
-    /// At an end's eth0, for so many frames. `takes`: it counts what XDP hands over; until it is told what, all goes to the stack.
+    /// At an end's eth0, for so many frames. What arrives is counted by `taker`; until it is told what, all goes to the stack.
     ///
     /// # Errors
     /// What the kernel refuses.
-    pub fn at(end: &Node, most: usize, takes: bool) -> anyhow::Result<Self> {
+    pub fn at(end: &Node, most: usize, taker: Taker) -> anyhow::Result<Self> {
         let link = end.within(|| nix::net::if_::if_nametoindex("eth0"))?.context("eth0")?;
         let mut loader = EbpfLoader::new();
         loader.btf(None).map_max_entries("heads", most as u32).override_global("LINK", &link, true);
@@ -67,8 +67,19 @@ impl Card {
         let sends = attach(&mut ebpf, end, "card_sends", ("lo", XdpMode::Skb))?;
         let mut card = Self { ebpf, sends, loaded: 0 };
         card.take(None)?;
-        if takes {
-            attach(&mut card.ebpf, end, "card_counts", ("eth0", XdpMode::Driver))?;
+        match taker {
+            Taker::Card => drop(attach(&mut card.ebpf, end, "card_counts", ("eth0", XdpMode::Driver))?),
+            Taker::Stack => {
+                let program: &mut SchedClassifier =
+                    card.ebpf.program_mut("stack_counts").context("no such program")?.try_into()?;
+                program.load()?;
+                end.within(|| -> anyhow::Result<()> {
+                    // Before tcx it stands behind that.
+                    let _ = tc::qdisc_add_clsact("eth0");
+                    program.attach("eth0", TcAttachType::Ingress).context("stack_counts on eth0")?;
+                    Ok(())
+                })??;
+            }
         }
         Ok(card)
     }

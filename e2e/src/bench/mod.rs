@@ -168,7 +168,8 @@ fn build(plan: &Plan, report: &mut Report) -> anyhow::Result<Beds> {
 fn with_calls(kind: Kind, most: usize, plan: &Plan, report: &mut Report) -> anyhow::Result<Bed> {
     let mut bed = Bed::build(kind, "")?;
     let calls = most.min(bed.most()?);
-    if plan.has(Part::Cards) && CARDS.contains(&kind) {
+    if plan.has(Part::Cards) {
+        // All of them, though not all are measured so: what a far end does with a packet is the same for each.
         bed = bed.with_cards(calls, Taker::Stack)?;
     }
     eprintln!("==> {}: setting up {calls} calls", kind.name());

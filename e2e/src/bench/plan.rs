@@ -135,7 +135,7 @@ impl Beds {
                     Taker::Card => &mut self.cards,
                 };
                 let at = of(beds, kind)?;
-                Ok(Found::Packets(beds[at].card_flood(direction, calls, taker, size.ms)?))
+                Ok(Found::Packets(beds[at].card_flood(direction, calls, size.ms)?))
             }
             Cell::Delay { kind } => {
                 let at = of(&mut self.calls, kind)?;
