@@ -47,7 +47,7 @@ pub struct Size {
 
 impl Size {
     /// For a first look: about two minutes.
-    pub const QUICK: Self = Self { rounds: 4, ms: 150, calls: &[1, 1_000, 10_000], set_ups: 300 };
+    pub const QUICK: Self = Self { rounds: 3, ms: 150, calls: &[1, 1_000, 10_000], set_ups: 300 };
     /// For figures that are told to others.
     pub const FULL: Self = Self { rounds: 12, ms: 250, calls: &[1, 100, 1_000, 10_000, 60_000], set_ups: 500 };
 }
@@ -148,7 +148,8 @@ fn build(plan: &Plan, report: &mut Report) -> anyhow::Result<Beds> {
                 beds.cards.push(between_cards(kind, most).context("far ends that are cards")?);
             }
         }
-        if plan.has(Part::SetUps) {
+        // A call is set up with XDP as without.
+        if plan.has(Part::SetUps) && kind != Kind::Xdp {
             beds.set_ups.push(Bed::build(kind, plan::SET_UPS).with_context(|| kind.name())?);
         }
     }
