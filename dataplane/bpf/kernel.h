@@ -12,6 +12,11 @@ typedef unsigned long long u64;
 /* The byte order of the machine is that of the object: bpfel. */
 #define NET16(value) ((u16)__builtin_bswap16(value))
 
+/* The form of map definitions that needs no BTF: the object is the same on every machine. */
+struct map {
+	u32 type, key_size, value_size, entries, flags;
+};
+
 /* The part up to gso_size. */
 struct __sk_buff {
 	u32 len, pkt_type, mark, queue_mapping, protocol, vlan_present, vlan_tci, vlan_proto, priority;

@@ -99,11 +99,6 @@ _Static_assert(LEFT_REASONS == 7, "layout.rs");
 
 /* ---- end of it ---- */
 
-/* The form of map definitions that needs no BTF: the object is the same on every machine. */
-struct map {
-	u32 type, key_size, value_size, entries, flags;
-};
-
 /* The agent sets the number of entries, a power of two, and writes into its memory (slots.rs). */
 SEC("maps") struct map paths = {BPF_MAP_TYPE_ARRAY, sizeof(u32), sizeof(struct bucket), 1, BPF_F_MMAPABLE};
 

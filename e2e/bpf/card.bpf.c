@@ -11,11 +11,7 @@
 
 #define XDP_DROP 1
 
-static long (*const redirect)(u32 ifindex, u64 flags) = (void *)23;
-
-struct map {
-	u32 type, key_size, value_size, entries, flags;
-};
+HELPER(long, redirect, 23, u32 ifindex, u64 flags); /* 4.4 */
 
 /* Ethernet, IPv4, GRE with one number: what differs between frames. */
 #define HEAD 46

@@ -3,23 +3,22 @@
 
 use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use aya::maps::{Array, MapData, PerCpuArray};
 use aya::programs::{SchedClassifier, TcAttachType, Xdp, XdpMode, tc};
 use aya::{Ebpf, EbpfLoader};
 
-use super::flood::{self, Frames, HEAD, Inner, Packet};
+use super::flood::{self, Frames, HEAD, Packet};
 use super::site::SERVER_NET;
 use crate::lab::node::Node;
 
 /// The object that clang has made of e2e/bpf/card.bpf.c (`cargo xtask generate`).
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../../bpf/card.bpf.o");
 
-/// Frames a system call, as few as may be in a veth's ring at once; and where nothing limits them: each call makes pages for a batch.
-const BATCH: u32 = 64;
-const MANY: u32 = 1_024;
+/// Frames a system call where nothing limits them: each call makes pages for a batch.
+const MANY: usize = 1_024;
 
 /// linux/bpf.h.
 const PROG_TEST_RUN: i64 = 10;
@@ -128,37 +127,23 @@ impl Card {
     /// If they cannot be sent.
     pub fn run(&self, from: &Node, frames: &Frames, time: Duration, rate: Option<f64>) -> anyhow::Result<u64> {
         let frame = frames.first();
-        from.within(|| -> anyhow::Result<u64> {
-            flood::on_the_first_cpu()?;
-            let (begun, mut sent) = (Instant::now(), 0);
-            while begun.elapsed() < time {
-                let due = rate.map(|rate| ((rate * begun.elapsed().as_secs_f64()) as u64).saturating_sub(sent));
-                let batch = due.map_or(MANY, |due| due.min(u64::from(BATCH)) as u32);
-                if batch < BATCH / 4 {
-                    std::thread::sleep(flood::PAUSE);
-                } else {
-                    self.send(&frame, batch)?;
-                    sent += u64::from(batch);
-                }
-            }
-            Ok(sent)
-        })?
+        from.within(|| flood::paced(time, rate, MANY, |batch| self.send(&frame, batch)))?
     }
 
-    fn send(&self, frame: &[u8], count: u32) -> anyhow::Result<()> {
+    fn send(&self, frame: &[u8], count: usize) -> anyhow::Result<usize> {
         // union bpf_attr, `test`: prog_fd, data_size_in, data_in, repeat, flags, batch_size.
         let mut attr = [0u32; 20];
         attr[0] = self.sends.as_raw_fd() as u32;
         attr[2] = frame.len() as u32;
         let at = frame.as_ptr() as u64;
         (attr[4], attr[5]) = (at as u32, (at >> 32) as u32);
-        (attr[8], attr[16], attr[18]) = (count, LIVE_FRAMES, BATCH);
+        (attr[8], attr[16], attr[18]) = (count as u32, LIVE_FRAMES, flood::BATCH as u32);
         // SAFETY: the kernel reads the attribute and the frame within the lengths it is told; both live until the call returns.
         let result = unsafe { libc::syscall(libc::SYS_bpf, PROG_TEST_RUN, attr.as_mut_ptr(), size_of_val(&attr)) };
         if result < 0 {
             return Err(std::io::Error::last_os_error()).context("sending frames (BPF_PROG_TEST_RUN)");
         }
-        Ok(())
+        Ok(count)
     }
 }
 
@@ -178,10 +163,7 @@ fn passing() -> [u8; 28] {
 
 /// `struct wanted`: packets between these addresses with these Call IDs, which follow each other.
 fn counted(wanted: &[Packet], mac: [u8; 6]) -> anyhow::Result<[u8; 28]> {
-    let ids = wanted.iter().filter_map(|packet| match packet.inner {
-        Inner::Gre { call_id } => Some(call_id),
-        Inner::Udp { .. } => None,
-    });
+    let ids = flood::call_ids(wanted);
     let (Some(packet), Some(first), Some(last)) = (wanted.first(), ids.clone().min(), ids.max()) else {
         bail!("no calls")
     };

@@ -14,10 +14,10 @@ use crate::lab::node::Node;
 use crate::lab::packet_socket;
 
 /// Frames a system call.
-const BATCH: usize = 64;
+pub(super) const BATCH: usize = 64;
 
 /// How long a sender sleeps that has less than a quarter of a batch to send.
-pub(super) const PAUSE: Duration = Duration::from_micros(50);
+const PAUSE: Duration = Duration::from_micros(50);
 
 /// What tells a packet from others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,12 +121,17 @@ fn range(numbers: impl Iterator<Item = u16> + Clone) -> String {
     format!("{}-{}", numbers.clone().min().unwrap_or_default(), numbers.max().unwrap_or_default())
 }
 
-/// What nft calls them: numbers of one kind follow each other.
-fn matching(wanted: &[Packet]) -> String {
-    let ids = wanted.iter().filter_map(|packet| match packet.inner {
+/// Call IDs of those that are GRE.
+pub(super) fn call_ids(packets: &[Packet]) -> impl Iterator<Item = u16> + Clone {
+    packets.iter().filter_map(|packet| match packet.inner {
         Inner::Gre { call_id } => Some(call_id),
         Inner::Udp { .. } => None,
-    });
+    })
+}
+
+/// What nft calls them: numbers of one kind follow each other.
+fn matching(wanted: &[Packet]) -> String {
+    let ids = call_ids(wanted);
     let ports = wanted.iter().filter_map(|packet| match packet.inner {
         Inner::Udp { from, to } => Some((from, to)),
         Inner::Gre { .. } => None,
@@ -218,30 +223,36 @@ pub fn once(from: &Node, frames: &Frames) -> anyhow::Result<()> {
 /// If they cannot be sent.
 pub fn run(from: &Node, frames: &Frames, time: Duration, rate: Option<f64>) -> anyhow::Result<u64> {
     from.within(|| -> anyhow::Result<u64> {
-        on_the_first_cpu()?;
         let socket = open()?;
         let mut in_turn = frames.heads.iter().cycle();
-        let (begun, mut sent) = (Instant::now(), 0);
-        while begun.elapsed() < time {
-            let due = rate.map(|rate| (rate * begun.elapsed().as_secs_f64()) as u64);
-            let batch = due.map_or(BATCH, |due| due.saturating_sub(sent).min(BATCH as u64) as usize);
-            if batch < BATCH / 4 {
-                // The gateway's agent has this CPU too.
-                std::thread::sleep(PAUSE);
-            } else {
-                sent += send(&socket, in_turn.by_ref().take(batch), &frames.rest)? as u64;
-            }
-        }
-        Ok(sent)
+        paced(time, rate, BATCH, |batch| send(&socket, in_turn.by_ref().take(batch), &frames.rest))
     })?
 }
 
-/// The gateway's kernel threads have the other CPU.
-pub(super) fn on_the_first_cpu() -> anyhow::Result<()> {
+/// Sends for this long, so many frames a second in batches, or in batches of `most` as fast as it can; how many were handed over.
+/// `send` is told how many to send, and says how many it has.
+pub(super) fn paced(
+    time: Duration,
+    rate: Option<f64>,
+    most: usize,
+    mut send: impl FnMut(usize) -> anyhow::Result<usize>,
+) -> anyhow::Result<u64> {
+    // The gateway's kernel threads have the other CPU.
     let mut cpu = nix::sched::CpuSet::new();
     cpu.set(0)?;
     nix::sched::sched_setaffinity(nix::unistd::Pid::from_raw(0), &cpu)?;
-    Ok(())
+    let (begun, mut sent) = (Instant::now(), 0);
+    while begun.elapsed() < time {
+        let due = rate.map(|rate| (rate * begun.elapsed().as_secs_f64()) as u64);
+        let batch = due.map_or(most, |due| due.saturating_sub(sent).min(BATCH as u64) as usize);
+        if batch < BATCH / 4 {
+            // The gateway's agent has this CPU too.
+            std::thread::sleep(PAUSE);
+        } else {
+            sent += send(batch)? as u64;
+        }
+    }
+    Ok(sent)
 }
 
 /// So many frames each millisecond, in turn, while `meanwhile` does its work; how many were handed over.

@@ -7,19 +7,23 @@ pub const BRIDGE_CALLS_IPTABLES: &str = "net/bridge/bridge-nf-call-iptables";
 
 /// Whether eBPF can be at tcx: since Linux 6.6.
 pub fn has_tcx() -> bool {
-    let release = nix::sys::utsname::uname().map(|name| name.release().to_string_lossy().into_owned());
-    release.is_ok_and(|release| version(&release) >= (6, 6))
+    is((6, 6))
 }
 
 /// Whether the kernel says what drivers can do with XDP: since Linux 6.3.
 pub fn has_xdp() -> bool {
-    let release = nix::sys::utsname::uname().map(|name| name.release().to_string_lossy().into_owned());
-    release.is_ok_and(|release| version(&release) >= (6, 3))
+    is((6, 3))
 }
 
 /// Whether there is br_netfilter.
 pub fn has_br_netfilter() -> bool {
     Path::new("/proc/sys").join(BRIDGE_CALLS_IPTABLES).exists()
+}
+
+/// Whether the kernel is of this version or a later one.
+fn is(wanted: (u32, u32)) -> bool {
+    let release = nix::sys::utsname::uname().map(|name| name.release().to_string_lossy().into_owned());
+    release.is_ok_and(|release| version(&release) >= wanted)
 }
 
 /// Of a release such as `6.1.0-28-amd64`.

@@ -313,14 +313,15 @@ impl On {
 
     /// How it is.
     pub(super) fn state(&self) -> State {
+        let xdp = self.xdp.as_ref().map(Xdp::told).map_err(String::clone);
         let to_come = if self.tcx { Hook::Tcx } else { Hook::Clsact(false) };
         State {
             hook: Some(self.attached.values().map(|attached| attached.hook).next().unwrap_or(to_come)),
             links: self.attached.keys().map(|link| self.name(*link)).collect(),
             unpinned: self.unpinned.clone(),
             slow: self.paths.slow(),
-            by_xdp: self.xdp.as_ref().is_ok_and(|xdp| self.paths.is_any_between(&xdp.told().on)),
-            xdp: self.xdp.as_ref().map(Xdp::told).map_err(String::clone),
+            by_xdp: xdp.as_ref().is_ok_and(|told| self.paths.is_any_between(&told.on)),
+            xdp,
             ..State::default()
         }
     }

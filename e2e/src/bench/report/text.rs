@@ -4,6 +4,16 @@ use std::fmt::Write as _;
 
 use super::{Cell, Report, Values, spread};
 use crate::bench::bed::Kind;
+use crate::bench::site::Direction;
+
+/// Of a table of packets; `what` is the column that differs.
+fn heading(out: &mut String, what: &str) {
+    let _ = writeln!(
+        out,
+        "{:<4} {:<20} {what:>6} {:>7} {:>7} {:>20} {:>16} {:>16} {:>9} {:>8}",
+        "", "gateway", "calls", "rounds", "ns", "/ plain", "/ ALG", "max kpps", "offered"
+    );
+}
 
 impl Report {
     /// For people.
@@ -21,24 +31,10 @@ impl Report {
 
     fn packets(&self, out: &mut String) {
         let _ = writeln!(out, "GRE: ns of gateway CPU for each packet that arrived translated, min-median-max\n");
-        let _ = writeln!(
-            out,
-            "{:<4} {:<20} {:>6} {:>7} {:>7} {:>20} {:>16} {:>16} {:>9} {:>8}",
-            "", "gateway", "bytes", "calls", "rounds", "ns", "/ plain", "/ ALG", "max kpps", "offered"
-        );
+        heading(out, "bytes");
         for (cell, values) in &self.cells {
             let Cell::Gre { direction, length, calls, kind } = *cell else { continue };
-            let _ = writeln!(
-                out,
-                "{:<4} {:<20} {length:>6} {calls:>7} {:>7} {:>20} {:>16} {:>16} {}",
-                direction.name(),
-                kind.name(),
-                self.rounds_of(values),
-                whole(&values.main()),
-                ratio(&self.to_gateway(*cell, values, Kind::Plain)),
-                ratio(&self.to_gateway(*cell, values, Kind::KernelAlg)),
-                reach(values),
-            );
+            self.line(out, *cell, values, (direction, kind, calls), &length.to_string());
         }
         let _ = writeln!(out, "\nThe most calls against one, in the same round\n");
         for (direction, length, kind, values) in self.growths() {
@@ -48,26 +44,33 @@ impl Report {
 
     fn cards(&self, out: &mut String) {
         let _ = writeln!(out, "\nThe same between network cards, 80 bytes: frames that were no skb before\n");
-        let _ = writeln!(
-            out,
-            "{:<4} {:<20} {:>6} {:>7} {:>7} {:>20} {:>16} {:>16} {:>9} {:>8}",
-            "", "gateway", "taker", "calls", "rounds", "ns", "/ plain", "/ ALG", "max kpps", "offered"
-        );
+        heading(out, "taker");
         for (cell, values) in &self.cells {
             let Cell::Card { direction, calls, kind, taker } = *cell else { continue };
-            let _ = writeln!(
-                out,
-                "{:<4} {:<20} {:>6} {calls:>7} {:>7} {:>20} {:>16} {:>16} {}",
-                direction.name(),
-                kind.name(),
-                taker.name(),
-                self.rounds_of(values),
-                whole(&values.main()),
-                ratio(&self.to_gateway(*cell, values, Kind::Plain)),
-                ratio(&self.to_gateway(*cell, values, Kind::KernelAlg)),
-                reach(values),
-            );
+            self.line(out, *cell, values, (direction, kind, calls), taker.name());
         }
+    }
+
+    /// A line under `heading`; `what` is the column that differs.
+    fn line(
+        &self,
+        out: &mut String,
+        cell: Cell,
+        values: &Values,
+        (direction, kind, calls): (Direction, Kind, usize),
+        what: &str,
+    ) {
+        let _ = writeln!(
+            out,
+            "{:<4} {:<20} {what:>6} {calls:>7} {:>7} {:>20} {:>16} {:>16} {}",
+            direction.name(),
+            kind.name(),
+            self.rounds_of(values),
+            whole(&values.main()),
+            ratio(&self.to_gateway(cell, values, Kind::Plain)),
+            ratio(&self.to_gateway(cell, values, Kind::KernelAlg)),
+            reach(values),
+        );
     }
 
     fn others(&self, out: &mut String) {
