@@ -122,6 +122,7 @@ reasons! {
     Accepted false TooMany: "The rules of its namespace, or of a node, come to more than there is room for.", "Join rules that differ only in source, destination or service, or name fewer services and networks; docs/limits.md says what is counted.";
     ResolvedRefs true ResolvedRefs: "Every object it names exists and is accepted.", "";
     ResolvedRefs false ServiceNotFound: "A service it names does not exist.", "Create the service, or correct the name; it is looked up in the object's namespace, then in the operator's.";
+    ResolvedRefs false RefNotPermitted: "It names a service of another namespace, whose limits it would use up.", "Name a service of the object's own namespace or of the operator's, or copy it; only the operator's namespace names services anywhere.";
     ResolvedRefs false AlgNotFound: "The ALG it names does not exist.", "Create the ALG, or correct algRef; it is looked up in the object's namespace, then in the operator's.";
     ResolvedRefs false GatewayNotFound: "The gateway it names does not exist.", "Create the gateway, or remove gatewayRef to use the node's own address.";
     ResolvedRefs false RefNotAccepted: "An object it names exists, but is itself not accepted or not resolved.", "Mend the object named in the message first.";

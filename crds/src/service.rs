@@ -49,6 +49,7 @@ use crate::fields::{Duration, Ports, Protocol};
     validation = &crate::shape::ALG_NEEDS_TCP,
     validation = &crate::shape::ALG_NEEDS_PORTS,
     validation = &crate::shape::CLOSING_NEEDS_TCP,
+    validation = &crate::shape::TIMEOUTS_IN_REACH,
 )]
 pub struct ServiceSpec {
     /// TCP, UDP, TCPUDP (both, with the same ports), ICMP, ANY (every IP protocol), or an IP protocol number from 0 to 255, for
@@ -99,6 +100,7 @@ pub struct ServiceRef {
     pub name: String,
 
     /// Namespace of the Service. Left out: the namespace of the object that names it, then the operator's namespace, where the predefined services are.
+    /// Any other namespace only in the operator's namespace, and standalone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63))]
     pub namespace: Option<String>,
@@ -123,7 +125,8 @@ pub enum AlgKind {
     PptpAlg,
 }
 
-/// Connection tracking time-outs of a service. Each is rounded up to whole seconds; 0s and left out keep the kernel's.
+/// Connection tracking time-outs of a service. Each is rounded up to whole seconds, and at most 576h (24 days); 0s and left
+/// out keep the kernel's.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct Timeouts {

@@ -35,7 +35,9 @@ pub(crate) fn schema(_: &mut SchemaGenerator) -> Schema {
                 "description": "Labels that must all be there with these values.",
                 "type": "object",
                 "maxProperties": 32,
-                "additionalProperties": { "type": "string", "maxLength": 63 },
+                // Of a label without a value (`app:`, as an unset value of a template leaves it) the API server would drop the whole
+                // label, and the selector would select everything. As in Kubernetes' own kinds it is the empty value.
+                "additionalProperties": { "type": "string", "maxLength": 63, "default": "" },
             },
             "matchExpressions": {
                 "description": "Conditions on labels that must all hold.",

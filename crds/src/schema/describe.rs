@@ -35,11 +35,12 @@ pub(super) fn wanted(schema: &Value) -> String {
             let required: Vec<&str> =
                 schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
             let properties = schema["properties"].as_object();
-            let names = properties.into_iter().flat_map(|properties| properties.keys().map(String::as_str)).collect();
-            let names: Vec<&str> = if required.is_empty() { names } else { required };
-            match names.as_slice() {
-                [] => "a mapping".to_owned(),
-                names => format!("a mapping with {}", names.join(", ")),
+            let names: Vec<&str> =
+                properties.into_iter().flat_map(|properties| properties.keys().map(String::as_str)).collect();
+            match (required.as_slice(), names.as_slice()) {
+                ([], []) => "a mapping".to_owned(),
+                ([], names) => format!("a mapping with any of {}", names.join(", ")),
+                (required, _) => format!("a mapping with {}", required.join(", ")),
             }
         }
     }

@@ -53,6 +53,9 @@ pub(super) fn check(metadata: Option<&Value>, problems: &mut Vec<Problem>) {
     };
     match fields.get("name") {
         Some(Value::String(name)) if is_object_name(name) => {}
+        Some(other @ (Value::Bool(_) | Value::Number(_))) => {
+            problem("metadata.name", format!("is {other} and must be text: put it in quotes, as it was meant"));
+        }
         Some(other) => problem(
             "metadata.name",
             format!(

@@ -123,11 +123,13 @@ fn defaults_are_filled_in() {
 
     let mut rule = json!({
         "apiVersion": "callgate.io/v1alpha1", "kind": "IpRule", "metadata": {"name": "out"},
-        "spec": {"order": 1, "action": "Drop", "source": {"podSelector": {}}, "services": [{"name": "all", "namespace": null}]},
+        "spec": {"order": 1, "action": "Drop", "source": {"podSelector": {"matchLabels": {"app": null}}},
+                 "services": [{"name": "all", "namespace": null}]},
     });
     assert_eq!(validate(Kind::IpRule, &mut rule), []);
     let expected = json!({
-        "order": 1, "action": "Drop", "source": {"podSelector": {}}, "destination": {"cidrs": ["0.0.0.0/0"]},
+        "order": 1, "action": "Drop", "source": {"podSelector": {"matchLabels": {"app": ""}}},
+        "destination": {"cidrs": ["0.0.0.0/0"]},
         "services": [{"name": "all"}], "log": false,
     });
     assert_eq!(rule["spec"], expected);

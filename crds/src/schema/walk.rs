@@ -3,7 +3,10 @@
 use serde_json::{Map, Value};
 
 use super::{Problem, describe, nearest};
-use crate::shape;
+use crate::shape::{self, ShapeRule};
+
+/// How a list of ports becomes shorter.
+const JOINED: &str = ", with neighbours joined into ranges, and divide the rest among services of a group";
 
 /// Reports what is wrong with `value`, whose place in the object is `path`. Shape rules are asked only of values that
 /// are otherwise right, as they may rely on it.
@@ -49,7 +52,9 @@ fn wrong_type(schema: &Value, value: &Value) -> Option<String> {
     let is = describe::value(value);
     let wanted = describe::wanted(schema);
     Some(match value {
-        Value::Number(_) if is_duration(schema) && (shape::DURATION.holds)(&Value::String(format!("{value}s"))) => {
+        Value::Number(_)
+            if has_rule(schema, &shape::DURATION) && (shape::DURATION.holds)(&Value::String(format!("{value}s"))) =>
+        {
             format!("is {is} and has no unit: write {value}s")
         }
         Value::Number(_) | Value::Bool(_) if schema["type"] == "string" && schema.get("enum").is_none() => {
@@ -64,10 +69,10 @@ fn wrong_type(schema: &Value, value: &Value) -> Option<String> {
     })
 }
 
-/// Whether it is the schema of a length of time.
-fn is_duration(schema: &Value) -> bool {
+/// Whether it is the schema of a field with this rule.
+fn has_rule(schema: &Value, wanted: &ShapeRule) -> bool {
     let rules = schema["x-kubernetes-validations"].as_array();
-    rules.into_iter().flatten().any(|rule| rule["rule"] == shape::DURATION.cel)
+    rules.into_iter().flatten().any(|rule| rule["rule"] == wanted.cel)
 }
 
 /// What is wrong with the value itself: not listed, too small, too long.
@@ -95,7 +100,10 @@ fn out_of_bounds(schema: &Value, value: &Value) -> Option<String> {
             let short =
                 below("minLength", size(length)).map(|_| "is empty: write a text, or remove the field".to_owned());
             short.or_else(|| {
-                above("maxLength", size(length)).map(|most| format!("has {length} characters: write at most {most}"))
+                above("maxLength", size(length)).map(|most| {
+                    let how = if has_rule(schema, &shape::PORTS) { JOINED } else { "" };
+                    format!("has {length} characters: write at most {most}{how}")
+                })
             })
         }
         Value::Array(items) => {
@@ -157,7 +165,14 @@ fn check_shape(schema: &Value, value: &Value, path: &str, problems: &mut Vec<Pro
         let Some(rule) = rule["rule"].as_str().and_then(shape::by_cel) else { continue };
         if !(rule.holds)(value) {
             let path = format!("{path}{}", rule.field_path.unwrap_or_default());
-            problems.push(Problem { path, message: rule.message.to_owned() });
+            problems.push(Problem { path, message: about(rule, value) });
         }
     }
+}
+
+/// A rule's message behind the text it is about, and what was meant by that where it can be told. The API server says the rule's only.
+fn about(rule: &ShapeRule, value: &Value) -> String {
+    let Value::String(text) = value else { return rule.message.to_owned() };
+    let meant = shape::meant(rule, text).map(|meant| format!(" (did you mean {meant}?)")).unwrap_or_default();
+    format!("is {}{meant}: {}", describe::value(value), rule.message)
 }

@@ -16,7 +16,7 @@ pub static CIDR: ShapeRule = ShapeRule {
 /// A length of time (GEP-2257).
 pub static DURATION: ShapeRule = ShapeRule {
     cel: "self.matches('^([0-9]{1,5}(h|m|s|ms)){1,4}$')",
-    message: "write a duration as numbers with the units h, m, s or ms, for example 180s, 1h30m or 500ms; 0s is never",
+    message: "write a duration as numbers of at most five digits with the units h, m, s or ms, for example 180s, 1h30m or 500ms",
     field_path: None,
     holds: |value| value.as_str().is_some_and(|text| fields::parse_duration(text).is_some()),
 };

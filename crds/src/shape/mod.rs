@@ -8,13 +8,15 @@
 //! A test runs every manifest of `tests/bad` and `tests/good` through both and compares paths and messages.
 
 mod fields;
+mod meant;
 mod rules;
 
 pub use fields::{CIDR, DURATION, PORTS, PROTOCOL, SELECTOR_VALUES};
+pub(crate) use meant::meant;
 pub use rules::{
     ALG_NEEDS_PORTS, ALG_NEEDS_TCP, CLOSING_NEEDS_TCP, DESTINATION_PORTS_NEED_PORTS, GATEWAY_NEEDS_NAT,
     GROUP_HAS_NO_ALG, GROUP_HAS_NO_PORTS, GROUP_HAS_NO_SESSIONS, LEAF_OR_GROUP, SOURCE_NOT_EMPTY,
-    SOURCE_PORTS_NEED_PORTS,
+    SOURCE_PORTS_NEED_PORTS, TIMEOUTS_IN_REACH,
 };
 
 use kube::core::{Message, Rule};
@@ -34,7 +36,7 @@ pub struct ShapeRule {
 }
 
 /// Every rule there is.
-pub const RULES: [&ShapeRule; 16] = [
+pub const RULES: [&ShapeRule; 17] = [
     &CIDR,
     &DURATION,
     &PORTS,
@@ -49,6 +51,7 @@ pub const RULES: [&ShapeRule; 16] = [
     &ALG_NEEDS_TCP,
     &ALG_NEEDS_PORTS,
     &CLOSING_NEEDS_TCP,
+    &TIMEOUTS_IN_REACH,
     &GATEWAY_NEEDS_NAT,
     &SOURCE_NOT_EMPTY,
 ];

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::ShapeRule;
-use crate::fields::Ports;
+use crate::fields::{self, Ports};
 
 /// A service is a leaf or a group.
 pub static LEAF_OR_GROUP: ShapeRule = ShapeRule {
@@ -81,6 +81,24 @@ pub static CLOSING_NEEDS_TCP: ShapeRule = ShapeRule {
     field_path: Some(".timeouts"),
     holds: |spec| !has(&spec["timeouts"], "closing") || !has(spec, "protocol") || protocol_in(spec, &["TCP", "TCPUDP"]),
 };
+
+/// The kernel's clock ticks up to a thousand times a second in 32 bits, and takes what is half of that ahead for past.
+pub static TIMEOUTS_IN_REACH: ShapeRule = ShapeRule {
+    cel: "!has(self.timeouts) || [has(self.timeouts.initial) ? self.timeouts.initial : '0s', \
+          has(self.timeouts.established) ? self.timeouts.established : '0s', \
+          has(self.timeouts.closing) ? self.timeouts.closing : '0s']\
+          .all(time, !time.matches('^([0-9]{1,5}(h|m|s|ms)){1,4}$') || duration(time) <= duration('576h'))",
+    message: "no time-out may be above 576h (24 days), where the clock of the kernel wraps: write less, or 0s for what the kernel has",
+    field_path: Some(".timeouts"),
+    holds: |spec| {
+        let times =
+            ["initial", "established", "closing"].into_iter().filter_map(|time| spec["timeouts"][time].as_str());
+        times.filter_map(fields::parse_duration).all(|millis| millis <= LONGEST_TIMEOUT_MS)
+    },
+};
+
+/// 24 days in milliseconds.
+const LONGEST_TIMEOUT_MS: u64 = 576 * 3_600_000;
 
 /// A gateway lends its address, which only NAT needs.
 pub static GATEWAY_NEEDS_NAT: ShapeRule = ShapeRule {
