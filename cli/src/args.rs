@@ -79,7 +79,7 @@ impl ClusterArgs {
 /// Arguments of `check`.
 #[derive(Debug, Args)]
 pub struct CheckArgs {
-    /// Directory of *.yaml and *.yml files (not those in directories below), or one file
+    /// Directory of *.yaml and *.yml files (not those in directories below), one file, or - for standard input
     #[arg(short = 'f', long = "filename", value_name = "DIR")]
     pub files: PathBuf,
     /// As a cluster takes them, not a single host: there only rules in the operator's namespace may select networks and other

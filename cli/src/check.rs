@@ -30,13 +30,14 @@ pub fn run(args: &CheckArgs, io: &mut Io<'_>) -> Result<u8, Error> {
     let view = CheckView { objects: manifests.objects, problems: manifests.problems, notes: manifests.notes };
     match args.output {
         Format::Json => output::json(io.out, &view)?,
-        Format::Text => write!(io.out, "{}", text(&view))?,
+        Format::Text => write!(io.out, "{}", text(&view, args.cluster))?,
     }
     Ok(if view.problems.is_empty() { OK } else { PROBLEMS })
 }
 
-/// Problems, then notes, then one line that sums up.
-fn text(view: &CheckView) -> String {
+/// Problems, then notes, then one line that sums up, and says who would judge so.
+fn text(view: &CheckView, cluster: bool) -> String {
+    let judge = if cluster { "for a cluster" } else { "for a single host (--cluster: for a cluster)" };
     let mut blocks = Vec::new();
     if !view.problems.is_empty() {
         blocks.push(problem_table(&view.problems).to_string());
@@ -46,8 +47,8 @@ fn text(view: &CheckView) -> String {
     }
     let objects = count(view.objects, "object");
     blocks.push(match view.problems.len() {
-        0 => format!("{objects}, no problems\n"),
-        number => format!("{objects}, {}\n", count(number as u64, "problem")),
+        0 => format!("{objects}, no problems {judge}\n"),
+        number => format!("{objects}, {} {judge}\n", count(number as u64, "problem")),
     });
     blocks.join("\n")
 }

@@ -7,11 +7,15 @@ use std::path::{Path, PathBuf};
 use crate::error::Error;
 
 /// Name (relative to the directory) and text of every `*.yaml` and `*.yml` in `path`, sorted by name; hidden files and
-/// directories below are left out. Where `path` is a file, that one.
+/// directories below are left out. Where `path` is a file, that one; where it is `-`, standard input.
 ///
 /// # Errors
 /// What cannot be read, is not UTF-8, or a directory without any manifest.
 pub fn read(path: &Path) -> Result<Vec<(String, String)>, Error> {
+    if path.as_os_str() == "-" {
+        let text = io::read_to_string(io::stdin()).map_err(|error| unreadable(path, &error))?;
+        return Ok(vec![("standard input".to_owned(), text)]);
+    }
     let meta = fs::metadata(path).map_err(|error| unreadable(path, &error))?;
     if !meta.is_dir() {
         let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();

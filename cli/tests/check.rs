@@ -30,7 +30,14 @@ async fn check(files: &[(&str, &str)], options: &str) -> Finished {
 #[tokio::test]
 async fn good_manifests_are_counted_and_exit_with_0() {
     let done = check(&[("till.yaml", fixtures::CLASSIC)], "").await;
-    assert_eq!(done, Finished { code: 0, out: "3 objects, no problems\n".into(), err: String::new() });
+    assert_eq!(
+        done,
+        Finished {
+            code: 0,
+            out: "3 objects, no problems for a single host (--cluster: for a cluster)\n".into(),
+            err: String::new()
+        }
+    );
     let json = "{\n  \"objects\": 3,\n  \"problems\": [],\n  \"notes\": []\n}\n";
     let done = check(&[("till.yaml", fixtures::CLASSIC)], " -o json").await;
     assert_eq!(done, Finished { code: 0, out: json.into(), err: String::new() });
@@ -45,7 +52,7 @@ async fn each_problem_has_file_line_object_field_and_remedy_and_the_exit_code_is
     web.yaml:12  IpRule pos/rest  spec.action            is "Dorp": write one of NAT, Allow, Drop, Reject
     web.yaml:22  -                -                      is not YAML: …
 
-    5 objects, 3 problems
+    5 objects, 3 problems for a single host (--cluster: for a cluster)
     "#);
     assert_eq!((done.code, done.err.as_str()), (1, ""));
 }
@@ -74,7 +81,7 @@ async fn a_rule_that_never_decides_is_a_note_and_no_problem() {
     notes:
       late.yaml:1  IpRule pos/late  spec.order  IpRule pos/tills-to-head-office (order 100) comes first and matches everything this rule could match: give this one a lower order, or narrow that one
 
-    4 objects, no problems
+    4 objects, no problems for a single host (--cluster: for a cluster)
     "#);
     assert_eq!((done.code, done.err.as_str()), (0, ""));
 }
@@ -127,7 +134,7 @@ spec: {protocol: TCP, destinationPorts: \"1723\"}
       till.yaml:4           Deployment pos/till  -  is none of Callgate's kinds: left alone
       till.yaml:7           Service pos/till     -  is none of Callgate's kinds: left alone
 
-    1 object, 1 problem
+    1 object, 1 problem for a cluster
     "#);
     assert_eq!(done.code, 1);
 }
@@ -140,7 +147,10 @@ metadata: {name: tills, namespace: pos}
 spec: {order: 1, action: NAT, source: {podSelector: {matchLabels: {app: till}}}, services: [{name: pptp-ctl}]}
 ";
     let of_cluster = check(&[("till.yaml", rule)], " --cluster").await;
-    assert_eq!(of_cluster, Finished { code: 0, out: "1 object, no problems\n".into(), err: String::new() });
+    assert_eq!(
+        of_cluster,
+        Finished { code: 0, out: "1 object, no problems for a cluster\n".into(), err: String::new() }
+    );
     let of_host = check(&[("till.yaml", rule)], "").await;
-    assert!(of_host.out.contains("selects pods, and a host has none"), "{}", of_host.out);
+    assert!(of_host.out.contains("selects pods, and a single host has none"), "{}", of_host.out);
 }

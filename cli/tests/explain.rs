@@ -94,7 +94,7 @@ async fn an_address_with_a_source_port_and_a_protocol_without_ports_are_asked_as
     insta::assert_snapshot!(done.out, @r#"
     10.42.0.8:4000 -> 203.0.113.9 GRE
     verdict: not touched, no rule selects this source
-    note: 10.42.0.8 is no pod of this node; GRE of a live PPTP call needs no rule, it goes with its call
+    note: 10.42.0.8 is no pod of this node; this is about other GRE than PPTP's, which goes with its call and needs no rule; where rules of a source have a PptpAlg, it is dropped without a call
     "#);
     assert_eq!(asked, question("10.42.0.8", Some(4000), "203.0.113.9", None, 47));
 }

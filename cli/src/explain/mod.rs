@@ -25,7 +25,7 @@ use crate::target::Origin;
 
 /// IP protocol number of GRE.
 const GRE: u8 = 47;
-const GRE_NOTE: &str = "GRE of a live PPTP call needs no rule, it goes with its call";
+const GRE_NOTE: &str = "this is about other GRE than PPTP's, which goes with its call and needs no rule; where rules of a source have a PptpAlg, it is dropped without a call";
 
 /// Runs the command.
 ///
@@ -33,7 +33,7 @@ const GRE_NOTE: &str = "GRE of a live PPTP call needs no rule, it goes with its 
 /// Nobody to ask, a pod nobody knows, files that cannot be read, or an output that cannot be written.
 pub async fn run(args: &ExplainArgs, io: &mut Io<'_>) -> Result<u8, Error> {
     let (request, mut reply) = match &args.files {
-        Some(path) => (request(args, DEFAULT_NAMESPACE), offline::explain(path, args, io)?),
+        Some(path) => (request(args, DEFAULT_NAMESPACE), offline::explain(path, args)?),
         None => {
             let mut client = Client::connect(&args.agent).await?;
             let request = request(args, client.namespace());

@@ -12,27 +12,19 @@ use callgate_proto::{ASSUMED_SOURCE_PORT, pb};
 use crate::args::ExplainArgs;
 use crate::error::Error;
 use crate::manifests::{self, Manifests};
-use crate::run::Io;
 use crate::target::Origin;
 
 /// Of a pod whose manifest has none: one for documentation (RFC 5737).
 const ASSUMED_ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 
-/// What an agent that runs the manifests at `path` on a host of its own would answer. Problems of the manifests go to `io.err`: the answer
-/// holds for what is left of them.
+/// What an agent that runs the manifests at `path` on a host of its own would answer. Where some have problems the answer holds for what
+/// is left of them, and its note says so.
 ///
 /// # Errors
 /// Files that cannot be read, or a pod that is not among them.
-pub(super) fn explain(path: &Path, args: &ExplainArgs, io: &mut Io<'_>) -> Result<pb::ExplainReply, Error> {
+pub(super) fn explain(path: &Path, args: &ExplainArgs) -> Result<pb::ExplainReply, Error> {
     let mut manifests = manifests::load(path, true)?;
-    if !manifests.problems.is_empty() {
-        let number = crate::human::count(manifests.problems.len() as u64, "problem");
-        let path = path.display();
-        writeln!(
-            io.err,
-            "warning: {number} in these manifests, left out of the answer; see `kubectl-callgate check -f {path}`"
-        )?;
-    }
+    let left_out = left_out(&manifests, path);
     let Source { address: source, port, pod, assumed } = origin(&mut manifests, path, args)?;
     let packet = Packet {
         src: source,
@@ -46,8 +38,8 @@ pub(super) fn explain(path: &Path, args: &ExplainArgs, io: &mut Io<'_>) -> Resul
     let explanation = explain_packet(config, &packet);
     let (external_address, note) = external(&explanation);
     let of_a_host = explanation.rule.as_ref().and_then(|rule| of_a_host(&manifests.world, rule));
-    let notes = [assumed.unwrap_or_default(), note, of_a_host.unwrap_or_default()];
-    let notes: Vec<String> = notes.into_iter().filter(|note| !note.is_empty()).collect();
+    let notes = [left_out, assumed, Some(note), of_a_host];
+    let notes: Vec<String> = notes.into_iter().flatten().filter(|note| !note.is_empty()).collect();
     let mut reply = pb::ExplainReply {
         external_address,
         from_pod: pod.as_ref().map(ToString::to_string).unwrap_or_default(),
@@ -56,6 +48,15 @@ pub(super) fn explain(path: &Path, args: &ExplainArgs, io: &mut Io<'_>) -> Resul
     };
     tell_missing(&mut reply, meant(&manifests.world, &manifests.compiled.statuses, pod.as_ref(), source));
     Ok(reply)
+}
+
+/// That the answer is not that of all manifests.
+fn left_out(manifests: &Manifests, path: &Path) -> Option<String> {
+    let number = manifests.problems.len() as u64;
+    let (number, path) = (crate::human::count(number, "problem"), path.display());
+    (!manifests.problems.is_empty()).then(|| {
+        format!("{number} in these manifests, left out of the answer: `kubectl callgate check -f {path}` says which")
+    })
 }
 
 /// Where the packet comes from.

@@ -16,13 +16,18 @@ use callgate_e2e::wait;
 use super::support::can_run;
 
 /// Valid, but not what somebody can have meant: told as a note, exit code 0.
-const NOTES: [&str; 6] = [
+const NOTES: [&str; 11] = [
     "echo-timeout-of-a-minute.yaml",
     "host-without-pods.yaml",
+    "icmp-errors-beside-an-alg.yaml",
+    "idle-timeout-of-a-second.yaml",
     "no-pod-selected.yaml",
     "only-host-network.yaml",
     "only-ipv6-pod.yaml",
+    "pptp-without-its-alg.yaml",
     "shadowed.yaml",
+    "timeouts-beside-an-alg.yaml",
+    "timeouts-of-a-protocol-without.yaml",
 ];
 
 /// Under this name: one of them is told about itself.

@@ -36,7 +36,9 @@ pub(crate) fn notes(world: &World, rule: &Candidate, counts: Counts, refused: &B
 /// What a rule that selects nobody is told; nothing where pods are not known, as of a cluster of which only manifests are read.
 fn nobody(world: &World) -> Option<&'static str> {
     if world.standalone && world.pods.is_empty() {
-        return Some("selects pods, and a host has none: select networks with source.cidrs");
+        return Some(
+            "selects pods, and a single host has none: select networks with source.cidrs there (check --cluster judges for a cluster)",
+        );
     }
     let known = world.standalone || !world.nodes.is_empty();
     known.then_some("selects no running pod at present: compare it with the labels of the pods")

@@ -116,6 +116,11 @@ impl Reader {
             ("v1", "Namespace") => self.namespace(at, value),
             _ => match Kind::from_name(&kind) {
                 Some(kind) => self.ours(at, kind, value),
+                None if kind == "EgressGateway" => {
+                    let message =
+                        "EgressGateway is not there yet: remove it, and traffic takes the address of the node it is on";
+                    self.problem(at, "", "kind", message.to_owned());
+                }
                 None => {
                     let near = schema::nearest(&kind, ["PptpAlg", "Service", "IpRule", "Pod", "Namespace"]);
                     let hint = near.map(|near| format!(" (did you mean {near}?)")).unwrap_or_default();

@@ -10,6 +10,9 @@ use crate::world::World;
 /// After so much silence an end of a control connection sends an Echo-Request, milliseconds (RFC 2637 §3.1.4).
 const ECHO_AFTER_MS: u64 = 60_000;
 
+/// A user who waits for an answer is silent for longer, milliseconds.
+const SHORT_IDLE_MS: u64 = 10_000;
+
 /// Every PptpAlg with its report; the value is there only where the report is good.
 pub(crate) fn algs(world: &World) -> Algs {
     world.algs.iter().map(|(key, object)| (key.clone(), alg(key, &object.spec))).collect()
@@ -24,6 +27,10 @@ fn alg(key: &ObjectKey, spec: &PptpAlgSpec) -> (Option<model::PptpAlg>, Report) 
         report.add(Reason::Accepted, "spec.echoTimeout", message);
     }
     let idle_timeout_ms = millis(&spec.idle_timeout, "spec.idleTimeout", &mut report);
+    if (1..SHORT_IDLE_MS).contains(&idle_timeout_ms) {
+        let message = "calls end at their first pause: write minutes, such as 30m, or 0s for never";
+        report.add(Reason::Accepted, "spec.idleTimeout", message);
+    }
     let control_connection = match spec.control_connection {
         ControlConnection::PerClient => model::ControlConnection::PerClient,
         ControlConnection::Shared => model::ControlConnection::Shared,

@@ -93,6 +93,10 @@ impl Group<'_> {
         let mut depth = 1;
         for (index, member) in self.spec.members.iter().enumerate() {
             let field = format!("spec.members[{index}].name");
+            if let Some(message) = lookup::not_permitted(self.world, &self.key.namespace, member) {
+                report.add(Reason::RefNotPermitted, field, message);
+                continue;
+            }
             let at = match find(self.world, &self.key.namespace, member) {
                 Ok(at) => at,
                 Err(places) => {

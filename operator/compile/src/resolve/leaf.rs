@@ -14,6 +14,7 @@ use crate::world::{Object, World};
 const ICMP: u8 = 1;
 const TCP: u8 = 6;
 const UDP: u8 = 17;
+const GRE: u8 = 47;
 
 /// A leaf service; its ALG by name, because indices are a node's own.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,6 +67,7 @@ pub(super) fn leaf(
         check_alg_match(&matches, &mut report);
     }
     let timeouts = spec.timeouts.as_ref().and_then(|timeouts| seconds(timeouts, &mut report));
+    note_what_is_not_used(spec, &matches, &mut report);
     let leaf = Leaf {
         key: key.clone(),
         version: Version::of(&object.meta),
@@ -141,6 +143,24 @@ fn check_alg_match(matches: &[Match], report: &mut Report) {
         let message = "the ALG would take over every TCP connection: write its ports, \"1723\" for PPTP, or remove \
                        spec.algRef";
         report.add(Reason::Invalid, "spec.destinationPorts", message);
+    }
+}
+
+/// Fields that this service has and that change nothing.
+fn note_what_is_not_used(spec: &ServiceSpec, matches: &[Match], report: &mut Report) {
+    let timed = |entry: &Match| entry.protocol.is_none_or(|protocol| [ICMP, TCP, UDP, GRE].contains(&protocol));
+    if spec.timeouts.is_some() && spec.alg_ref.is_some() {
+        let message =
+            "is not used, the ALG keeps time itself: remove it, and write echoTimeout and idleTimeout of the PptpAlg";
+        report.add(Reason::Accepted, "spec.timeouts", message);
+    } else if spec.timeouts.is_some() && !matches.is_empty() && !matches.iter().any(timed) {
+        let message =
+            "is not used, connection tracking has time-outs of its own for TCP, UDP, ICMP and GRE only: remove it";
+        report.add(Reason::Accepted, "spec.timeouts", message);
+    }
+    if !spec.forward_icmp_errors && spec.alg_ref.is_some() {
+        let message = "is not used, the ALG judges ICMP errors itself: remove it";
+        report.add(Reason::Accepted, "spec.forwardIcmpErrors", message);
     }
 }
 

@@ -1,6 +1,7 @@
 //! Where a name is looked up: in the namespace of the object that names it, then in the operator's.
 use std::collections::BTreeMap;
 
+use callgate_crds::ServiceRef;
 use callgate_proto::model::ObjectKey;
 
 use crate::status::{Kind, ObjectRef};
@@ -25,6 +26,20 @@ pub(super) fn find<T>(
         return Err(format!("namespace {namespace}"));
     }
     Err(format!("namespace {namespace} or {}", world.operator_namespace))
+}
+
+/// That an object of `namespace` may not name this service: its sessions and calls are limited for all who use it. Only the operator's
+/// namespace names those of others, and on a host everybody.
+pub(super) fn not_permitted(world: &World, namespace: &str, named: &ServiceRef) -> Option<String> {
+    let elsewhere = named.namespace.as_deref()?;
+    let system = world.operator_namespace.as_str();
+    let permitted = world.standalone || namespace == system || elsewhere == namespace || elsewhere == system;
+    (!permitted).then(|| {
+        format!(
+            "only rules and groups of namespace {elsewhere} may name its services, which have limits of their own: name one of namespace \
+             {namespace} or {system}, or copy it"
+        )
+    })
 }
 
 /// Steps by which a name may differ from what was meant.
@@ -59,7 +74,9 @@ impl Hints {
                 return String::new();
             }
             *compared += 1;
-            if let Some(steps) = distance(there, &wanted)
+            // Whoever writes the beginning of a name means it.
+            let begun = (wanted.len() >= 3 && there.starts_with(name)).then_some(1);
+            if let Some(steps) = begun.or_else(|| distance(there, &wanted))
                 && nearest.is_none_or(|nearest| (steps, there) < nearest)
             {
                 nearest = Some((steps, there));

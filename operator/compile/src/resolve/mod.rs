@@ -11,6 +11,7 @@ mod leaf;
 mod lookup;
 mod report;
 mod rule;
+mod unaided;
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;

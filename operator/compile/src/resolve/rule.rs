@@ -10,7 +10,7 @@ use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
 use super::lookup::Hints;
-use super::{Algs, Collected, Leaves, Report, Services, group};
+use super::{Algs, Collected, Leaves, Report, Services, group, lookup, unaided};
 use crate::address::Ranges;
 use crate::selector::Selector;
 use crate::steps::Steps;
@@ -164,6 +164,11 @@ fn rule(
         );
         report.add(Reason::AlgNotAllowed, "spec.action", message);
     }
+    if action == model::Action::Nat
+        && let Some(message) = unaided::note(&leaves)
+    {
+        report.add(Reason::Accepted, "spec.services", message);
+    }
     let used: BTreeSet<&ObjectKey> = leaves.iter().filter_map(|leaf| leaf.alg.as_ref()).collect();
     let used = used.into_iter().filter_map(|key| algs.get(key)?.0.clone()).collect();
     let good = GoodRule {
@@ -245,6 +250,10 @@ fn named_services(
     let mut found = Collected::default();
     for (index, named) in spec.services.iter().enumerate() {
         let field = format!("spec.services[{index}].name");
+        if let Some(message) = lookup::not_permitted(world, &key.namespace, named) {
+            report.add(Reason::RefNotPermitted, field, message);
+            continue;
+        }
         let at = match group::find(world, &key.namespace, named) {
             Ok(at) => at,
             Err(places) => {

@@ -20,8 +20,8 @@ fn a_service_with_an_alg_that_is_not_accepted_says_which_to_mend_and_the_alg_say
     assert_eq!(
         said(Kind::PptpAlg, "pptp"),
         [
-            "Invalid spec.idleTimeout: \"for ever\": write a duration as numbers with the units h, m, s or ms, for example 180s, \
-             1h30m or 500ms; 0s is never."
+            "Invalid spec.idleTimeout: \"for ever\": write a duration as numbers of at most five digits with the units h, m, s or ms, for example 180s, \
+             1h30m or 500ms."
         ]
     );
     assert_eq!(

@@ -96,3 +96,29 @@ fn a_broken_document_does_not_hide_the_others() {
     assert_eq!(parsed.problems.len(), 1);
     assert!(parsed.problems[0].message.starts_with("is not YAML"), "{:?}", parsed.problems);
 }
+
+#[test]
+fn pptp_without_its_alg_is_said_where_its_port_is_named_and_no_service_before_takes_it_to_the_alg() {
+    let noted = |services: &str, action: &str| {
+        let text = format!(
+            "{CLASSIC}---
+apiVersion: callgate.io/v1alpha1
+kind: Service
+metadata: {{name: bare, namespace: pos}}
+spec: {{protocol: TCP, destinationPorts: \"80,1723\"}}
+---
+apiVersion: callgate.io/v1alpha1
+kind: IpRule
+metadata: {{name: other, namespace: pos}}
+spec: {{order: 7, action: {action}, source: {{cidrs: [10.30.0.0/16]}}, services: [{services}]}}
+"
+        );
+        let compiled = compiled(&text);
+        status(&compiled, Kind::IpRule, "pos", "other").conditions[0].message.contains("without its ALG")
+    };
+    assert!(noted("{name: bare}", "NAT"));
+    assert!(noted("{name: bare}, {name: pptp-service}", "NAT"), "the first that matches takes it");
+    assert!(!noted("{name: pptp-service}, {name: bare}", "NAT"));
+    assert!(!noted("{name: all}", "NAT"), "who translates everything hardly means PPTP");
+    assert!(!noted("{name: bare}", "Drop"));
+}

@@ -7,5 +7,6 @@ mod alg;
 mod bad;
 mod classic;
 mod last_good;
+mod permission;
 mod sources;
 mod support;
