@@ -68,6 +68,11 @@ impl World {
         }
     }
 
+    /// Whether whoever writes rules there may select everywhere, and is trusted with the nodes.
+    pub(crate) fn is_trusted(&self, namespace: &str) -> bool {
+        self.standalone || namespace == self.operator_namespace
+    }
+
     /// Labels of a namespace, with the one that the API server gives to every namespace.
     pub(crate) fn labels_of(&self, namespace: &str) -> Labels {
         let mut labels = self.namespaces.get(namespace).cloned().unwrap_or_default();

@@ -9,6 +9,8 @@ pub struct Limits {
     pub entries_of_node: usize,
     /// Entries that the rules of one namespace may come to, wherever they are.
     pub entries_of_namespace: usize,
+    /// Services that the groups of one namespace may come to, each group for itself.
+    pub leaves_of_namespace: usize,
     /// Steps that are taken to find out which rules of one namespace are shadowed.
     pub steps_of_namespace: usize,
     /// Rules that lists of rules may have that nobody uses any more, before they are forgotten.
@@ -25,6 +27,8 @@ impl Default for Limits {
             entries_of_node: 100_000,
             // What the operator has to look at for it.
             entries_of_namespace: 50_000,
+            // Some hundredths of a second and half a megabyte, whenever an object changes.
+            leaves_of_namespace: 50_000,
             // Each of a thousand rules compared with each; some hundredths of a second.
             steps_of_namespace: 4_000_000,
             // 4 MB.

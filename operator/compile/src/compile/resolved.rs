@@ -74,7 +74,7 @@ impl Resolved {
     pub(super) fn of(limits: &Limits, world: &World, previous: Option<&LastGood>) -> Self {
         let mut hints = Hints::default();
         let algs = resolve::algs(world);
-        let services = resolve::services(world, &algs, &mut hints);
+        let services = resolve::services(world, limits.leaves_of_namespace, &algs, &mut hints);
         let (mut rules, mut taking) = Taking::part(limits, world, &algs, &services, hints, previous);
         for (key, issue) in contest::contest(&mut taking.candidates, limits.steps_of_namespace) {
             if let Some(report) = rules.get_mut(&key) {

@@ -7,7 +7,7 @@ use callgate_proto::model::ObjectKey;
 
 use super::leaf::leaf;
 use super::lookup::Hints;
-use super::{Algs, Collected, Leaves, Report, Services, lookup};
+use super::{Algs, Collected, Leaves, Report, Services, group_room, lookup};
 use crate::status::Kind;
 use crate::world::World;
 
@@ -17,10 +17,11 @@ const MAX_DEPTH: usize = 8;
 /// Leaves of one group, or of one rule: each is a chain in the kernel.
 pub(super) const MAX_LEAVES: usize = 1024;
 
-/// Every Service with the leaves it stands for; they are there only where the report is good.
+/// Every Service with the leaves it stands for; they are there only where the report is good. The groups of a namespace come to
+/// `most` leaves together.
 ///
 /// Each group is put together once, of members that are put together before: nesting costs no more than its size.
-pub(crate) fn services(world: &World, algs: &Algs, hints: &mut Hints) -> Services {
+pub(crate) fn services(world: &World, most: usize, algs: &Algs, hints: &mut Hints) -> Services {
     let leaves = world.services.iter().filter(|(_, object)| !is_group(&object.spec));
     let mut services: Services = leaves
         .map(|(key, object)| {
@@ -30,8 +31,15 @@ pub(crate) fn services(world: &World, algs: &Algs, hints: &mut Hints) -> Service
         .collect();
     let mut depths = BTreeMap::new();
     let Order { inner_first, circles } = order(world);
+    let mut refused = group_room::refuse(world, most, &inner_first);
     for key in inner_first {
         let Some(object) = world.services.get(&key) else { continue };
+        if let Some(message) = refused.remove(&key) {
+            let mut report = Report::default();
+            report.add(Reason::TooMany, "spec.members", message);
+            services.insert(key, (None, report));
+            continue;
+        }
         let group = Group { world, key: &key, spec: &object.spec, circles: &circles };
         let flat = group.flatten(&services, hints, &mut depths);
         services.insert(key, flat);
@@ -69,7 +77,7 @@ pub(super) fn not_found(world: &World, hints: &mut Hints, namespace: &str, named
     format!("there is no Service {name} in {places}{hint}: create it, or correct the name")
 }
 
-fn is_group(spec: &ServiceSpec) -> bool {
+pub(super) fn is_group(spec: &ServiceSpec) -> bool {
     !spec.members.is_empty()
 }
 
@@ -129,7 +137,7 @@ impl Group<'_> {
         }
         let found = found.leaves;
         if found.len() > MAX_LEAVES {
-            let message = format!("the group comes to {} services, {MAX_LEAVES} at most: split it", found.len());
+            let message = format!("the group comes to more than {MAX_LEAVES} services: split it");
             report.add(Reason::Invalid, "spec.members", message);
         }
         depths.insert(self.key.clone(), depth);

@@ -7,6 +7,7 @@
 //! ```
 mod alg;
 mod group;
+mod group_room;
 mod leaf;
 mod lookup;
 mod report;
@@ -35,7 +36,7 @@ pub(crate) type Services = BTreeMap<ObjectKey, (Option<Leaves>, Report)>;
 /// are a million names, and only a thousand services.
 pub(crate) type Leaves = Vec<Arc<Leaf>>;
 
-/// Puts services together, each once.
+/// Puts services together, each once, and no more than it takes to see that they are too many.
 #[derive(Default)]
 struct Collected {
     leaves: Leaves,
@@ -45,6 +46,8 @@ struct Collected {
 
 impl Collected {
     fn add(&mut self, leaves: &[Arc<Leaf>]) {
-        self.leaves.extend(leaves.iter().filter(|leaf| self.seen.insert(Arc::as_ptr(leaf))).cloned());
+        let room = (group::MAX_LEAVES + 1).saturating_sub(self.leaves.len());
+        let new = leaves.iter().filter(|leaf| self.seen.insert(Arc::as_ptr(leaf)));
+        self.leaves.extend(new.take(room).cloned());
     }
 }

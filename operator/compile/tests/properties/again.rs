@@ -104,7 +104,14 @@ fn apply(world: &mut World, edit: Edit, other: World) -> Since {
 
 /// No more than a few of the random rules have room: on a node, or of a namespace.
 fn scarce() -> Limits {
-    Limits { tags_of_node: 5, entries_of_node: 40, entries_of_namespace: 60, steps_of_namespace: 20, spare_in_lists: 0 }
+    Limits {
+        tags_of_node: 5,
+        entries_of_node: 40,
+        entries_of_namespace: 60,
+        leaves_of_namespace: 1,
+        steps_of_namespace: 20,
+        spare_in_lists: 0,
+    }
 }
 
 /// What the rules of a node come to there.

@@ -44,7 +44,7 @@ impl Namespaces {
 
     /// Takes one rule more, unless its namespace has no room for it. Asked in match order: what comes first, stays.
     pub(super) fn take(&mut self, world: &World, key: &ObjectKey, rule: &GoodRule) -> Result<(), Issue> {
-        if is_trusted(world, key) {
+        if world.is_trusted(&key.namespace) {
             return Ok(());
         }
         let (needed, most) = (entries(rule) + values(rule), self.most);
@@ -65,12 +65,8 @@ impl Namespaces {
 
 impl Need {
     pub(super) fn of(world: &World, Candidate { key, rule, .. }: &Candidate) -> Self {
-        Self { trusted: is_trusted(world, key), tags: tags(rule), entries: entries(rule) }
+        Self { trusted: world.is_trusted(&key.namespace), tags: tags(rule), entries: entries(rule) }
     }
-}
-
-fn is_trusted(world: &World, key: &ObjectKey) -> bool {
-    world.standalone || key.namespace == world.operator_namespace
 }
 
 /// Entries of a table that a rule comes to, lists of rules in which it is left out.
