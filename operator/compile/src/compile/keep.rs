@@ -48,12 +48,13 @@ impl LastGood {
     }
 }
 
-/// `rule` as it ran, with today's version of every service and ALG that is good today: a kept rule follows what can be
-/// followed, and no two rules of a node ever hold different versions of one service.
+/// `rule` as it ran, with today's version of every service and ALG that is good today: a kept rule follows what can be followed. A
+/// service that has an ALG now is nothing to a rule that does not translate: what runs there would lose its limit and its time-outs.
 pub(super) fn refreshed(rule: &GoodRule, algs: &Algs, services: &Services) -> GoodRule {
     let mut rule = rule.clone();
+    let translates = rule.action == model::Action::Nat;
     for leaf in &mut rule.services {
-        if let Some(today) = today(services, &leaf.key) {
+        if let Some(today) = today(services, &leaf.key).filter(|today| translates || today.alg.is_none()) {
             leaf.clone_from(today);
         }
     }

@@ -70,7 +70,12 @@ fn named(used: &[&Candidate]) -> (Vec<Rule>, Vec<Service>, Vec<PptpAlg>) {
             algs.entry(&alg.key).or_insert(alg);
         }
         for leaf in &candidate.rule.services {
-            leaves.entry(&leaf.key).or_insert(leaf);
+            let known = leaves.entry(&leaf.key).or_insert(leaf);
+            // A service is one to a node. Where a rule goes on with it as it was before it had its ALG, and another one here needs
+            // the ALG, calls matter more than a limit.
+            if known.alg.is_none() && leaf.alg.is_some() {
+                *known = leaf;
+            }
         }
     }
     let at: BTreeMap<&ObjectKey, u32> = leaves.keys().copied().zip(0..).collect();

@@ -23,7 +23,7 @@ struct One<'a> {
     report: &'a Report,
     /// It names other objects.
     refs: bool,
-    /// It is not good, and an older version of it runs.
+    /// An older version of it runs: it is not good, or not for a rule that goes on as it was.
     kept: bool,
     /// In which generation, where that is known.
     runs: Option<i64>,
@@ -64,9 +64,11 @@ pub(super) fn statuses(
         world.services.iter().zip(services.values()).zip(&resolved.names.groups)
     {
         let nodes = shared(carriers.of_service(key, inner));
-        let kept = !report.is_good() && !nodes.is_empty();
+        let version = runs.services.get(key).copied();
+        let is_older = version.is_some_and(|version| *version != Version::of(&object.meta));
+        let kept = (!report.is_good() || is_older) && !nodes.is_empty();
         let refs = object.spec.alg_ref.is_some() || !object.spec.members.is_empty();
-        let runs = runs.services.get(key).and_then(|version| of(version, &object.meta));
+        let runs = version.and_then(|version| of(version, &object.meta));
         say(Kind::Service, key, One { meta: &object.meta, report, refs, kept, runs, nodes, clients: 0 });
     }
     for ((key, object), report) in world.rules.iter().zip(rules.values()) {
@@ -90,11 +92,15 @@ struct Runs<'a> {
 impl<'a> Runs<'a> {
     fn of(Resolved { candidates, kept, .. }: &'a Resolved) -> Self {
         let kept = || candidates.iter().filter(|candidate| kept.contains(&candidate.key));
-        let leaves = kept().flat_map(|candidate| &candidate.rule.services);
-        Self {
-            rules: kept().map(|candidate| (&candidate.key, &candidate.rule.version)).collect(),
-            services: leaves.map(|leaf| (&leaf.key, &leaf.version)).collect(),
+        let mut services: BTreeMap<&ObjectKey, &Version> = BTreeMap::new();
+        for leaf in kept().flat_map(|candidate| &candidate.rule.services) {
+            // Of two the older: the other may be today's.
+            let known = services.entry(&leaf.key).or_insert(&leaf.version);
+            if leaf.version.generation < known.generation {
+                *known = &leaf.version;
+            }
         }
+        Self { rules: kept().map(|candidate| (&candidate.key, &candidate.rule.version)).collect(), services }
     }
 }
 

@@ -132,3 +132,41 @@ fn what_is_kept_can_be_saved_and_read_again() {
     let text = serde_json::to_string(&last_good).unwrap();
     assert_eq!(serde_json::from_str::<LastGood>(&text).unwrap(), last_good);
 }
+
+#[test]
+fn a_kept_rule_that_does_not_translate_stays_with_a_service_as_it_was_before_it_had_an_alg() {
+    let mut then = world();
+    then.algs.insert(key("pptp"), object(serde_json::from_value(serde_json::json!({})).unwrap()));
+    for (rule, action) in [("a", Action::Allow), ("b", Action::Nat)] {
+        then.rules.get_mut(&key(rule)).unwrap().spec.action = action;
+    }
+    let generation = |world: &mut World, generation: i64| {
+        world.services.get_mut(&key("kept")).unwrap().meta.generation = generation;
+    };
+    generation(&mut then, 1);
+    let before = compile(&then, None);
+    let mut now = then.clone();
+    generation(&mut now, 2);
+    now.services.get_mut(&key("kept")).unwrap().spec.alg_ref =
+        Some(serde_json::from_value(serde_json::json!({"kind": "PptpAlg", "name": "pptp"})).unwrap());
+    // Alone it goes on as it was: with the limit that an ALG would take from it.
+    now.rules.remove(&key("b"));
+    let after = compile(&now, Some(&before.last_good));
+    let (was, is) = (config(&before), config(&after));
+    assert_eq!((&is.rules[0], &is.services, &is.algs), (&was.rules[0], &was.services, &vec![]));
+    let told = |compiled: &Compiled, kind, name: &str| {
+        let status = &compiled.statuses[&ObjectRef { kind, key: key(name) }];
+        let reasons = status.conditions.iter().map(|condition| condition.reason).collect::<Vec<_>>();
+        (reasons, status.last_good_generation)
+    };
+    assert_eq!(told(&after, Kind::IpRule, "a"), (vec![Reason::AlgNotAllowed, Reason::ResolvedRefs], Some(0)));
+    assert_eq!(told(&after, Kind::Service, "kept"), (vec![Reason::Accepted, Reason::ResolvedRefs], Some(1)));
+    // A service is one to a node: beside a rule that translates it is the one with the ALG.
+    now.rules = then.rules.clone();
+    let after = compile(&now, Some(&before.last_good));
+    assert_eq!(config(&after).services[0].alg, Some(0));
+    // And without the ALG both follow it again.
+    now.services.get_mut(&key("kept")).unwrap().spec = tcp("8080");
+    let last = compile(&now, Some(&after.last_good));
+    assert_eq!(last, compile(&now, None));
+}
