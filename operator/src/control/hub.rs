@@ -37,6 +37,7 @@ pub struct Hub {
     pub board: Board,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// Whoever holds `lines` may take this one too, and not the other way round.
     fleet: Mutex<Fleet>,
     lines: Mutex<BTreeMap<String, Line>>,
     /// Goes up whenever the fleet changes.
@@ -89,14 +90,15 @@ impl Hub {
 
     /// Registers a stream of `node`, which ends any other of that node. Its number, and the questions for it.
     pub(crate) fn attach(&self, node: &str, hello: pb::Hello) -> (u64, mpsc::Receiver<Ask>) {
-        let stream = self.streams.fetch_add(1, Ordering::Relaxed);
         let (asks, questions) = mpsc::channel(16);
-        let old = self.lines().insert(node.to_owned(), Line { stream, asks });
-        if old.is_some() {
+        // Held until the fleet knows: of two streams at once the one that has the line is the one that is attached.
+        let mut lines = self.lines();
+        let stream = self.streams.fetch_add(1, Ordering::Relaxed);
+        if lines.insert(node.to_owned(), Line { stream, asks }).is_some() {
             tracing::warn!(node, "a second stream of this node: the first one ends");
         }
         self.change(|fleet| fleet.attach(node, stream, hello, Moment::now()));
-        self.metrics.agents.set(self.lines().len() as i64);
+        self.metrics.agents.set(lines.len() as i64);
         (stream, questions)
     }
 
@@ -148,5 +150,36 @@ impl Hub {
 
     fn lines(&self) -> MutexGuard<'_, BTreeMap<String, Line>> {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Barrier;
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn of_streams_of_a_node_that_attach_at_the_same_moment_the_one_that_has_the_line_is_attached() {
+        let hub = Hub::new(Arc::default());
+        for _ in 0..500 {
+            let together = Barrier::new(4);
+            let attach = || {
+                together.wait();
+                hub.attach("a", pb::Hello::default())
+            };
+            let streams: Vec<_> = thread::scope(|scope| {
+                let threads: Vec<_> = (0..4).map(|_| scope.spawn(attach)).collect();
+                threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+            });
+            // Those without the line are told to end.
+            let (there, ended): (Vec<_>, Vec<_>) =
+                streams.into_iter().partition(|(_, questions)| questions.sender_strong_count() > 0);
+            ended.iter().for_each(|(stream, _)| hub.detach("a", *stream));
+            let there: Vec<u64> = there.into_iter().map(|(stream, _)| stream).collect();
+            let attached = hub.with_fleet(|fleet| fleet.get("a").and_then(|agent| agent.stream));
+            assert_eq!((there, hub.attached()), (attached.into_iter().collect(), vec!["a".to_owned()]));
+        }
     }
 }
