@@ -119,7 +119,7 @@ reasons! {
     Accepted false NoDestination: "Nothing is left of the destination: all of it is excepted or inside the cluster.", "Widen destination.cidrs or narrow destination.except.";
     Accepted false GroupCycle: "A group of services contains itself.", "Remove the member that closes the circle named in the message.";
     Accepted false GroupTooDeep: "Groups of services are nested too deeply.", "Name the services directly in fewer levels of groups.";
-    Accepted false TooMany: "The rules of its namespace, or of a node, come to more than there is room for.", "Join rules that differ only in source, destination or service, or name fewer services and networks; docs/limits.md says what is counted.";
+    Accepted false TooMany: "The rules or the groups of services of its namespace, or the rules of a node, come to more than there is room for.", "Join rules that differ only in source, destination or service, or name fewer services and networks; docs/limits.md says what is counted.";
     ResolvedRefs true ResolvedRefs: "Every object it names exists and is accepted.", "";
     ResolvedRefs false ServiceNotFound: "A service it names does not exist.", "Create the service, or correct the name; it is looked up in the object's namespace, then in the operator's.";
     ResolvedRefs false RefNotPermitted: "It names a service of another namespace, whose limits it would use up.", "Name a service of the object's own namespace or of the operator's, or copy it; only the operator's namespace names services anywhere.";
@@ -130,8 +130,8 @@ reasons! {
     Programmed true Programmed: "Every node that must run it has acknowledged this generation.", "";
     Programmed true NothingToProgram: "No node has to run it: no rule uses it, or no pod is selected.", "";
     Programmed false Pending: "Not every node has acknowledged this generation yet.", "Wait; nodesProgrammed and nodesTotal tell how far it is.";
-    Programmed false NotAccepted: "It is not accepted, so no node runs it.", "See the condition Accepted of the same object.";
-    Programmed false LastGoodRuns: "What runs is its last good version, not this generation.", "See the conditions Accepted and ResolvedRefs of the same object.";
+    Programmed false NotAccepted: "It is not accepted, so no node runs this generation; what ran before may go on running.", "See the condition Accepted of the same object; its message says whether something runs.";
+    Programmed false LastGoodRuns: "What runs is its last good version, not this generation; of a service also where that is so for one rule only.", "See the conditions Accepted and ResolvedRefs of the same object, and of the rules that name it.";
     Programmed false ApplyFailed: "A node could not put it into effect, or not all of it.", "The message has the node and the kernel's error, or what the kernel lacks.";
     Programmed false NodeUnreachable: "A node that must run it has not answered.", "See the agent on the node named in the message.";
     Ready true AgentReady: "Its agent is attached and runs what it should.", "";

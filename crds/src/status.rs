@@ -21,7 +21,7 @@ pub struct ObjectStatus {
     )]
     pub conditions: Vec<Condition>,
 
-    /// Nodes that have acknowledged this generation.
+    /// Nodes that have acknowledged this generation; none while its last good version runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "int64"))]
     pub nodes_programmed: Option<u32>,

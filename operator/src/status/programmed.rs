@@ -41,9 +41,11 @@ pub fn programmed(object: &ObjectRef, status: &Status, ran_before: bool, view: V
     let total = status.nodes.len() as u32;
     let lacks: Vec<(&String, Lack)> =
         status.nodes.iter().filter_map(|node| Some((node, lack(object, node, view)?))).collect();
-    let programmed = total - lacks.len() as u32;
+    let acknowledged = total - lacks.len() as u32;
     let lacks: Vec<(&String, Lack)> = lacks.into_iter().chain(leaving(object, status, view)).collect();
     let (reason, message) = decide(status, ran_before, &lacks);
+    // What nodes have acknowledged then is the version before, of which this count does not tell.
+    let programmed = if matches!(reason, Reason::NotAccepted | Reason::LastGoodRuns) { 0 } else { acknowledged };
     Progress { reason, message, programmed, total, is_complete: lacks.is_empty() }
 }
 
@@ -61,7 +63,11 @@ fn decide(status: &Status, ran_before: bool, lacks: &[(&String, Lack)]) -> (Reas
     // holds.
     let runs = status.last_good_generation.map_or(ran_before, |generation| generation == status.observed_generation);
     if status.last_good && !runs {
-        return (Reason::LastGoodRuns, "Its last good version runs: see the condition ResolvedRefs.".to_owned());
+        let message = match status.is_good() {
+            true => "Its version before runs, for a rule that goes on as it was: see the rules that name it.",
+            false => "Its last good version runs: see the condition ResolvedRefs.",
+        };
+        return (Reason::LastGoodRuns, message.to_owned());
     }
     // What needs a person first, then what only needs time; of many nodes the first by name stands for all.
     let Some((node, first)) = lacks.iter().min_by(|a, b| (&a.1, a.0).cmp(&(&b.1, b.0))) else {

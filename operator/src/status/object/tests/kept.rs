@@ -24,8 +24,8 @@ fn what_it_names_goes_and_the_generation_that_ran_is_still_programmed() {
     // A generation that came after never ran.
     case.world.rules.get_mut(&key("tills")).unwrap().meta.generation = 2;
     case.compile();
-    assert_eq!(case.told(), "False(LastGoodRuns) 2/2");
-    assert_eq!(case.told(), "False(LastGoodRuns) 2/2");
+    assert_eq!(case.told(), "False(LastGoodRuns) 0/2");
+    assert_eq!(case.told(), "False(LastGoodRuns) 0/2");
 }
 
 #[test]
@@ -75,10 +75,44 @@ fn a_generation_that_never_ran_is_not_programmed_because_it_was_unusable_in_itse
         told(&|world| drop(world.services.insert(key("web"), web(None)))),
         told(&|world| drop(world.services.insert(key("rest"), web(None)))),
     ];
-    let expected =
-        ["True(Programmed)", "True(Programmed)", "False(LastGoodRuns)", "False(NotAccepted)", "False(LastGoodRuns)"];
-    let expected = expected.into_iter().chain(["True(Programmed)"]).map(|reason| format!("{reason} 2/2"));
-    assert_eq!(told.to_vec(), expected.collect::<Vec<_>>());
+    let expected = [
+        "True(Programmed) 2/2",
+        "True(Programmed) 2/2",
+        "False(LastGoodRuns) 0/2",
+        "False(NotAccepted) 0/2",
+        "False(LastGoodRuns) 0/2",
+        "True(Programmed) 2/2",
+    ];
+    assert_eq!(told, expected);
+}
+
+#[test]
+fn a_service_of_which_a_rule_keeps_the_version_before_is_not_programmed_on_any_node() {
+    let mut case = Case::new();
+    let web = |generation, alg: serde_json::Value| {
+        object::<ServiceSpec>(generation, json!({"protocol": "TCP", "destinationPorts": "1723", "algRef": alg}))
+    };
+    let spec = json!({"order": 100, "action": "Allow", "services": [{"name": "web"}],
+        "source": {"podSelector": {"matchLabels": {"app": "till"}}}});
+    case.world.rules.insert(key("tills"), object::<IpRuleSpec>(1, spec));
+    let mut told = |web| {
+        case.world.services = [(key("web"), web)].into();
+        case.compile();
+        for node in ["a", "b"] {
+            case.attach(node);
+            case.applied(node);
+        }
+        let status = case.status_of(ObjectRef { kind: Kind::Service, key: key("web") });
+        let message =
+            status.conditions.iter().find(|condition| condition.type_ == "Programmed").unwrap().message.clone();
+        (super::told(&status), message)
+    };
+    let well = ("True(Programmed) 2/2".to_owned(), "In force on every node that must run it.".to_owned());
+    let message = "Its version before runs, for a rule that goes on as it was: see the rules that name it.".to_owned();
+    assert_eq!(told(web(1, json!(null))), well);
+    let alg = json!({"kind": "PptpAlg", "name": "pptp"});
+    assert_eq!(told(web(2, alg)), ("False(LastGoodRuns) 0/2".to_owned(), message));
+    assert_eq!(told(web(3, json!(null))), well);
 }
 
 /// As a version saved it that did not know of generations.
@@ -98,7 +132,7 @@ fn without_generations(value: &mut serde_json::Value) {
 
 #[test]
 fn an_upgrade_leaves_what_stands_there_of_a_generation_that_runs_and_of_one_that_never_ran() {
-    for (edited, expected) in [(false, "True(Programmed) 2/2"), (true, "False(LastGoodRuns) 2/2")] {
+    for (edited, expected) in [(false, "True(Programmed) 2/2"), (true, "False(LastGoodRuns) 0/2")] {
         let mut case = kept();
         if edited {
             case.world.rules.get_mut(&key("tills")).unwrap().meta.generation = 2;
