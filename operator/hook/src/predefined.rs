@@ -25,10 +25,8 @@ pub(crate) struct Args {
 /// Applies all, then deletes what an older version had and this one has not.
 pub(crate) async fn run(client: Client, namespace: &str, args: &Args) -> Result<()> {
     let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), namespace);
-    let owner = accounts
-        .get_metadata(&args.owner)
-        .await
-        .with_context(|| format!("read ServiceAccount {namespace}/{}", args.owner))?;
+    let read = format!("read ServiceAccount {namespace}/{}", args.owner);
+    let owner = insist(&read, None, || accounts.get_metadata(&args.owner)).await?;
     let owner = json!({
         "apiVersion": "v1",
         "kind": "ServiceAccount",
@@ -39,14 +37,18 @@ pub(crate) async fn run(client: Client, namespace: &str, args: &Args) -> Result<
     for kind in [Kind::PptpAlg, Kind::Service] {
         let api = api(client.clone(), namespace, kind);
         let ours: Vec<&Value> = wanted.iter().filter(|object| object["kind"] == kind.name()).collect();
+        let params = PatchParams::apply(MANAGER).force();
         for object in &ours {
-            apply(&api, kind, object).await?;
+            let name = object["metadata"]["name"].as_str().unwrap_or_default();
+            let (what, patch) = (format!("apply {kind} {name}"), Patch::Apply(object));
+            insist(&what, Some(kind), || api.patch(name, &params, &patch)).await?;
         }
-        let old = api.list(&ListParams::default().labels(&format!("{MANAGED_BY}={MANAGER}"))).await;
-        for object in old.with_context(|| format!("list {}", kind.plural()))? {
+        let managed = ListParams::default().labels(&format!("{MANAGED_BY}={MANAGER}"));
+        for object in insist(&format!("list {}", kind.plural()), Some(kind), || api.list(&managed)).await? {
             let name = object.metadata.name.unwrap_or_default();
             if !ours.iter().any(|ours| ours["metadata"]["name"] == name.as_str()) {
-                api.delete(&name, &DeleteParams::default()).await.with_context(|| format!("delete {kind} {name}"))?;
+                let params = DeleteParams::default();
+                insist(&format!("delete {kind} {name}"), None, || api.delete(&name, &params)).await?;
                 println!("deleted {kind} {namespace}/{name}: this version has none of this name");
             }
         }
@@ -55,25 +57,42 @@ pub(crate) async fn run(client: Client, namespace: &str, args: &Args) -> Result<
     Ok(())
 }
 
-/// Tries until the API server serves the kind: a definition takes a moment from made to established.
-async fn apply(api: &Api<DynamicObject>, kind: Kind, object: &Value) -> Result<()> {
-    let name = object["metadata"]["name"].as_str().unwrap_or_default();
-    let mut said = false;
+/// Tries until it is done, for as long as there is something to wait for. Whoever makes the roles where the chart does not may do so
+/// after the Job has begun.
+async fn insist<T, F: Future<Output = kube::Result<T>>>(
+    what: &str,
+    kind: Option<Kind>,
+    mut request: impl FnMut() -> F,
+) -> Result<T> {
+    let mut said = None;
     loop {
-        match api.patch(name, &PatchParams::apply(MANAGER).force(), &Patch::Apply(object)).await {
-            Ok(_) => return Ok(()),
-            Err(kube::Error::Api(status)) if status.code == 404 => {
-                if !said {
-                    println!(
-                        "waiting for the API server to serve {} (crds.install, or crds/generated/all.yaml)",
-                        kind.plural()
-                    );
-                    said = true;
-                }
-                tokio::time::sleep(LOOK_AGAIN).await;
-            }
-            Err(error) => return Err(error).with_context(|| format!("apply {kind} {name}")),
+        let error = match request().await {
+            Ok(done) => return Ok(done),
+            Err(error) => error,
+        };
+        let Some(waiting) = awaited(what, kind, &error) else { return Err(error).with_context(|| what.to_owned()) };
+        if said.as_ref() != Some(&waiting) {
+            println!("{waiting}");
+            said = Some(waiting);
         }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+}
+
+/// What is waited for after such an answer: a definition takes a moment from made to established. `None` where waiting is of no use.
+fn awaited(what: &str, kind: Option<Kind>, error: &kube::Error) -> Option<String> {
+    let kube::Error::Api(status) = error else { return None };
+    match (status.code, kind) {
+        (404, Some(kind)) => {
+            let plural = kind.plural();
+            Some(format!("waiting for the API server to serve {plural} (crds.install, or crds/generated/all.yaml)"))
+        }
+        (403, _) => Some(format!(
+            "waiting for the right to {what}: make Role and RoleBinding callgate-predefined, which helm template with \
+             rbac.create=true shows ({})",
+            status.message
+        )),
+        _ => None,
     }
 }
 
@@ -122,21 +141,45 @@ mod tests {
         (line, serde_json::from_slice(&sent).unwrap_or(Value::Null))
     }
 
+    /// As the API server writes it.
+    fn failure(code: u16, reason: &str, message: &str) -> Value {
+        json!({ "kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": reason, "message": message, "code": code })
+    }
+
+    #[test]
+    fn a_kind_and_a_right_are_waited_for_and_nothing_else() {
+        let error = |code, message: &str| {
+            let status = serde_json::from_value(failure(code, "x", message)).expect("a status");
+            kube::Error::Api(Box::new(status))
+        };
+        let told = |kind, code| awaited("apply PptpAlg pptp", kind, &error(code, "it says no"));
+        let kind = Some(Kind::PptpAlg);
+        let served = "waiting for the API server to serve pptpalgs (crds.install, or crds/generated/all.yaml)";
+        let right = "waiting for the right to apply PptpAlg pptp: make Role and RoleBinding callgate-predefined, which helm template \
+                     with rbac.create=true shows (it says no)";
+        let expected = [Some(served), Some(right), None, None, Some(right), None];
+        let cases = [(kind, 404), (kind, 403), (kind, 422), (None, 404), (None, 403), (None, 500)];
+        assert_eq!(cases.map(|(kind, code)| told(kind, code)), expected.map(|text| text.map(str::to_owned)));
+    }
+
     #[tokio::test(start_paused = true)]
-    async fn a_kind_that_is_not_served_yet_is_waited_for_and_objects_of_an_older_version_go() {
+    async fn a_kind_that_is_not_served_yet_and_rights_are_waited_for_and_objects_of_an_older_version_go() {
         let (service, mut server) = pair::<Request<Body>, Response<Body>>();
         let client = Client::new(service, "callgate-system");
         let args = Args { owner: "callgate-operator".to_owned() };
         let work = tokio::spawn(async move { run(client, "callgate-system", &args).await });
 
         let account = json!({ "apiVersion": "v1", "kind": "PartialObjectMetadata", "metadata": { "name": "callgate-operator", "uid": "u" } });
-        let (line, _) = answer(&mut server, 200, account).await;
-        assert_eq!(line, "GET /api/v1/namespaces/callgate-system/serviceaccounts/callgate-operator");
+        for (code, body) in [(403, failure(403, "Forbidden", "no")), (200, account)] {
+            let (line, _) = answer(&mut server, code, body).await;
+            assert_eq!(line, "GET /api/v1/namespaces/callgate-system/serviceaccounts/callgate-operator");
+        }
 
-        let missing = json!({ "kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "NotFound", "message": "no", "code": 404 });
         let alg = "/apis/callgate.io/v1alpha1/namespaces/callgate-system/pptpalgs";
         let apply = format!("PATCH {alg}/pptp?&force=true&fieldManager=callgate-hook");
-        assert_eq!(answer(&mut server, 404, missing).await.0, apply);
+        for (code, reason) in [(404, "NotFound"), (403, "Forbidden")] {
+            assert_eq!(answer(&mut server, code, failure(code, reason, "no")).await.0, apply);
+        }
         let (line, sent) = answer(&mut server, 200, json!({ "metadata": { "name": "pptp" } })).await;
         assert_eq!(line, apply);
         let owner = json!([{ "apiVersion": "v1", "kind": "ServiceAccount", "name": "callgate-operator", "uid": "u" }]);
