@@ -2,7 +2,10 @@
 //!
 //! A ConfigMap of its own and not, say, annotations on the rules: it is one write, one read before the first compile, and
 //! nobody who may edit rules may edit it. gzip, because 1,000 rules as JSON come near the 1 MiB an object may have; beyond that
-//! whole namespaces are left out (`pack`), so that what is there is never of another time than what runs.
+//! whole namespaces are left out (`pack`), so that what is there of different namespaces is of one time.
+//!
+//! Every write is of all of it, so what changes again and again waits a little: what is there may be so much older than what runs where
+//! a leader was killed or has lost the Lease, and not where it could say farewell.
 
 mod pack;
 
@@ -16,7 +19,8 @@ use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{Api, ObjectMeta, Patch, PatchParams};
 use kube::{Client, Error};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
+use tokio::time::Instant;
 
 use crate::FIELD_MANAGER;
 use crate::client::in_time;
@@ -30,6 +34,8 @@ const KEY: &str = "last-good.json.gz";
 const LARGEST: usize = 700 << 10;
 /// Namespaces that a line of the log names.
 const NAMED: usize = 20;
+/// Between two writes, at least.
+const BETWEEN: Duration = Duration::from_secs(10);
 /// After a write that failed.
 const PAUSE: Duration = Duration::from_secs(5);
 
@@ -45,44 +51,82 @@ pub async fn load(client: &Client, namespace: &str) -> Result<Option<LastGood>> 
     unpack(&bytes.0).map(Some).with_context(|| format!("{}: delete it to start without a past", what()))
 }
 
-/// Writes the latest whenever it changes, again and again until it is done.
-pub async fn keep(client: Client, namespace: String, latest: watch::Receiver<Arc<LastGood>>) {
-    keep_at_most(LARGEST, client, namespace, latest).await;
+/// Writes the latest when it has changed, again and again until it is done: a first change at once, and further ones some time after
+/// it. What was read is `stored`. Told `farewell` it writes what is left, and ends; where that is dropped it just ends.
+pub async fn keep(
+    client: Client,
+    namespace: String,
+    stored: Arc<LastGood>,
+    latest: watch::Receiver<Arc<LastGood>>,
+    farewell: oneshot::Receiver<()>,
+) {
+    keep_at_most(LARGEST, client, namespace, stored, latest, farewell).await;
 }
 
-async fn keep_at_most(most: usize, client: Client, namespace: String, mut latest: watch::Receiver<Arc<LastGood>>) {
+async fn keep_at_most(
+    most: usize,
+    client: Client,
+    namespace: String,
+    mut stored: Arc<LastGood>,
+    mut latest: watch::Receiver<Arc<LastGood>>,
+    mut farewell: oneshot::Receiver<()>,
+) {
     let api: Api<ConfigMap> = Api::namespaced(client, &namespace);
-    let mut written: Option<Arc<LastGood>> = None;
-    let mut told = BTreeSet::new();
+    let (mut written, mut told, mut is_over) = (None, BTreeSet::new(), false);
     loop {
-        let now = Arc::clone(&latest.borrow_and_update());
-        if written.as_ref() != Some(&now) {
-            let (of, own) = (Arc::clone(&now), namespace.clone());
-            // Where there is much of it, it takes a while.
-            let packed = tokio::task::spawn_blocking(move || pack(&of, &own, most)).await;
-            let packed = match packed.map_err(anyhow::Error::from).flatten() {
-                Ok(Packed { bytes, left_out }) => {
-                    if left_out != told {
-                        tell(&left_out);
-                        told = left_out;
-                    }
-                    Some(bytes)
-                }
-                Err(error) => {
-                    tracing::error!(
-                        "the last good configuration cannot be packed, and until the next change none is kept: {error:#}"
-                    );
-                    None
-                }
-            };
-            if write(&api, packed, &latest).await {
-                written = Some(now);
-            }
-        }
-        if latest.changed().await.is_err() {
+        let is_stored = *latest.borrow_and_update() == stored;
+        if is_stored && is_over {
             return;
         }
+        if !is_over {
+            let wait = async {
+                match is_stored {
+                    true => latest.changed().await.is_ok(),
+                    false => {
+                        tokio::time::sleep(pause(written, Instant::now())).await;
+                        true
+                    }
+                }
+            };
+            tokio::select! {
+                goes_on = wait => if !goes_on { return },
+                word = &mut farewell => match word {
+                    Ok(()) => is_over = true,
+                    Err(_) => return,
+                },
+            }
+        }
+        let now = Arc::clone(&latest.borrow_and_update());
+        if now == stored || (is_stored && !is_over) {
+            continue;
+        }
+        let (of, own) = (Arc::clone(&now), namespace.clone());
+        // Where there is much of it, it takes a while.
+        let packed = tokio::task::spawn_blocking(move || pack(&of, &own, most)).await;
+        let packed = match packed.map_err(anyhow::Error::from).flatten() {
+            Ok(Packed { bytes, left_out }) => {
+                if left_out != told {
+                    tell(&left_out);
+                    told = left_out;
+                }
+                Some(bytes)
+            }
+            Err(error) => {
+                tracing::error!(
+                    "the last good configuration cannot be packed, and until the next change none is kept: {error:#}"
+                );
+                None
+            }
+        };
+        if write(&api, packed, &latest).await {
+            (stored, written) = (now, Some(Instant::now()));
+        }
     }
+}
+
+/// How long a change waits after the last write.
+fn pause(written: Option<Instant>, now: Instant) -> Duration {
+    written.map_or(Duration::ZERO, |written| (written + BETWEEN).saturating_duration_since(now))
 }
 
 /// Writes until it is done, or there is something newer; whether it is done. What the API server does not take is replaced by

@@ -6,6 +6,7 @@ use callgate_proto::model::ObjectKey;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::task::JoinHandle;
 
 use super::*;
 use crate::mock::{api_server, failure};
@@ -115,12 +116,20 @@ fn of_what_is_too_large_the_largest_namespaces_are_left_out_first_and_the_operat
     }
 }
 
+/// Keeps what it is given from now on, beginning with nothing that was read.
+fn keeping(most: usize, client: &Client) -> (watch::Sender<Arc<LastGood>>, oneshot::Sender<()>, JoinHandle<()>) {
+    let (kept, latest) = watch::channel(Arc::default());
+    let (farewell, told) = oneshot::channel();
+    let task = tokio::spawn(keep_at_most(most, client.clone(), OWN.to_owned(), Arc::default(), latest, told));
+    (kept, farewell, task)
+}
+
 #[tokio::test(start_paused = true)]
 async fn one_namespace_that_is_too_large_leaves_no_old_rules_of_others_and_is_tried_again_only_after_a_change() {
     let (client, mut writes) = store(|_| false);
     let most = 2 * pack(&last_good(), OWN, LARGEST).unwrap().bytes.len();
-    let (kept, latest) = watch::channel(Arc::new(last_good()));
-    let keeping = tokio::spawn(keep_at_most(most, client.clone(), OWN.to_owned(), latest));
+    let (kept, _farewell, _task) = keeping(most, &client);
+    kept.send_replace(Arc::new(last_good()));
     writes.recv().await.unwrap();
     assert_eq!(load(&client, OWN).await.unwrap(), Some(last_good()));
 
@@ -134,14 +143,13 @@ async fn one_namespace_that_is_too_large_leaves_no_old_rules_of_others_and_is_tr
     kept.send_replace(Arc::new(today.clone()));
     writes.recv().await.unwrap();
     assert_eq!(load(&client, OWN).await.unwrap(), Some(today));
-    keeping.abort();
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn what_the_api_server_refuses_for_good_leaves_no_past_rather_than_an_old_one() {
     let (client, mut writes) = store(|body| body.to_string().len() > 1_000);
-    let (kept, latest) = watch::channel(Arc::new(last_good()));
-    let keeping = tokio::spawn(keep(client.clone(), OWN.to_owned(), latest));
+    let (kept, _farewell, _task) = keeping(LARGEST, &client);
+    kept.send_replace(Arc::new(last_good()));
     writes.recv().await.unwrap();
     assert_eq!(load(&client, OWN).await.unwrap(), Some(last_good()));
 
@@ -152,5 +160,68 @@ async fn what_the_api_server_refuses_for_good_leaves_no_past_rather_than_an_old_
     kept.send_replace(Arc::new(last_good()));
     writes.recv().await.unwrap();
     assert_eq!(load(&client, OWN).await.unwrap(), Some(last_good()));
-    keeping.abort();
+}
+
+#[test]
+fn a_first_change_does_not_wait_and_further_ones_until_ten_seconds_after_the_last_write() {
+    let start = Instant::now();
+    let seconds = Duration::from_secs;
+    let told = [(None, 0), (Some(0), 0), (Some(0), 4), (Some(0), 10), (Some(0), 60)].map(|(written, now)| {
+        let written = written.map(|written| start + seconds(written));
+        pause(written, start + seconds(now)).as_secs()
+    });
+    assert_eq!(told, [0, 10, 6, 0, 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_changes_are_few_writes_and_the_last_of_them_is_among_these() {
+    let (client, mut writes) = store(|_| false);
+    let (kept, _farewell, _task) = keeping(LARGEST, &client);
+    let start = Instant::now();
+    for rules in 1..=20 {
+        kept.send_replace(Arc::new(of(&[("pos", rules)], "NAT")));
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    let mut at = Vec::new();
+    for _ in 0..3 {
+        writes.recv().await.unwrap();
+        at.push(start.elapsed().as_secs());
+    }
+    tokio::time::sleep(100 * BETWEEN).await;
+    assert!(writes.try_recv().is_err(), "{at:?}");
+    assert_eq!(load(&client, OWN).await.unwrap(), Some(of(&[("pos", 20)], "NAT")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn at_a_farewell_what_waits_is_written_at_once_and_where_the_lease_was_lost_not_at_all() {
+    for (is_told, rules) in [(true, 2), (false, 1)] {
+        let (client, mut writes) = store(|_| false);
+        let (kept, farewell, task) = keeping(LARGEST, &client);
+        kept.send_replace(Arc::new(of(&[("pos", 1)], "NAT")));
+        writes.recv().await.unwrap();
+        kept.send_replace(Arc::new(of(&[("pos", 2)], "NAT")));
+        let before = Instant::now();
+        if is_told {
+            farewell.send(()).unwrap();
+        } else {
+            drop(farewell);
+        }
+        task.await.unwrap();
+        assert_eq!(before.elapsed(), Duration::ZERO);
+        assert_eq!(load(&client, OWN).await.unwrap(), Some(of(&[("pos", rules)], "NAT")), "{is_told}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_read_is_not_written_again() {
+    let (client, mut writes) = store(|_| false);
+    let read = Arc::new(last_good());
+    let (kept, latest) = watch::channel(Arc::clone(&read));
+    let (farewell, told) = oneshot::channel();
+    let task = tokio::spawn(keep(client, OWN.to_owned(), read, latest, told));
+    kept.send_replace(Arc::new(last_good()));
+    tokio::time::sleep(2 * BETWEEN).await;
+    farewell.send(()).unwrap();
+    task.await.unwrap();
+    assert!(writes.try_recv().is_err());
 }

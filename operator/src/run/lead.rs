@@ -64,11 +64,10 @@ impl Leader {
             () = signals.wait() => return Ok(()),
         };
         let tls = keeper.subscribe();
-        let (kept, to_keep) = watch::channel(Arc::new(first.clone().unwrap_or_default()));
-        let _keeping = [
-            Task(tokio::spawn(keeper.run())),
-            Task(tokio::spawn(last_good::keep(client.clone(), args.namespace.clone(), to_keep))),
-        ];
+        let read = Arc::new(first.clone().unwrap_or_default());
+        let (kept, to_keep) = watch::channel(Arc::clone(&read));
+        let _certificates = Task(tokio::spawn(keeper.run()));
+        let keeping = Keeping::begin(client.clone(), args.namespace.clone(), read, to_keep);
         let mut changes = watched.changes();
         changes.mark_unchanged();
         let mut compiler = Compiler::new(&self, first, kept, published);
@@ -89,7 +88,7 @@ impl Leader {
         };
         // Not again, once it leads nowhere.
         drop(announcing);
-        self.farewell(server, writing).await;
+        self.farewell(server, writing, keeping).await;
         result
     }
 
@@ -141,12 +140,16 @@ impl Leader {
         Server { task, stop }
     }
 
-    /// Leads the Service nowhere, and tells streams that it is over; agents go on with what they have.
-    async fn farewell(&self, server: Server, mut writing: Task<()>) {
+    /// Leads the Service nowhere, and tells streams that it is over; agents go on with what they have. The next leader is to find what
+    /// they have.
+    async fn farewell(&self, server: Server, mut writing: Task<()>, keeping: Keeping) {
         let Server { mut task, stop } = server;
         tracing::info!("stopping");
         self.health.set(Phase::Stopping);
         drop(stop);
+        let Keeping { task: mut kept, farewell } = keeping;
+        // Where it has ended there is nothing to tell.
+        let _ = farewell.send(());
         if let Some(place) = self.args.place() {
             let withdrawn = tokio::time::timeout(FAREWELL, endpoint::withdraw(&self.client, &place)).await;
             if !matches!(withdrawn, Ok(Ok(()))) {
@@ -162,6 +165,9 @@ impl Leader {
         // Its end may be why this is called.
         if !task.0.is_finished() {
             let _ = tokio::time::timeout(FAREWELL, &mut task.0).await;
+        }
+        if tokio::time::timeout(FAREWELL, &mut kept.0).await.is_err() {
+            tracing::warn!("what runs now could not be kept: the next leader finds what was kept before");
         }
     }
 
@@ -182,6 +188,21 @@ impl Leader {
             self.health.set(Phase::Waiting(why));
             let _ = tokio::time::timeout(PAUSE, changes.changed()).await;
         }
+    }
+}
+
+/// Keeps what runs for the next leader.
+struct Keeping {
+    /// Dropped before the other: where the Lease was lost nothing is written any more.
+    task: Task<()>,
+    /// What is left is written when this is told.
+    farewell: oneshot::Sender<()>,
+}
+
+impl Keeping {
+    fn begin(client: Client, namespace: String, read: Arc<LastGood>, latest: watch::Receiver<Arc<LastGood>>) -> Self {
+        let (farewell, told) = oneshot::channel();
+        Self { task: Task(tokio::spawn(last_good::keep(client, namespace, read, latest, told))), farewell }
     }
 }
 

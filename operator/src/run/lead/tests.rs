@@ -63,6 +63,12 @@ fn leader(args: &Args, client: Client) -> Leader {
     }
 }
 
+/// Keeps what is sent, after nothing that was read.
+fn keeping(leader: &Leader) -> (Keeping, watch::Sender<Arc<LastGood>>) {
+    let (kept, latest) = watch::channel(Arc::default());
+    (Keeping::begin(leader.client.clone(), leader.args.namespace.clone(), Arc::default(), latest), kept)
+}
+
 /// Says when it is dropped.
 struct Dropped(Arc<AtomicBool>);
 
@@ -90,7 +96,7 @@ async fn status_is_written_no_more_when_agents_are_told_that_it_is_over() {
         told.send(ended.load(Ordering::Relaxed)).unwrap();
         Ok(())
     }));
-    leader.farewell(Server { task, stop }, writing).await;
+    leader.farewell(Server { task, stop }, writing, keeping(&leader).0).await;
     assert!(heard.await.unwrap(), "it was still writing");
 }
 
@@ -104,6 +110,30 @@ async fn a_server_and_a_writer_that_have_ended_by_themselves_are_not_waited_for_
     assert!((&mut task.0).await.unwrap().is_ok());
     let mut writing = Task(tokio::spawn(async {}));
     (&mut writing.0).await.unwrap();
-    leader.farewell(Server { task, stop }, writing).await;
+    leader.farewell(Server { task, stop }, writing, keeping(&leader).0).await;
     assert_eq!(leader.health.get(), Phase::Stopping);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_runs_and_waits_to_be_kept_is_kept_at_the_farewell() {
+    let (client, log) = api_server(|asked| (200, asked.body.clone()));
+    let args = Args::try_parse_from(["x"]).unwrap();
+    let leader = leader(&args, client);
+    let (keeping, kept) = keeping(&leader);
+    let good = |order: u32| {
+        let rule = serde_json::json!({"version": {}, "order": order, "action": "Drop", "source": {"pods": null, "cidrs": []},
+                                      "destinations": [], "services": [], "algs": [], "log": false});
+        let rules = serde_json::json!({"rules": [[{"namespace": "pos", "name": "r"}, rule]]});
+        Arc::new(serde_json::from_value::<LastGood>(rules).unwrap())
+    };
+    kept.send_replace(good(1));
+    while log.lock().unwrap().is_empty() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    kept.send_replace(good(2));
+    let (stop, _stopping) = oneshot::channel();
+    let (task, writing) = (Task(tokio::spawn(async { Ok(()) })), Task(tokio::spawn(async {})));
+    leader.farewell(Server { task, stop }, writing, keeping).await;
+    let path = "PATCH /api/v1/namespaces/callgate-system/configmaps/callgate-last-good?&force=true&fieldManager=callgate-operator";
+    assert_eq!(log.lock().unwrap().iter().map(|asked| asked.what.as_str()).collect::<Vec<_>>(), [path; 2]);
 }
