@@ -86,11 +86,12 @@ fn groups_that_come_to_more_than_their_namespace_may_have_are_refused_the_newest
     // What another namespace has is nobody else's affair.
     groups(&mut world, "web", &[("w", 9, &["a", "b", "c"])]);
     let good = "Accepted Valid.".to_owned();
-    let refused = "TooMany spec.members: its members come to 3 services, and older groups leave 1 of the 5 that groups of \
+    let refused =
+        "TooMany spec.members: its members come to 3 services, and older groups leave 1 of the 5 that groups of \
                    namespace pos may come to: name fewer services, or delete groups."
-        .to_owned();
+            .to_owned();
     assert_eq!(accepted(&world, "pos", ["z", "y", "x"]), [good.clone(), good.clone(), refused.clone()]);
-    assert_eq!(accepted(&world, "web", ["w"]), [good.clone()]);
+    assert_eq!(accepted(&world, "web", ["w"]), [good.as_str()]);
     // One that comes after it and is small enough still has room.
     groups(&mut world, "pos", &[("v", 4, &["c"])]);
     assert_eq!(accepted(&world, "pos", ["y", "x", "v"]), [good.clone(), refused, good]);
@@ -101,9 +102,10 @@ fn a_group_in_a_group_counts_as_all_it_comes_to_and_an_old_one_does_not_go_for_a
     let mut world = World::cluster();
     groups(&mut world, "pos", &[("outer", 1, &["new", "a"]), ("old", 2, &["c"]), ("new", 3, &["a", "b"])]);
     let good = "Accepted Valid.".to_owned();
-    let refused = "TooMany spec.members: its members come to 2 services, and older groups leave 1 of the 5 that groups of \
+    let refused =
+        "TooMany spec.members: its members come to 2 services, and older groups leave 1 of the 5 that groups of \
                    namespace pos may come to: name fewer services, or delete groups."
-        .to_owned();
+            .to_owned();
     assert_eq!(accepted(&world, "pos", ["outer", "old", "new"]), [good.clone(), good, refused]);
 }
 
