@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use crate::{bpf, chart, process, root};
+use crate::{bpf, chart, counters, process, root};
 
 /// Which way round.
 #[derive(clap::Args)]
@@ -31,5 +31,6 @@ pub(crate) fn generate(check: bool) -> Result<bool> {
     let crds = process::run(command, Duration::from_secs(900))?.success();
     // The chart copies what the first generator writes.
     let chart = chart::generate(check)?;
-    Ok(bpf::generate(check)? && chart && crds)
+    let counters = counters::generate(check)?;
+    Ok(bpf::generate(check)? && counters && chart && crds)
 }

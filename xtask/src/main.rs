@@ -16,6 +16,7 @@ mod bpf;
 mod chart;
 mod checks;
 mod cluster;
+mod counters;
 mod demo;
 mod generate;
 mod images;
@@ -51,7 +52,7 @@ enum Command {
     Cluster(cluster::Args),
     /// Make the container images as OCI layouts in tars, the same bytes at every run
     Images(images::Args),
-    /// Write the files that are made from code (CRDs, condition tables, parts of the chart)
+    /// Write the files that are made from code (CRDs, tables of conditions and counters, parts of the chart)
     Generate(generate::Args),
 }
 

@@ -3,13 +3,13 @@
 callgate_pptp::counters! {
     /// Totals since the thread started; packets unless they say otherwise.
     pub struct Counters {
-        /// Read behind the pod-side link.
+        /// From clients, read behind the pod-side link.
         rx_pods,
-        /// Read on external devices.
+        /// From servers, read on external devices.
         rx_outside,
-        /// Reads that found packets; `rx / batches` tells how well batches fill.
+        /// Reads that found packets: `rx_pods` and `rx_outside` over this is how many a read brings.
         rx_batches,
-        /// Dropped: addressed to none of our external addresses.
+        /// Dropped: from outside, addressed to none of our external addresses.
         rx_not_ours,
         /// Dropped by the kernel because the pod-side socket was full.
         rx_pods_overflow,
@@ -21,9 +21,9 @@ callgate_pptp::counters! {
         rx_offload,
         /// Reads that failed, an interface that went down included.
         rx_errors,
-        /// Handed to the kernel's routing.
+        /// Sent, to either side.
         tx_packets,
-        /// Of them, GRE that was handed to its neighbour without routing.
+        /// Of `tx_packets`: GRE that was handed to its neighbour without routing.
         tx_straight,
         /// Larger than the MTU of the way out: the sender was told, or the packet cut.
         tx_too_big,
@@ -39,11 +39,11 @@ callgate_pptp::counters! {
         journal_entries,
         /// Writes of the journal that failed (it is repaired by a snapshot as soon as one can be written).
         journal_errors,
-        /// Snapshots begun.
+        /// Times that the journal was begun anew with a snapshot.
         journal_snapshots,
         /// Events that were not logged because the log could not keep up.
         events_unlogged,
-        /// External devices that are read.
+        /// External devices that are read, now.
         taps,
     }
 }

@@ -17,7 +17,10 @@ pub(super) fn reply(report: &Report, totals: Totals, kernel: &Counters) -> pb::S
     status.connections = totals.connections as u64;
     status.calls = totals.calls as u64;
     status.counters.extend(totals.counters.iter().map(|(name, value)| counter(name, *value)));
+    // The kernel's own copies of what the ALG reads on external devices, dropped. Where it grows and `rx_outside` does not, answers come
+    // by a link that nobody reads.
     status.counters.push(counter("kernel_copies_dropped", kernel.copies));
+    // Packets of others under an address of the ALG that could have harmed its calls, dropped on their way out, since the chain was made.
     status.counters.push(counter("kernel_guarded", kernel.guarded));
     status.counters.sort_by(|a, b| a.name.cmp(&b.name));
     status.tunnels = shared::tunnels(&totals);

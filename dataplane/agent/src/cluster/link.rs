@@ -49,6 +49,7 @@ impl Link {
                 }
                 Ok(End::Closed) => tracing::info!("the operator has ended the stream"),
                 Err(error) => {
+                    // Attempts to connect, and streams, that ended with an error.
                     ends.report.count("operator_failures");
                     // Each once an attempt, which back-off bounds.
                     tracing::warn!(attempt, "no operator; what runs goes on: {error:#}");
@@ -67,6 +68,7 @@ impl Link {
         let mut told = false;
         while let Some(missing) = self.address.missing() {
             if !told {
+                // Waits for a CA or a token that was not mounted yet.
                 report.count("operator_mounts_awaited");
                 tracing::warn!("{missing} is not there: waiting for it; what runs goes on");
                 told = true;
@@ -78,6 +80,7 @@ impl Link {
     /// One connection; `attempt` is 0 again once it has brought a snapshot.
     async fn once(&self, ends: &mut Ends, attempt: &mut u32) -> anyhow::Result<End> {
         let connected = self.address.connect().await?;
+        // Connections to the operator that came about.
         ends.report.count("operator_connects");
         session::run(self, connected, ends, attempt).await
     }

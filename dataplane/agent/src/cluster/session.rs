@@ -70,7 +70,7 @@ pub(super) async fn run(link: &Link, connected: Connected, ends: &mut Ends, atte
                 Some(Some(Theirs::Question(question))) => {
                     ask(question, &ends.answers, &questions, &to_operator).await?;
                 }
-                // A kind of message that a newer operator may send: nothing that is needed here.
+                // Messages of a kind that only a newer operator knows; nothing in them is needed here.
                 Some(None) => ends.report.count("operator_messages_unknown"),
             },
             Some(outcome) = ends.outcomes.recv() => {
@@ -89,6 +89,7 @@ pub(super) async fn run(link: &Link, connected: Connected, ends: &mut Ends, atte
 
 /// Hands a snapshot on, or says what is wrong with it.
 fn take(message: pb::Snapshot, link: &Link, ends: &Ends) -> Option<pb::Outcome> {
+    // Snapshots that came from the operator.
     ends.report.count("snapshots");
     let (hash, sequence) = (message.hash.clone(), message.sequence);
     match Snapshot::checked(message, &link.node) {
@@ -98,6 +99,7 @@ fn take(message: pb::Snapshot, link: &Link, ends: &Ends) -> Option<pb::Outcome> 
             None
         }
         Err(message) => {
+            // Of `snapshots`: refused before the kernel was asked: not whole, not what its hash says, or another node's.
             ends.report.count("snapshots_refused");
             tracing::error!("a snapshot is refused; what runs goes on: {message}");
             let broken = ends.report.is_broken();

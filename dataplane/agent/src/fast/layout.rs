@@ -262,12 +262,19 @@ impl Slot {
 
 /// Why the program leaves packets to the ALG, in the order of `enum left`: names of counters.
 pub const LEFT: [&str; 7] = [
+    // Left to the ALG: of no call in the table, the first ones of a call, or nobody's.
     "fast_left_unknown",
+    // Left to the ALG: of a call, but by another link than the one routes lead to.
     "fast_left_link",
+    // Left to the ALG: any GRE with IPv4 options.
     "fast_left_options",
+    // Left to the ALG: first fragments of a call, later ones of any GRE.
     "fast_left_fragment",
+    // Left to the ALG: their TTL ends here, they go no further.
     "fast_left_ttl",
+    // Left to the ALG: lengths do not fit each other.
     "fast_left_malformed",
+    // Left to the ALG: larger than the way out; it tells the sender, or cuts them.
     "fast_left_too_big",
 ];
 

@@ -306,7 +306,9 @@ impl On {
     pub(super) fn counters(&self) -> Vec<(&'static str, u64)> {
         let mut counters = self.program.left();
         counters.extend(self.paths.counters());
+        // Links that have the program now.
         counters.push(("fast_links", self.attached.len() as u64));
+        // Of `fast_up_packets` and `fast_down_packets`: passed on at XDP.
         counters.push(("fast_xdp_packets", self.program.by_xdp()));
         counters
     }

@@ -295,11 +295,17 @@ impl Paths {
         }
         let [before_up, before_down] = self.adopted;
         vec![
+            // Calls in the table now.
             ("fast_calls", (self.open.len() - self.left.len()) as u64),
+            // Attempts to put a call into the table that found no room there.
             ("fast_calls_full", self.full),
+            // Bytes of `fast_down_packets`, IPv4 headers included.
             ("fast_down_bytes", down.bytes.saturating_sub(before_down.bytes)),
+            // GRE passed on, server to client.
             ("fast_down_packets", down.packets.saturating_sub(before_down.packets)),
+            // Bytes of `fast_up_packets`, IPv4 headers included.
             ("fast_up_bytes", up.bytes.saturating_sub(before_up.bytes)),
+            // GRE passed on, client to server.
             ("fast_up_packets", up.packets.saturating_sub(before_up.packets)),
         ]
     }

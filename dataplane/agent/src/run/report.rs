@@ -236,11 +236,17 @@ impl Report {
             }),
             objects: inner.objects.clone(),
             counters: [
+                // Configurations that the kernel has taken.
                 counter("applies", inner.applies),
+                // Bytes of netlink messages that the last of them sent.
                 counter("last_apply_bytes", inner.applied.bytes as u64),
+                // Elements of sets and maps that it added.
                 counter("last_apply_elements_added", inner.applied.elements_added as u64),
+                // Elements that it removed.
                 counter("last_apply_elements_removed", inner.applied.elements_removed as u64),
+                // Netlink messages that it sent.
                 counter("last_apply_messages", inner.applied.messages_sent as u64),
+                // 1 where it changed chains, rules or sets, 0 where only elements.
                 counter("last_apply_structure_replaced", u64::from(inner.applied.structure_replaced)),
             ]
             .into_iter()

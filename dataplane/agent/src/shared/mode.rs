@@ -21,9 +21,9 @@ use crate::sockets::{Emitter, Sent};
 callgate_pptp::counters! {
     /// What the sockets of the shared mode count, since the thread started.
     pub struct Counters {
-        /// Segments handed to the kernel's TCP.
+        /// Segments of clients handed to the kernel's TCP.
         shared_inward,
-        /// Segments the kernel's TCP did not take.
+        /// Of `shared_inward`: the kernel did not take them.
         shared_inward_refused,
         /// Connections of clients accepted.
         shared_accepted,

@@ -22,19 +22,19 @@ macro_rules! counters {
 counters! {
     /// Totals since the engine was made (not saved across a restart). All count packets unless they say otherwise.
     pub struct Counters {
-        /// GRE of live calls passed on, client to server.
+        /// GRE of live calls passed on, client to server; `status` adds what passed by the fast path.
         gre_up_packets,
-        /// Bytes of it, IPv4 headers included.
+        /// Bytes of `gre_up_packets`, IPv4 headers included.
         gre_up_bytes,
-        /// GRE of live calls passed on, server to client.
+        /// GRE of live calls passed on, server to client; `status` adds what passed by the fast path.
         gre_down_packets,
-        /// Bytes of it, IPv4 headers included.
+        /// Bytes of `gre_down_packets`, IPv4 headers included.
         gre_down_bytes,
         /// GRE held because the call's reply was still under way.
         gre_held,
         /// Held GRE that was passed on when the reply came.
         gre_released,
-        /// Later fragments passed on.
+        /// Later fragments of GRE passed on.
         gre_fragments,
         /// Dropped: GRE whose Call ID belongs to no live call of that pair of addresses.
         drop_gre_unknown_call,
@@ -67,25 +67,25 @@ counters! {
         drop_tcp_syn_live,
         /// Dropped: a segment with a hole before it (its sender sends again).
         drop_tcp_gap,
-        /// Dropped: a segment beyond what is held for one direction.
+        /// Dropped: a segment beyond what is held for one direction (its sender sends again).
         drop_tcp_full,
-        /// Dropped: data or FIN before the handshake was complete.
+        /// Dropped: data or FIN in a SYN, or before the handshake was complete.
         drop_tcp_early,
         /// Segments that repeated what had been passed on.
         tcp_duplicates,
-        /// Segments sent again by the engine itself.
+        /// Segments sent again by the ALG itself.
         tcp_retransmitted,
         /// Acknowledgements given on a receiver's behalf.
         tcp_custody_acks,
-        /// RST segments made by the engine.
+        /// RST segments made by the ALG.
         tcp_resets_sent,
         /// ICMP fragmentation-needed and time-exceeded passed on to the client, inner header translated.
         icmp_to_client,
         /// ICMP fragmentation-needed passed on to the server, inner header translated.
         icmp_to_server,
-        /// ICMP fragmentation-needed made by the engine (a packet did not fit the way out).
+        /// ICMP fragmentation-needed made by the ALG (a packet did not fit the way out).
         icmp_made,
-        /// Packets cut into fragments by the engine.
+        /// Packets cut into fragments by the ALG.
         fragmented,
         /// Dropped: ICMP protocol-unreachable about GRE (one of them ends every pptpd call of an address).
         drop_icmp_protocol_unreachable,
@@ -95,36 +95,37 @@ counters! {
         drop_icmp_unknown,
         /// Dropped: ICMP of another type, or broken.
         drop_icmp_other,
-        /// Connections opened.
+        /// Control connections opened.
         connections_opened,
-        /// Connections ended, for whatever reason.
+        /// Control connections ended, for whatever reason.
         connections_closed,
-        /// Connections refused: no rule, no route, limits, no port.
+        /// Control connections refused: no rule, no route, limits, no port.
         connections_refused,
-        /// Of those refused: the client had kept the server waiting for a first message again and again.
+        /// Of `connections_refused`: the client had kept the server waiting for a first message again and again.
         silent_clients_refused,
-        /// Connections reset because their first message did not come in time.
+        /// Control connections reset because their first message did not come in time.
         first_message_timeouts,
         /// Control messages passed on, client to server.
         messages_up,
         /// Control messages passed on, server to client.
         messages_down,
-        /// Malformed control messages, both directions.
+        /// Malformed control messages, both directions, whatever is wrong with them: the log's `reason` has that.
         messages_malformed,
         /// Control messages about a call that does not exist: taken out of the stream, except Set-Link-Info of the
         /// client.
         messages_unknown_call,
-        /// Control messages the engine made itself.
+        /// Control messages the ALG made itself.
         messages_made,
-        /// Control messages the engine took out of a stream.
+        /// Control messages the ALG took out of a stream.
         messages_swallowed,
         /// Calls that came up.
         calls_up,
         /// Calls that ended, whether they had come up or not.
         calls_ended,
-        /// Calls refused by the engine: Call IDs used up or maxCalls.
+        /// Calls refused by the ALG: Call IDs used up (all, or the client's), `maxCalls` or the client's share of it, too many
+        /// on the connection.
         calls_refused,
-        /// Calls ended by a time-out of the engine.
+        /// Calls ended by a time-out of the ALG.
         calls_timed_out,
         /// Calls that lost their place to a newer one with the same PAC Call ID.
         calls_pac_id_reused,

@@ -7,13 +7,13 @@ crate::counters! {
         sessions_opened,
         /// Client sessions that ended, for whatever reason.
         sessions_closed,
-        /// Client connections refused before a word was said.
+        /// Client connections refused once they were accepted, before a word was said: limits.
         sessions_refused,
         /// Sessions ended because a message could not be understood.
         sessions_malformed,
         /// Sessions ended because the client did not read, or did not answer in time.
         sessions_unresponsive,
-        /// Connections to servers that were ordered.
+        /// Connections to servers that were asked for.
         upstreams_opened,
         /// Connections to servers that came about and were answered.
         upstreams_established,
@@ -47,11 +47,11 @@ crate::counters! {
         calls_pac_id_changed,
         /// GRE passed on, client to server.
         gre_up_packets,
-        /// Octets of it, IPv4 headers included.
+        /// Octets of GRE passed on, client to server, IPv4 headers included.
         gre_up_bytes,
         /// GRE passed on, server to client.
         gre_down_packets,
-        /// Octets of it, IPv4 headers included.
+        /// Octets of GRE passed on, server to client, IPv4 headers included.
         gre_down_bytes,
         /// GRE held because the call's reply was still under way.
         gre_held,
@@ -59,7 +59,7 @@ crate::counters! {
         gre_released,
         /// Dropped: GRE of a call that is not up, or for which there was no room to hold it.
         drop_gre_not_up,
-        /// Later fragments passed on.
+        /// Later fragments of GRE passed on.
         gre_fragments,
         /// ICMP fragmentation-needed passed on, both ways.
         icmp_passed,
