@@ -90,7 +90,7 @@ pub struct Cleanup {
     /// Unix socket of the local API; removed
     #[arg(long, env = "CALLGATE_API", value_name = "SOCKET", default_value = callgate_proto::DEFAULT_API_SOCKET)]
     pub api: PathBuf,
-    /// Wait so long for an agent that still runs, s
+    /// Seconds to wait for an agent that still runs, before giving up
     #[arg(long, env = "CALLGATE_CLEANUP_WAIT", value_name = "SECONDS", default_value_t = 0)]
     pub wait: u64,
     /// Where the bpf file system is in which the agent has named its program and map; they are removed

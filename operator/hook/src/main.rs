@@ -17,7 +17,7 @@ use anyhow::{Context, anyhow};
 use clap::{Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Flags, mostly out of the pod's own fields.
+/// What helm has done inside the cluster: predefined objects, `helm test`, the pod that stays where a node is clean.
 #[derive(Debug, Parser)]
 #[command(name = "callgate-hook", version)]
 struct Args {

@@ -111,6 +111,8 @@ fn values_that_mean_nothing_are_refused_by_name() {
         ("dataplane.updateStrategy.rollingUpdate.maxSurge=1", "maxSurge"),
         ("dataplane.externalAddress=gateway", "/dataplane/externalAddress"),
         ("clusterCidrs={10.0.0.0}", "/clusterCidrs/0"),
+        ("clusterCidrs={10.0.0.0/33}", "/clusterCidrs/0"),
+        ("clusterCidrs={10.0.256.0/24}", "/clusterCidrs/0"),
         ("image.pullPolicy=Sometimes", "/image/pullPolicy"),
         ("metrics.podMonitor.interval=30", "/metrics/podMonitor/interval"),
         ("metrics.prometheusRule.labels.release=1", "/metrics/prometheusRule/labels/release"),
