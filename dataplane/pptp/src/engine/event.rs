@@ -187,7 +187,7 @@ pub enum Event {
         flow: Flow,
         /// Who sent it.
         from: Side,
-        /// What is wrong with it, in a few words (also a metric label).
+        /// What is wrong with it, in a few words (the log's `reason`).
         reason: &'static str,
         /// Whether the connection is closed for it.
         closed: bool,

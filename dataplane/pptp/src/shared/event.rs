@@ -31,7 +31,7 @@ pub enum SessionEnd {
     Stopped,
     /// The client closed or reset its connection.
     Gone(Gone),
-    /// A message of the client that cannot be understood, and why (also a metric label).
+    /// A message of the client that cannot be understood, and why (the log's `reason`).
     Malformed(&'static str),
     /// Its whole first message did not come in time.
     FirstMessageTimeout,
@@ -242,7 +242,7 @@ pub enum Event {
     Malformed {
         /// Who sent it.
         leg: Leg,
-        /// What is wrong with it (also a metric label).
+        /// What is wrong with it (the log's `reason`).
         reason: &'static str,
         /// Whether the leg is closed for it.
         closed: bool,
