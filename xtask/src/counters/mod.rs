@@ -29,7 +29,7 @@ Read this when `status` or Prometheus shows a number and you want to know what i
 those of its agent. Totals count since the agent was started, packets unless they say otherwise. Up is from the client to the server, down the other way.
 
 The second column is how [the operator's `/metrics`](operator.md#probes-and-metrics) tell it, with `callgate_` before it and a label `node`: a `reason` there is
-the counter without its `drop_` or `fast_left_`. Where several counters have the same metric, it is their sum; what is in `fast_` is in `gre_` already. –: in no metric.
+the counter without its `drop_` or `fast_left_` (`shared_drop_icmp` is `shared_icmp`). Where several counters have the same metric, it is their sum; what is in `fast_` is in `gre_` already. –: in no metric.
 ";
 
 const TAIL: &str = "
