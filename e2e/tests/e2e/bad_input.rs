@@ -171,6 +171,10 @@ fn files_that_cannot_be_read_leave_what_they_held_in_force() {
     has(&said, "rules.yaml: ");
     has(&said, "is not UTF-8 text");
     scene.lives("the file is no text");
+    let said = scene.change(|dir| fs::write(dir.join(rules), ""));
+    has(&said, "rules.yaml: ");
+    has(&said, "is empty: remove the file to remove its objects");
+    scene.lives("the file is empty, as if its command wrote later");
     assert_eq!(scene.change(|dir| fs::write(dir.join(rules), good())), clean);
 
     // Refused by its shape: the object goes on as it was.

@@ -76,14 +76,14 @@ impl Source for Directory {
     }
 
     fn changed(&mut self) -> bool {
-        self.manifests.changed()
+        self.manifests.changed(&self.watch.unfinished())
     }
 
     async fn wanted(&mut self) -> Option<Wanted> {
         if std::mem::take(&mut self.unsettled) {
             self.watch.settle().await;
         }
-        let (mut world, problems) = self.manifests.read();
+        let (mut world, problems) = self.manifests.read(&self.watch.unfinished());
         world.cluster_nets.clone_from(&self.cluster_nets);
         for Problem { file, line, object, field, message } in &problems {
             tracing::warn!(file, line, object, field, "{message}");

@@ -6,6 +6,7 @@
 
 mod directory;
 mod manifests;
+mod unfinished;
 mod watch;
 
 use std::sync::Arc;

@@ -59,6 +59,11 @@ pub fn parse_of_cluster(files: &[(String, String)], predefined: &[(&str, &str)])
     parsed(files, predefined, false)
 }
 
+/// Whether this text holds any document, well-formed or not: one of blanks and comments does not.
+pub fn holds_documents(text: &str) -> bool {
+    documents::documents(text).iter().any(|document| document.value != Ok(serde_json::Value::Null))
+}
+
 fn parsed(files: &[(String, String)], predefined: &[(&str, &str)], standalone: bool) -> Parsed {
     let mut reader = read::Reader::new(standalone);
     for (name, text) in predefined {
