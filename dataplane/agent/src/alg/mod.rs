@@ -86,8 +86,16 @@ pub struct Totals {
     pub at: Now,
 }
 
+/// What the worker is sent.
+pub(crate) enum Request {
+    /// Links, addresses or routes have changed.
+    Refresh,
+    /// The rest, in order.
+    Ask(Question),
+}
+
 /// What the worker can be asked.
-enum Request {
+pub(crate) enum Question {
     /// The kernel is about to be given these rules, or is not any more.
     Expect(Option<Arc<NodeConfig>>, oneshot::Sender<()>),
     /// Rules are these from now on.
@@ -100,8 +108,8 @@ enum Request {
     Calls(oneshot::Sender<(Vec<CallView>, callgate_pptp::Now)>),
     /// Counters.
     Totals(oneshot::Sender<Totals>),
-    /// Links, addresses or routes have changed.
-    Refresh,
+    /// Whether it works at all.
+    Alive(oneshot::Sender<()>),
     /// End.
     Stop,
     /// End, and leave to the next process what would end with the sockets.
@@ -127,13 +135,13 @@ pub struct Running {
 impl Running {
     /// Ends the worker after what it is doing, and waits until its journal and events are written.
     pub fn stop(self) {
-        self.handle.ask(Request::Stop);
+        self.handle.ask(Question::Stop);
         let _ = self.thread.join();
     }
 
     /// The same, but nothing ends by it: the next process on this host goes on, also with connections that end in sockets of ours.
     pub fn hand_over(self) {
-        self.handle.ask(Request::HandOver);
+        self.handle.ask(Question::HandOver);
         let _ = self.thread.join();
     }
 }
@@ -169,7 +177,7 @@ impl Handle {
     /// Nothing ends by it. Returns when that is done; false when the worker has ended.
     pub async fn expect(&self, next: Option<Arc<NodeConfig>>) -> bool {
         let (sender, reply) = oneshot::channel();
-        self.ask(Request::Expect(next, sender));
+        self.ask(Question::Expect(next, sender));
         reply.await.is_ok()
     }
 
@@ -177,7 +185,7 @@ impl Handle {
     /// Returns when that is done; false when the worker has ended.
     pub async fn configure(&self, config: Arc<NodeConfig>) -> bool {
         let (sender, reply) = oneshot::channel();
-        self.ask(Request::Configure(config, sender));
+        self.ask(Question::Configure(config, sender));
         reply.await.is_ok()
     }
 
@@ -185,7 +193,7 @@ impl Handle {
     /// worker has ended.
     pub async fn shut_down(&self) -> bool {
         let (sender, reply) = oneshot::channel();
-        self.ask(Request::ShutDown(sender));
+        self.ask(Question::ShutDown(sender));
         reply.await.is_ok()
     }
 
@@ -195,36 +203,53 @@ impl Handle {
             return true;
         }
         let (sender, reply) = oneshot::channel();
-        self.ask(Request::EndClients(gone, sender));
+        self.ask(Question::EndClients(gone, sender));
         reply.await.is_ok()
     }
 
     /// The same without waiting for it.
     pub fn let_go(&self, gone: BTreeSet<Ipv4Addr>) {
         let (sender, _) = oneshot::channel();
-        self.ask(Request::EndClients(gone, sender));
+        self.ask(Question::EndClients(gone, sender));
     }
 
     /// All live calls and when they were listed; `None` when the worker has ended.
     pub async fn calls(&self) -> Option<(Vec<CallView>, callgate_pptp::Now)> {
         let (sender, reply) = oneshot::channel();
-        self.ask(Request::Calls(sender));
+        self.ask(Question::Calls(sender));
         reply.await.ok()
     }
 
     /// Counters; `None` when the worker has ended.
     pub async fn totals(&self) -> Option<Totals> {
         let (sender, reply) = oneshot::channel();
-        self.ask(Request::Totals(sender));
+        self.ask(Question::Totals(sender));
         reply.await.ok()
     }
 
     /// Tells the worker that links, addresses or routes have changed.
     pub fn refresh(&self) {
-        self.ask(Request::Refresh);
+        self.send(Request::Refresh);
     }
 
-    fn ask(&self, request: Request) {
+    /// Returns once the worker has had a turn; false when it has ended.
+    pub async fn alive(&self) -> bool {
+        let (sender, reply) = oneshot::channel();
+        self.ask(Question::Alive(sender));
+        reply.await.is_ok()
+    }
+
+    /// One whose worker hangs: what it is sent waits.
+    #[cfg(test)]
+    pub(crate) fn unheard(requests: Sender<Request>) -> Self {
+        Self { requests, wake: Arc::new(EventFd::new().unwrap()) }
+    }
+
+    fn ask(&self, question: Question) {
+        self.send(Request::Ask(question));
+    }
+
+    fn send(&self, request: Request) {
         // A worker that has ended drops the reply channel, which is how callers learn of it.
         if self.requests.send(request).is_ok() {
             let _ = self.wake.write(1);

@@ -41,17 +41,18 @@ pub(crate) fn handle() -> Handle {
     std::thread::spawn(move || {
         let mut lists = 0;
         while let Ok(request) = received.recv() {
-            match request {
-                Request::Expect(_, reply) => drop(reply.send(())),
-                Request::Configure(_, reply) => drop(reply.send(())),
-                Request::ShutDown(reply) => drop(reply.send(())),
-                Request::EndClients(_, reply) => drop(reply.send(())),
-                Request::Calls(reply) => {
+            let Request::Ask(question) = request else { continue };
+            match question {
+                Question::Expect(_, reply) => drop(reply.send(())),
+                Question::Configure(_, reply) => drop(reply.send(())),
+                Question::ShutDown(reply) => drop(reply.send(())),
+                Question::EndClients(_, reply) => drop(reply.send(())),
+                Question::Calls(reply) => {
                     lists += 1;
                     let calls = if lists < 4 { vec![call()] } else { vec![] };
                     drop(reply.send((calls, Now(10_000))));
                 }
-                Request::Totals(reply) => {
+                Question::Totals(reply) => {
                     let counters = vec![("a_scripted_counter".to_owned(), 5), ("rx_pods".to_owned(), 7)];
                     let by = callgate_pptp::CallsByObject {
                         rules: [("pos/tills".to_owned(), 1)].into(),
@@ -60,8 +61,8 @@ pub(crate) fn handle() -> Handle {
                     };
                     drop(reply.send(Totals { connections: 1, calls: 1, counters, by, ..Totals::default() }));
                 }
-                Request::Refresh => {}
-                Request::Stop | Request::HandOver => return,
+                Question::Alive(reply) => drop(reply.send(())),
+                Question::Stop | Question::HandOver => return,
             }
         }
     });

@@ -18,7 +18,7 @@ use super::gate::Gate;
 use super::notes::Note;
 use super::outlets::Outlets;
 use super::shortcut::Shortcuts;
-use super::{Request, Setup, Totals, notes};
+use super::{Question, Request, Setup, Totals, notes};
 use crate::clock;
 use crate::shared::{Memory, Mode, Place};
 use crate::sockets::{Emitter, Neighbour, Reader, SEND_BATCH, Tap, filter};
@@ -74,6 +74,18 @@ struct Ready {
     pods: bool,
     sockets: bool,
     outside: Vec<Arc<Tap>>,
+}
+
+/// Whether the host has changed, and what is asked, in order.
+fn sorted(requests: impl Iterator<Item = Request>) -> (bool, Vec<Question>) {
+    let (mut changed, mut questions) = (false, Vec::new());
+    for request in requests {
+        match request {
+            Request::Refresh => changed = true,
+            Request::Ask(question) => questions.push(question),
+        }
+    }
+    (changed, questions)
 }
 
 impl Ready {
@@ -244,19 +256,24 @@ impl Worker {
         self.send(out);
     }
 
-    /// Answers all requests.
+    /// Answers all requests that wait. What was asked behind a change of the host is answered by what the host is after it: so first a
+    /// look at it, one for all changes, since it asks the kernel about every live connection's server.
     fn answer(&mut self) -> Next {
         let _ = self.wake.read();
-        while let Ok(request) = self.requests.try_recv() {
-            match request {
-                Request::Expect(next, reply) => {
+        let (changed, questions) = sorted(self.requests.try_iter());
+        if changed {
+            self.refresh();
+        }
+        for question in questions {
+            match question {
+                Question::Expect(next, reply) => {
                     let mut out = std::mem::take(&mut self.out);
                     self.core.expect(next, clock::now());
                     self.core.carry_out(&mut out);
                     self.send(out);
                     let _ = reply.send(());
                 }
-                Request::Configure(config, reply) => {
+                Question::Configure(config, reply) => {
                     let mut out = std::mem::take(&mut self.out);
                     let now = clock::now();
                     self.core.configure(config, now);
@@ -264,25 +281,25 @@ impl Worker {
                     self.send(out);
                     let _ = reply.send(());
                 }
-                Request::ShutDown(reply) => {
+                Question::ShutDown(reply) => {
                     let mut out = std::mem::take(&mut self.out);
                     self.core.shut_down(clock::now());
                     self.core.carry_out(&mut out);
                     self.send(out);
                     let _ = reply.send(());
                 }
-                Request::EndClients(gone, reply) => {
+                Question::EndClients(gone, reply) => {
                     let mut out = std::mem::take(&mut self.out);
                     self.core.end_clients(&gone, clock::now());
                     self.core.carry_out(&mut out);
                     self.send(out);
                     let _ = reply.send(());
                 }
-                Request::Calls(reply) => drop(reply.send((self.core.calls(), clock::now()))),
-                Request::Totals(reply) => drop(reply.send(self.totals())),
-                Request::Refresh => self.refresh(),
-                Request::Stop => return Next::Stop,
-                Request::HandOver => return Next::HandOver,
+                Question::Calls(reply) => drop(reply.send((self.core.calls(), clock::now()))),
+                Question::Totals(reply) => drop(reply.send(self.totals())),
+                Question::Alive(reply) => drop(reply.send(())),
+                Question::Stop => return Next::Stop,
+                Question::HandOver => return Next::HandOver,
             }
         }
         Next::Work
@@ -387,5 +404,22 @@ impl Worker {
         core.counters.rx_truncated = self.reader.unreadable.truncated;
         core.counters.rx_offload = self.reader.unreadable.offload;
         core.totals()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn changes_of_the_host_that_wait_are_one_and_come_before_all_questions_which_keep_their_order() {
+        let calls = || Request::Ask(Question::Calls(tokio::sync::oneshot::channel().0));
+        let refresh = || Request::Refresh;
+        let waiting = [calls(), refresh(), refresh(), Request::Ask(Question::HandOver), refresh(), calls()];
+        let (changed, questions) = sorted(waiting.into_iter());
+        assert!(changed);
+        assert!(matches!(questions[..], [Question::Calls(_), Question::HandOver, Question::Calls(_)]));
+        let (changed, questions) = sorted([calls()].into_iter());
+        assert!(!changed && matches!(questions[..], [Question::Calls(_)]));
     }
 }
