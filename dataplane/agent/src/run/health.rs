@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -11,17 +11,18 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
+use super::heart::Heart;
 use super::report::Report;
 
 /// Longest time for one probe, from connect to close.
 const PROBE: Duration = Duration::from_secs(10);
 
 /// Serves until the returned task is aborted.
-pub(super) fn serve(listener: TcpListener, report: Arc<Report>) -> JoinHandle<()> {
+pub(super) fn serve(listener: TcpListener, report: Arc<Report>, heart: Arc<Heart>) -> JoinHandle<()> {
     tokio::spawn(async move {
         loop {
             match listener.accept().await {
-                Ok((stream, _)) => drop(tokio::spawn(one(stream, Arc::clone(&report)))),
+                Ok((stream, _)) => drop(tokio::spawn(one(stream, Arc::clone(&report), Arc::clone(&heart)))),
                 // Out of file descriptors, for instance: not a reason to spin.
                 Err(_) => tokio::time::sleep(Duration::from_secs(1)).await,
             }
@@ -29,9 +30,9 @@ pub(super) fn serve(listener: TcpListener, report: Arc<Report>) -> JoinHandle<()
     })
 }
 
-async fn one(stream: TcpStream, report: Arc<Report>) {
+async fn one(stream: TcpStream, report: Arc<Report>, heart: Arc<Heart>) {
     let service = service_fn(move |request: Request<hyper::body::Incoming>| {
-        let (status, text) = answer(request.uri().path(), &report);
+        let (status, text) = answer(request.uri().path(), &report, heart.stands_still(Instant::now()));
         let mut response = Response::new(text);
         *response.status_mut() = status;
         async move { Ok::<_, Infallible>(response) }
@@ -41,11 +42,13 @@ async fn one(stream: TcpStream, report: Arc<Report>) {
     let _ = tokio::time::timeout(PROBE, served).await;
 }
 
-/// What a probe is told.
-fn answer(path: &str, report: &Report) -> (StatusCode, String) {
+/// What a probe is told; `hangs`: what does, and its remedy.
+fn answer(path: &str, report: &Report, hangs: Option<String>) -> (StatusCode, String) {
     match path {
-        // Whoever answers lives: the loop that would not is the one that serves this.
-        "/healthz" => (StatusCode::OK, "ok\n".to_owned()),
+        "/healthz" => match hangs {
+            None => (StatusCode::OK, "ok\n".to_owned()),
+            Some(what) => (StatusCode::SERVICE_UNAVAILABLE, format!("{what}\n")),
+        },
         "/readyz" => match report.not_programmed() {
             None => (StatusCode::OK, "programmed\n".to_owned()),
             Some(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("not programmed: {why}\n")),
@@ -74,7 +77,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let report = Arc::new(Report::new(Options::default(), None, Vec::new()));
-        let served = serve(listener, Arc::clone(&report));
+        let served = serve(listener, Arc::clone(&report), Arc::default());
         assert_eq!(get(address, "/healthz").await, "200 ok");
         assert_eq!(get(address, "/readyz").await, "503 not programmed: starting");
         report.put_programmed();
@@ -83,5 +86,12 @@ mod tests {
         assert_eq!(get(address, "/readyz").await, "503 not programmed: no link");
         assert_eq!(get(address, "/metrics").await, "404 /metrics is not here; /healthz and /readyz are");
         served.abort();
+    }
+
+    #[test]
+    fn what_hangs_is_told_to_whoever_asks_whether_it_lives() {
+        let report = Report::new(Options::default(), None, Vec::new());
+        let told = (StatusCode::SERVICE_UNAVAILABLE, "the loop hangs\n".to_owned());
+        assert_eq!(answer("/healthz", &report, Some("the loop hangs".to_owned())), told);
     }
 }

@@ -14,6 +14,7 @@ mod external;
 mod farewell;
 mod guests;
 mod health;
+mod heart;
 mod programme;
 mod ready;
 mod report;
@@ -49,6 +50,7 @@ use crate::{alg, api, clock, fast, kernel};
 use doorkeeper::Doorkeeper;
 use external::External;
 use guests::Guests;
+use heart::{Heart, Pulse};
 use programme::Programme;
 use ready::Ready;
 use signals::Signals;
@@ -197,7 +199,9 @@ impl Node<'_> {
         let handle = running.handle.clone();
         programme.attach(handle.clone()).await;
         let server = api::serve(socket, api::Answers::new(report, handle.clone(), shared));
-        let health = health.map(|listener| health::serve(listener, Arc::clone(report)));
+        let heart = Arc::new(Heart::default());
+        let mut pulse = Pulse::new(Arc::clone(&heart), handle.clone());
+        let health = health.map(|listener| health::serve(listener, Arc::clone(report), Arc::clone(&heart)));
         let mut changes = Changes::open()?;
         let mut tables = Tables::open()?;
         let mut look = tokio::time::interval(LOOK);
@@ -211,7 +215,10 @@ impl Node<'_> {
                 () = signals.wait() => break,
                 _ = &mut running.ended => bail!("the ALG's thread has ended unasked: its last words are in the log above"),
                 () = programme.source.news() => programme.reload().await,
-                _ = look.tick() => programme.tick().await,
+                _ = look.tick() => {
+                    programme.tick().await;
+                    pulse.feel(report.is_programmed());
+                }
                 _ = listen.tick() => unheard.look(shared, &handle).await,
                 told = tables.next(), if early.is_none() => match told {
                     Ok(()) => early = Some(tokio::time::Instant::now() + TABLE_PAUSE),
@@ -243,6 +250,7 @@ impl Node<'_> {
             }
         }
         tracing::info!("stopping");
+        heart.rest();
         signals.exit_at_the_next();
         if !keep {
             farewell(&handle).await;
