@@ -9,6 +9,7 @@ use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 use super::heart::Heart;
@@ -17,12 +18,22 @@ use super::report::Report;
 /// Longest time for one probe, from connect to close.
 const PROBE: Duration = Duration::from_secs(10);
 
+/// Connections at once: whoever comes then waits to be accepted, and takes no descriptor that others need.
+const CONNECTIONS: usize = 64;
+
 /// Serves until the returned task is aborted.
 pub(super) fn serve(listener: TcpListener, report: Arc<Report>, heart: Arc<Heart>) -> JoinHandle<()> {
+    let places = Arc::new(Semaphore::new(CONNECTIONS));
     tokio::spawn(async move {
-        loop {
+        while let Ok(place) = Arc::clone(&places).acquire_owned().await {
             match listener.accept().await {
-                Ok((stream, _)) => drop(tokio::spawn(one(stream, Arc::clone(&report), Arc::clone(&heart)))),
+                Ok((stream, _)) => {
+                    let served = one(stream, Arc::clone(&report), Arc::clone(&heart));
+                    drop(tokio::spawn(async move {
+                        served.await;
+                        drop(place);
+                    }));
+                }
                 // Out of file descriptors, for instance: not a reason to spin.
                 Err(_) => tokio::time::sleep(Duration::from_secs(1)).await,
             }
@@ -93,5 +104,23 @@ mod tests {
         let report = Report::new(Options::default(), None, Vec::new());
         let told = (StatusCode::SERVICE_UNAVAILABLE, "the loop hangs\n".to_owned());
         assert_eq!(answer("/healthz", &report, Some("the loop hangs".to_owned())), told);
+    }
+
+    #[tokio::test]
+    async fn so_many_at_once_and_no_more_and_the_next_one_when_somebody_goes() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let report = Arc::new(Report::new(Options::default(), None, Vec::new()));
+        let served = serve(listener, report, Arc::default());
+        let mut silent = Vec::new();
+        for _ in 0..CONNECTIONS {
+            silent.push(TcpStream::connect(address).await.unwrap());
+        }
+        let mut asked = Box::pin(get(address, "/healthz"));
+        let soon = Duration::from_millis(100);
+        tokio::time::timeout(soon, &mut asked).await.expect_err("one too many was answered");
+        silent.pop();
+        assert_eq!(asked.await, "200 ok");
+        served.abort();
     }
 }
