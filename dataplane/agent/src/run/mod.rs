@@ -189,6 +189,8 @@ impl Node<'_> {
         let Self { args, keep, options, state, shared, report, guests } = *self;
         let mut ways = Ways::from(args);
         ways.fast.status = report.fast.clone();
+        // First who hears of changes, then a look at how things are.
+        let mut changes = Changes::open()?;
         let setup = take_over(&ways, options, state, shared)?;
         let external = External::of(report)?;
         external.look();
@@ -202,7 +204,6 @@ impl Node<'_> {
         let heart = Arc::new(Heart::default());
         let mut pulse = Pulse::new(Arc::clone(&heart), handle.clone());
         let health = health.map(|listener| health::serve(listener, Arc::clone(report), Arc::clone(&heart)));
-        let mut changes = Changes::open()?;
         let mut tables = Tables::open()?;
         let mut look = tokio::time::interval(LOOK);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);

@@ -34,6 +34,7 @@ mod rings;
 mod rollout;
 mod routes;
 mod scale;
+mod startup;
 mod steering;
 mod structure;
 mod surroundings;
