@@ -45,7 +45,7 @@ pub enum Error {
         who: String,
     },
     /// A file or directory operation failed.
-    #[error("--state-dir: {what} {path}: {source}; name a directory on a local disk that root can write")]
+    #[error("--state-dir: {what} {path}: {source}; {}", remedy(source))]
     Io {
         /// The operation.
         what: &'static str,
@@ -54,6 +54,16 @@ pub enum Error {
         /// Why it failed.
         source: io::Error,
     },
+}
+
+/// What to do about it.
+pub(crate) fn remedy(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            "make room there, or name a directory on another local disk with --state-dir"
+        }
+        _ => "name a directory on a local disk that root can write",
+    }
 }
 
 /// An open state directory; the lock is held until it is dropped or the process ends, however it ends.
@@ -88,9 +98,8 @@ impl StateDir {
             }
             Err((_, errno)) => return Err(io("cannot lock", &lock_path)(errno.into())),
         };
-        lock.set_len(0)
-            .and_then(|()| lock.write_all(std::process::id().to_string().as_bytes()))
-            .map_err(io("cannot write", &lock_path))?;
+        // Only for people who find it locked: a full disk is no reason to leave what runs to itself.
+        let _ = lock.set_len(0).and_then(|()| lock.write_all(std::process::id().to_string().as_bytes()));
         let boot_path = path.join("boot-id");
         let before = fs::read_to_string(&boot_path).ok();
         let discarded = before.as_deref() != Some(boot_id);
@@ -206,6 +215,20 @@ mod tests {
         assert_eq!(refused, expected);
         drop(first);
         assert!(StateDir::open(&path, "boot-1").is_ok());
+    }
+
+    #[test]
+    fn a_full_disk_keeps_no_agent_from_its_state_and_where_it_does_the_remedy_is_said() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(StateDir::open(dir.path(), "boot-1").unwrap());
+        fs::remove_file(dir.path().join("lock")).unwrap();
+        std::os::unix::fs::symlink("/dev/full", dir.path().join("lock")).unwrap();
+        assert!(StateDir::open(dir.path(), "boot-1").is_ok(), "who holds it cannot be written down");
+        let source = io::Error::from(io::ErrorKind::StorageFull);
+        let told = Error::Io { what: "cannot write", path: "boot-id".to_owned(), source }.to_string();
+        let expected = "--state-dir: cannot write boot-id: no storage space; make room there, or name a directory on another local \
+                        disk with --state-dir";
+        assert_eq!(told, expected);
     }
 
     #[test]

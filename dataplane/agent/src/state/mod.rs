@@ -21,6 +21,6 @@ mod file;
 mod journal;
 
 pub use dir::{Error, StateDir};
-pub(crate) use dir::{FAST, HANDOVER, SERVERS, TENANTS};
+pub(crate) use dir::{FAST, HANDOVER, SERVERS, TENANTS, remedy};
 pub use file::write_whole;
 pub use journal::{Damage, Journal};

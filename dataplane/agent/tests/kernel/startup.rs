@@ -1,10 +1,11 @@
-//! What an agent meets when it starts: a host that changes meanwhile.
+//! What an agent meets when it starts: a host that changes meanwhile, a disk that is full, sysctls that were changed since.
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
+use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
@@ -85,4 +86,27 @@ fn an_address_that_comes_while_the_first_configuration_is_put_into_force_is_noti
     drop(writer);
     agent.says("the host has the address of --external-address");
     agent.end();
+}
+
+#[test]
+fn an_agent_starts_anew_on_a_disk_that_has_become_full() {
+    if !root() {
+        return;
+    }
+    let _lab = Lab::new();
+    let dir = place();
+    let state = dir.path().join("state");
+    std::fs::create_dir(&state).unwrap();
+    // Seen by this thread and its children alone.
+    unshare(CloneFlags::CLONE_NEWNS).unwrap();
+    sh(&format!("mount --make-rprivate / && mount -t tmpfs -o size=1m callgate-test {}", state.display()));
+    let first = Standalone::start(&dir, &[]);
+    first.says("programmed");
+    first.end();
+    sh(&format!("dd if=/dev/zero of={}/fill bs=4k 2>/dev/null || true", state.display()));
+    std::fs::write(state.join("more"), "x").unwrap_err();
+    let second = Standalone::start(&dir, &[]);
+    second.says("programmed");
+    second.end();
+    sh(&format!("umount {}", state.display()));
 }
