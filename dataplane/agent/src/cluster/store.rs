@@ -7,7 +7,7 @@ use callgate_proto::pb;
 use prost::Message;
 
 use super::snapshot::Snapshot;
-use crate::state::write_whole;
+use crate::state::write_durably;
 
 /// Name of the file in the state directory.
 const FILE: &str = "config.snapshot";
@@ -58,7 +58,7 @@ impl Store {
         if bytes == self.bytes {
             return Ok(());
         }
-        write_whole(&self.path, &bytes)?;
+        write_durably(&self.path, &bytes)?;
         self.before = std::mem::replace(&mut self.bytes, bytes);
         Ok(())
     }
@@ -72,7 +72,7 @@ impl Store {
         if before.is_empty() {
             return Ok(());
         }
-        write_whole(&self.path, &before)?;
+        write_durably(&self.path, &before)?;
         self.bytes = before;
         Ok(())
     }

@@ -113,8 +113,8 @@ impl Source for Directory {
     fn outcome(&mut self, _: &Wanted, result: Result<(), Refused>) {
         let Ok(()) = result else { return };
         self.last_good = self.next_good.take().or(self.last_good.take());
-        let saved = self.state.save(MANIFESTS, self.manifests.saved());
-        let saved = saved.and_then(|()| self.state.save(LAST_GOOD, &self.last_good));
+        let saved = self.state.save_durably(MANIFESTS, self.manifests.saved());
+        let saved = saved.and_then(|()| self.state.save_durably(LAST_GOOD, &self.last_good));
         if let Err(error) = saved {
             tracing::warn!("what is good could not be saved for the next start: {error}");
         }

@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 
-use super::file::write_whole;
+use super::file::{write_durably, write_whole};
 
 const KERNEL: &str = "kernel.json";
 pub(crate) const TENANTS: &str = "tenants.json";
@@ -102,15 +102,17 @@ impl StateDir {
         let _ = lock.set_len(0).and_then(|()| lock.write_all(std::process::id().to_string().as_bytes()));
         let boot_path = path.join("boot-id");
         let before = fs::read_to_string(&boot_path).ok();
-        let discarded = before.as_deref() != Some(boot_id);
-        if discarded {
+        let other = before.as_deref() != Some(boot_id);
+        // Also where nothing says which boot it is of: a lost machine may have lost just that.
+        let discarded = other && (before.is_some() || holds_state(path).map_err(io("cannot read", path))?);
+        if other {
             remove_boot_state(path).map_err(io("cannot clean", path))?;
             write_whole(&boot_path, boot_id.as_bytes()).map_err(io("cannot write", &boot_path))?;
         }
-        Ok(Self { path: path.to_owned(), _lock: lock, discarded: discarded && before.is_some() })
+        Ok(Self { path: path.to_owned(), _lock: lock, discarded })
     }
 
-    /// Whether state of another boot was found and removed.
+    /// Whether state of another boot was found, or of one that is not known: what belongs to a boot was removed.
     #[must_use]
     pub fn discarded(&self) -> bool {
         self.discarded
@@ -140,6 +142,14 @@ impl StateDir {
     /// What writing gives; the old content is then still there.
     pub fn save<T: Serialize>(&self, name: &str, value: &T) -> io::Result<()> {
         write_whole(&self.path.join(name), &serde_json::to_vec(value)?)
+    }
+
+    /// The same for what outlives the boot: it is on the disk then.
+    ///
+    /// # Errors
+    /// As `save`.
+    pub fn save_durably<T: Serialize>(&self, name: &str, value: &T) -> io::Result<()> {
+        write_durably(&self.path.join(name), &serde_json::to_vec(value)?)
     }
 
     /// Where the kernel's record is kept.
@@ -174,6 +184,18 @@ impl StateDir {
         let _ = fs::remove_dir(&self.path);
         Ok(())
     }
+}
+
+/// Whether there is anything of a run before, beside the lock.
+fn holds_state(path: &Path) -> io::Result<bool> {
+    for entry in fs::read_dir(path)? {
+        let name = entry?.file_name();
+        let name = name.to_string_lossy();
+        if (OURS.contains(&&*name) && name != "lock") || name.starts_with("calls.") {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Removes what means nothing without the kernel state of the boot it was written in.
@@ -258,6 +280,13 @@ mod tests {
         ];
         assert_eq!(same_boot, kept);
         assert_eq!(other_boot, ["boot-id", "lock", "manifests.json"]);
+        // Of which boot it is was lost with the machine.
+        for lose in [fs::remove_file as fn(PathBuf) -> _, |path| fs::write(path, "")] {
+            fill();
+            lose(dir.path().join("boot-id")).unwrap();
+            assert!(StateDir::open(dir.path(), "boot-2").unwrap().discarded());
+            assert_eq!(names(dir.path()), ["boot-id", "lock", "manifests.json"]);
+        }
     }
 
     #[test]

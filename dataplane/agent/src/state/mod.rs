@@ -14,7 +14,8 @@
 //!            calls.snapshot   connections and calls, JSON lines         (pptp::Change)
 //!            calls.log.N      what changed since snapshot N, appended before it takes effect
 //! ```
-//! Nothing is fsynced: a killed process loses no write, and what a lost machine loses belongs to another boot.
+//! Only what the next boot goes on with is synced: `config.snapshot`, `manifests.json`, `last-good.json`. A killed process loses no
+//! write, and what a lost machine loses of the others belonged to a boot that is over.
 
 mod dir;
 mod file;
@@ -22,5 +23,6 @@ mod journal;
 
 pub use dir::{Error, StateDir};
 pub(crate) use dir::{FAST, HANDOVER, SERVERS, TENANTS, remedy};
+pub(crate) use file::write_durably;
 pub use file::write_whole;
 pub use journal::{Damage, Journal};
