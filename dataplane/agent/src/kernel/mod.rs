@@ -73,14 +73,23 @@ impl Kernel {
     /// Checks rights and options, adopts what a previous run left (or makes it anew), and readies links and routes. No rule is
     /// in force before the first `apply`, unless a previous run left it. `record` is what `keep` saved last in this boot, if
     /// anything; without it tables and tagged flows of a previous run are removed. With other options than before, everything
-    /// under the old names is removed first.
+    /// under the old names is removed first. External ports that the host's own connections have come to use are refused, but where
+    /// the run before had them too: a sysctl that somebody has changed since ends nothing.
     ///
     /// # Errors
     /// `Privilege`, `Options`, `Foreign` (our names are taken), `Netlink`, `Sysctl`, `Record`. What this start made until then is
     /// taken away again, unless a previous run left something: that stays, for the next start.
     pub fn start(options: Options, record: Option<Record>, keep: Keep) -> Result<Self, Error> {
         permitted()?;
-        options.validate(setup::local_ports()?)?;
+        options.validate()?;
+        let same = record.as_ref().is_some_and(|record| record.options.as_ref() == Some(&options));
+        match options.keep_off(&setup::local_ports()?) {
+            Err(overlap) if same => tracing::warn!(
+                "{overlap}; it goes on as the run before did: a connection of the host from one of these ports to a PPTP server may \
+                 fail, or get what is for a client"
+            ),
+            checked => checked?,
+        }
         let route = Rt::open().map_err(Error::netlink("opening a route netlink socket"))?;
         let netfilter = Socket::open(NETFILTER).map_err(Error::netlink("opening a netfilter netlink socket"))?;
         let record = record.unwrap_or_default();

@@ -154,8 +154,8 @@ pub struct OptionError {
 }
 
 impl Options {
-    /// Checks everything that can be checked without a kernel; `local_ports` is `net.ipv4.ip_local_port_range`.
-    pub fn validate(&self, local_ports: PortRange) -> Result<(), OptionError> {
+    /// Checks everything that can be checked without a kernel.
+    pub fn validate(&self) -> Result<(), OptionError> {
         for (flag, bits) in [("steer-mark", self.steer), ("sent-mark", self.sent)] {
             if bits.value == 0 || bits.value & !bits.mask != 0 {
                 return Err(error(flag, bits, "the value must be non-zero and inside its mask", "write VALUE/MASK"));
@@ -173,7 +173,7 @@ impl Options {
         not_foreign("tag-mask", &tag, self.tag_mask)?;
         self.validate_routing()?;
         self.validate_names()?;
-        self.validate_ports(local_ports)
+        self.validate_ports()
     }
 
     /// Packet mark of what the ALG gives to the kernel's own TCP (the shared mode): both of the others at once, which no
@@ -230,7 +230,7 @@ impl Options {
         Ok(())
     }
 
-    fn validate_ports(&self, local: PortRange) -> Result<(), OptionError> {
+    fn validate_ports(&self) -> Result<(), OptionError> {
         let ranges = &self.external_ports;
         if ranges.0.is_empty() {
             return Err(error("external-ports", ranges, "is empty", "give at least one range, such as 10000-29999"));
@@ -240,16 +240,53 @@ impl Options {
                 let problem = format!("{}-{} reaches into the privileged ports", range.first, range.last);
                 return Err(error("external-ports", ranges, problem, "begin at 1024 or above"));
             }
-            if range.first <= local.last && local.first <= range.last {
-                let problem = format!(
-                    "{}-{} overlaps net.ipv4.ip_local_port_range {}-{}, whose ports the host's own connections use",
-                    range.first, range.last, local.first, local.last
-                );
-                let remedy = "choose ranges outside it, or narrow that sysctl";
-                return Err(error("external-ports", ranges, problem, remedy));
-            }
         }
         Ok(())
+    }
+
+    /// Whether the external ports keep off those of the host's own connections.
+    pub fn keep_off(&self, local: &LocalPorts) -> Result<(), OptionError> {
+        let ranges = &self.external_ports;
+        let PortRange { first, last } = local.range;
+        match ranges.0.iter().find(|range| local.takes_of(**range)) {
+            None => Ok(()),
+            Some(range) => {
+                let problem = format!(
+                    "{}-{} overlaps net.ipv4.ip_local_port_range {first}-{last}, whose ports the host's own connections use",
+                    range.first, range.last
+                );
+                let (from, to) = (range.first.max(first), range.last.min(last));
+                let remedy = format!(
+                    "choose ranges outside it, narrow that sysctl, or add {from}-{to} to net.ipv4.ip_local_reserved_ports, which keeps \
+                     those connections off"
+                );
+                Err(error("external-ports", ranges, problem, remedy))
+            }
+        }
+    }
+}
+
+/// Ports that the kernel gives to connections of the host itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LocalPorts {
+    /// `net.ipv4.ip_local_port_range`.
+    pub range: PortRange,
+    /// But for these: `net.ipv4.ip_local_reserved_ports`.
+    pub reserved: PortRanges,
+}
+
+impl LocalPorts {
+    /// Whether any of `range` is among them.
+    fn takes_of(&self, range: PortRange) -> bool {
+        let last = u32::from(range.last.min(self.range.last));
+        let mut first = u32::from(range.first.max(self.range.first));
+        // Sorted, as the kernel lists them.
+        for reserved in &self.reserved.0 {
+            if (u32::from(reserved.first)..=u32::from(reserved.last)).contains(&first) {
+                first = u32::from(reserved.last) + 1;
+            }
+        }
+        first <= last
     }
 }
 

@@ -2,17 +2,25 @@
 
 use super::*;
 
-const LOCAL: PortRange = PortRange { first: 32768, last: 60999 };
+/// But for these.
+fn local(reserved: &str) -> LocalPorts {
+    let reserved = if reserved.is_empty() { PortRanges(vec![]) } else { reserved.parse().unwrap() };
+    LocalPorts { range: PortRange { first: 32768, last: 60999 }, reserved }
+}
 
-fn refused(edit: impl FnOnce(&mut Options)) -> String {
+fn checked(edit: impl FnOnce(&mut Options), local: &LocalPorts) -> Result<(), OptionError> {
     let mut options = Options::default();
     edit(&mut options);
-    options.validate(LOCAL).unwrap_err().to_string()
+    options.validate().and_then(|()| options.keep_off(local))
+}
+
+fn refused(edit: impl FnOnce(&mut Options)) -> String {
+    checked(edit, &local("")).unwrap_err().to_string()
 }
 
 #[test]
 fn the_defaults_fit_a_host_with_default_sysctls() {
-    assert_eq!(Options::default().validate(LOCAL), Ok(()));
+    assert_eq!(checked(|_| {}, &local("")), Ok(()));
 }
 
 #[test]
@@ -68,12 +76,27 @@ fn external_ports_keep_off_the_hosts_own() {
     assert_eq!(
         refused(|o| o.external_ports = "20000-40000".parse().unwrap()),
         "--external-ports 20000-40000: 20000-40000 overlaps net.ipv4.ip_local_port_range 32768-60999, \
-         whose ports the host's own connections use; choose ranges outside it, or narrow that sysctl"
+         whose ports the host's own connections use; choose ranges outside it, narrow that sysctl, or add \
+         32768-40000 to net.ipv4.ip_local_reserved_ports, which keeps those connections off"
     );
     assert_eq!(
         refused(|o| o.external_ports = "80-90".parse().unwrap()),
         "--external-ports 80-90: 80-90 reaches into the privileged ports; begin at 1024 or above"
     );
+}
+
+#[test]
+fn ports_that_are_reserved_are_not_the_hosts_own() {
+    let overlaps = |reserved| {
+        checked(|o| o.external_ports = "20000-40000,60000-65535".parse().unwrap(), &local(reserved)).is_err()
+    };
+    assert!(!overlaps("32768-40000,60000-60999"));
+    assert!(!overlaps("80,30000-35000,35001-45000,50000-65535"));
+    for reserved in
+        ["32768-39999,60000-60999", "32769-40000,60000-60999", "32768-40000", "32768-35000,35002-40000,60000-60999"]
+    {
+        assert!(overlaps(reserved), "{reserved}");
+    }
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::net::Ipv4Addr;
 
 use callgate_proto::model::PortRange;
 
+use super::options::{LocalPorts, PortRanges};
 use super::record::{Keep, Record};
 use super::{Error, Options, sysctl};
 use crate::netlink::link::{self, Link};
@@ -67,15 +68,22 @@ fn rules_for(options: &Options, uses: Uses) -> Vec<MarkRule> {
     }
 }
 
-/// `net.ipv4.ip_local_port_range`.
-pub(super) fn local_ports() -> Result<PortRange, Error> {
+/// Ports of the host's own connections.
+pub(super) fn local_ports() -> Result<LocalPorts, Error> {
     let name = "net/ipv4/ip_local_port_range";
     let text = sysctl::read(name).map_err(sysctl::failed(name))?;
     let mut numbers = text.split_whitespace().map(str::parse);
-    match (numbers.next(), numbers.next()) {
-        (Some(Ok(first)), Some(Ok(last))) => Ok(PortRange { first, last }),
-        _ => Err(sysctl::failed(name)(std::io::Error::other(format!("{text:?} is not two ports")))),
-    }
+    let range = match (numbers.next(), numbers.next()) {
+        (Some(Ok(first)), Some(Ok(last))) => PortRange { first, last },
+        _ => return Err(sysctl::failed(name)(std::io::Error::other(format!("{text:?} is not two ports")))),
+    };
+    let name = "net/ipv4/ip_local_reserved_ports";
+    let text = sysctl::read(name).map_err(sysctl::failed(name))?;
+    let reserved = match text.as_str() {
+        "" => PortRanges(Vec::new()),
+        list => list.parse().map_err(|error: String| sysctl::failed(name)(std::io::Error::other(error)))?,
+    };
+    Ok(LocalPorts { range, reserved })
 }
 
 /// What `up` has changed, so that a first start that fails can take it back.

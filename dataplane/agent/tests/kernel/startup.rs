@@ -5,6 +5,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
+use callgate_agent::kernel::{Kernel, Options, Record};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -109,4 +110,30 @@ fn an_agent_starts_anew_on_a_disk_that_has_become_full() {
     second.says("programmed");
     second.end();
     sh(&format!("umount {}", state.display()));
+}
+
+#[test]
+fn a_wider_range_of_the_hosts_ports_refuses_a_first_start_but_ends_no_run_that_has_begun() {
+    if !root() {
+        return;
+    }
+    let lab = Lab::new();
+    let kernel = lab.start();
+    let ports = || sh("sysctl -n net.ipv4.ip_local_port_range net.ipv4.ip_local_reserved_ports");
+    sh("sysctl -qw net.ipv4.ip_local_port_range='1024 65535'");
+    let refused = |options: Options, record: Option<Record>| {
+        Kernel::start(options, record, Box::new(|_| Ok(()))).err().map(|error| error.to_string())
+    };
+    let said = "--external-ports 10000-29999,61000-65535: 10000-29999 overlaps net.ipv4.ip_local_port_range 1024-65535, whose ports the \
+                host's own connections use; choose ranges outside it, narrow that sysctl, or add 10000-29999 to \
+                net.ipv4.ip_local_reserved_ports, which keeps those connections off";
+    let others = Options { external_ports: "10000-29999".parse().unwrap(), ..Options::default() };
+    let record = lab.record();
+    assert_eq!(refused(Options::default(), None).as_deref(), Some(said), "{}", ports());
+    assert!(refused(others, record).is_some(), "not the ports of the run before");
+    drop(kernel);
+    lab.start().stop().unwrap();
+    sh("sysctl -qw net.ipv4.ip_local_reserved_ports=10000-29999,61000-65535");
+    assert_eq!(refused(Options::default(), None), None, "{}", ports());
+    lab.start().stop().unwrap();
 }
