@@ -1,11 +1,11 @@
 //! The raw socket through which rewritten packets leave by the kernel's own routing, neighbours and OUTPUT path.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::OwnedFd;
 
 use nix::sys::socket::{getsockopt, setsockopt, sockopt};
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use socket2::{Domain, Protocol, Socket, Type};
 
 use super::sys::{self, TxBatch};
 
@@ -50,8 +50,7 @@ impl RefusedBy {
 /// Sends whole IPv4 packets (IP_HDRINCL) with our packet mark.
 pub struct Emitter {
     fd: OwnedFd,
-    /// Asks the kernel for path MTUs; sends nothing.
-    probe: UdpSocket,
+    mark: u32,
     batch: TxBatch<libc::sockaddr_in>,
 }
 
@@ -82,9 +81,7 @@ impl Emitter {
         if setsockopt(&fd, sockopt::SndBufForce, &SEND_BUFFER).is_err() {
             setsockopt(&fd, sockopt::SndBuf, &SEND_BUFFER)?;
         }
-        let probe = UdpSocket::bind(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0))?;
-        SockRef::from(&probe).set_mark(mark)?;
-        Ok(Self { fd, probe, batch: TxBatch::new() })
+        Ok(Self { fd, mark, batch: TxBatch::new() })
     }
 
     /// Hands over as many of `packets` as one system call takes, in order, each to the destination in its header.
@@ -101,8 +98,11 @@ impl Emitter {
     /// # Errors
     /// When there is no route.
     pub fn path_mtu(&self, destination: Ipv4Addr) -> io::Result<u16> {
-        self.probe.connect(SocketAddrV4::new(destination, 9))?;
-        let mtu = getsockopt(&self.probe, sockopt::IpMtu)?;
+        // It sends nothing, and lives for this question only: one that stayed would be an open port.
+        let probe = Socket::new(Domain::IPV4, Type::DGRAM.cloexec(), Some(Protocol::UDP))?;
+        probe.set_mark(self.mark)?;
+        probe.connect(&SocketAddrV4::new(destination, 9).into())?;
+        let mtu = getsockopt(&probe, sockopt::IpMtu)?;
         Ok(u16::try_from(mtu).unwrap_or(u16::MAX))
     }
 }

@@ -1,11 +1,14 @@
-//! What an agent meets when it starts: a host that changes meanwhile, a disk that is full, sysctls that were changed since.
+//! What an agent meets when it starts: a host that changes meanwhile, a disk that is full, sysctls that were changed since; and what it
+//! opens.
 
 use std::io::{BufRead as _, BufReader};
+use std::net::Ipv4Addr;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use callgate_agent::kernel::{Kernel, Options, Record};
+use callgate_agent::sockets::Emitter;
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -136,4 +139,23 @@ fn a_wider_range_of_the_hosts_ports_refuses_a_first_start_but_ends_no_run_that_h
     sh("sysctl -qw net.ipv4.ip_local_reserved_ports=10000-29999,61000-65535");
     assert_eq!(refused(Options::default(), None), None, "{}", ports());
     lab.start().stop().unwrap();
+}
+
+#[test]
+fn an_agent_has_no_udp_port_open_and_knows_path_mtus_all_the_same() {
+    if !root() {
+        return;
+    }
+    let _lab = Lab::new();
+    let dir = place();
+    let agent = Standalone::start(&dir, &[]);
+    agent.says("programmed");
+    let emitter = Emitter::open(Options::default().sent.value).unwrap();
+    let mtu = || emitter.path_mtu(Ipv4Addr::new(192, 0, 2, 10)).unwrap();
+    let before = mtu();
+    sh("ip link set cg-out mtu 1400");
+    assert_eq!((before, mtu()), (1500, 1400));
+    // Without its heading.
+    assert_eq!(sh("tail -n +2 /proc/self/net/udp"), "");
+    agent.end();
 }
