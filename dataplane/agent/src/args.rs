@@ -90,6 +90,9 @@ pub struct Cleanup {
     /// Unix socket of the local API; removed
     #[arg(long, env = "CALLGATE_API", value_name = "SOCKET", default_value = callgate_proto::DEFAULT_API_SOCKET)]
     pub api: PathBuf,
+    /// File by which the agent told that everything is programmed; removed
+    #[arg(long, env = "CALLGATE_READY_FILE", value_name = "FILE")]
+    pub ready_file: Option<PathBuf>,
     /// Seconds to wait for an agent that still runs, before giving up
     #[arg(long, env = "CALLGATE_CLEANUP_WAIT", value_name = "SECONDS", default_value_t = 0)]
     pub wait: u64,
@@ -110,7 +113,7 @@ pub struct Common {
     /// Directory for what outlives the process; made if need be
     #[arg(long, env = "CALLGATE_STATE_DIR", value_name = "DIR")]
     pub state_dir: PathBuf,
-    /// File that is there exactly while everything is programmed
+    /// File that is there while everything is programmed; after a kill it stays until the next start
     #[arg(long, env = "CALLGATE_READY_FILE", value_name = "FILE")]
     pub ready_file: Option<PathBuf>,
     /// Address for /healthz and /readyz over HTTP, such as 127.0.0.1:9741; without it there are none

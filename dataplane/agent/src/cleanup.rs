@@ -54,6 +54,12 @@ pub fn run(args: &Cleanup) -> Result<()> {
     Kernel::clean(options, record, keep(&state)).context("putting the host back as it was")?;
     removed?;
     let _ = std::fs::remove_file(&args.api);
+    if let Some(file) = &args.ready_file
+        && let Err(error) = std::fs::remove_file(file)
+        && error.kind() != std::io::ErrorKind::NotFound
+    {
+        return Err(error).with_context(|| format!("removing --ready-file {}: remove it yourself", file.display()));
+    }
     state.remove().with_context(|| format!("removing --state-dir {}", args.state_dir.display()))?;
     if known {
         tracing::info!("the host is as it was before Callgate");

@@ -80,6 +80,7 @@ impl Place {
     pub(crate) fn cleanup(&self) -> Result<String, String> {
         let output = Command::new(env!("CARGO_BIN_EXE_callgate-dataplane"))
             .args(["cleanup", "--state-dir", &self.path("state"), "--api", &self.path("api.sock")])
+            .args(["--ready-file", &self.path("ready")])
             .env("RUST_LOG", "warn")
             .output()
             .unwrap();
@@ -404,18 +405,21 @@ fn a_host_without_an_agent_needs_no_cleaning_and_a_running_agent_is_not_pulled_a
             assert!(warned.contains(&missing) && warned.contains("net.ipv4.ip_forward"), "{warned}");
         }
         assert_eq!(surface(), before);
-        let mut agent = place.start();
+        let mut agent = place.start_with(ALL, &["--ready-file", &place.path("ready")]);
         let (mut stream, _) = place.attached().await;
         stream.tell(snapshot(&config(), "u1")).await;
         acknowledged(&mut stream, &config()).await;
         let running = surface();
+        let is_ready = || std::path::Path::new(&place.path("ready")).exists();
         let refused = place.cleanup().unwrap_err();
         assert!(refused.contains(" is in use by another callgate-dataplane (process "), "{refused}");
         assert_eq!(surface(), running);
         // Killed, so that it could put nothing back, and its state lost: the names alone are enough.
         agent.end(Signal::SIGKILL);
         std::fs::remove_file(place.path("state/kernel.json")).unwrap();
+        assert!(is_ready(), "nobody was there to take it away");
         place.cleanup().unwrap();
+        assert!(!is_ready());
     });
     assert_eq!(surface(), before);
 }
