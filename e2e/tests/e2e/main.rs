@@ -24,6 +24,7 @@ mod support;
 mod surroundings;
 mod survival;
 mod teardown;
+mod too_big;
 mod traffic_lifecycle;
 mod traffic_rules;
 mod traffic_scale;

@@ -16,7 +16,7 @@ use super::support::{LOOK, Scene, can_run, server};
 const LIMIT: Duration = Duration::from_secs(5);
 
 /// With the oldest sequence number: a receiver that is in the middle of a call drops it, and goes on.
-fn gre_packet(src: Ipv4Addr, dst: Ipv4Addr, call_id: u16, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn gre_packet(src: Ipv4Addr, dst: Ipv4Addr, call_id: u16, payload: &[u8]) -> Vec<u8> {
     let header = gre::Repr { call_id, seq: Some(0), ack: None, payload_len: payload.len() as u16 };
     let mut body = vec![0; header.buffer_len()];
     header.emit(&mut body).unwrap();
@@ -24,14 +24,14 @@ fn gre_packet(src: Ipv4Addr, dst: Ipv4Addr, call_id: u16, payload: &[u8]) -> Vec
     raw::datagram(src, dst, ipv4::PROTOCOL_GRE, &body)
 }
 
-fn icmp_error(src: Ipv4Addr, dst: Ipv4Addr, code: u8, mtu: u16, original: &[u8]) -> Vec<u8> {
+pub(crate) fn icmp_error(src: Ipv4Addr, dst: Ipv4Addr, code: u8, mtu: u16, original: &[u8]) -> Vec<u8> {
     let error = icmp::Repr { kind: icmp::DESTINATION_UNREACHABLE, code, mtu, original: &original[..28] };
     let mut body = vec![0; error.buffer_len()];
     error.emit(&mut body).unwrap();
     raw::datagram(src, dst, ipv4::PROTOCOL_ICMP, &body)
 }
 
-fn is_icmp_error(packet: &Packet) -> bool {
+pub(crate) fn is_icmp_error(packet: &Packet) -> bool {
     packet.bytes.get(9) == Some(&1) && packet.bytes.get(20) == Some(&3)
 }
 

@@ -260,9 +260,7 @@ impl Core {
                 let first = packets.first().copied().unwrap_or_default();
                 if let (Some(made), Some(address)) = (made, destination(first)) {
                     let mtu = emitter.path_mtu(address).unwrap_or(1_500);
-                    if !self.shared.too_big(first, to, mtu) {
-                        self.engine.too_big(first, to, mtu);
-                    }
+                    self.engine.too_big(first, to, mtu);
                     self.carry_out(made);
                 }
             }

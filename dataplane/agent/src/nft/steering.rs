@@ -99,8 +99,9 @@ fn copies() -> Vec<Vec<Expr>> {
     vec![by("bridge").to_vec(), by("vlan").to_vec(), DROP.to_vec()]
 }
 
-/// After everybody's NAT: under the ALG's addresses nobody else sends PPTP's GRE (it could hit a call), and nobody says
-/// protocol-unreachable about it (it would end every call of the address).
+/// After everybody's NAT: under the ALG's addresses nobody else sends PPTP's GRE (it could hit a call), and nobody, the kernel
+/// included, tells a server that it cannot be taken (protocol-unreachable) or does not fit (fragmentation-needed): either would end
+/// every call of the address. That other GRE does not fit may be told, and so may pods.
 fn guard(options: &Options) -> Vec<Vec<Expr>> {
     let own = [SOURCE, Expr::In("own_addresses".into())];
     let not_sent = [
@@ -108,9 +109,22 @@ fn guard(options: &Options) -> Vec<Vec<Expr>> {
         under(&options.sent.mask.to_ne_bytes()),
         Expr::If(Compare::Not, options.sent.value.to_ne_bytes().to_vec()),
     ];
-    let unreachable = [Expr::Load(Load::Transport(0, 2)), is(&[3, 2])];
+    let code = |code| [Expr::Load(Load::Transport(0, 2)), is(&[3, code])];
     let about_gre = [Expr::Load(Load::Transport(17, 1)), is(&[GRE])];
-    vec![rule(&[&pptp_gre(), &own, &not_sent, &DROP]), rule(&[&protocol(ICMP), &unreachable, &about_gre, &own, &DROP])]
+    // The quoted IPv4 header ends at 28.
+    let of_pptp = [
+        Expr::Load(Load::Transport(28, 2)),
+        under(&[0x00, 0x07]),
+        is(&[0, 1]),
+        Expr::Load(Load::Transport(30, 2)),
+        is(&[0x88, 0x0b]),
+    ];
+    let outside = [DESTINATION, Expr::NotIn("cluster_nets".into())];
+    vec![
+        rule(&[&pptp_gre(), &own, &not_sent, &DROP]),
+        rule(&[&protocol(ICMP), &code(2), &about_gre, &own, &DROP]),
+        rule(&[&protocol(ICMP), &code(4), &about_gre, &of_pptp, &own, &outside, &DROP]),
+    ]
 }
 
 /// Into the veth pair, past the CNI's FORWARD chain.

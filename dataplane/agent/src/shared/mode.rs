@@ -382,11 +382,6 @@ impl Mode {
         self.owners.retain(|_, client| !gone.contains(client));
     }
 
-    /// Packet `packet` (as rewritten) was too large for the way to `to`; false when it is not of this mode.
-    pub(crate) fn too_big(&mut self, packet: &[u8], to: Side, mtu: u16) -> bool {
-        self.core.too_big(packet, to, mtu)
-    }
-
     /// External addresses of connections to servers, with the servers: answers have to reach us.
     pub(crate) fn ways(&self) -> BTreeSet<(Ipv4Addr, Ipv4Addr)> {
         self.ends.outers().map(|outer| (*outer.external.ip(), *outer.server.ip())).collect()

@@ -81,16 +81,15 @@ counters! {
         tcp_resets_sent,
         /// ICMP fragmentation-needed and time-exceeded passed on to the client, inner header translated.
         icmp_to_client,
-        /// ICMP fragmentation-needed passed on to the server, inner header translated.
-        icmp_to_server,
-        /// ICMP fragmentation-needed made by the ALG (a packet did not fit the way out).
-        icmp_made,
         /// Packets cut into fragments by the ALG.
         fragmented,
         /// Dropped: ICMP protocol-unreachable about GRE (one of them ends every pptpd call of an address).
         drop_icmp_protocol_unreachable,
-        /// Dropped: ICMP of a client about another client's traffic.
-        drop_icmp_spoofed,
+        /// Dropped: ICMP fragmentation-needed of a client about GRE (the same).
+        drop_icmp_too_big_gre,
+        /// Dropped: ICMP fragmentation-needed of a client about a control connection (it would change the server's path
+        /// MTU for the whole address, and no message needs it).
+        drop_icmp_too_big_tcp,
         /// Dropped: ICMP about nothing we carry.
         drop_icmp_unknown,
         /// Dropped: ICMP of another type, or broken.

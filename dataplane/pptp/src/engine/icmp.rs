@@ -1,13 +1,13 @@
-//! ICMP errors about what we carry: translated with the header they quote, or dropped.
+//! ICMP errors about what we carry: those from outside translated with the header they quote, or dropped; a server gets none.
 //!
-//! Protocol-unreachable about GRE is never passed on: pptpd ends every call of the address on one of them
-//! (measured; its raw sockets are connected to the peer's address).
+//! Of protocol-unreachable and fragmentation-needed about GRE, pptpd ends every call of the address on one (measured; its raw
+//! sockets are connected to the peer's address, and any error they read is the end). Fragmentation-needed about TCP changes
+//! the server's path MTU for the whole address.
 
 use std::net::Ipv4Addr;
 
-use super::call::Call;
-use super::{Engine, TTL};
-use crate::types::{Command, Flow, Now, Side, Verdict};
+use super::Engine;
+use crate::types::{Command, Now, Side, Verdict};
 use crate::wire::{gre, icmp, ipv4, tcp};
 
 /// What the quoted packet is, with the ids its sender gave it.
@@ -27,41 +27,19 @@ pub(crate) struct Translated {
 }
 
 impl Engine {
-    /// An error of a client (or a router before it) about a packet that came from the server.
-    pub(super) fn icmp_from_client(&mut self, packet: &mut [u8], now: Now) -> Verdict {
-        let Some((quoted, src, dst)) = self.wanted(Side::Client, packet, now) else { return Verdict::Consumed };
-        // The quoted packet went server -> client. Only its receiver can say that it did not fit: a lie about another
-        // client's call would make the server send that one small packets.
-        if ipv4::Packet::new_unchecked(&*packet).src() != dst {
-            self.counters.drop_icmp_spoofed += 1;
-            self.note_dropped(Side::Client, packet, "ICMP error about another client's traffic", now);
-            return Verdict::Consumed;
+    /// An error of a client (or a router behind it) about a packet that came from the server. None of them travels on.
+    pub(super) fn icmp_from_client(&mut self, packet: &[u8], now: Now) {
+        let Some((quoted, ..)) = self.wanted(Side::Client, packet, now) else { return };
+        match quoted {
+            Quoted::Gre { .. } => self.counters.drop_icmp_too_big_gre += 1,
+            Quoted::Tcp { .. } => self.counters.drop_icmp_too_big_tcp += 1,
         }
-        let translated = match quoted {
-            Quoted::Gre { id } => {
-                let call = self.calls.with_pns(dst, src, id).next().and_then(|call| self.calls.get(call));
-                call.map(|call| towards_server(call, src))
-            }
-            Quoted::Tcp { src_port, dst_port } => {
-                let flow = Flow { client: dst, client_port: dst_port, server: src, server_port: src_port };
-                self.by_flow.get(&flow).and_then(|&index| self.connections.get(index)).map(|connection| Translated {
-                    outer_src: connection.external,
-                    outer_dst: src,
-                    src,
-                    dst: connection.external,
-                    call_id: None,
-                    ports: Some((src_port, connection.external_port)),
-                })
-            }
-        };
-        match translated {
-            Some(translated) => {
-                self.counters.icmp_to_server += 1;
-                rewrite(packet, &translated);
-                Verdict::Forward(Side::Server)
-            }
-            None => self.icmp_unknown(),
-        }
+        self.note_dropped(
+            Side::Client,
+            packet,
+            "ICMP fragmentation-needed of a client: it would harm all of its address",
+            now,
+        );
     }
 
     /// An error of the server or a router before it about a packet that left under an external address.
@@ -135,76 +113,6 @@ impl Engine {
         self.counters.drop_icmp_unknown += 1;
         Verdict::Consumed
     }
-
-    /// Tells the sender of `packet` (as it is on `to`'s side) that it does not fit.
-    pub(super) fn send_too_big(&mut self, packet: &[u8], to: Side, mtu: u16) {
-        let ip = ipv4::Packet::new_unchecked(packet);
-        let (src, dst) = (ip.src(), ip.dst());
-        let Ok(gre) = gre::Packet::new_embedded(packet.get(ip.header_len()..).unwrap_or_default()) else { return };
-        let id = gre.call_id();
-        let senders: Vec<Translated> = match to {
-            Side::Server => {
-                let calls = self.calls.with_pac(src, dst, id).filter_map(|call| self.calls.get(call));
-                calls
-                    .map(|call| Translated {
-                        outer_src: call.external,
-                        outer_dst: call.client,
-                        src: call.client,
-                        dst,
-                        call_id: None,
-                        ports: None,
-                    })
-                    .collect()
-            }
-            Side::Client => {
-                let calls = self.calls.with_pns(dst, src, id).filter_map(|call| self.calls.get(call));
-                calls.map(|call| towards_server(call, src)).collect()
-            }
-        };
-        for translated in senders {
-            let Some(bytes) = fragmentation_needed(packet, mtu, &translated) else { continue };
-            self.counters.icmp_made += 1;
-            self.commands.push_back(Command::Send { to: super::connection::other(to), packet: bytes });
-        }
-    }
-}
-
-/// What an error about GRE from `server` to a client becomes on its way to that server.
-fn towards_server(call: &Call, server: Ipv4Addr) -> Translated {
-    Translated {
-        outer_src: call.external,
-        outer_dst: server,
-        src: server,
-        dst: call.external,
-        call_id: call.data.pns.map(|pns| pns.translated),
-        ports: None,
-    }
-}
-
-/// An error of our own: `packet`, of which `to` says how its sender knows it, does not fit `mtu`.
-pub(crate) fn fragmentation_needed(packet: &[u8], mtu: u16, to: &Translated) -> Option<Vec<u8>> {
-    let quoted = packet.get(..ipv4::Packet::new_unchecked(packet).header_len() + 8).unwrap_or(packet);
-    let error = icmp::Repr::fragmentation_needed(mtu, quoted);
-    let header = ipv4::Repr {
-        src: to.outer_src,
-        dst: to.outer_dst,
-        protocol: ipv4::PROTOCOL_ICMP,
-        tos: 0,
-        ttl: TTL,
-        id: 0,
-        dont_fragment: false,
-        payload_len: error.buffer_len(),
-    };
-    let mut bytes = vec![0; header.buffer_len() + error.buffer_len()];
-    let (head, body) = bytes.split_at_mut(header.buffer_len());
-    header.emit(head).ok()?;
-    error.emit(body).ok()?;
-    rewrite(&mut bytes, to);
-    // It begins here, so no hop is taken off.
-    let mut ip = ipv4::Packet::new_unchecked(&mut bytes[..]);
-    ip.set_ttl(TTL);
-    ip.fill_checksum();
-    Some(bytes)
 }
 
 /// Gives the error and the packet it quotes the addresses and ids of the other side, one hop less, right checksums.

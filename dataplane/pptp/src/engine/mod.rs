@@ -140,7 +140,10 @@ impl Engine {
         match protocol {
             ipv4::PROTOCOL_GRE => self.gre(Side::Client, packet, now),
             ipv4::PROTOCOL_TCP if !is_fragment => self.tcp_from_client(packet, admit, now),
-            ipv4::PROTOCOL_ICMP if !is_fragment => self.icmp_from_client(packet, now),
+            ipv4::PROTOCOL_ICMP if !is_fragment => {
+                self.icmp_from_client(packet, now);
+                Verdict::Consumed
+            }
             _ => self.other_protocol(protocol),
         }
     }

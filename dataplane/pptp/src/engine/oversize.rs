@@ -1,16 +1,17 @@
-//! A packet that does not fit the way out: told to its sender, or cut into fragments.
+//! A packet that does not fit the way out: cut into fragments.
 
 use super::Engine;
 use crate::types::{Command, Side};
 use crate::wire::ipv4;
 
 impl Engine {
-    /// The shell could not send `packet` (as rewritten) to `to` because it exceeds `mtu`: with DF set the sender is
-    /// told by ICMP fragmentation-needed, without it fragments are queued as commands.
+    /// The shell could not send `packet` (as rewritten) to `to` because it exceeds `mtu`: its fragments are queued as
+    /// commands. GRE is cut even where its sender forbids it (DF): it leaves under an address and ids that are ours, and
+    /// a pptpd that is told ends every call of that address. Anything else with DF is dropped.
     pub fn too_big(&mut self, packet: &[u8], to: Side, mtu: u16) {
         let Ok(ip) = ipv4::Packet::new_checked(packet) else { return };
-        if ip.dont_fragment() {
-            self.send_too_big(packet, to, mtu);
+        let whole = ip.dont_fragment();
+        if whole && ip.protocol() != ipv4::PROTOCOL_GRE {
             return;
         }
         let header_len = ip.header_len();
@@ -21,7 +22,12 @@ impl Engine {
         }
         self.counters.fragmented += 1;
         let (offset, more, id) = (ip.fragment_offset(), ip.more_fragments(), ip.id());
-        let id = if ip.is_fragment() { id } else { self.fragments.id_for(to, id) };
+        let id = match (ip.is_fragment(), whole) {
+            (true, _) => id,
+            // Packets that nobody was to cut may all have the same identification (RFC 6864).
+            (false, true) => self.fragments.id_for(to, 0),
+            (false, false) => self.fragments.id_for(to, id),
+        };
         let payload = ip.payload();
         let header = packet.get(..header_len).unwrap_or_default();
         let count = payload.len().div_ceil(room);

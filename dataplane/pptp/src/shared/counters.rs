@@ -61,11 +61,9 @@ crate::counters! {
         drop_gre_not_up,
         /// Later fragments of GRE passed on.
         gre_fragments,
-        /// ICMP fragmentation-needed passed on, both ways.
+        /// ICMP fragmentation-needed and time-exceeded passed on to clients.
         icmp_passed,
-        /// ICMP fragmentation-needed made here.
-        icmp_made,
-        /// Dropped: ICMP about a call of ours that may not pass (protocol-unreachable ends every pptpd call).
+        /// Dropped: ICMP about a call of ours that may not pass: any to a server (pptpd ends every call on it).
         drop_icmp,
     }
 }

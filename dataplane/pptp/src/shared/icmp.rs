@@ -1,18 +1,19 @@
-//! ICMP errors about GRE of the shared mode's calls: fragmentation-needed is translated with the header it quotes, all
-//! else is dropped. Errors about the control connections are the kernel's: its sockets hold them.
+//! ICMP errors about GRE of the shared mode's calls: those from outside that say what fits, or that a packet ran out of time,
+//! are translated with the header they quote; all else is dropped. A server gets none: pptpd would end every call of the
+//! address. Errors about the control connections are the kernel's: its sockets hold them.
 
 use std::net::Ipv4Addr;
 
 use super::Shared;
 use super::calls::Call;
 use super::types::Command;
-use crate::engine::icmp::{Translated, fragmentation_needed, rewrite};
+use crate::engine::icmp::{Translated, rewrite};
 use crate::types::{Side, Verdict};
 use crate::wire::{gre, icmp, ipv4};
 
 impl Shared {
-    pub(super) fn icmp(&mut self, from: Side, packet: &mut [u8]) -> Option<Verdict> {
-        let ip = ipv4::Packet::new_unchecked(&*packet);
+    pub(super) fn icmp(&mut self, from: Side, packet: &[u8]) -> Option<Verdict> {
+        let ip = ipv4::Packet::new_unchecked(packet);
         let (sender, error) = (ip.src(), icmp::Packet::new_checked(ip.payload()).ok()?);
         let original = error.original().ok()?;
         if original.protocol() != ipv4::PROTOCOL_GRE || original.fragment_offset() != 0 {
@@ -20,13 +21,13 @@ impl Shared {
         }
         let id = gre::Packet::new_embedded(original.payload()).ok()?.call_id();
         let (src, dst) = (original.src(), original.dst());
-        let passes = error.verify_checksum()
-            && (error.is_fragmentation_needed() || (from == Side::Server && error.kind() == icmp::TIME_EXCEEDED));
+        let passes =
+            error.verify_checksum() && (error.is_fragmentation_needed() || error.kind() == icmp::TIME_EXCEEDED);
         let ways: Vec<Translated> = match from {
-            // About a packet of the server; only its receiver can say that it did not fit.
+            // About a packet of the server, which must not hear of it.
             Side::Client => {
-                let call = self.calls.with_client_pns(dst, src, id).find_map(|index| self.calls.get(index))?;
-                (sender == dst).then(|| towards_server(call, src)).into_iter().collect()
+                self.calls.with_client_pns(dst, src, id).next()?;
+                Vec::new()
             }
             // About a packet of a client: of each whose call has that id at the server.
             Side::Server => {
@@ -42,56 +43,13 @@ impl Shared {
             self.counters.drop_icmp += 1;
             return Some(Verdict::Consumed);
         }
-        let to = match from {
-            Side::Client => Side::Server,
-            Side::Server => Side::Client,
-        };
         for way in ways {
             let mut copy = packet.to_vec();
             rewrite(&mut copy, &way);
             self.counters.icmp_passed += 1;
-            self.commands.push_back(Command::Send { to, packet: copy });
+            self.commands.push_back(Command::Send { to: Side::Client, packet: copy });
         }
         Some(Verdict::Consumed)
-    }
-
-    /// The shell could not send `packet` (as rewritten) to `to` because it exceeds `mtu`, and it may not be cut: its sender
-    /// is told. False when it is of no call of ours, or may be cut: the in-path engine's `too_big` does both.
-    pub fn too_big(&mut self, packet: &[u8], to: Side, mtu: u16) -> bool {
-        let Ok(ip) = ipv4::Packet::new_checked(packet) else { return false };
-        let Ok(header) = gre::Packet::new_embedded(ip.payload()) else { return false };
-        if !ip.dont_fragment() {
-            return false;
-        }
-        let (src, dst, id) = (ip.src(), ip.dst(), header.call_id());
-        let (back, ways): (Side, Vec<Translated>) = match to {
-            Side::Server => {
-                let calls = self.calls.with_server_pac(src, dst, id).filter_map(|index| self.calls.get(index));
-                (Side::Client, calls.filter_map(|call| towards_client(call, src, dst)).collect())
-            }
-            Side::Client => {
-                let calls = self.calls.with_client_pns(dst, src, id).filter_map(|index| self.calls.get(index));
-                (Side::Server, calls.map(|call| towards_server(call, src)).collect())
-            }
-        };
-        for way in &ways {
-            let Some(bytes) = fragmentation_needed(packet, mtu, way) else { continue };
-            self.counters.icmp_made += 1;
-            self.commands.push_back(Command::Send { to: back, packet: bytes });
-        }
-        !ways.is_empty()
-    }
-}
-
-/// An error about GRE from `server` to a client, as that server knows the call.
-fn towards_server(call: &Call, server: Ipv4Addr) -> Translated {
-    Translated {
-        outer_src: call.external,
-        outer_dst: server,
-        src: server,
-        dst: call.external,
-        call_id: call.server_pns,
-        ports: None,
     }
 }
 

@@ -200,17 +200,10 @@ fn quoted(packet: &[u8]) -> (std::net::Ipv4Addr, std::net::Ipv4Addr, u16) {
 }
 
 #[test]
-fn fragmentation_needed_reaches_the_sender_as_it_knows_the_call_and_protocol_unreachable_nobody() {
+fn fragmentation_needed_reaches_the_client_as_it_knows_the_call_and_a_server_hears_of_no_error() {
     let (mut lab, a, _) = two();
-    // A packet of the server that its client could not take.
     let client = a.flow.client;
-    let arrived = gre(SERVER, client, a.client_pns.unwrap(), 1, b"big");
-    let mut packet = error(icmp::Repr::fragmentation_needed(1_400, &arrived[..28]), &arrived, None);
-    assert_eq!(lab.shared.from_client(&mut packet, lab.now), Some(Verdict::Consumed));
-    lab.settle();
-    let (to, packet) = lab.packets.pop().unwrap();
-    assert_eq!((to, quoted(&packet)), (Side::Server, (SERVER, EXTERNAL, a.server_pns.unwrap())));
-    // And the other way, from a router before the server: each client whose call has that id hears it.
+    // From a router before the server: each client whose call has that id hears it.
     let left = gre(EXTERNAL, SERVER, a.server_pac.unwrap(), 1, b"big");
     let mut packet = error(icmp::Repr::fragmentation_needed(1_400, &left[..28]), &left, None);
     assert_eq!(lab.shared.from_server(&mut packet, lab.now), Some(Verdict::Consumed));
@@ -218,26 +211,13 @@ fn fragmentation_needed_reaches_the_sender_as_it_knows_the_call_and_protocol_unr
     let heard: Vec<_> = lab.packets.drain(..).map(|(to, packet)| (to, quoted(&packet))).collect();
     assert_eq!(heard.len(), 3);
     assert!(heard.contains(&(Side::Client, (client, SERVER, a.client_pac.unwrap()))), "{heard:?}");
-    for code in [2, 3] {
+    // About a packet of the server that its client could not take.
+    let arrived = gre(SERVER, client, a.client_pns.unwrap(), 1, b"big");
+    for code in [2, 3, 4] {
         let mut packet = error(icmp::Repr::fragmentation_needed(0, &arrived[..28]), &arrived, Some(code));
         assert_eq!(lab.shared.from_client(&mut packet, lab.now), Some(Verdict::Consumed));
         lab.settle();
         assert_eq!(lab.packets, []);
     }
-}
-
-#[test]
-fn a_packet_that_does_not_fit_is_told_to_its_sender() {
-    let (mut lab, a, _) = two();
-    let mut packet = gre(a.flow.client, SERVER, a.client_pac.unwrap(), 1, &[0; 1_000]);
-    let mut ip = ipv4::Packet::new_unchecked(&mut packet[..]);
-    ip.set_fragment(true, false, 0);
-    ip.fill_checksum();
-    assert_eq!(lab.shared.from_client(&mut packet, lab.now), Some(Verdict::Forward(Side::Server)));
-    assert!(lab.shared.too_big(&packet, Side::Server, 576));
-    lab.settle();
-    let told: Vec<_> = lab.packets.drain(..).map(|(to, packet)| (to, quoted(&packet))).collect();
-    assert!(told.contains(&(Side::Client, (a.flow.client, SERVER, a.client_pac.unwrap()))), "{told:?}");
-    let foreign = gre(EXTERNAL, SERVER, 4_242, 1, b"?");
-    assert!(!lab.shared.too_big(&foreign, Side::Server, 576));
+    assert_eq!(lab.shared.counters().drop_icmp, 3);
 }
