@@ -232,6 +232,36 @@ fn a_malformed_message_resets_both_ends_and_nobody_else() {
 }
 
 #[test]
+fn a_server_that_gives_one_call_id_to_two_clients_has_the_second_call_refused() {
+    if !can_run("a_server_that_gives_one_call_id_to_two_clients_has_the_second_call_refused") {
+        return;
+    }
+    let stage = Stage::new(&[]);
+    let (mut first, mut second) = (stage.connect(0), stage.connect(1));
+    first.start();
+    second.start();
+    let live = first.call(7, 128);
+    let asked = field12(&second.say(true, &[&call_request(7)]));
+    second.server.write_all(&call_reply(128, asked)).unwrap();
+    let (mut reply, mut clear) = ([0; 32], [0; 16]);
+    second.client.read_exact(&mut reply).unwrap();
+    second.server.read_exact(&mut clear).unwrap();
+    assert_eq!(reply[..], message(8, 32, &[(14, &[0, 7]), (16, &[2, 4])]));
+    assert_eq!(clear[..], message(12, 16, &[(12, &asked.to_be_bytes())]));
+    assert_eq!(stage.counter("calls_pac_id_taken"), 1);
+    let calls = stage.callgate.wait_calls(&stage.lab.gw, 1).unwrap();
+    assert_eq!((calls[0].pns_call_id_outside, calls[0].pac_call_id), (Some(live), Some(128)));
+    wait::until_true("the log names the server and the id", PATIENCE, || {
+        let log = stage.callgate.log();
+        Ok(log.lines().any(|line| line.contains(&format!("{}", server(0))) && line.contains("gave it Call ID 128")))
+    })
+    .unwrap();
+    // The connection goes on: under another id the call comes about.
+    second.call(7, 256);
+    stage.callgate.wait_calls(&stage.lab.gw, 2).unwrap();
+}
+
+#[test]
 fn a_slow_first_message_never_reaches_the_server_and_such_connections_are_limited() {
     if !can_run("a_slow_first_message_never_reaches_the_server_and_such_connections_are_limited") {
         return;

@@ -61,9 +61,10 @@ impl Note {
     fn provoked(&self) -> Option<(&'static str, Option<Ipv4Addr>)> {
         match self {
             Self::InPath(event) => match event {
-                Event::Refused { flow, .. } | Event::CallRefused { flow, .. } | Event::Malformed { flow, .. } => {
-                    Some((event.name(), Some(flow.client)))
-                }
+                Event::Refused { flow, .. }
+                | Event::CallRefused { flow, .. }
+                | Event::PacIdTaken { flow, .. }
+                | Event::Malformed { flow, .. } => Some((event.name(), Some(flow.client))),
                 Event::Dropped { source, .. } => Some((event.name(), Some(*source))),
                 Event::Opened { .. }
                 | Event::Closed { .. }
@@ -73,7 +74,7 @@ impl Note {
             },
             Self::Shared(event) => match event {
                 shared::Event::CallRefused { flow, .. } => Some((event.name(), Some(flow.client))),
-                shared::Event::Malformed { .. } => Some((event.name(), None)),
+                shared::Event::Malformed { .. } | shared::Event::PacIdTaken { .. } => Some((event.name(), None)),
                 shared::Event::SessionStarted { .. }
                 | shared::Event::SessionClosed { .. }
                 | shared::Event::UpstreamOpening { .. }
@@ -113,6 +114,9 @@ fn log(event: &Event, held: Option<u64>) {
         Event::CallUp { call } => call_line(event, call, None),
         Event::CallDown { call, reason, .. } => call_line(event, call, Some(reason.to_string())),
         Event::PacIdCollision { older } => call_line(event, older, None),
+        Event::PacIdTaken { flow, external, pac_id, holder } => {
+            line!(event, client = %flow.client, client_port = flow.client_port, server = %flow.server, %external, pac_id, %holder, held);
+        }
         Event::CallRefused { flow, pns_id, why } => {
             line!(event, client = %flow.client, client_port = flow.client_port, server = %flow.server, pns_id, reason = %why, held);
         }
@@ -150,6 +154,9 @@ fn log_shared(event: &shared::Event, held: Option<u64>) {
         shared::Event::CallDown { call, why, .. } => shared_call_line(event, call, Some(why.to_string())),
         shared::Event::CallRefused { flow, pns_id, why } => {
             line!(event, client = %flow.client, client_port = flow.client_port, server = %flow.server, pns_id, reason = %why, held);
+        }
+        shared::Event::PacIdTaken { upstream, external, server, pac_id, holder } => {
+            line!(event, tunnel = upstream.0, %server, %external, pac_id, %holder, held);
         }
         shared::Event::Malformed { leg, reason, closed } => line!(event, leg = %leg, reason, closed, held),
     }

@@ -38,6 +38,9 @@ pub(crate) struct ConnectionData {
     pub(crate) server: Peer,
     /// The client's Start-Control-Connection-Request was whole and valid.
     pub(crate) started: bool,
+    /// The server has said that it takes one call at a time (Max Channels).
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub(crate) one_call: bool,
     /// Who sent FIN first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) first_fin: Option<Side>,

@@ -126,6 +126,8 @@ counters! {
         calls_refused,
         /// Calls ended by a time-out of the ALG.
         calls_timed_out,
+        /// Calls refused because the server gave them a Call ID that a live call of another client has.
+        calls_pac_id_taken,
         /// Calls that lost their place to a newer one with the same PAC Call ID.
         calls_pac_id_reused,
     }

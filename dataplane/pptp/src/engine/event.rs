@@ -120,6 +120,8 @@ pub enum CallEnd {
     Restarted,
     /// The PAC gave its Call ID to another call.
     PacIdReused,
+    /// The PAC gave it a Call ID that a live call of another client has.
+    PacIdTaken,
     /// Stop-Control-Connection-Request from this side.
     Stopped(Side),
     /// Its control connection ended.
@@ -197,6 +199,17 @@ pub enum Event {
         /// The older call, which loses the way up.
         older: CallIds,
     },
+    /// The server gave a new call a Call ID that a live call of another client has; the new one is refused on both sides.
+    PacIdTaken {
+        /// The new call's connection.
+        flow: Flow,
+        /// The address both calls have towards the server.
+        external: Ipv4Addr,
+        /// The server's Call ID.
+        pac_id: u16,
+        /// The client whose call has it.
+        holder: Ipv4Addr,
+    },
     /// A packet claims to belong to something it does not. Rate-limited; counters count all.
     Dropped {
         /// Which side it came from.
@@ -222,6 +235,7 @@ impl Event {
             Self::CallRefused { .. } => "call_refused",
             Self::Malformed { .. } => "message_malformed",
             Self::PacIdCollision { .. } => "pac_id_collision",
+            Self::PacIdTaken { .. } => "pac_id_taken",
             Self::Dropped { .. } => "packet_dropped",
         }
     }
@@ -236,6 +250,7 @@ impl Event {
             | Self::CallRefused { .. }
             | Self::Malformed { .. }
             | Self::PacIdCollision { .. }
+            | Self::PacIdTaken { .. }
             | Self::Dropped { .. } => Severity::Warn,
         }
     }
@@ -266,7 +281,11 @@ impl CallEnd {
         match self {
             Self::Cleared(_) | Self::Restarted | Self::Stopped(_) => Severity::Info,
             Self::ConnectionClosed(reason) => reason.severity(),
-            Self::NotAccepted { .. } | Self::SetupTimeout | Self::IdleTimeout(_) | Self::PacIdReused => Severity::Warn,
+            Self::NotAccepted { .. }
+            | Self::SetupTimeout
+            | Self::IdleTimeout(_)
+            | Self::PacIdReused
+            | Self::PacIdTaken => Severity::Warn,
         }
     }
 }
@@ -355,6 +374,7 @@ impl fmt::Display for CallEnd {
             Self::IdleTimeout(by) => write!(f, "idleTimeout: no user traffic, the {} silent for longest", side(*by)),
             Self::Restarted => f.write_str("the client asked for it anew"),
             Self::PacIdReused => f.write_str("the server gave its Call ID to another call"),
+            Self::PacIdTaken => f.write_str("the server gave it a Call ID that another client's call has"),
             Self::Stopped(by) => write!(f, "Stop-Control-Connection-Request from the {}", side(*by)),
             Self::ConnectionClosed(reason) => write!(f, "control connection ended: {reason}"),
         }
@@ -383,6 +403,11 @@ impl fmt::Display for Event {
             Self::PacIdCollision { older } => {
                 write!(f, "same PAC Call ID twice for one client: {older} loses the way to the server")
             }
+            Self::PacIdTaken { flow, external, pac_id, holder } => write!(
+                f,
+                "call refused: {flow}: the server gave it Call ID {pac_id}, which a live call of {holder} from the same address \
+                 {external} has"
+            ),
             Self::Dropped { from, source, destination, what } => {
                 write!(f, "packet dropped: {source} -> {destination} from the {} side: {what}", side(*from))
             }

@@ -20,7 +20,7 @@ use super::connection::other;
 use super::event::{CallEnd, CallRefusal, Event};
 use super::view::{CallDirection, CallState};
 use crate::types::{Now, Side};
-use crate::wire::bytes::{put, u8_at};
+use crate::wire::bytes::{put, u8_at, u16_at};
 use crate::wire::control::ours::{disconnect_notify, incoming_refusal, outgoing_refusal};
 use crate::wire::control::{
     ControlType, DisconnectResult, GeneralError, IncomingResult, Malformed, OutgoingResult, Sender, field12, field14,
@@ -29,6 +29,8 @@ use crate::wire::control::{
 
 /// Offset of the result code in types 8 and 10.
 const RESULT: usize = 16;
+/// Offset of Max Channels in type 2.
+const MAX_CHANNELS: usize = 24;
 /// Result "connected" of types 8 and 10.
 const CONNECTED: u8 = 1;
 /// Any state.
@@ -167,8 +169,13 @@ impl Engine {
                 None => self.about_no_call(),
             },
             ControlType::StopRequest => self.stop(Side::Server, index, now),
+            ControlType::StartReply => {
+                if let Some(connection) = self.connections.get_mut(index) {
+                    connection.data.one_call = u16_at(bytes, MAX_CHANNELS) == 1;
+                }
+                Fate::Pass
+            }
             ControlType::StartRequest
-            | ControlType::StartReply
             | ControlType::StopReply
             | ControlType::EchoRequest
             | ControlType::EchoReply
@@ -267,6 +274,10 @@ impl Engine {
             return Fate::Pass;
         }
         let pac = field12(bytes);
+        if let Some(holder) = self.has_another(index, pac) {
+            self.refuse_repeated(call, (pac, holder), bytes, now);
+            return Fate::Pass;
+        }
         self.drop_older_with_pac(index, pac, Some(call), now);
         if let Some(older) = self.calls.set_pac(call, pac)
             && let Some(older) = self.calls.get(older).and_then(|older| self.names(older))
@@ -283,6 +294,10 @@ impl Engine {
         let pac = field12(bytes);
         if self.call_of_pac_id(index, pac, &[CallState::Requested]).is_some() {
             return Fate::Pass;
+        }
+        if let Some(holder) = self.has_another(index, pac) {
+            self.refuse_repeated_offer(index, (pac, holder), now);
+            return Fate::Swallow;
         }
         self.drop_older_with_pac(index, pac, None, now);
         if let Some(why) = self.calls_are_full(index) {

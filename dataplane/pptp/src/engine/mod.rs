@@ -37,6 +37,7 @@ pub(crate) mod policies;
 mod pool;
 pub(crate) mod random;
 mod record;
+mod repeated;
 mod replay;
 mod restore;
 mod segment;
@@ -57,7 +58,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::Ipv4Addr;
 
 use allocator::Allocator;
-use calls::Calls;
+use calls::{Calls, Key};
 use connection::Connection;
 use fragments::Fragments;
 use hash::{FlatMap, Seeded};
@@ -90,6 +91,8 @@ pub struct Engine {
     next_id: u64,
     calls: Calls,
     allocator: Allocator,
+    /// Call IDs of servers that live calls of the shared mode have, with their clients.
+    lent_pacs: BTreeMap<(Key, Ipv4Addr), u32>,
     timers: Timers,
     fragments: Fragments,
     /// GRE of the server held for calls whose reply is under way, by the call's serial number.
@@ -119,6 +122,7 @@ impl Engine {
             next_id: 1,
             calls: Calls::new(seed),
             allocator: Allocator::new(&limits.port_ranges, seed),
+            lent_pacs: BTreeMap::new(),
             timers: Timers::default(),
             fragments: Fragments::default(),
             held: BTreeMap::new(),

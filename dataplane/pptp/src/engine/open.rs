@@ -115,6 +115,7 @@ impl Engine {
             client: Peer { window: segment.window(), timestamps, tos: ip.tos() },
             server: Peer::default(),
             started: false,
+            one_call: false,
             first_fin: None,
             connected: now,
             seen: (now, now),

@@ -66,6 +66,8 @@ pub(super) struct Call {
     pub(super) client_pac: Option<u16>,
     pub(super) server_pns: Option<u16>,
     pub(super) server_pac: Option<u16>,
+    /// `server_pac` is kept from other clients' calls.
+    pub(super) holds_pac: bool,
     /// The client to which `server_pns` is counted, also when it has nothing to do with the call any more.
     pub(super) lent_to: Option<Ipv4Addr>,
     /// What the client has asked for, until it is answered.
@@ -101,6 +103,7 @@ impl Call {
             client_pac: None,
             server_pns: None,
             server_pac: None,
+            holds_pac: false,
             lent_to: None,
             request: None,
             rank: 0,

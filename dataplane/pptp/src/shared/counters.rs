@@ -43,6 +43,8 @@ crate::counters! {
         calls_refused,
         /// Calls whose request was given to another connection because the first one ended before its answer.
         calls_retried,
+        /// Calls refused because the server gave them a Call ID that a live call of another client has.
+        calls_pac_id_taken,
         /// Calls whose PAC Call ID was taken already on the client's side and is another one there.
         calls_pac_id_changed,
         /// GRE passed on, client to server.

@@ -140,6 +140,7 @@ impl fmt::Display for CallEnd {
             Self::IdleTimeout => f.write_str("idleTimeout: no user traffic"),
             Self::Restarted => f.write_str("the client asked for it anew"),
             Self::PacIdReused => f.write_str("the server gave its Call ID to another call"),
+            Self::PacIdTaken => f.write_str("the server gave it a Call ID that another client's call has"),
             Self::SessionEnded(why) => write!(f, "its session ended: {why}"),
             Self::UpstreamEnded(why) => write!(f, "its tunnel ended: {why}"),
         }
@@ -175,6 +176,11 @@ impl fmt::Display for Event {
                 write!(f, "call down: {call}: {why} (GRE packets up {up_packets}, down {down_packets})")
             }
             Self::CallRefused { flow, pns_id, why } => write!(f, "call refused: {flow} call {pns_id}: {why}"),
+            Self::PacIdTaken { upstream, external, server, pac_id, holder } => write!(
+                f,
+                "call refused: {upstream}: server {server} gave it Call ID {pac_id}, which a live call of {holder} from the same \
+                 address {external} has"
+            ),
             Self::Malformed { leg, reason, closed } => {
                 let what = if *closed { "closed" } else { "ignored" };
                 write!(f, "malformed message of {leg}: {reason}; {what}")

@@ -156,6 +156,7 @@ impl Shared {
 
     /// Sends Call-Clear-Request to the server, once.
     pub(super) fn clear_server_side(&mut self, index: u32, cx: &mut Cx<'_>) {
+        self.release_pac(index, cx.engine);
         let Some(call) = self.calls.get_mut(index) else { return };
         if call.clearing.is_some_and(|clearing| clearing.sent) {
             return;
@@ -170,6 +171,7 @@ impl Shared {
 
     /// The client's side of a call is over. `why`: people are told.
     pub(super) fn detach(&mut self, index: u32, why: Option<CallEnd>, cx: &mut Cx<'_>) {
+        self.release_pac(index, cx.engine);
         let Some(call) = self.calls.get(index) else { return };
         let Some((session, client)) = call.client else { return };
         let alg = call.policy.alg.clone();

@@ -141,6 +141,8 @@ pub enum CallEnd {
     Restarted,
     /// The server gave its Call ID to another call of the same connection.
     PacIdReused,
+    /// The server gave it a Call ID that a live call of another client has.
+    PacIdTaken,
     /// Its client's session ended.
     SessionEnded(SessionEnd),
     /// The connection to the server that carried it ended.
@@ -238,6 +240,19 @@ pub enum Event {
         /// Why.
         why: Refusal,
     },
+    /// The server gave a new call a Call ID that a live call of another client has; the new one is refused on both sides.
+    PacIdTaken {
+        /// The connection on which it said so.
+        upstream: UpstreamId,
+        /// The address both calls have towards the server.
+        external: Ipv4Addr,
+        /// The server.
+        server: Ipv4Addr,
+        /// Its Call ID.
+        pac_id: u16,
+        /// The client whose call has it.
+        holder: Ipv4Addr,
+    },
     /// A message could not be understood.
     Malformed {
         /// Who sent it.
@@ -275,6 +290,7 @@ impl Event {
             Self::CallUp { .. } => "shared_call_up",
             Self::CallDown { .. } => "shared_call_down",
             Self::CallRefused { .. } => "shared_call_refused",
+            Self::PacIdTaken { .. } => "shared_pac_id_taken",
             Self::Malformed { .. } => "shared_message_malformed",
         }
     }
@@ -292,7 +308,10 @@ impl Event {
             Self::UpstreamClosed { calls: 0, .. } => Severity::Info,
             Self::UpstreamClosed { .. } => Severity::Warn,
             Self::CallDown { why, .. } => why.severity(),
-            Self::UpstreamFailed { .. } | Self::CallRefused { .. } | Self::Malformed { .. } => Severity::Warn,
+            Self::UpstreamFailed { .. }
+            | Self::CallRefused { .. }
+            | Self::PacIdTaken { .. }
+            | Self::Malformed { .. } => Severity::Warn,
         }
     }
 }
@@ -325,6 +344,7 @@ impl CallEnd {
             | Self::SetupTimeout
             | Self::IdleTimeout
             | Self::PacIdReused
+            | Self::PacIdTaken
             | Self::UpstreamEnded(_) => Severity::Warn,
         }
     }

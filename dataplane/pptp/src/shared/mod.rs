@@ -35,6 +35,7 @@ mod learner;
 mod line;
 mod open;
 mod policy;
+mod repeated;
 mod replies;
 mod requests;
 mod server;

@@ -50,6 +50,10 @@ impl Shared {
             // The idle time begins now.
             (call.up.last_payload, call.down.last_payload) = (cx.now, cx.now);
         });
+        if let Some(holder) = self.holder_of_pac(id, client.map(|(_, address)| address), pac, cx) {
+            self.refuse_repeated(index, (pac, holder), cx);
+            return;
+        }
         let (Some((session, address)), Some(pns)) = (client, client_pns) else {
             // Its client has gone meanwhile.
             self.clear_server_side(index, cx);
@@ -66,6 +70,7 @@ impl Shared {
         (reply.call_id, reply.peer_call_id, reply.reserved0) = (known_as, pns, 0);
         self.say_to_client(session, reply.to_bytes(), cx.now);
         self.call_up(index, session);
+        self.hold_pac(index, cx.engine);
         self.release_held(index, cx.now);
         if clearing {
             self.clear_server_side(index, cx);
@@ -96,6 +101,10 @@ impl Shared {
         let known = self.calls.of_server_pac(id, pac).and_then(|index| self.calls.get(index));
         if known.is_some_and(|call| call.direction == CallDirection::Incoming && call.stage == Stage::Requested) {
             self.counters.messages_ignored += 1;
+            return;
+        }
+        if let Some(holder) = self.holder_of_pac(id, None, pac, cx) {
+            self.refuse_repeated_offer(id, (pac, holder), cx);
             return;
         }
         let Some(upstream) = self.upstreams.get(&id) else { return };

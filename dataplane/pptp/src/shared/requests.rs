@@ -122,6 +122,7 @@ impl Shared {
             call.stage = Stage::Accepted;
             call.offer = None;
         });
+        self.hold_pac(index, cx.engine);
         (reply.call_id, reply.peer_call_id, reply.reserved0) = (ours, pac, 0);
         self.say_to_server(upstream, reply.to_bytes(), cx.now);
         self.arm_call(index);

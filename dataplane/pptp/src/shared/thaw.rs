@@ -95,11 +95,14 @@ impl Shared {
             }
             engine.count_session(&session.policy.service, session.flow.client);
         }
-        for (_, call) in self.calls.iter() {
+        let mut indices = Vec::new();
+        for (index, call) in self.calls.iter() {
+            indices.push(index);
             if let Some((_, client)) = call.client {
                 engine.count_call(&call.policy.alg, client);
             }
         }
+        indices.into_iter().for_each(|index| self.hold_pac(index, engine));
     }
 
     fn arm_all(&mut self) {

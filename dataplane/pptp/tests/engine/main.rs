@@ -22,6 +22,7 @@ mod journal;
 mod noise;
 mod paths;
 mod patience;
+mod repeated;
 mod replay;
 mod roughly;
 mod scale;

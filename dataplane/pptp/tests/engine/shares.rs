@@ -161,10 +161,10 @@ fn one_client_cannot_use_up_max_sessions_nor_max_calls_so_that_others_get_none()
     assert_eq!((pair.engine.connection_count(), pair.engine.call_count()), (38, 75));
     let refused = |event: &&Event| matches!(event, Event::CallRefused { why: CallRefusal::Share(75), .. });
     assert_eq!(pair.events.iter().filter(refused).count(), 1);
-    for client in 1..3 {
+    for (client, pac) in [(1, 100), (2, 102)] {
         let other = pair.start(client_addr(client), 40_000);
-        pair.call(other, 5, 100);
-        assert_eq!(pair.at_client(other).pop(), Some(outgoing_reply(100, 5, 1)));
+        pair.call(other, 5, pac);
+        assert_eq!(pair.at_client(other).pop(), Some(outgoing_reply(pac, 5, 1)));
     }
     pair.connect(client_addr(3), 40_000);
     assert!(pair.clients[&(client_addr(3), 40_000)].reset);

@@ -389,6 +389,7 @@ impl Lab {
         };
         assert_eq!(sorted(legs), sorted(expected));
         assert_eq!((shared.sizes(), engine.counted()), (self.shared.sizes(), self.engine.counted()));
+        assert_eq!(engine.held_pacs(), self.engine.held_pacs());
         if ms == 0 {
             assert_eq!(calls_of(&shared), self.calls());
             assert_eq!(shared.freeze(then), frozen, "nothing is lost on the way");
@@ -433,6 +434,7 @@ impl Lab {
         self.wait(600_000);
         self.shared.handle_timeout(&mut self.engine, self.now);
         assert_eq!((self.shared.sizes(), self.engine.counted()), (Sizes::default(), [vec![], vec![]]));
+        assert_eq!(self.engine.held_pacs(), 0);
         assert_eq!(self.shared.poll_timeout(), None);
         assert_eq!(self.live_upstreams(), []);
     }

@@ -32,4 +32,5 @@ mod gre;
 mod incoming;
 mod model;
 mod portions;
+mod repeated;
 mod times;

@@ -40,6 +40,8 @@ struct State {
     open: BTreeMap<usize, TcpStream>,
     calls: Vec<Known>,
     cleared: usize,
+    /// The Call ID it has given out last, on whichever connection.
+    last_pac: u16,
 }
 
 /// A running server; its threads end with their connections.
@@ -136,23 +138,23 @@ fn serve(mut stream: TcpStream, number: usize, manners: Manners, state: &Mutex<S
     }
     lock(state).open.insert(number, stream.try_clone()?);
     stream.write_all(&message(2, 156, &[(12, &[1, 0, 1]), (24, &manners.channels.to_be_bytes())]))?;
-    let mut next_pac = 1;
     loop {
         let said = read_message(&mut stream)?;
         match said[9] {
             3 => return stream.write_all(&message(4, 16, &[(12, &[1])])),
             5 => stream.write_all(&message(6, 20, &[(12, &said[12..16]), (16, &[1])]))?,
             7 => {
-                let call = Known { connection: number, pns: field12(&said), pac: next_pac };
-                next_pac += 1;
-                {
+                let call = {
                     let mut state = lock(state);
+                    state.last_pac = state.last_pac.wrapping_add(1);
+                    let call = Known { connection: number, pns: field12(&said), pac: state.last_pac };
                     let same = state.calls.iter().filter(|known| known.pns == call.pns).count();
                     assert_eq!(same, 0, "PNS id {} is given twice", call.pns);
                     let here = state.calls.iter().filter(|known| known.connection == number).count();
                     assert!(here < usize::from(manners.channels), "more calls than channels");
                     state.calls.push(call);
-                }
+                    call
+                };
                 stream.write_all(&call_reply(call.pac, call.pns))?;
             }
             12 => {
