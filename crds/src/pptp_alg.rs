@@ -62,7 +62,8 @@ pub struct PptpAlgSpec {
     pub control_connection: ControlConnection,
 
     /// How strictly control messages are checked. Strict: a malformed message closes its control connection.
-    /// Permissive: it is counted and passed on wherever it can be told where the next one starts. Default Strict.
+    /// Permissive: it is counted, and the connection goes on wherever it can be told where the next one starts; what is about a
+    /// call and cannot be translated is not passed on. Default Strict.
     #[serde(default)]
     pub validation: Validation,
 }
@@ -85,7 +86,7 @@ pub enum Validation {
     /// A malformed message closes its control connection.
     #[default]
     Strict,
-    /// Counted, and passed on where it can be framed.
+    /// Counted; the connection goes on where it can be framed. Passed on but for what is about a call.
     Permissive,
 }
 

@@ -13,7 +13,7 @@ fn run(octets: &[u8], piece: usize, strict: bool) -> (Vec<u8>, bool) {
         seq += part.len() as u32;
         loop {
             match stream.next_message(strict) {
-                Next::Message(bytes) | Next::Opaque(bytes) => sent.extend(stream.emit(bytes, Now(0)).bytes),
+                Next::Message(bytes) => sent.extend(stream.emit(bytes, Now(0)).bytes),
                 Next::Nothing => break,
                 Next::Malformed(_) => return (sent, true),
             }

@@ -397,7 +397,7 @@ impl fmt::Display for Event {
             }
             Self::CallRefused { flow, pns_id, why } => write!(f, "call refused: {flow} call {pns_id}: {why}"),
             Self::Malformed { flow, from, reason, closed } => {
-                let what = if *closed { "connection closed" } else { "passed on" };
+                let what = if *closed { "connection closed" } else { "not closed for it" };
                 write!(f, "malformed message: {flow} from the {}: {reason}; {what}", side(*from))
             }
             Self::PacIdCollision { older } => {

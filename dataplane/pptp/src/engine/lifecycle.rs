@@ -130,7 +130,7 @@ impl Engine {
     pub(super) fn inject(&mut self, to: Side, index: u32, message: Vec<u8>, now: Now) {
         let Some(connection) = self.connections.get_mut(index) else { return };
         let Some(stream) = connection.stream(other(to)) else { return };
-        // Behind FIN nothing can be said any more, and without framing nothing can be put between two messages.
+        // Behind FIN nothing can be said any more.
         if !stream.can_inject() {
             return;
         }

@@ -27,6 +27,8 @@ use crate::wire::control::{
     set_field12, set_field14, validate,
 };
 
+/// Offset of the control message type.
+const CONTROL_TYPE: usize = 8;
 /// Offset of the result code in types 8 and 10.
 const RESULT: usize = 16;
 /// Offset of Max Channels in type 2.
@@ -70,6 +72,8 @@ impl Engine {
             }
             Ok(kind) => {
                 self.started(index);
+                // Whoever goes by the length of the type and not by that in the message must not find another one there.
+                bytes.get_mut(kind.length()..).unwrap_or_default().fill(0);
                 match from {
                     Side::Client => self.pns_says(kind, index, &mut bytes, now),
                     Side::Server => self.pac_says(kind, index, &mut bytes, now),
@@ -79,7 +83,8 @@ impl Engine {
             Err(malformed) => {
                 self.counters.messages_malformed += 1;
                 self.note(Event::Malformed { flow, from, reason: malformed.label(), closed: false });
-                Fate::Pass
+                // Its Call ID is not translated: on the other side it may be another client's.
+                if ControlType::is_about_call(u16_at(&bytes, CONTROL_TYPE)) { Fate::Swallow } else { Fate::Pass }
             }
         };
         let Some(connection) = self.connections.get_mut(index) else { return false };
@@ -139,13 +144,13 @@ impl Engine {
             | ControlType::StartReply
             | ControlType::StopReply
             | ControlType::EchoRequest
-            | ControlType::EchoReply
-            // Only without strict validation: a client that is a PAC is not translated.
-            | ControlType::OutgoingCallReply
+            | ControlType::EchoReply => Fate::Pass,
+            // No client's to say: `validate` has refused them.
+            ControlType::OutgoingCallReply
             | ControlType::IncomingCallRequest
             | ControlType::IncomingCallConnected
             | ControlType::CallDisconnectNotify
-            | ControlType::WanErrorNotify => Fate::Pass,
+            | ControlType::WanErrorNotify => Fate::Swallow,
         }
     }
 
@@ -175,14 +180,13 @@ impl Engine {
                 }
                 Fate::Pass
             }
-            ControlType::StartRequest
-            | ControlType::StopReply
-            | ControlType::EchoRequest
-            | ControlType::EchoReply
-            // Only without strict validation: a server that is a PNS is not translated.
-            | ControlType::OutgoingCallRequest
-            | ControlType::IncomingCallReply
-            | ControlType::CallClearRequest => Fate::Pass,
+            ControlType::StartRequest | ControlType::StopReply | ControlType::EchoRequest | ControlType::EchoReply => {
+                Fate::Pass
+            }
+            // No server's to say: `validate` has refused them.
+            ControlType::OutgoingCallRequest | ControlType::IncomingCallReply | ControlType::CallClearRequest => {
+                Fate::Swallow
+            }
         }
     }
 

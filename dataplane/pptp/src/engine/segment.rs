@@ -200,12 +200,6 @@ impl Engine {
             let Some(stream) = connection.stream(from) else { return emitted };
             match stream.next_message(strict) {
                 Next::Message(bytes) => emitted |= self.message(from, index, bytes, now),
-                Next::Opaque(bytes) => {
-                    let segment = stream.emit(bytes, now);
-                    self.counters.messages_malformed += 1;
-                    self.out(to, index, &segment);
-                    emitted = true;
-                }
                 Next::Malformed(malformed) => {
                     self.malformed(from, index, malformed.label(), now);
                     return emitted;

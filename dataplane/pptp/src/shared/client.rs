@@ -223,7 +223,7 @@ impl Shared {
             ControlType::EchoReply => {}
             ControlType::StartReply
             | ControlType::StopReply
-            // Only without strict validation: what the other role says.
+            // No client's to say: `validate` has refused them.
             | ControlType::OutgoingCallReply
             | ControlType::IncomingCallRequest
             | ControlType::IncomingCallConnected

@@ -34,9 +34,6 @@ pub const MAX_UNACKED: usize = 8 * 1024;
 /// taken, and no more of our own is put in for what S says: each is some hundred octets in every line that is saved.
 pub const MAX_CHUNKS: usize = 64;
 
-/// Octets of one opaque segment: what every TCP takes (RFC 9293 §3.7.1), since nobody negotiated this cut.
-const MAX_OPAQUE: usize = 536;
-
 /// How far before the next expected octet a segment may begin and still be an old copy.
 const OLDEST_COPY: i32 = 1 << 20;
 
@@ -61,9 +58,6 @@ pub struct Stream {
     /// It was passed on.
     #[serde(default, skip_serializing_if = "is_default")]
     fin_sent: bool,
-    /// Framing is lost (only without strict validation): octets pass as they are.
-    #[serde(default, skip_serializing_if = "is_default")]
-    raw: bool,
     /// How often the oldest chunk in custody was sent again.
     #[serde(default, skip_serializing_if = "is_default")]
     retries: u8,
@@ -97,8 +91,6 @@ pub enum Received {
 pub enum Next {
     /// A whole message, taken out of the stream: `emit` or `swallow` it.
     Message(Vec<u8>),
-    /// Octets that cannot be framed, taken out of the stream: `emit` them.
-    Opaque(Vec<u8>),
     /// Nothing whole is left.
     Nothing,
     /// This cannot be a message. The stream does not go on.
@@ -116,7 +108,6 @@ impl Stream {
             chunks: VecDeque::new(),
             finished: false,
             fin_sent: false,
-            raw: false,
             retries: 0,
             retry_at: None,
         }
@@ -155,9 +146,6 @@ impl Stream {
     fn room(&self, fresh: &[u8]) -> usize {
         let octets = MAX_UNACKED.saturating_sub(self.pending.len() + self.unacked());
         let mut messages = MAX_CHUNKS.saturating_sub(self.chunks.len());
-        if messages > 0 && self.raw {
-            return octets;
-        }
         let held = self.pending.len();
         let octet = |at: usize| self.pending.get(at).or_else(|| fresh.get(at.checked_sub(held)?)).copied();
         // Where the last message ends for which there is room.
@@ -198,29 +186,14 @@ impl Stream {
         if self.pending.is_empty() {
             return Next::Nothing;
         }
-        if self.raw {
-            return self.opaque();
-        }
         match control::frame(&self.pending, strict) {
             Ok(Some(length)) if self.pending.len() >= length => Next::Message(self.take(length)),
             Ok(Some(_) | None) if self.finished => {
-                let octets = self.pending.len() as u16;
-                if strict {
-                    return Next::Malformed(Malformed::Truncated { octets });
-                }
-                self.opaque()
+                Next::Malformed(Malformed::Truncated { octets: self.pending.len() as u16 })
             }
             Ok(Some(_) | None) => Next::Nothing,
-            Err(malformed) if strict => Next::Malformed(malformed),
-            Err(_) => {
-                self.raw = true;
-                self.opaque()
-            }
+            Err(malformed) => Next::Malformed(malformed),
         }
-    }
-
-    fn opaque(&mut self) -> Next {
-        Next::Opaque(self.take(self.pending.len().min(MAX_OPAQUE)))
     }
 
     /// The first `length` pending octets.
@@ -229,15 +202,9 @@ impl Stream {
         std::mem::replace(&mut self.pending, rest)
     }
 
-    /// Whether framing was lost.
-    pub fn is_raw(&self) -> bool {
-        self.raw
-    }
-
-    /// Whether a message of our own can be put in: behind FIN R reads nothing, and without framing it would land inside
-    /// one of S's.
+    /// Whether a message of our own can be put in: behind FIN R reads nothing.
     pub fn can_inject(&self) -> bool {
-        !self.finished && !self.raw
+        !self.finished
     }
 
     /// Whether octets of an unfinished message are held.

@@ -221,7 +221,7 @@ impl Model {
                     match self.stream.next_message(true) {
                         Next::Message(bytes) => self.decide(bytes)?,
                         Next::Nothing => break,
-                        other @ (Next::Opaque(_) | Next::Malformed(_)) => prop_assert!(false, "{:?}", other),
+                        other @ Next::Malformed(_) => prop_assert!(false, "{:?}", other),
                     }
                 }
                 if let Some(fin) = self.stream.emit_fin(self.now) {

@@ -25,7 +25,7 @@ fn pump(stream: &mut Stream) -> Vec<Outgoing> {
         match stream.next_message(true) {
             Next::Message(bytes) => out.push(stream.emit(bytes, NOW)),
             Next::Nothing => break,
-            other @ (Next::Opaque(_) | Next::Malformed(_)) => panic!("{other:?}"),
+            other @ Next::Malformed(_) => panic!("{other:?}"),
         }
     }
     if stream.is_holding() {
@@ -165,11 +165,14 @@ fn fin_follows_the_last_message_and_a_cut_message_is_malformed() {
 }
 
 #[test]
-fn without_strict_validation_lost_framing_passes_as_it_is() {
+fn without_strict_validation_too_lost_framing_is_the_end() {
     let mut stream = Stream::new(Seq(0));
     stream.receive(Seq(0), b"GET / HTTP/1.0\r\n", false);
-    assert_eq!(stream.next_message(false), Next::Opaque(b"GET / HTTP/1.0\r\n".to_vec()));
-    assert!(stream.is_raw());
+    assert_eq!(stream.next_message(false), Next::Malformed(Malformed::Length { length: 0x4745 }));
+
+    let mut cut = Stream::new(Seq(0));
+    cut.receive(Seq(0), &message(0)[..15], true);
+    assert_eq!(cut.next_message(false), Next::Malformed(Malformed::Truncated { octets: 15 }));
 }
 
 #[test]
@@ -251,28 +254,11 @@ fn ranges_that_the_sender_was_told_about_already_are_not_repeated() {
 }
 
 #[test]
-fn opaque_octets_leave_in_pieces_that_every_receiver_takes() {
-    let mut stream = Stream::new(Seq(0));
-    stream.receive(Seq(0), &[b'x'; 1_400], false);
-    let mut lengths = Vec::new();
-    while let Next::Opaque(bytes) = stream.next_message(false) {
-        lengths.push(bytes.len());
-        stream.emit(bytes, NOW);
-    }
-    assert_eq!(lengths, [536, 536, 328]);
-}
-
-#[test]
-fn our_own_messages_have_no_place_behind_fin_or_among_opaque_octets() {
+fn our_own_messages_have_no_place_behind_fin() {
     let mut stream = Stream::new(Seq(0));
     assert!(stream.can_inject());
     stream.receive(Seq(0), &[], true);
     assert!(!stream.can_inject());
-
-    let mut raw = Stream::new(Seq(0));
-    raw.receive(Seq(0), b"GET /", false);
-    assert_eq!(raw.next_message(false), Next::Opaque(b"GET /".to_vec()));
-    assert!(!raw.can_inject());
 }
 
 #[test]

@@ -57,20 +57,58 @@ fn a_malformed_message_of_the_server_does_not_reach_the_client() {
 }
 
 #[test]
-fn permissive_validation_lets_it_pass() {
+fn permissive_validation_closes_nothing_for_it_and_lets_no_call_id_pass_untranslated() {
     let mut pair = Pair::new();
     pair.policy.strict = false;
-    let link = pair.start(client_addr(0), 40_000);
-    let wrong_direction = outgoing_reply(1, 1, 1);
-    pair.client_says(link, &wrong_direction);
-    assert_eq!(pair.at_server(link).pop().unwrap(), wrong_direction);
-    let mut unknown = echo_request();
-    unknown[9] = 99;
+    let (link, other) = (pair.start(client_addr(0), 40_000), pair.start(client_addr(1), 40_000));
+    let anothers = pair.call(other, 5, 100);
+    let about_it = |kind: u16, length: u16| message(kind, length, &[(12, &anothers.to_be_bytes())]);
+    let mut of_another_message_type = about_it(12, 16);
+    of_another_message_type[3] = 2;
+    let from_client = [
+        outgoing_reply(1, anothers, 1),
+        incoming_request(anothers),
+        incoming_connected(anothers),
+        disconnect_notify(anothers),
+        wan_error(anothers),
+        // Too short for their types.
+        about_it(7, 16),
+        about_it(10, 23),
+        about_it(12, 14),
+        about_it(15, 20),
+        of_another_message_type,
+    ];
+    let (at_server, at_client) = (pair.at_server(link), pair.at_client(link));
+    from_client.iter().for_each(|message| pair.client_says(link, message));
+    assert_eq!(pair.at_server(link), at_server);
+    let from_server = [outgoing_request(5), incoming_reply(5, 1, 1), call_clear(5), message(8, 31, &[(14, &[0, 5])])];
+    from_server.iter().for_each(|message| pair.server_says(link, message));
+    assert_eq!(pair.at_client(link), at_client);
+    let counters = pair.engine.counters();
+    assert_eq!((counters.messages_malformed, counters.messages_swallowed), (14, 14));
+    // What is about no call passes, as it is or with nothing behind it.
+    let unknown = message(99, 16, &[(12, &anothers.to_be_bytes())]);
     pair.client_says(link, &unknown);
-    assert_eq!(pair.at_server(link).pop().unwrap(), unknown);
-    // A known message of the wrong direction is no fault without strict validation.
-    assert_eq!(pair.engine.counters().messages_malformed, 1);
+    let hidden = [message(5, 32, &[(12, &[1, 2, 3, 4])])[..16].to_vec(), call_clear(anothers)].concat();
+    pair.client_says(link, &hidden);
+    assert_eq!(pair.at_server(link)[at_server.len()..], [unknown, message(5, 32, &[(12, &[1, 2, 3, 4])])]);
     assert_eq!(closed_as(&pair), []);
+    assert_eq!(pair.engine.calls()[0].translated_id, Some(anothers));
+}
+
+#[test]
+fn permissive_validation_too_closes_where_framing_is_lost() {
+    let mut bad_cookie = echo_request();
+    bad_cookie[4] = 0;
+    for lost in [b"\xff\xffthis is no PPTP at all".to_vec(), bad_cookie] {
+        let mut pair = Pair::new();
+        pair.policy.strict = false;
+        let link = pair.start(client_addr(0), 40_000);
+        let seen = pair.servers[&link.server].got.len();
+        pair.client_says(link, &lost);
+        assert_eq!(pair.servers[&link.server].got.len(), seen);
+        assert_eq!(closed_as(&pair), [CloseReason::Malformed(Side::Client)]);
+    }
 }
 
 #[test]

@@ -214,19 +214,6 @@ fn fin_inside_a_message_is_a_malformed_message() {
 }
 
 #[test]
-fn without_strict_validation_a_stream_that_cannot_be_framed_passes_as_it_is() {
-    let mut pair = Pair::new();
-    pair.policy.strict = false;
-    let link = pair.start(client_addr(0), 40_000);
-    let noise = b"\xff\xffthis is no PPTP at all".to_vec();
-    pair.client_says(link, &noise);
-    assert!(pair.servers[&link.server].got.ends_with(&noise));
-    pair.client_says(link, b"and no more of it");
-    assert!(pair.servers[&link.server].got.ends_with(b"and no more of it"));
-    assert!(!pair.clients[&link.client].reset);
-}
-
-#[test]
 fn half_a_close_is_forgotten_after_its_time() {
     let mut pair = Pair::new();
     let link = pair.start(client_addr(0), 40_000);

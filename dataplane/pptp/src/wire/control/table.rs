@@ -57,6 +57,11 @@ macro_rules! control_types {
                 match self { $(Self::$name => $length,)* }
             }
 
+            /// Whether messages of this number are about a call: 7 to 15.
+            pub const fn is_about_call(number: u16) -> bool {
+                number >= Self::OutgoingCallRequest as u16 && number <= Self::SetLinkInfo as u16
+            }
+
             /// Who may send it.
             pub const fn direction(self) -> Direction {
                 match self { $(Self::$name => Direction::$direction,)* }
@@ -133,5 +138,9 @@ mod tests {
         assert_eq!(allowed(Sender::Pns), [1, 2, 3, 4, 5, 6, 7, 10, 12, 15]);
         assert_eq!(allowed(Sender::Pac), [1, 2, 3, 4, 5, 6, 8, 9, 11, 13, 14]);
         assert_eq!(allowed(Sender::Either).len(), 15);
+        let about: Vec<u16> = (0..=u16::MAX).filter(|number| ControlType::is_about_call(*number)).collect();
+        assert_eq!(about, (7..=15).collect::<Vec<_>>());
+        let has_direction = |t: &ControlType| t.direction() != Direction::Any;
+        assert_eq!(ControlType::ALL.into_iter().filter(has_direction).map(|t| t as u16).collect::<Vec<_>>(), about);
     }
 }

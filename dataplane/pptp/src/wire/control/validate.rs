@@ -96,7 +96,8 @@ pub fn frame(bytes: &[u8], strict: bool) -> Result<Option<usize>, Malformed> {
 /// The type of one whole message.
 ///
 /// Strict: length, cookie, message type, control type and direction are those of RFC 2637 (Reserved0 is not looked at:
-/// some peers set it). Not strict: direction and a surplus of octets behind a known message are let pass.
+/// some peers set it). Not strict: a surplus of octets behind a known message is let pass. Direction is judged always: all types
+/// that have one are about calls, and the Call ID of one that comes the wrong way could not be translated.
 ///
 /// # Errors
 /// What is wrong.
@@ -116,7 +117,7 @@ pub fn validate(message: &[u8], from: Sender, strict: bool) -> Result<ControlTyp
     if message.len() < control_type.length() {
         return Err(Malformed::Length { length: octets });
     }
-    if strict && !control_type.direction().allows(from) {
+    if !control_type.direction().allows(from) {
         return Err(Malformed::Direction { control_type });
     }
     Ok(control_type)
@@ -180,11 +181,13 @@ mod tests {
     }
 
     #[test]
-    fn permissive_lets_direction_surplus_and_strange_types_be_framed() {
+    fn permissive_lets_surplus_and_strange_types_be_framed_but_judges_direction() {
         let mut surplus = changed(1, &[18]);
         surplus.extend([0, 0]);
         assert_eq!(validate(&surplus, Sender::Pac, false), Ok(ControlType::EchoRequest));
-        assert_eq!(validate(&changed(9, &[12]), Sender::Pac, false), Ok(ControlType::CallClearRequest));
+        let control_type = ControlType::CallClearRequest;
+        let direction = validate(&changed(9, &[12]), Sender::Pac, false);
+        assert_eq!(direction, Err(Malformed::Direction { control_type }));
         assert_eq!(frame(&changed(9, &[99]), false), Ok(Some(16)));
         assert_eq!(validate(&changed(9, &[99]), Sender::Pac, false), Err(Malformed::ControlType { control_type: 99 }));
         assert_eq!(validate(&changed(9, &[7]), Sender::Pns, false), Err(Malformed::Length { length: 16 }));
