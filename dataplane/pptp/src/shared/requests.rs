@@ -158,7 +158,10 @@ impl Shared {
         let Some(session) = self.sessions.get(&id) else { return };
         let flow = session.flow;
         let index = self.calls.up(flow.client, flow.server, info.peer_call_id);
-        let call = index.and_then(|index| self.calls.get(index)).filter(|call| call.session() == Some(id));
+        // A server that hears of a line it has no call on may end the connection, with the calls of all in it.
+        let call = index
+            .and_then(|index| self.calls.get(index))
+            .filter(|call| call.session() == Some(id) && call.stage == Stage::Up && call.clearing.is_none());
         match call.map(|call| (call.upstream, call.server_pac)) {
             // It is news about a line, and the next one replaces it.
             Some((Some(upstream), Some(_))) if self.is_crowded(upstream) => self.counters.link_infos_dropped += 1,

@@ -2,6 +2,7 @@
 
 use super::lab::{Lab, Rings, client_addr, id};
 use super::messages;
+use super::peer::Clears;
 
 #[test]
 fn an_incoming_call_goes_to_the_client_with_the_fewest_calls_and_carries_gre() {
@@ -21,6 +22,25 @@ fn an_incoming_call_goes_to_the_client_with_the_fewest_calls_and_carries_gre() {
     lab.says(free, &messages::call_clear(3));
     assert_eq!(lab.last(free)[9], 13);
     lab.assert_all_calls_live(1);
+}
+
+#[test]
+fn the_server_hears_of_a_clients_line_only_while_their_call_is_up() {
+    let mut lab = Lab::new(65_535);
+    let session = lab.start(0);
+    let upstream = lab.live_upstreams()[0];
+    lab.server_says(upstream, &messages::incoming_request(900));
+    let offered = id(&lab.last(session), 12);
+    lab.says(session, &messages::set_link_info(offered));
+    lab.says(session, &messages::incoming_reply(3, offered, 1));
+    assert_eq!(lab.server_kinds(upstream), [1, 10]);
+    lab.says(session, &messages::set_link_info(offered));
+    assert_eq!(lab.server_kinds(upstream), [1, 10, 15]);
+    lab.server.clears = Clears::Silent;
+    lab.says(session, &messages::call_clear(3));
+    lab.says(session, &messages::set_link_info(offered));
+    assert_eq!(lab.server_kinds(upstream), [1, 10, 15, 12]);
+    assert_eq!(lab.shared.counters().messages_ignored, 2);
 }
 
 #[test]
