@@ -58,6 +58,20 @@ fn gre_of_nobody_here_is_left_to_the_in_path_mode_and_that_of_a_dead_call_passes
 }
 
 #[test]
+fn a_damaged_header_from_outside_is_not_made_right_but_dropped_and_counted() {
+    let (mut lab, a, _) = two();
+    let sound = gre(SERVER, EXTERNAL, a.server_pns.unwrap(), 1, b"down");
+    for at in [1, 8, 10] {
+        let mut damaged = sound.clone();
+        damaged[at] ^= 0x10;
+        assert_eq!(lab.shared.from_server(&mut damaged, lab.now), None);
+        assert_eq!(lab.engine.from_server(&mut damaged, lab.now), Verdict::Consumed);
+    }
+    assert_eq!((lab.engine.counters().drop_ip_malformed, lab.shared.counters().gre_down_packets), (3, 0));
+    assert_eq!(lab.shared.from_server(&mut sound.clone(), lab.now), Some(Verdict::Forward(Side::Client)));
+}
+
+#[test]
 fn a_pac_id_a_client_knew_rests_before_it_means_another_call() {
     let mut lab = Lab::new(1);
     lab.server.first_pac = Some(7);
