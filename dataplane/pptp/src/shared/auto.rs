@@ -78,7 +78,7 @@ impl Shared {
 
     /// Everything of one group is the other's.
     fn merge(&mut self, from: GroupId, to: GroupId) {
-        let Some(mut old) = self.groups.remove(&from) else { return };
+        let Some(old) = self.groups.remove(&from) else { return };
         self.by_key.remove(&old.key);
         if let Some(armed) = old.armed {
             self.timers.clear(armed, Owner::Group(from));
@@ -93,21 +93,25 @@ impl Shared {
                 upstream.group = to;
             }
         }
-        let calls: Vec<u32> =
-            self.calls.iter().filter(|(_, call)| call.group == from).map(|(index, _)| index).collect();
+        // A call has a session, a connection to the server, or both. One merge looks at what it moves and at nothing else: as many
+        // groups are merged as there are clients.
+        let of_sessions = old.sessions.iter().flat_map(|id| self.calls.of_session(*id));
+        let of_upstreams = old.upstreams.iter().flat_map(|id| self.calls.of_upstream(*id));
+        let calls: Vec<u32> = of_sessions.chain(of_upstreams).collect();
         for index in calls {
-            if let Some(call) = self.calls.get_mut(index) {
+            if let Some(call) = self.calls.get_mut(index).filter(|call| call.group == from) {
                 call.group = to;
             }
         }
         if let Some(of) = self.groups.get_mut(&to) {
-            of.sessions.append(&mut old.sessions);
-            of.pending.append(&mut old.pending);
-            of.upstreams.append(&mut old.upstreams);
-            of.open.append(&mut old.open);
-            of.free.append(&mut old.free);
-            of.crowded.append(&mut old.crowded);
-            of.waiting.append(&mut old.waiting);
+            // `append` would build each set anew.
+            of.sessions.extend(old.sessions);
+            of.pending.extend(old.pending);
+            of.upstreams.extend(old.upstreams);
+            of.open.extend(old.open);
+            of.free.extend(old.free);
+            of.crowded.extend(old.crowded);
+            of.waiting.extend(old.waiting);
             of.server = of.server.or(old.server);
             of.channels = of.channels.or(old.channels);
         }

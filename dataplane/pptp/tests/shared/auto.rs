@@ -57,6 +57,21 @@ fn a_refused_client_is_served_at_once_over_the_connection_that_lives_and_so_is_e
 }
 
 #[test]
+fn when_a_server_is_full_the_calls_of_all_clients_that_have_connections_of_their_own_are_one_groups() {
+    let mut lab = Lab::new(65_535);
+    lab.server.connections = 200;
+    let own: Vec<_> = (0..200).map(|number| apart(&mut lab, number, 0)).collect();
+    lab.assert_all_calls_live(200);
+    let refused = apart(&mut lab, 200, 0);
+    assert_eq!((lab.kinds(refused), lab.last(refused)[16]), (vec![2, 8], 1));
+    // The group has every call: each is cleared, found and counted as before, and a restart finds the same.
+    lab.restart(0);
+    lab.assert_all_calls_live(201);
+    own.into_iter().chain([refused]).for_each(|id| lab.leaves(id, Gone::Finished));
+    lab.assert_nothing_left();
+}
+
+#[test]
 fn clients_that_share_are_served_over_the_connection_an_older_one_has_of_its_own() {
     for surplus in [Surplus::Result(3), Surplus::Resets] {
         let mut lab = Lab::new(65_535);
