@@ -215,9 +215,9 @@ mod tests {
     fn what_came_what_went_and_another_order_are_told() {
         let before = traces("ip rule", &["0: from all lookup local", "32766: from all lookup main"]);
         assert_eq!(difference(&before, &before.clone()), Vec::<String>::new());
-        let after = traces("ip rule", &["0: from all lookup local", "7411: from all fwmark 0x200000 lookup 7411"]);
+        let after = traces("ip rule", &["0: from all lookup local", "95: from all fwmark 0x200000 lookup 7411"]);
         let expected =
-            ["ip rule: - 32766: from all lookup main", "ip rule: + 7411: from all fwmark 0x200000 lookup 7411"];
+            ["ip rule: - 32766: from all lookup main", "ip rule: + 95: from all fwmark 0x200000 lookup 7411"];
         assert_eq!(difference(&before, &after), expected);
         let turned = traces("ip rule", &["32766: from all lookup main", "0: from all lookup local"]);
         assert_eq!(difference(&before, &turned).len(), 1);

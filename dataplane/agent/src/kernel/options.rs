@@ -93,7 +93,7 @@ pub struct Options {
     pub tag_mask: u32,
     /// Routing table with the one route into `steer_link` (`--route-table`).
     pub route_table: u32,
-    /// Priority of the policy routing rule (`--rule-priority`).
+    /// Priority of the last of our policy routing rules, which are five in a row (`--rule-priority`).
     pub rule_priority: u32,
     /// The end of the veth pair that steered packets are routed into (`--steer-link`).
     pub steer_link: String,
@@ -112,7 +112,8 @@ impl Default for Options {
             sent: MarkBits { value: 0x0040_0000, mask: 0x0040_0000 },
             tag_mask: 0xffe0_0000,
             route_table: 7411,
-            rule_priority: 7411,
+            // Behind a CNI's rule of a pod's own route nothing would be steered: docs/dataplane.md says who is where.
+            rule_priority: 95,
             steer_link: "callgate0".into(),
             tap_link: "callgate1".into(),
             nft_table: "callgate".into(),
@@ -203,7 +204,7 @@ impl Options {
         }
         if !(5..=32765).contains(&self.rule_priority) {
             let problem = "must come after table local (0) and before table main (32766)";
-            return Err(error("rule-priority", self.rule_priority, problem, "choose 5 to 32765, such as 7411"));
+            return Err(error("rule-priority", self.rule_priority, problem, "choose 5 to 32765, such as 95"));
         }
         Ok(())
     }

@@ -54,7 +54,7 @@ fn routing_and_names_must_be_free() {
     );
     assert_eq!(
         refused(|o| o.rule_priority = 32766),
-        "--rule-priority 32766: must come after table local (0) and before table main (32766); choose 5 to 32765, such as 7411"
+        "--rule-priority 32766: must come after table local (0) and before table main (32766); choose 5 to 32765, such as 95"
     );
     assert_eq!(
         refused(|o| o.tap_link = "a-name-too-long-".into()),

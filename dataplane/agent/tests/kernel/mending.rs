@@ -16,8 +16,8 @@ const OWN: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 
 /// What somebody may do to the way into the veth pair.
 pub(crate) const DAMAGES: [&str; 5] = [
-    "ip rule del priority 7411",
-    "ip rule del priority 7410",
+    "ip rule del priority 95",
+    "ip rule del priority 94",
     "ip route flush table 7411",
     "ip link set callgate0 down",
     "ip link del callgate0",
@@ -164,7 +164,7 @@ fn a_later_start_that_fails_leaves_what_carries_tunnels() {
     let mut killed = lab.start();
     killed.apply(&config(), &[OWN]).unwrap();
     drop(killed);
-    sh("ip rule del priority 7411 && ip route replace 192.0.2.64/26 dev cg-out table 7411");
+    sh("ip rule del priority 95 && ip route replace 192.0.2.64/26 dev cg-out table 7411");
     let before = surface();
     let error = Kernel::start(Options::default(), lab.record(), Box::new(|_| Ok(()))).err().map(|e| e.to_string());
     assert_eq!(

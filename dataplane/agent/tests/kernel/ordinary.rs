@@ -54,7 +54,7 @@ fn without() -> [Vec<String>; 2] {
 
 fn with() -> [Vec<String>; 2] {
     let chains = ["forward", "guard", "input", "output", "output_raw", "postrouting", "prerouting", "prerouting_raw"];
-    [words(["0", "7410", "7411", "32766", "32767"]), words(chains)]
+    [words(["0", "94", "95", "32766", "32767"]), words(chains)]
 }
 
 #[test]

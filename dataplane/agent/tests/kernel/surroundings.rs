@@ -131,6 +131,39 @@ fn a_strict_reverse_path_check_with_marks_still_finds_the_pod() {
 }
 
 #[test]
+fn beside_routing_rules_that_give_a_pod_a_route_of_its_own_pptp_is_steered_and_the_rest_takes_that_route() {
+    if !root() {
+        return;
+    }
+    let lab = Lab::new();
+    // As the AWS VPC CNI has them for a pod on a second network card, and tailscale for what is not its own.
+    sh("ip route add default via 192.0.2.10 dev cg-out table 2");
+    for rule in [
+        "to 10.244.1.2 lookup main priority 512",
+        "fwmark 0x80/0x80 lookup main priority 1024",
+        "from 10.244.1.2 lookup 2 priority 1536",
+        "fwmark 0x80000/0xff0000 lookup main priority 5210",
+        "lookup 52 priority 5270",
+    ] {
+        sh(&format!("ip rule add {rule}"));
+    }
+    let foreign = sh("ip rule");
+    let _servers = Servers::start(lab.server.clone(), &[80], &[]);
+    let mut kernel = lab.start();
+    kernel.apply(&config(), &[]).unwrap();
+    let mut inside = Inside::open();
+    let outside = Capture::start(&lab.server, "tcp port 1723 or proto gre");
+    assert_eq!(Connection::open(&lab.a, "192.0.2.10:1723", None).err(), Some(Seen::Nothing));
+    assert_eq!(inside.next().ends(), (A, SERVER, 6));
+    send_ip(&lab.a, SERVER, 47, PPTP_GRE);
+    let gre = inside.now().into_iter().chain(std::iter::from_fn(|| Some(inside.next()))).find(|p| p.ends().2 == 47);
+    assert_eq!(gre.unwrap().ends(), (A, SERVER, 47));
+    assert_eq!((ask(&lab.a, "192.0.2.10:80"), outside.stop()), (NODE, String::new()));
+    kernel.stop().unwrap();
+    assert_eq!(sh("ip rule"), foreign);
+}
+
+#[test]
 fn fragments_of_gre_come_to_the_tap_no_larger_than_they_were() {
     if !root() {
         return;
