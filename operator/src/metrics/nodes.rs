@@ -80,11 +80,18 @@ const CONNECTION_EVENTS: [Step; 3] = [
 ];
 
 /// Agents' counters of packets that went nowhere, beside all that begin with `drop_`.
-const DROPS: [&str; 6] =
-    ["rx_outside_overflow", "rx_pods_overflow", "tx_errors", "tx_filtered", "tx_no_buffers", "tx_no_route"];
+const DROPS: [&str; 7] = [
+    "kernel_steered_dropped",
+    "rx_outside_overflow",
+    "rx_pods_overflow",
+    "tx_errors",
+    "tx_filtered",
+    "tx_no_buffers",
+    "tx_no_route",
+];
 
 /// Beginnings of counters that stand at 0 where there has been no PPTP.
-const OF_PPTP: [&str; 5] = ["calls_", "connections_", "drop_", "gre_", "shared_"];
+const OF_PPTP: [&str; 6] = ["calls_", "connections_", "drop_", "gre_", "kernel_steered_", "shared_"];
 
 /// All of it, to be encoded when nobody waits for the fleet any more.
 pub fn of_nodes(fleet: &Fleet, wanted: &BTreeMap<String, Arc<Snapshot>>, now: Instant) -> Registry {

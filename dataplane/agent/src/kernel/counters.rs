@@ -28,16 +28,22 @@ pub struct Counters {
     pub guarded: u64,
     /// The kernel's own copies of what the ALG reads from the outside, dropped.
     pub copies: u64,
+    /// Packets that were to be steered to the ALG and were routed elsewhere, dropped.
+    pub astray: u64,
 }
 
 /// The chains that count for the ALG, whatever the configuration.
-pub(super) const OF_THE_ALG: [&str; 3] = ["copies", "guard", "input"];
+pub(super) const OF_THE_ALG: [&str; 4] = [ASTRAY, "copies", "guard", "input"];
+
+/// The one that ends what is routed past the ALG.
+pub(super) const ASTRAY: &str = "astray";
 
 /// Sorts packet counts by chain into what they mean.
 pub(super) fn read(counted: &BTreeMap<String, u64>, config: &NodeConfig) -> Counters {
     let of = |chain: &str| counted.get(chain).copied();
     let copies = ["copies", "input"].into_iter().filter_map(of).sum();
-    let mut counters = Counters { guarded: of("guard").unwrap_or(0), copies, ..Counters::default() };
+    let (guarded, astray) = (of("guard").unwrap_or(0), of(ASTRAY).unwrap_or(0));
+    let mut counters = Counters { guarded, copies, astray, ..Counters::default() };
     for rule in &config.rules {
         for service in config.services_of(rule) {
             if let Some(flows) = of(&names::actions(rule, service)) {

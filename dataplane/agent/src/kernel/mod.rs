@@ -204,6 +204,13 @@ impl Kernel {
         Ok(counters::read(&counted, &NodeConfig::default()))
     }
 
+    /// Packets that were to be steered to the ALG, were routed elsewhere and dropped.
+    pub(crate) fn steered_dropped(&mut self) -> Result<u64, Error> {
+        let counted = nft::counters(&mut self.netfilter, &self.options.nft_table, Some(counters::ASTRAY));
+        let counted = counted.map_err(Error::netlink("reading nftables counters"))?;
+        Ok(counters::read(&counted, &NodeConfig::default()).astray)
+    }
+
     /// The numbers in use.
     pub fn options(&self) -> &Options {
         &self.options

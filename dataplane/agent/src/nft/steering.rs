@@ -65,7 +65,9 @@ pub(super) fn chains(ruleset: &mut Ruleset, options: &Options) {
 /// go out untranslated. And what is for the ALG at an address that is not the host's own goes no further.
 fn forward(ruleset: &mut Ruleset, options: &Options) {
     let steered = rule(&[&[Expr::Load(Load::Mark)], &masked(options.steer.value, options.steer.mask)]);
-    let mut rules = vec![rule(&[&steered, &not_link(Load::OutName, &options.steer_link), &DROP])];
+    let mut rules = vec![rule(&[&steered, &not_link(Load::OutName, &options.steer_link), &[go_to("astray")]])];
+    // A chain of its own, so that it is counted by itself.
+    ruleset.chain("astray", vec![DROP.to_vec()]);
     let ordinary = ruleset.chains.remove("forward");
     rules.extend(ordinary.into_iter().flat_map(|chain| chain.rules));
     rules.extend(from_outside(&DROP, &DROP));

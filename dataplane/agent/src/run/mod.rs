@@ -8,6 +8,7 @@
 //! ```
 
 mod alone;
+mod astray;
 mod doorkeeper;
 mod ends;
 mod external;
@@ -47,6 +48,7 @@ use crate::netlink::{Changes, Doors, Tables};
 use crate::shared::Place;
 use crate::state::{StateDir, write_whole};
 use crate::{alg, api, clock, fast, kernel};
+use astray::Astray;
 use doorkeeper::Doorkeeper;
 use external::External;
 use guests::Guests;
@@ -207,6 +209,7 @@ impl Node<'_> {
         let mut tables = Tables::open()?;
         let mut look = tokio::time::interval(LOOK);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut astray = Astray::default();
         let (mut unheard, mut listen) = (Unheard::default(), tokio::time::interval(UNHEARD));
         listen.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         // When to look earlier: one change of nftables causes many notifications, and changes of links come in crowds.
@@ -219,6 +222,7 @@ impl Node<'_> {
                 _ = look.tick() => {
                     programme.tick().await;
                     pulse.feel(report.is_programmed());
+                    astray.look(shared);
                 }
                 _ = listen.tick() => unheard.look(shared, &handle).await,
                 told = tables.next(), if early.is_none() => match told {

@@ -58,7 +58,18 @@ impl Place {
         self.start_with(ALL, &[])
     }
 
+    /// The same, and what it logs.
+    pub(crate) fn start_logging(&self) -> (Agent, impl Fn() -> String + use<>) {
+        let path = self.path("log");
+        let agent = self.spawn(ALL, &[], std::fs::File::create(&path).unwrap().into());
+        (agent, move || std::fs::read_to_string(&path).unwrap())
+    }
+
     fn start_with(&self, capabilities: &str, flags: &[&str]) -> Agent {
+        self.spawn(capabilities, flags, Stdio::inherit())
+    }
+
+    fn spawn(&self, capabilities: &str, flags: &[&str], log: Stdio) -> Agent {
         let mut command = Command::new("unshare");
         command.env("CAPABILITIES", capabilities);
         command.args(["--mount", "sh", "-c", CONFINED, "sh", env!("CARGO_BIN_EXE_callgate-dataplane"), "agent"]);
@@ -66,7 +77,7 @@ impl Place {
         command.args(["--ca-file", &self.path("ca.pem"), "--token-file", &self.path("token"), "--node-name", "node-a"]);
         command.args(["--state-dir", &self.path("state"), "--api", &self.path("api.sock"), "--health-address", HEALTH]);
         command.args(flags);
-        Agent(command.stderr(Stdio::inherit()).spawn().unwrap())
+        Agent(command.stderr(log).spawn().unwrap())
     }
 
     /// The agent's next stream and what it said of itself.

@@ -3,7 +3,10 @@
 use std::net::Ipv4Addr;
 
 use callgate_proto::model::{Action, NodeConfig};
+use callgate_proto::pb::agent_message::Kind as Ours;
+use nix::sys::signal::Signal;
 
+use super::agent::{Place, acknowledged, here, snapshot, until};
 use super::configs::{ANYWHERE, Config, POD_A, POD_B, pptp, tcp, udp};
 use super::lab::{Lab, root, root_and_br_netfilter, sh};
 use super::probes::{
@@ -161,6 +164,40 @@ fn beside_routing_rules_that_give_a_pod_a_route_of_its_own_pptp_is_steered_and_t
     assert_eq!((ask(&lab.a, "192.0.2.10:80"), outside.stop()), (NODE, String::new()));
     kernel.stop().unwrap();
     assert_eq!(sh("ip rule"), foreign);
+}
+
+#[test]
+fn what_a_routing_rule_before_ours_takes_away_from_the_alg_is_dropped_counted_and_told_with_the_remedy() {
+    if !root() {
+        return;
+    }
+    let lab = Lab::new();
+    sh("sysctl -qw net.ipv4.ip_forward=1 && ip rule add from 10.244.1.2 lookup main priority 50");
+    let wanted = NodeConfig { node: "node-a".into(), ..super::steering::config() };
+    here(async {
+        let mut place = Place::new().await;
+        let (mut agent, log) = place.start_logging();
+        let (mut stream, _) = place.attached().await;
+        stream.tell(snapshot(&wanted, "u1")).await;
+        acknowledged(&mut stream, &wanted).await;
+        let outside = Capture::start(&lab.server, "tcp port 1723");
+        let told = "a routing rule of somebody else comes before ours, which are 91 to 95 (`ip rule`): choose a --rule-priority \
+                    before that one's";
+        until("people are told", || {
+            assert_eq!(Connection::open(&lab.a, "192.0.2.10:1723", None).err(), Some(Seen::Nothing));
+            log().contains(told)
+        });
+        assert_eq!(outside.stop(), "");
+        loop {
+            let Some(Ours::Report(report)) = stream.next().await else { panic!("no report") };
+            if report.counters.iter().any(|counter| counter.name == "kernel_steered_dropped" && counter.value > 0) {
+                break;
+            }
+        }
+        assert_eq!(log().matches(told).count(), 1);
+        agent.end(Signal::SIGTERM);
+        place.cleanup().unwrap();
+    });
 }
 
 #[test]

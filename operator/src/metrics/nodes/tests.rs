@@ -55,6 +55,7 @@ fn a_node_tells_its_calls_and_which_way_their_packets_went_and_why_others_did_no
         ("gre_down_packets", 12),
         ("gre_up_bytes", 1_101),
         ("gre_up_packets", 13),
+        ("kernel_steered_dropped", 16),
         ("messages_up", 14),
         ("tx_no_route", 15),
     ];
@@ -82,6 +83,7 @@ fn a_node_tells_its_calls_and_which_way_their_packets_went_and_why_others_did_no
             "callgate_node_connection_events_total{node=\"a\",event=\"closed\"} 5",
             "callgate_node_connection_events_total{node=\"a\",event=\"refused\"} 7",
             "callgate_node_dropped_packets_total{node=\"a\",reason=\"gre_unknown_call\"} 8",
+            "callgate_node_dropped_packets_total{node=\"a\",reason=\"kernel_steered_dropped\"} 16",
             "callgate_node_dropped_packets_total{node=\"a\",reason=\"rx_outside_overflow\"} 0",
             "callgate_node_dropped_packets_total{node=\"a\",reason=\"rx_pods_overflow\"} 0",
             "callgate_node_dropped_packets_total{node=\"a\",reason=\"tx_errors\"} 0",
@@ -97,7 +99,7 @@ fn a_node_tells_its_calls_and_which_way_their_packets_went_and_why_others_did_no
 #[test]
 fn a_node_without_pptp_has_no_counters_and_one_that_is_lost_nothing_but_that() {
     let mut fleet = Fleet::default();
-    attach(&mut fleet, "idle", report(0, 0, &[("calls_up", 0), ("drop_ttl", 0)]));
+    attach(&mut fleet, "idle", report(0, 0, &[("calls_up", 0), ("drop_ttl", 0), ("kernel_steered_dropped", 0)]));
     attach(&mut fleet, "lost", report(1, 1, &[("calls_up", 1)]));
     fleet.detach("lost", 1, Moment::at(0));
     assert_eq!(
