@@ -8,6 +8,7 @@
 //! Everything here blocks, for milliseconds; none of it belongs on the packet path. A `Kernel` works in the network namespace
 //! of the thread that started it, as far as netlink goes, and of the calling thread for /proc/sys: call it from one thread.
 
+mod before;
 mod counters;
 mod error;
 mod features;
@@ -72,9 +73,10 @@ pub struct Kernel {
 impl Kernel {
     /// Checks rights and options, adopts what a previous run left (or makes it anew), and readies links and routes. No rule is
     /// in force before the first `apply`, unless a previous run left it. `record` is what `keep` saved last in this boot, if
-    /// anything; without it tables and tagged flows of a previous run are removed. With other options than before, everything
-    /// under the old names is removed first. External ports that the host's own connections have come to use are refused, but where
-    /// the run before had them too: a sysctl that somebody has changed since ends nothing.
+    /// anything. What a previous run left stays in force until the first `commit` takes its place, whatever its options were, and
+    /// also where there is no `record` of it; then what is only its own goes, and flows of rules that nobody remembers.
+    /// External ports that the host's own connections have come to use are refused, but where the run before had them too: a sysctl that
+    /// somebody has changed since ends nothing.
     ///
     /// # Errors
     /// `Privilege`, `Options`, `Foreign` (our names are taken), `Netlink`, `Sysctl`, `Record`. What this start made until then is
@@ -164,25 +166,13 @@ impl Kernel {
         features::find(&mut self.netfilter, &self.options, without)
     }
 
-    /// Leftovers first, then what is ours.
+    /// What there is first, then what is ours.
     fn begin(&mut self) -> Result<(), Error> {
-        let known = self.record.options.clone();
-        if let Some(old) = known.as_ref().filter(|old| **old != self.options) {
-            collected(self.remove_all(old))?;
-            self.save(Record::default())?;
-        }
-        if known.as_ref() != Some(&self.options) {
-            let (options, all) = (self.options.clone(), (1..=SENT_TAG).collect());
-            self.remove_table(&options)?;
-            self.flush(&options, &all, &BTreeSet::new())?;
-            self.save(Record { options: Some(options), ..self.record.clone() })?;
-        }
-        self.left = self.has_table()?;
-        let left = nft::live(&mut self.netfilter, &self.options.nft_table);
-        self.inherited = Some(left.map_err(Error::netlink("reading the ends of the ALG's connections back"))?);
+        let first = self.record.options.is_none();
+        self.inherit()?;
         let mut made = setup::Made::default();
         let up = setup::up(&self.route, &self.options, &mut self.record, &mut self.keep, &mut made, self.uses);
-        if up.is_err() && known.is_none() {
+        if up.is_err() && first {
             made.undo(&self.route, &self.options, &self.record);
         }
         up
@@ -224,8 +214,10 @@ impl Kernel {
     /// Removes everything of ours, deletes tagged flows and restores sysctls. Carries on after errors and returns all.
     /// (To leave everything in place for the next start, drop the `Kernel`.)
     pub fn stop(mut self) -> Result<(), Error> {
-        let options = self.options.clone();
-        collected(self.remove_all(&options))?;
+        let all: Vec<Options> = self.record.before.iter().chain([&self.options]).cloned().collect();
+        let mut errors: Vec<Error> = all.iter().flat_map(|options| self.remove_all(options)).collect();
+        errors.extend(setup::restore(&self.record));
+        collected(errors)?;
         self.save(Record::default())
     }
 
@@ -234,14 +226,8 @@ impl Kernel {
         let mut errors = Vec::new();
         errors.extend(self.remove_table(options).err());
         errors.extend(self.flush(options, &(1..=SENT_TAG).collect(), &BTreeSet::new()).err());
-        errors.extend(setup::down(&self.route, options, &self.record));
+        errors.extend(setup::down(&self.route, options));
         errors
-    }
-
-    fn has_table(&mut self) -> Result<bool, Error> {
-        let table = &self.options.nft_table;
-        let found = nft::exists(&mut self.netfilter, table);
-        found.map_err(Error::netlink(format!("looking for nftables table ip {table}")))
     }
 
     fn remove_table(&mut self, options: &Options) -> Result<(), Error> {

@@ -14,6 +14,9 @@ pub struct Record {
     pub sysctls: Vec<SavedSysctl>,
     /// Which tag each rule has.
     pub tags: Tags,
+    /// The names and numbers of runs before that are in force until the first commit, or not all removed behind it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub before: Vec<Options>,
 }
 
 /// One file under /proc/sys.

@@ -74,6 +74,7 @@ impl Kernel {
         if !self.applied {
             return Ok(Applied::default());
         }
+        self.succeed()?;
         self.spare()?;
         let live = self.live(own_addresses);
         let mut applied = Applied::default();
@@ -115,7 +116,9 @@ impl Kernel {
     pub(crate) fn withdraw(&mut self, sources: &BTreeSet<Ipv4Addr>) -> Result<(), Error> {
         // Whatever is made anew from it does without them too.
         self.config.sources.retain(|source| source.net.prefix_len() < 32 || !sources.contains(&source.net.addr()));
-        withdrawal::take_out(&mut self.netfilter, &self.options.nft_table, sources)?;
+        for table in self.tables_before().iter().chain([&self.options.nft_table]) {
+            withdrawal::take_out(&mut self.netfilter, table, sources)?;
+        }
         if let Some(hosts) = self.running.as_mut().and_then(|running| running.sets.get_mut(nft::HOSTS)) {
             for source in sources {
                 hosts.elements.remove(&source.octets()[..]);
@@ -233,7 +236,7 @@ impl Kernel {
     /// makes it anew. Before the first one it is as the run before left it, as long as it is there.
     pub fn intact(&mut self) -> Result<bool, Error> {
         let Some(running) = &self.running else {
-            let gone = self.applied || self.left && !self.has_table()?;
+            let gone = self.applied || self.left && !self.has_table(&self.record.clone())?;
             return Ok(!gone);
         };
         let found = nft::adopt(&mut self.netfilter, &self.options.nft_table, running);
@@ -253,8 +256,8 @@ impl Kernel {
             Some(running) => Some(running),
             None => self.adopted(&wanted)?,
         };
-        let table = &self.options.nft_table;
-        let applied = match transaction::bring(&mut self.netfilter, table, before.as_ref(), &wanted, config) {
+        let (table, gone) = (&self.options.nft_table, self.tables_before());
+        let applied = match transaction::bring(&mut self.netfilter, (table, &gone), before.as_ref(), &wanted, config) {
             Ok(applied) => applied,
             Err(error) => {
                 let Some(before) = before else { return Err(error) };
@@ -264,7 +267,8 @@ impl Kernel {
                     self.running = found.filter(|_| as_left);
                     return Err(error);
                 }
-                transaction::bring(&mut self.netfilter, &self.options.nft_table, found.as_ref(), &wanted, config)?
+                let table = &self.options.nft_table;
+                transaction::bring(&mut self.netfilter, (table, &gone), found.as_ref(), &wanted, config)?
             }
         };
         self.running = Some(wanted);

@@ -129,12 +129,13 @@ pub(super) fn up(
     made.sysctls = record.sysctls.len();
     let near = pair(rt, options, made)?;
     route(rt, options, &near, made, uses)?;
-    rules(rt, options, made, uses)?;
+    rules(rt, options, &record.before, made, uses)?;
     sysctl::forward(record, keep)
 }
 
-fn rules(rt: &Rt, options: &Options, made: &mut Made, uses: Uses) -> Result<(), Error> {
-    let known = rules_for(options, Uses::Sockets);
+fn rules(rt: &Rt, options: &Options, before: &[Options], made: &mut Made, uses: Uses) -> Result<(), Error> {
+    let known: Vec<MarkRule> =
+        before.iter().chain([options]).flat_map(|options| rules_for(options, Uses::Sockets)).collect();
     let found = MarkRule::all(rt).map_err(Error::netlink("listing routing rules"))?;
     let ours = [options.route_table, options.inward_table()];
     // Those of a run before stay: whether this one has connections to go on with is not known yet.
@@ -259,8 +260,36 @@ fn named(rt: &Rt, name: &str) -> Result<Link, Error> {
     found.ok_or_else(|| Error::Foreign(format!("link {name} vanished just now: is another agent running?")))
 }
 
-/// Takes everything away again; every failure is collected.
-pub(super) fn down(rt: &Rt, options: &Options, record: &Record) -> Vec<Error> {
+/// Takes away what a run before had under these names and numbers, and this one has not.
+pub(super) fn retire(rt: &Rt, old: &Options, options: &Options) -> Result<(), Error> {
+    let ours = rules_for(options, Uses::Sockets);
+    for rule in rules_for(old, Uses::Sockets).into_iter().filter(|rule| !ours.contains(rule)) {
+        rule.remove(rt)
+            .map_err(Error::netlink(format!("removing routing rule {} of the run before", rule.priority)))?;
+    }
+    let pair = link::by_name(rt, &old.steer_link)
+        .map_err(Error::netlink(format!("looking for link {}", old.steer_link)))?
+        .filter(|link| link.kind == "veth");
+    if old.route_table != options.route_table {
+        let what = |table| Error::netlink(format!("removing the route of table {table}, of the run before"));
+        policy::remove_local(rt, old.inward_table(), LOOPBACK).map_err(what(old.inward_table()))?;
+        if let Some(pair) = &pair {
+            policy::remove_default(rt, old.route_table, pair.index, NEXT_HOP).map_err(what(old.route_table))?;
+        }
+    }
+    match pair.filter(|_| old.steer_link != options.steer_link) {
+        Some(pair) => link::remove(rt, &pair.name).map_err(Error::netlink("removing the veth pair of the run before")),
+        None => Ok(()),
+    }
+}
+
+/// Sysctls as they were before us.
+pub(super) fn restore(record: &Record) -> Vec<Error> {
+    sysctl::restore(record)
+}
+
+/// Takes links, rules and routes away again; every failure is collected.
+pub(super) fn down(rt: &Rt, options: &Options) -> Vec<Error> {
     let mut errors = Vec::new();
     for rule in rules_for(options, Uses::Sockets) {
         let what = format!("removing routing rule {}", rule.priority);
@@ -280,6 +309,5 @@ pub(super) fn down(rt: &Rt, options: &Options, record: &Record) -> Vec<Error> {
         Ok(false) => {}
         Err(error) => errors.push(error),
     }
-    errors.extend(sysctl::restore(record));
     errors
 }

@@ -63,6 +63,11 @@ pub struct TagsExhausted {
 }
 
 impl Tags {
+    /// Those whose rules nobody remembers, as of rules that are gone.
+    pub(super) fn forgotten(tags: impl Iterator<Item = u16>) -> Self {
+        Self { live: BTreeMap::new(), retired: tags.collect() }
+    }
+
     /// The tag of a rule in one of its ways; `None` if it has none yet.
     pub fn get(&self, rule: &ObjectKey, via: Via) -> Option<u16> {
         self.live.get(&TagKey { rule: rule.clone(), via }).copied()

@@ -35,15 +35,15 @@ impl AddAssign for Applied {
     }
 }
 
-/// Brings the table from `running` (`None` if that is not known) to `wanted`, which comes from `config`.
+/// Brings the table from `running` (`None` if that is not known) to `wanted`, which comes from `config`; the tables `gone` go.
 pub(super) fn bring(
     socket: &mut Socket,
-    table: &str,
+    (table, gone): (&str, &[String]),
     running: Option<&Ruleset>,
     wanted: &Ruleset,
     config: &NodeConfig,
 ) -> Result<Applied, Error> {
-    if running == Some(wanted) {
+    if running == Some(wanted) && gone.is_empty() {
         return Ok(Applied::default());
     }
     let mut batch = Batch::new(table);
@@ -60,6 +60,7 @@ pub(super) fn bring(
             batch.replace(wanted);
         }
     }
+    gone.iter().for_each(|table| batch.without_table(table));
     let batch = batch.finish();
     (applied.messages_sent, applied.bytes) = (batch.messages, batch.bytes.len());
     commit(socket, batch, table, config)?;

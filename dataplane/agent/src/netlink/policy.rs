@@ -135,10 +135,18 @@ pub(crate) fn routes(rt: &Rt, table: u32) -> Result<Vec<TableRoute>, Error> {
     }
 }
 
+fn default(table: u32, link: u32, gateway: Ipv4Addr) -> RouteMessage {
+    RouteMessageBuilder::<Ipv4Addr>::new().table_id(table).output_interface(link).gateway(gateway).onlink().build()
+}
+
 /// Adds the default route of a table, into a link, by a next hop that need not exist. It goes with the link.
 pub(crate) fn add_default(rt: &Rt, table: u32, link: u32, gateway: Ipv4Addr) -> Result<(), Error> {
-    let route = RouteMessageBuilder::<Ipv4Addr>::new().table_id(table).output_interface(link).gateway(gateway).onlink();
-    rt.request(&Message::NewRoute(route.build()), NLM_F_CREATE | NLM_F_EXCL).map(drop)
+    rt.request(&Message::NewRoute(default(table, link, gateway)), NLM_F_CREATE | NLM_F_EXCL).map(drop)
+}
+
+/// Removes it; one that is gone already is fine.
+pub(crate) fn remove_default(rt: &Rt, table: u32, link: u32, gateway: Ipv4Addr) -> Result<(), Error> {
+    gone(rt.request(&Message::DelRoute(default(table, link, gateway)), 0))
 }
 
 /// The route that delivers every destination to this host, by the loopback link.
@@ -158,7 +166,11 @@ pub(crate) fn add_local(rt: &Rt, table: u32, loopback: u32) -> Result<(), Error>
 
 /// Removes it; one that is gone already is fine.
 pub(crate) fn remove_local(rt: &Rt, table: u32, loopback: u32) -> Result<(), Error> {
-    match rt.request(&Message::DelRoute(local(table, loopback)), 0) {
+    gone(rt.request(&Message::DelRoute(local(table, loopback)), 0))
+}
+
+fn gone(removed: Result<Vec<Message>, Error>) -> Result<(), Error> {
+    match removed {
         Ok(_) | Err(Error::Kernel { errno: Errno::ESRCH | Errno::ENOENT, .. }) => Ok(()),
         Err(error) => Err(error),
     }

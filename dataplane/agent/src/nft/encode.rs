@@ -102,6 +102,13 @@ impl Batch {
         self.table(DELETE_TABLE);
     }
 
+    /// Another table away, whether it is there or not.
+    pub(crate) fn without_table(&mut self, name: &str) {
+        let ours = std::mem::replace(&mut self.table, name.to_owned());
+        self.remove();
+        self.table = ours;
+    }
+
     /// One source out of the map of single sources, whichever chain it has there.
     pub(crate) fn without_source(&mut self, source: Ipv4Addr) {
         let mut hosts = Set::singles(Key::Address).map();

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
+use std::ops::AddAssign;
 
 use callgate_proto::model::PortRange;
 use ipnet::{Ipv4Net, Ipv4Subnets};
@@ -19,6 +20,15 @@ pub(crate) struct Live {
     pub(crate) servers: Vec<Ipv4Net>,
     /// Their TCP ports.
     pub(crate) ports: Vec<PortRange>,
+}
+
+impl AddAssign for Live {
+    fn add_assign(&mut self, other: Self) {
+        self.own.extend(other.own);
+        self.clients.extend(other.clients);
+        self.servers.extend(other.servers);
+        self.ports.extend(other.ports);
+    }
 }
 
 /// The blocks that an element of a set of address ranges covers.

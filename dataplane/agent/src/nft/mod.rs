@@ -25,7 +25,7 @@ pub(crate) use diff::Difference;
 pub(crate) use encode::{Batch, Finished};
 pub(crate) use layout::{alg_sets, ruleset};
 pub(crate) use live::Live;
-pub(crate) use read::{adopt, counters, exists, live};
+pub(crate) use read::{adopt, counters, exists, live, marks};
 pub(crate) use ruleset::{HOSTS, Ruleset};
 pub(crate) use uses::{Uses, shared, steered};
 

@@ -1,6 +1,6 @@
 //! Reads back what is in the kernel: to adopt a ruleset that a previous process left, and to count.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use super::encode::{FAMILY, SUBSYSTEM};
@@ -77,6 +77,19 @@ pub(crate) fn live(socket: &mut Socket, table: &str) -> Result<Live, Error> {
         servers: servers.iter().filter_map(|(first, element)| live::blocks(first, element)).flatten().collect(),
         ports: ports.iter().filter_map(|(first, element)| live::range(first, element)).collect(),
     })
+}
+
+/// Marks of connections that mean something to a table, under the mask of whoever made it; nothing where there is none.
+pub(crate) fn marks(socket: &mut Socket, table: &str) -> Result<BTreeSet<u32>, Error> {
+    let mut marks = BTreeSet::new();
+    for (name, set) in [("by_tag", Set::singles(Key::Mark).map()), ("rejected_tags", Set::singles(Key::Mark))] {
+        match elements(socket, table, name, &set) {
+            Err(Error::Kernel { errno: Errno::ENOENT, .. }) => {}
+            Err(error) => return Err(error),
+            Ok(found) => marks.extend(found.into_keys().filter_map(|key| key.try_into().ok()).map(u32::from_ne_bytes)),
+        }
+    }
+    Ok(marks)
 }
 
 /// Packets counted in each chain that counts, or in this one alone.

@@ -37,6 +37,7 @@ mod scale;
 mod startup;
 mod steering;
 mod structure;
+mod succession;
 mod surroundings;
 mod tenants;
 mod verdicts;
