@@ -22,6 +22,7 @@ pub(super) fn reply(report: &Report, totals: Totals, kernel: &Counters) -> pb::S
     status.counters.push(counter("kernel_copies_dropped", kernel.copies));
     // Packets of others under an address of the ALG that could have harmed its calls, dropped on their way out, since the chain was made.
     status.counters.push(counter("kernel_guarded", kernel.guarded));
+    // Packets that were to reach the ALG and were routed elsewhere, dropped: a routing rule of somebody else comes before ours.
     status.counters.push(counter("kernel_steered_dropped", kernel.astray));
     status.counters.sort_by(|a, b| a.name.cmp(&b.name));
     status.tunnels = shared::tunnels(&totals);
