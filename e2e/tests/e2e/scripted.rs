@@ -8,6 +8,7 @@ use callgate_e2e::gateway::callgate::{CLASSIC, Callgate};
 use callgate_e2e::lab::capture::Capture;
 use callgate_e2e::lab::control::{call_reply, call_request, message, start_reply, start_request};
 use callgate_e2e::lab::topology::Lab;
+use callgate_e2e::traffic::manifests::put;
 use callgate_e2e::wait;
 use callgate_pptp::wire::control::{field12, field14};
 
@@ -322,8 +323,7 @@ fn a_call_beyond_the_limit_is_refused_with_a_reply() {
     }
     let stage = Stage::new(&[]);
     let limited = CLASSIC.replace("echoTimeout: 180s,", "echoTimeout: 180s, maxCalls: 1,");
-    std::fs::write(stage.callgate.manifests.join("rules.yaml"), limited).unwrap();
-    wait::until_true("the limit is in force", PATIENCE, || Ok(stage.counter("applies") >= 2)).unwrap();
+    put(&stage.callgate, &stage.lab.gw, "rules.yaml", &limited).unwrap();
     let mut pair = stage.connect(0);
     pair.start();
     pair.call(7, 1);
