@@ -123,16 +123,25 @@ fn defaults_are_filled_in() {
 
     let mut rule = json!({
         "apiVersion": "callgate.io/v1alpha1", "kind": "IpRule", "metadata": {"name": "out"},
-        "spec": {"order": 1, "action": "Drop", "source": {"podSelector": {"matchLabels": {"app": null}}},
-                 "services": [{"name": "all", "namespace": null}]},
+        "spec": {"order": 1, "action": "Drop", "source": {"podSelector": {}}, "services": [{"name": "all", "namespace": null}]},
     });
     assert_eq!(validate(Kind::IpRule, &mut rule), []);
     let expected = json!({
-        "order": 1, "action": "Drop", "source": {"podSelector": {"matchLabels": {"app": ""}}},
-        "destination": {"cidrs": ["0.0.0.0/0"]},
+        "order": 1, "action": "Drop", "source": {"podSelector": {}}, "destination": {"cidrs": ["0.0.0.0/0"]},
         "services": [{"name": "all"}], "log": false,
     });
     assert_eq!(rule["spec"], expected);
+}
+
+#[test]
+fn a_label_without_a_value_is_refused_as_not_every_client_leaves_it_there() {
+    let mut rule = json!({
+        "apiVersion": "callgate.io/v1alpha1", "kind": "IpRule", "metadata": {"name": "out"},
+        "spec": {"order": 1, "action": "Drop", "source": {"podSelector": {"matchLabels": {"app": null}}}, "services": [{"name": "all"}]},
+    });
+    let message = "is empty: write text, \"\" for the empty value";
+    let expected = vec![Problem { path: "spec.source.podSelector.matchLabels.app".into(), message: message.into() }];
+    assert_eq!(validate(Kind::IpRule, &mut rule), expected);
 }
 
 #[test]

@@ -60,6 +60,7 @@ fn wrong_type(schema: &Value, value: &Value) -> Option<String> {
         Value::Number(_) | Value::Bool(_) if schema["type"] == "string" && schema.get("enum").is_none() => {
             format!("is {is} and must be text: put it in quotes, \"{value}\"")
         }
+        Value::Null if schema["default"] == "" => "is empty: write text, \"\" for the empty value".to_owned(),
         Value::String(text) if schema["type"] == "integer" && text.parse::<i64>().is_ok() => {
             format!("is text and must be a number: write {text} without quotes")
         }

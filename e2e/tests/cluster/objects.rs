@@ -137,9 +137,12 @@ spec:
   source: {podSelector: {matchLabels: {app: , tier: x}}}
   services: [{name: all}]
 ";
-    let args = ["apply", "--dry-run=server", "-o", "jsonpath={.spec.source}", "-f", "-"];
-    let output = shared.kubectl().output(&args, rule).unwrap();
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    let expected = r#"{"podSelector":{"matchLabels":{"app":"","tier":"x"}}}"#;
-    assert_eq!(said, expected, "{}", String::from_utf8_lossy(&output.stderr));
+    // `apply` on the client's side does not send it at all.
+    for verb in [&["create"][..], &["apply", "--server-side"]] {
+        let args = [verb, &["--dry-run=server", "-o", "jsonpath={.spec.source}", "-f", "-"]].concat();
+        let output = shared.kubectl().output(&args, rule).unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        let expected = r#"{"podSelector":{"matchLabels":{"app":"","tier":"x"}}}"#;
+        assert_eq!(said, expected, "{verb:?}: {}", String::from_utf8_lossy(&output.stderr));
+    }
 }
