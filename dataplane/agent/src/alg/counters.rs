@@ -25,7 +25,7 @@ callgate_pptp::counters! {
         tx_packets,
         /// Of `tx_packets`: GRE that was handed to its neighbour without routing.
         tx_straight,
-        /// Larger than the MTU of the way out: the sender was told, or the packet cut.
+        /// Larger than the MTU of the way out: cut, or dropped where it has DF and is no GRE.
         tx_too_big,
         /// Dropped: a queue or the socket was full.
         tx_no_buffers,

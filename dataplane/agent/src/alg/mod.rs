@@ -176,25 +176,19 @@ impl Handle {
     /// New connections are judged by these rules too from now on, which the kernel is about to be given; `None`: it has refused them.
     /// Nothing ends by it. Returns when that is done; false when the worker has ended.
     pub async fn expect(&self, next: Option<Arc<NodeConfig>>) -> bool {
-        let (sender, reply) = oneshot::channel();
-        self.ask(Question::Expect(next, sender));
-        reply.await.is_ok()
+        self.answer(|sender| Question::Expect(next, sender)).await.is_some()
     }
 
     /// Puts rules into force that the kernel has: new connections are judged by them, live ones get their new limits or end with their rule.
     /// Returns when that is done; false when the worker has ended.
     pub async fn configure(&self, config: Arc<NodeConfig>) -> bool {
-        let (sender, reply) = oneshot::channel();
-        self.ask(Question::Configure(config, sender));
-        reply.await.is_ok()
+        self.answer(|sender| Question::Configure(config, sender)).await.is_some()
     }
 
     /// Begins to end everything, as the gateway is being stopped: both ends are told, and have a moment to close. False when the
     /// worker has ended.
     pub async fn shut_down(&self) -> bool {
-        let (sender, reply) = oneshot::channel();
-        self.ask(Question::ShutDown(sender));
-        reply.await.is_ok()
+        self.answer(Question::ShutDown).await.is_some()
     }
 
     /// Ends connections and calls of clients that are gone. Returns when that is done; false when the worker has ended.
@@ -202,9 +196,7 @@ impl Handle {
         if gone.is_empty() {
             return true;
         }
-        let (sender, reply) = oneshot::channel();
-        self.ask(Question::EndClients(gone, sender));
-        reply.await.is_ok()
+        self.answer(|sender| Question::EndClients(gone, sender)).await.is_some()
     }
 
     /// The same without waiting for it.
@@ -215,16 +207,12 @@ impl Handle {
 
     /// All live calls and when they were listed; `None` when the worker has ended.
     pub async fn calls(&self) -> Option<(Vec<CallView>, callgate_pptp::Now)> {
-        let (sender, reply) = oneshot::channel();
-        self.ask(Question::Calls(sender));
-        reply.await.ok()
+        self.answer(Question::Calls).await
     }
 
     /// Counters; `None` when the worker has ended.
     pub async fn totals(&self) -> Option<Totals> {
-        let (sender, reply) = oneshot::channel();
-        self.ask(Question::Totals(sender));
-        reply.await.ok()
+        self.answer(Question::Totals).await
     }
 
     /// Tells the worker that links, addresses or routes have changed.
@@ -234,15 +222,20 @@ impl Handle {
 
     /// Returns once the worker has had a turn; false when it has ended.
     pub async fn alive(&self) -> bool {
-        let (sender, reply) = oneshot::channel();
-        self.ask(Question::Alive(sender));
-        reply.await.is_ok()
+        self.answer(Question::Alive).await.is_some()
     }
 
     /// One whose worker hangs: what it is sent waits.
     #[cfg(test)]
     pub(crate) fn unheard(requests: Sender<Request>) -> Self {
         Self { requests, wake: Arc::new(EventFd::new().unwrap()) }
+    }
+
+    /// What the worker says to it; `None` when it has ended.
+    async fn answer<T>(&self, question: impl FnOnce(oneshot::Sender<T>) -> Question) -> Option<T> {
+        let (sender, reply) = oneshot::channel();
+        self.ask(question(sender));
+        reply.await.ok()
     }
 
     fn ask(&self, question: Question) {

@@ -274,7 +274,7 @@ pub const LEFT: [&str; 7] = [
     "fast_left_ttl",
     // Left to the ALG: lengths do not fit each other.
     "fast_left_malformed",
-    // Left to the ALG: larger than the way out; it tells the sender, or cuts them.
+    // Left to the ALG: larger than the way out; it cuts them.
     "fast_left_too_big",
 ];
 

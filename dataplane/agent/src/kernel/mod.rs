@@ -216,7 +216,7 @@ impl Kernel {
     pub fn stop(mut self) -> Result<(), Error> {
         let all: Vec<Options> = self.record.before.iter().chain([&self.options]).cloned().collect();
         let mut errors: Vec<Error> = all.iter().flat_map(|options| self.remove_all(options)).collect();
-        errors.extend(setup::restore(&self.record));
+        errors.extend(sysctl::restore(&self.record));
         collected(errors)?;
         self.save(Record::default())
     }

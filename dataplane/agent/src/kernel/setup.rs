@@ -283,11 +283,6 @@ pub(super) fn retire(rt: &Rt, old: &Options, options: &Options) -> Result<(), Er
     }
 }
 
-/// Sysctls as they were before us.
-pub(super) fn restore(record: &Record) -> Vec<Error> {
-    sysctl::restore(record)
-}
-
 /// Takes links, rules and routes away again; every failure is collected.
 pub(super) fn down(rt: &Rt, options: &Options) -> Vec<Error> {
     let mut errors = Vec::new();

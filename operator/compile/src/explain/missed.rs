@@ -33,7 +33,7 @@ pub struct Meant {
 pub fn meant(world: &World, statuses: &Statuses, pod: Option<&ObjectKey>, source: Ipv4Addr) -> Vec<Meant> {
     let near = |rule: &ObjectKey| {
         let own = pod.is_some_and(|pod| pod.namespace == rule.namespace);
-        world.standalone || own || rule.namespace == world.operator_namespace
+        own || world.is_trusted(&rule.namespace)
     };
     let mut rules: Vec<_> = world.rules.iter().filter(|(key, _)| near(key)).collect();
     rules.sort_by_key(|(key, object)| (object.spec.order, object.meta.created, *key));

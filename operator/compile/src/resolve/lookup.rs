@@ -33,7 +33,7 @@ pub(super) fn find<T>(
 pub(super) fn not_permitted(world: &World, namespace: &str, named: &ServiceRef) -> Option<String> {
     let elsewhere = named.namespace.as_deref()?;
     let system = world.operator_namespace.as_str();
-    let permitted = world.standalone || namespace == system || elsewhere == namespace || elsewhere == system;
+    let permitted = world.is_trusted(namespace) || elsewhere == namespace || elsewhere == system;
     (!permitted).then(|| {
         format!(
             "only rules and groups of namespace {elsewhere} may name its services, which have limits of their own: name one of namespace \
